@@ -1,0 +1,87 @@
+package pack
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Media types of a package (OCI image spec 1.1).
+const (
+	ArtifactType       = "application/vnd.tranquil.package.v1"
+	MediaTypeManifest  = "application/vnd.oci.image.manifest.v1+json"
+	MediaTypeConfig    = "application/vnd.tranquil.component.v1+json"
+	MediaTypeArtifact  = "application/vnd.tranquil.artifact.v1.tar+gzip"
+	MediaTypeTransform = "application/wasm"
+)
+
+// A Manifest is the component manifest, the config blob of a package. It says
+// all that a device must know before it fetches anything large.
+type Manifest struct {
+	Type    string `json:"type"`    // "container", "firmware", "application"
+	Name    string `json:"name"`    // "sensor-adapter"
+	Version string `json:"version"` // semantic version 2.0.0, without "v"
+	Epoch   int    `json:"epoch,omitempty"`
+
+	// Requires names other components and the versions of them that must be
+	// installed: {"firmware/base": ">=1.2"}.
+	Requires map[string]string `json:"requires,omitempty"`
+	// Downtime the author expects; an update whose rehearsal predicts more
+	// than MaxDowntime is refused before anything stops.
+	Downtime    Duration `json:"downtime,omitempty"`
+	MaxDowntime Duration `json:"maxDowntime,omitempty"`
+
+	Probe    Probe           `json:"probe"`
+	State    *State          `json:"state,omitempty"` // nil: the component has no state
+	Settings json.RawMessage `json:"settings,omitempty"`
+}
+
+// Probe says when a started component counts as healthy.
+type Probe struct {
+	Deadline  Duration `json:"deadline,omitempty"`  // healthy within; 0: 30 s
+	Probation Duration `json:"probation,omitempty"` // and stays so for; 0: 1 s
+}
+
+// State describes the state of this version.
+type State struct {
+	Schema int `json:"schema"` // positive; versions of one schema share it
+}
+
+// An Artifact is the component for one platform.
+type Artifact struct {
+	Descriptor
+	OS       string // "linux"; "" any
+	Arch     string // "arm", "amd64"; "" any
+	Variant  string // "v7"
+	Unpacked int64  // bytes on disk, 0 if unknown
+}
+
+// A Transform is one edge of the schema graph.
+type Transform struct {
+	Descriptor          // of the Wasm module
+	From, To   int      // state schemas
+	Mode       string   // "filter" (default) or "tree"
+	Files      []string // globs the filter applies to; the rest is kept as it is
+	Format     string   // of the result: "json", "ndjson", "bytes" (default)
+	Lossy      bool     // the way From → To forgets something the way back would need
+	Params     map[string]string
+}
+
+// A Descriptor names a blob by digest.
+type Descriptor struct {
+	MediaType string
+	Digest    string // "sha256:<64 hex digits>"
+	Size      int64  // bytes
+}
+
+// Duration is a time.Duration written as in "1m30s".
+type Duration time.Duration
+
+// MarshalText writes d as time.Duration does.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
