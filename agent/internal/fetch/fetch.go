@@ -1,0 +1,211 @@
+// Package fetch downloads packages from a file server, by digest, over a
+// network that may fail at any moment.
+//
+// A Fetcher speaks to one server, over http(s):// with ranges or over coap://
+// with blocks; both transports know how to go on from a byte offset, so that a
+// download survives loss, a restart of the server and the death of this
+// process. Nothing here waits without an end: silence, or a trickle, beyond
+// Patience ends in ErrUnreachable, and the next call goes on from there.
+package fetch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"time"
+)
+
+// maxObject is the most bytes that a manifest or the answer to a check may have.
+const maxObject = 4 << 20
+
+var (
+	// ErrNotFound says that the server has no such component, version, file or
+	// blob. To try again is of no use until something is published.
+	ErrNotFound = errors.New("not found on the file server")
+	// ErrUnreachable says that the network or the server failed for longer than
+	// Patience. What came so far is kept; try again later.
+	ErrUnreachable = errors.New("file server not reachable")
+	// ErrSize says that the server has more or fewer bytes than promised.
+	ErrSize = errors.New("file server sends another size than promised")
+	// ErrChanged says that the server replaced the content during a download.
+	ErrChanged = errors.New("file server changed the content during the download")
+	// ErrRefused says that the server does not serve this request, or answers
+	// it with something that is not the protocol.
+	ErrRefused = errors.New("file server refused the request")
+)
+
+// A Store keeps the blobs; content.Store is one.
+type Store interface {
+	Has(digest string) bool
+	// Receive calls fill with the number of bytes that are there; fill appends
+	// the others to w.
+	Receive(digest string, size int64, fill func(have int64, w io.Writer) error) error
+}
+
+// Config of a Fetcher.
+type Config struct {
+	URL   string // of the file server: "coap://host:5683", "https://host", "http://host:8081"
+	Store Store  // for blobs
+	Log   *slog.Logger
+
+	// Patience is for how long a call goes on trying without any progress; 0
+	// is two minutes.
+	Patience time.Duration
+	// Stall is the time in which an exchange must bring 4 KiB or its end, or
+	// else it is given up and tried again; 0 is 30 s.
+	Stall time.Duration
+}
+
+// A Fetcher downloads from one file server. Its methods may be called at the
+// same time.
+type Fetcher struct {
+	cfg    Config
+	source source
+}
+
+// A Platform is what an artifact runs on, in Go's words (GOOS, GOARCH).
+type Platform struct {
+	OS, Arch string
+	Variant  string // "v7" for linux/arm; "" if there is none
+}
+
+// Found names a package on the server. The zero Found means there is none.
+type Found struct {
+	Version string `json:"version"`
+	Digest  string `json:"digest"` // of the package's OCI manifest
+	Size    int64  `json:"size"`   // bytes of the package with all its blobs
+}
+
+// New checks cfg; it does not touch the network.
+func New(cfg Config) (*Fetcher, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("cannot use file server URL %q: want coap://host, http://host or https://host", cfg.URL)
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 2 * time.Minute
+	}
+	if cfg.Stall == 0 {
+		cfg.Stall = 30 * time.Second
+	}
+	f := &Fetcher{cfg: cfg}
+	switch u.Scheme {
+	case "coap":
+		f.source = newCoAPSource(u, cfg.Stall)
+	case "http", "https":
+		f.source = newHTTPSource(u, cfg.Stall)
+	default:
+		return nil, fmt.Errorf("cannot use file server URL %q: unknown scheme %q, want coap, http or https", cfg.URL, u.Scheme)
+	}
+	return f, nil
+}
+
+// Close drops idle connections.
+func (f *Fetcher) Close() { f.source.close() }
+
+var (
+	componentForm = regexp.MustCompile(`^[a-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	referenceForm = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|[A-Za-z0-9_][A-Za-z0-9._+-]{0,127})$`)
+)
+
+// Blob brings the blob of that digest and size in bytes into the store, going
+// on where an earlier call stopped. progress, if not nil, hears how many bytes
+// are here of how many. Errors: those of this package, those of the store, and
+// the context's.
+func (f *Fetcher) Blob(ctx context.Context, component, digest string, size int64, progress func(done, total int64)) error {
+	if f.cfg.Store.Has(digest) {
+		return nil
+	}
+	r, err := f.resource(component, "blobs", digest)
+	if err != nil {
+		return err
+	}
+	err = f.cfg.Store.Receive(digest, size, func(have int64, w io.Writer) error {
+		s := &sink{w: w, have: have, size: size, progress: progress}
+		return f.persist(ctx, r, s)
+	})
+	if err != nil {
+		return fmt.Errorf("cannot download blob %s of %s: %w", digest, component, err)
+	}
+	return nil
+}
+
+// Manifest returns the OCI manifest of a package, by version or by digest.
+// The caller checks its digest.
+func (f *Fetcher) Manifest(ctx context.Context, component, reference string) ([]byte, error) {
+	r, err := f.resource(component, "manifests", reference)
+	if err != nil {
+		return nil, err
+	}
+	b, err := f.object(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("cannot download manifest %s of %s: %w", reference, component, err)
+	}
+	return b, nil
+}
+
+// Check asks for the newest version of component above current (a semantic
+// version, or "" if none is installed) for platform p. The zero Found means
+// that current is the newest.
+func (f *Fetcher) Check(ctx context.Context, component, current string, p Platform) (Found, error) {
+	if !componentForm.MatchString(component) {
+		return Found{}, fmt.Errorf("malformed component name %q, want type/name", component)
+	}
+	q := url.Values{}
+	for k, v := range map[string]string{"current": current, "os": p.OS, "arch": p.Arch, "variant": p.Variant} {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	found, err := f.found(ctx, resource{path: "/check/" + component, query: q})
+	if err != nil {
+		return Found{}, fmt.Errorf("cannot check for updates of %s: %w", component, err)
+	}
+	return found, nil
+}
+
+// Named asks for the package published under a file name of the form
+// type.component.package.ext.
+func (f *Fetcher) Named(ctx context.Context, fileName string) (Found, error) {
+	if !referenceForm.MatchString(fileName) {
+		return Found{}, fmt.Errorf("malformed package file name %q", fileName)
+	}
+	found, err := f.found(ctx, resource{path: "/packages/" + fileName})
+	if err == nil && found == (Found{}) {
+		err = fmt.Errorf("empty answer: %w", ErrRefused)
+	}
+	if err != nil {
+		return Found{}, fmt.Errorf("cannot look up package %s: %w", fileName, err)
+	}
+	return found, nil
+}
+
+func (f *Fetcher) resource(component, kind, reference string) (resource, error) {
+	if !componentForm.MatchString(component) {
+		return resource{}, fmt.Errorf("malformed component name %q, want type/name", component)
+	}
+	if !referenceForm.MatchString(reference) {
+		return resource{}, fmt.Errorf("malformed version or digest %q", reference)
+	}
+	return resource{path: "/v2/" + component + "/" + kind + "/" + reference}, nil
+}
+
+func (f *Fetcher) found(ctx context.Context, r resource) (Found, error) {
+	b, err := f.object(ctx, r)
+	if err != nil || len(b) == 0 {
+		return Found{}, err
+	}
+	var found Found
+	if err := json.Unmarshal(b, &found); err != nil {
+		return Found{}, fmt.Errorf("malformed answer: %w (%w)", ErrRefused, err)
+	}
+	if found.Version == "" || !referenceForm.MatchString(found.Digest) || found.Size < 0 {
+		return Found{}, fmt.Errorf("answer lacks version, digest or size: %w", ErrRefused)
+	}
+	return found, nil
+}

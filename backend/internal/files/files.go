@@ -1,0 +1,180 @@
+// Package files is the file server: it keeps packages in an OCI image layout
+// and serves their manifests and blobs over HTTP and CoAP under the same paths
+// (those of the OCI distribution specification 1.1).
+//
+//	GET /v2/{type}/{name}/manifests/{version or digest}   the package's OCI manifest
+//	GET /v2/{type}/{name}/blobs/{digest}                  a blob; HTTP Range, CoAP Block2
+//	GET /v2/{type}/{name}/tags/list                       its versions
+//	GET /check/{type}/{name}?current=&os=&arch=&variant=  the newest package above current
+//	GET /packages/{file name}                             the package pushed under that name
+//	GET /healthz
+//
+// Publishers push over HTTP as to any OCI registry. The CoAP side keeps no
+// state between two datagrams: a block is read from the file when asked for.
+package files
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Config of a Server.
+type Config struct {
+	Dir  string // the OCI image layout; made if it is not there
+	HTTP string // listen address "127.0.0.1:0"; "" for no HTTP
+	CoAP string // listen address; "" for no CoAP
+
+	// Token lets its bearer push packages. Without one nobody can push.
+	Token string
+	// TLS makes HTTP into HTTPS; nil serves plaintext.
+	TLS *tls.Config
+	// PlaintextBeyondLoopback lets plain HTTP and CoAP listen where others on
+	// the network can read and alter what is sent. Devices verify digests, but
+	// the publisher's token is readable.
+	PlaintextBeyondLoopback bool
+	// Rate is how many CoAP requests a second one source address may send, and
+	// Burst how many at once; 0 is 2000 and 256. An answer is larger than its
+	// request and UDP sources can be forged, so this limits what a forger can
+	// make the server send to a victim. Loopback is not limited.
+	Rate, Burst float64
+
+	Log *slog.Logger
+}
+
+// A Server serves one OCI image layout.
+type Server struct {
+	cfg     Config
+	catalog *catalog
+	http    net.Listener
+	coap    *net.UDPConn
+}
+
+// New opens the store, reads its index and starts to listen; Serve answers.
+func New(cfg Config) (*Server, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	c, err := openCatalog(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open package store: %w", err)
+	}
+	s := &Server{cfg: cfg, catalog: c}
+	if err := s.listen(); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("cannot serve packages: %w", err)
+	}
+	return s, nil
+}
+
+// HTTPAddr is where HTTP listens, as host:port; "" if it does not.
+func (s *Server) HTTPAddr() string {
+	if s.http == nil {
+		return ""
+	}
+	return s.http.Addr().String()
+}
+
+// CoAPAddr is where CoAP listens, as host:port; "" if it does not.
+func (s *Server) CoAPAddr() string {
+	if s.coap == nil {
+		return ""
+	}
+	return s.coap.LocalAddr().String()
+}
+
+// Serve answers until ctx ends; then it closes the listeners, gives HTTP
+// requests under way five seconds and returns nil. It can be called once.
+func (s *Server) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan error, 2)
+	running := 0
+	start := func(serve func(context.Context) error) {
+		running++
+		go func() { results <- serve(ctx) }()
+	}
+	if s.http != nil {
+		start(s.serveHTTP)
+	}
+	if s.coap != nil {
+		start(s.serveCoAP)
+	}
+	var err error
+	for range running {
+		err = errors.Join(err, <-results)
+		cancel() // one listener gone: the other must not go on alone
+	}
+	return err
+}
+
+// Close closes the listeners of a server that does not Serve.
+func (s *Server) Close() {
+	if s.http != nil {
+		s.http.Close()
+	}
+	if s.coap != nil {
+		s.coap.Close()
+	}
+}
+
+func (s *Server) serveHTTP(ctx context.Context) error {
+	srv := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(s.http); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("cannot serve packages over HTTP: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) listen() (err error) {
+	if s.cfg.HTTP != "" {
+		if s.http, err = net.Listen("tcp", s.cfg.HTTP); err != nil {
+			return err
+		}
+		if s.cfg.TLS != nil {
+			s.http = tls.NewListener(s.http, s.cfg.TLS)
+		} else if err := s.allowPlaintext(s.http.Addr()); err != nil {
+			return err
+		}
+	}
+	if s.cfg.CoAP == "" {
+		return nil
+	}
+	addr, err := net.ResolveUDPAddr("udp", s.cfg.CoAP)
+	if err != nil {
+		return err
+	}
+	if s.coap, err = net.ListenUDP("udp", addr); err != nil {
+		return err
+	}
+	return s.allowPlaintext(s.coap.LocalAddr())
+}
+
+func (s *Server) allowPlaintext(addr net.Addr) error {
+	host, _, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); (ip != nil && ip.IsLoopback()) || s.cfg.PlaintextBeyondLoopback {
+		return nil
+	}
+	return fmt.Errorf("%s is not a loopback address and would be plaintext: set TLS or PlaintextBeyondLoopback", addr)
+}
