@@ -1,0 +1,93 @@
+// Package host runs state transforms: WebAssembly modules that map the state
+// of one schema to another (sdk/transform/ABI.md). It is used by the agent, by
+// the command line tool and by the authors' test kit.
+//
+// A module is not trusted. Before any engine sees it, [Check] walks its
+// sections and refuses what has no place in a transform. Then it is compiled
+// and run in a child process, the sandbox: the program executes itself again,
+// with an empty environment and tight resource limits, and [Main] turns that
+// copy into the sandbox. A module that exhausts memory, loops for ever or
+// crashes the engine takes only the sandbox with it, and [Host.Run] returns an
+// [Error] that says what happened.
+//
+// Every program that uses a Host, test binaries included, calls [Main] first:
+//
+//	func main() {
+//		host.Main()
+//		…
+//	}
+//
+// Nothing is ever transformed in place: Run reads one directory and makes
+// another, which appears when it is complete.
+package host
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// A Host runs transforms below one ceiling of resources. Its methods may be
+// called from several goroutines.
+type Host struct {
+	// Cache is a directory for compiled modules, made with mode 0700 if it
+	// is missing. What lies there is executed: it must belong to the caller
+	// alone.
+	Cache string
+	// Ceiling bounds what one module may use; zero fields mean the default.
+	Ceiling Limits
+	// Log gets what transforms write to stderr; nil discards it.
+	Log *slog.Logger
+}
+
+// Limits bounds one run of a module, that is one file in filter mode and the
+// whole state in tree mode.
+type Limits struct {
+	Memory  int64         // bytes of linear memory; default 128 MiB
+	CPU     time.Duration // whole seconds; default 1 min
+	Wall    time.Duration // default 5 min
+	Compile time.Duration // wall and CPU time to compile a module; default 2 min
+	Output  int64         // bytes of one result; default twice the input and 16 MiB
+	Log     int64         // bytes of stderr that are kept, half head, half tail; default 64 KiB
+}
+
+// Modes of a step.
+const (
+	Filter = "filter" // one file after the other; the default
+	Tree   = "tree"   // the whole state as one tar stream
+)
+
+// A Step is one edge of a chain: a module that leads from one schema to another.
+type Step struct {
+	Module string            // path of the Wasm module
+	Digest string            // "sha256:<hex>" that the module must have; "" if the caller knows it
+	From   int               // schema of the input
+	To     int               // schema of the output
+	Mode   string            // Filter (or "") or Tree
+	Files  []string          // path.Match patterns of slash paths in the state; none: every file
+	Format string            // of the result: "json", "ndjson", "bytes" (or "")
+	Params map[string]string // handed to the module; names of letters, digits and _
+}
+
+// A Report tells what a run did.
+type Report struct {
+	Transformed int           // files written by modules
+	Carried     int           // files taken over unchanged, over all steps
+	In, Out     int64         // bytes read and written by modules
+	Memory      int64         // largest linear memory of a module, bytes
+	Wall        time.Duration // whole run, with compilation
+}
+
+// Run applies a chain of steps to the state in the directory in and leaves the
+// result in the directory out, which must be empty or missing. out appears
+// whole or not at all, durable, and shares no file with in; files that no step
+// touches are copied. Modes are kept, times and owners are not. Links and
+// special files are refused. Beside out, a directory out+".work" exists
+// meanwhile; leftovers of it are removed.
+//
+// progress gets the bytes read so far of all that steps will read, from one
+// goroutine at a time, and may be nil. What a module did wrong is returned as
+// *[Error].
+func (h *Host) Run(ctx context.Context, steps []Step, in, out string, progress func(done, total int64)) (Report, error) {
+	return Report{}, nil
+}
