@@ -35,6 +35,18 @@ type Manifest struct {
 	Settings json.RawMessage `json:"settings,omitempty"`
 }
 
+// Component returns the name of the component, as in
+// "application/sensor-adapter".
+func (m Manifest) Component() string { return m.Type + "/" + m.Name }
+
+// Schema returns the state schema of this version, 0 if it has no state.
+func (m Manifest) Schema() int {
+	if m.State == nil {
+		return 0
+	}
+	return m.State.Schema
+}
+
 // Probe says when a started component counts as healthy.
 type Probe struct {
 	Deadline  Duration `json:"deadline,omitempty"`  // healthy within; 0: 30 s

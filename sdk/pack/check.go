@@ -1,0 +1,247 @@
+package pack
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+)
+
+// Modes of a transform.
+const (
+	ModeFilter = "filter" // one file on stdin, its new content on stdout
+	ModeTree   = "tree"   // the whole state as a tar stream, in and out
+)
+
+// Formats of what a transform in filter mode returns.
+const (
+	FormatJSON   = "json"
+	FormatNDJSON = "ndjson"
+	FormatBytes  = "bytes"
+)
+
+var (
+	namePattern  = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	paramPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+)
+
+// CheckComponent reports whether s names a component: "application/sensor-adapter".
+func CheckComponent(s string) error {
+	kind, name, _ := strings.Cut(s, "/")
+	if checkName(kind) != nil || checkName(name) != nil {
+		return fmt.Errorf("%.80q is not a component: want type/name of lower-case letters, digits and hyphens", s)
+	}
+	return nil
+}
+
+func checkName(s string) error {
+	if len(s) > maxName || !namePattern.MatchString(s) {
+		return fmt.Errorf("%.80q is not a name: use up to %d of a-z, 0-9, and single hyphens between them", s, maxName)
+	}
+	return nil
+}
+
+// check reports every rule of the format that p breaks.
+func (p *Package) check() error {
+	var errs []error
+	errs = append(errs, p.Manifest.check(), p.checkFile())
+	if len(p.Artifacts) == 0 {
+		errs = append(errs, errors.New("artifact: there is none"))
+	}
+	if len(p.Artifacts) > maxArtifacts || len(p.Transforms) > maxTransforms {
+		errs = append(errs, fmt.Errorf("more than %d artifacts or %d transforms", maxArtifacts, maxTransforms))
+		return errors.Join(errs...)
+	}
+	platforms := map[Platform]bool{}
+	for i, a := range p.Artifacts {
+		if err := a.check(platforms); err != nil {
+			errs = append(errs, fmt.Errorf("artifact %d: %w", i+1, err))
+		}
+	}
+	for i, t := range p.Transforms {
+		if err := t.check(); err != nil {
+			errs = append(errs, fmt.Errorf("transform %d: %w", i+1, err))
+		}
+	}
+	return errors.Join(append(errs, checkGraph(p.Transforms, p.Manifest.Schema()))...)
+}
+
+func (p *Package) checkFile() error {
+	f, err := ParseFileName(p.File)
+	if err != nil {
+		return fmt.Errorf("file: %w", err)
+	}
+	if f.Component() != p.Manifest.Component() {
+		return fmt.Errorf("file: %s names component %s, not %.80q", p.File, f.Component(), p.Manifest.Component())
+	}
+	return nil
+}
+
+func (m *Manifest) check() error {
+	errs := []error{
+		inField("type", checkName(m.Type)),
+		inField("name", checkName(m.Name)),
+		inField("version", CheckVersion(m.Version)),
+		inField("downtime", checkDuration(m.Downtime)),
+		inField("maxDowntime", checkDuration(m.MaxDowntime)),
+		inField("probe deadline", checkDuration(m.Probe.Deadline)),
+		inField("probe probation", checkDuration(m.Probe.Probation)),
+		m.checkRequires(),
+	}
+	if m.Epoch < 0 || m.Epoch > maxSchema {
+		errs = append(errs, fmt.Errorf("epoch: %d is negative or too large", m.Epoch))
+	}
+	if m.MaxDowntime > 0 && m.MaxDowntime < m.Downtime {
+		errs = append(errs, errors.New("maxDowntime: is less than downtime"))
+	}
+	if m.State != nil && (m.State.Schema < 1 || m.State.Schema > maxSchema) {
+		errs = append(errs, fmt.Errorf("state schema: %d is not a positive number", m.State.Schema))
+	}
+	if len(m.Settings) > maxSettings {
+		errs = append(errs, fmt.Errorf("settings: more than %d bytes", maxSettings))
+	}
+	if len(m.Settings) > 0 && m.Settings[0] != '{' {
+		errs = append(errs, errors.New("settings: is not an object"))
+	}
+	return errors.Join(errs...)
+}
+
+func (m *Manifest) checkRequires() error {
+	if len(m.Requires) > maxEntries {
+		return fmt.Errorf("requires: more than %d components", maxEntries)
+	}
+	for component, constraint := range m.Requires {
+		if err := CheckComponent(component); err != nil {
+			return fmt.Errorf("requires: %w", err)
+		}
+		if err := checkConstraint(constraint); err != nil {
+			return fmt.Errorf("requires %s: %w", component, err)
+		}
+	}
+	return nil
+}
+
+func (a Artifact) check(platforms map[Platform]bool) error {
+	if platforms[a.Platform()] {
+		return fmt.Errorf("there is one for %s already", a.Platform())
+	}
+	platforms[a.Platform()] = true
+	for _, s := range []string{a.OS, a.Arch, a.Variant} {
+		if s != "" && checkName(s) != nil {
+			return fmt.Errorf("%.80q is not a platform: write os = \"linux\", arch = \"arm\", variant = \"v7\"", s)
+		}
+	}
+	if a.Variant != "" && a.Arch == "" {
+		return errors.New("has a variant but no arch")
+	}
+	if a.Unpacked < 0 {
+		return errors.New("has a negative unpacked size")
+	}
+	return checkDescriptor(a.Descriptor, MaxArtifactSize)
+}
+
+func (t Transform) check() error {
+	if t.From < 1 || t.To < 1 || t.From > maxSchema || t.To > maxSchema {
+		return fmt.Errorf("from %d to %d: state schemas are positive numbers", t.From, t.To)
+	}
+	if t.From == t.To {
+		return fmt.Errorf("from and to are both %d", t.From)
+	}
+	switch t.Mode {
+	case ModeFilter:
+	case ModeTree:
+		if len(t.Files) > 0 {
+			return errors.New("files: mode tree transforms the whole state")
+		}
+	default:
+		return fmt.Errorf("mode %.80q is unknown: use %s or %s", t.Mode, ModeFilter, ModeTree)
+	}
+	switch t.Format {
+	case FormatJSON, FormatNDJSON, FormatBytes:
+	default:
+		return fmt.Errorf("format %.80q is unknown: use %s, %s or %s", t.Format, FormatJSON, FormatNDJSON, FormatBytes)
+	}
+	return cmp.Or(t.checkFiles(), t.checkParams(), checkDescriptor(t.Descriptor, MaxTransformSize))
+}
+
+func (t Transform) checkFiles() error {
+	if len(t.Files) > maxEntries {
+		return fmt.Errorf("files: more than %d globs", maxEntries)
+	}
+	for _, glob := range t.Files {
+		if _, err := path.Match(glob, "x"); err != nil || glob == "" || len(glob) > maxText {
+			return fmt.Errorf("files: %.80q is not a valid glob", glob)
+		}
+		if path.IsAbs(glob) || path.Clean(glob) != glob || strings.HasPrefix(glob, "..") {
+			return fmt.Errorf("files: %.80q must be relative to the state directory, without . and ..", glob)
+		}
+	}
+	return nil
+}
+
+func (t Transform) checkParams() error {
+	if len(t.Params) > maxEntries {
+		return fmt.Errorf("params: more than %d", maxEntries)
+	}
+	for name, value := range t.Params {
+		if !paramPattern.MatchString(name) {
+			return fmt.Errorf("params: %.80q is not a name of a-z, 0-9 and _", name)
+		}
+		if len(value) > maxText || strings.ContainsRune(value, 0) {
+			return fmt.Errorf("params: %s is longer than %d bytes or has a zero byte", name, maxText)
+		}
+	}
+	return nil
+}
+
+// checkGraph reports transforms that no device could use, and ways forward
+// that have no way back and are not declared lossy.
+func checkGraph(transforms []Transform, schema int) error {
+	if schema == 0 && len(transforms) > 0 {
+		return errors.New("transform: the package declares no [state] schema")
+	}
+	var errs []error
+	edges := map[[2]int]bool{}
+	for i, t := range transforms {
+		var err error
+		_, forth := Chain(transforms, t.From, schema)
+		_, onward := Chain(transforms, t.To, schema)
+		_, back := Chain(transforms, t.To, t.From)
+		switch {
+		case edges[[2]int{t.From, t.To}]:
+			err = errors.New("is given twice")
+		case forth != nil || onward != nil:
+			err = fmt.Errorf("does not lead to the package's schema %d", schema)
+		case back != nil && !t.Lossy:
+			err = errors.New("has no way back: add one, or declare lossy = true")
+		}
+		edges[[2]int{t.From, t.To}] = true
+		if err != nil {
+			errs = append(errs, fmt.Errorf("transform %d: from %d to %d %w", i+1, t.From, t.To, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkDescriptor(d Descriptor, maxSize int64) error {
+	if d.Size < 0 || d.Size > maxSize {
+		return fmt.Errorf("size %d is not between 0 and %d bytes", d.Size, maxSize)
+	}
+	return CheckDigest(d.Digest)
+}
+
+func checkDuration(d Duration) error {
+	if d < 0 || d > maxDuration {
+		return errors.New("is negative or longer than 30 days")
+	}
+	return nil
+}
+
+func inField(field string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	return nil
+}

@@ -1,0 +1,27 @@
+package pack
+
+import (
+	"math"
+	"time"
+)
+
+// Limits of a package. They keep a hostile one from costing much before it is
+// refused, and are far above what an honest one needs.
+const (
+	MaxManifestSize  = 1 << 20 // bytes of the OCI manifest
+	MaxConfigSize    = 1 << 18 // bytes of the config blob
+	MaxTransformSize = 64 << 20
+	MaxArtifactSize  = 1 << 40
+
+	maxArtifacts  = 64
+	maxTransforms = 64
+	maxEntries    = 64 // of requires, files and params each
+	maxText       = 4096
+	maxName       = 63
+	maxVersion    = 64
+	maxFileName   = 200
+	maxSettings   = 1 << 17 // bytes of JSON
+	maxDepth      = 32      // of nested JSON
+	maxSchema     = math.MaxInt32
+	maxDuration   = Duration(30 * 24 * time.Hour)
+)

@@ -1,0 +1,75 @@
+package pack
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Platform is what an artifact runs on, in the words of Go's GOOS and GOARCH
+// and of the OCI image spec: linux, arm, v7.
+type Platform struct{ OS, Arch, Variant string }
+
+// String writes p as "linux/arm/v7"; what is not said is "any".
+func (p Platform) String() string {
+	s := cmp.Or(p.OS, "any") + "/" + cmp.Or(p.Arch, "any")
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}
+
+// Platform returns what a runs on.
+func (a Artifact) Platform() Platform { return Platform{OS: a.OS, Arch: a.Arch, Variant: a.Variant} }
+
+// Artifact picks the artifact for a device.
+//
+// An artifact fits if its OS and its architecture are the device's or unsaid,
+// and its variant is unsaid or the device's or, on arm and arm64, a lower one:
+// a v7 device runs v6 code. A device that does not know its own variant takes
+// only artifacts that say none. Of those that fit, the most specific wins:
+// first by OS, then by architecture, then by the highest variant.
+func (p *Package) Artifact(device Platform) (Artifact, error) {
+	fitting := make([]Artifact, 0, len(p.Artifacts))
+	for _, a := range p.Artifacts {
+		if a.Platform().fits(device) {
+			fitting = append(fitting, a)
+		}
+	}
+	if len(fitting) == 0 {
+		return Artifact{}, fmt.Errorf("package %s %s has no artifact for %s", p.Manifest.Component(), p.Manifest.Version, device)
+	}
+	return slices.MaxFunc(fitting, bySpecificity), nil
+}
+
+func (p Platform) fits(device Platform) bool {
+	if p.OS != "" && p.OS != device.OS || p.Arch != "" && p.Arch != device.Arch {
+		return false
+	}
+	if p.Variant == "" || p.Variant == device.Variant {
+		return true
+	}
+	needs, has := variantNumber(p.Variant), variantNumber(device.Variant)
+	return strings.HasPrefix(p.Arch, "arm") && needs > 0 && needs <= has
+}
+
+func bySpecificity(a, b Artifact) int {
+	return cmp.Or(
+		strings.Compare(a.OS, b.OS), // "" is below all
+		strings.Compare(a.Arch, b.Arch),
+		cmp.Compare(variantNumber(a.Variant), variantNumber(b.Variant)),
+		strings.Compare(a.Variant, b.Variant),
+	)
+}
+
+// variantNumber returns 7 for "v7", and 0 for what has no such form.
+func variantNumber(variant string) int {
+	digits, ok := strings.CutPrefix(variant, "v")
+	n, err := strconv.Atoi(digits)
+	if !ok || err != nil {
+		return 0
+	}
+	return n
+}
