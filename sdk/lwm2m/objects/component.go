@@ -1,0 +1,57 @@
+package objects
+
+import "github.com/tranquil-iot/tranquil/sdk/lwm2m"
+
+// Resources of Component Update (26250).
+const (
+	ComponentName              = 0
+	ComponentVersion           = 1
+	ComponentSchema            = 2
+	ComponentRunning           = 3
+	ComponentStale             = 4
+	ComponentWanted            = 5 // version, or "" for none
+	ComponentAttempt           = 6
+	ComponentPackage           = 7 // file name or digest, "" resolves by version
+	ComponentSchedule          = 8 // cron, "" for none
+	ComponentCheckNow          = 9
+	ComponentCancel            = 10
+	ComponentUpdateIdentifier  = 11 // id of the update
+	ComponentTo                = 12
+	ComponentPhase             = 13
+	ComponentStep              = 14
+	ComponentProgress          = 15 // 0 to 1
+	ComponentUnavailableUntil  = 16
+	ComponentResult            = 17
+	ComponentCause             = 18
+	ComponentDowntime          = 19 // seconds
+	ComponentPredictedDowntime = 20 // seconds
+)
+
+// ComponentUpdate is Tranquil's own object, in the private range: one instance
+// per component of the device, named type/name.
+var ComponentUpdate = lwm2m.Definition{
+	ID: ComponentUpdateID, Name: "Component Update", Multiple: true,
+	Resources: []lwm2m.Resource{
+		{ID: ComponentName, Name: "Component", Operations: lwm2m.R, Kind: lwm2m.KindString, Mandatory: true},
+		{ID: ComponentVersion, Name: "Version", Operations: lwm2m.R, Kind: lwm2m.KindString, Mandatory: true},
+		{ID: ComponentSchema, Name: "Schema", Operations: lwm2m.R, Kind: lwm2m.KindInteger},
+		{ID: ComponentRunning, Name: "Running", Operations: lwm2m.R, Kind: lwm2m.KindBoolean},
+		{ID: ComponentStale, Name: "Stale", Operations: lwm2m.R, Kind: lwm2m.KindBoolean},
+		{ID: ComponentWanted, Name: "Wanted", Operations: lwm2m.RW, Kind: lwm2m.KindString},
+		{ID: ComponentAttempt, Name: "Attempt", Operations: lwm2m.RW, Kind: lwm2m.KindInteger},
+		{ID: ComponentPackage, Name: "Package", Operations: lwm2m.RW, Kind: lwm2m.KindString},
+		{ID: ComponentSchedule, Name: "Schedule", Operations: lwm2m.RW, Kind: lwm2m.KindString},
+		{ID: ComponentCheckNow, Name: "Check Now", Operations: lwm2m.E},
+		{ID: ComponentCancel, Name: "Cancel", Operations: lwm2m.E},
+		{ID: ComponentUpdateIdentifier, Name: "Update", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentTo, Name: "To", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentPhase, Name: "Phase", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentStep, Name: "Step", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentProgress, Name: "Progress", Operations: lwm2m.R, Kind: lwm2m.KindFloat},
+		{ID: ComponentUnavailableUntil, Name: "Unavailable Until", Operations: lwm2m.R, Kind: lwm2m.KindTime},
+		{ID: ComponentResult, Name: "Result", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentCause, Name: "Cause", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentDowntime, Name: "Downtime", Operations: lwm2m.R, Kind: lwm2m.KindFloat, Units: "s"},
+		{ID: ComponentPredictedDowntime, Name: "Predicted Downtime", Operations: lwm2m.R, Kind: lwm2m.KindFloat, Units: "s"},
+	},
+}
