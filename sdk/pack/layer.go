@@ -70,8 +70,6 @@ func (l *layerWriter) addTree(root string) error {
 func (l *layerWriter) add(path, name string, info fs.FileInfo) error {
 	header := &tar.Header{Name: name, Mode: 0o644, ModTime: time.Unix(0, 0)}
 	switch {
-	case info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0:
-		return fmt.Errorf("%s: files with setuid or setgid cannot be packed", path)
 	case info.IsDir():
 		header.Typeflag, header.Name, header.Mode = tar.TypeDir, name+"/", 0o755
 		return l.tar.WriteHeader(header)
@@ -79,6 +77,8 @@ func (l *layerWriter) add(path, name string, info fs.FileInfo) error {
 		return l.addLink(path, header)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%s: only files, directories and symlinks can be packed", path)
+	case info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0:
+		return fmt.Errorf("%s: files with setuid or setgid cannot be packed", path)
 	}
 	if info.Mode()&0o100 != 0 {
 		header.Mode = 0o755

@@ -1,0 +1,227 @@
+package pack
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Build writes the package as an OCI image layout into dir, which must be
+// missing or empty. The same recipe and files make the same bytes anywhere.
+func (r *Recipe) Build(dir string) (*Package, error) {
+	outline, err := r.outline()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkOutside(dir); err != nil {
+		return nil, err
+	}
+	w, err := newLayoutWriter(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot build package: %w", err)
+	}
+	p, err := w.write(r, outline)
+	if err != nil {
+		return nil, fmt.Errorf("cannot build package: %w", err)
+	}
+	return p, nil
+}
+
+// BuildFile writes the package as a single file. If path is a directory, the
+// file gets its [FileName] there. It returns the path of the file.
+func (r *Recipe) BuildFile(path string) (*Package, string, error) {
+	outline, err := r.outline()
+	if err != nil {
+		return nil, "", err
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, outline.File)
+	}
+	if err := r.checkOutside(path); err != nil {
+		return nil, "", err
+	}
+	temp, err := os.MkdirTemp("", "tranquil-build-")
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot build package: %w", err)
+	}
+	defer os.RemoveAll(temp)
+	p, err := r.Build(filepath.Join(temp, "layout"))
+	if err != nil {
+		return nil, "", err
+	}
+	err = writeFile(path, func(w io.Writer) error { return WriteTar(w, filepath.Join(temp, "layout")) })
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot write package: %w", err)
+	}
+	return p, path, nil
+}
+
+// checkOutside refuses an output inside an artifact: the next build would pack
+// it too, and no two builds would be the same.
+func (r *Recipe) checkOutside(out string) error {
+	for _, a := range r.Artifacts {
+		root, err := filepath.Abs(r.path(a.Path))
+		if err != nil {
+			return err
+		}
+		target, err := filepath.Abs(out)
+		if err != nil {
+			return err
+		}
+		if rel, err := filepath.Rel(root, target); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+			return fmt.Errorf("output %s is inside the artifact %s: write it elsewhere", out, a.Path)
+		}
+	}
+	return nil
+}
+
+// A layoutWriter fills an OCI image layout.
+type layoutWriter struct{ dir string }
+
+func newLayoutWriter(dir string) (*layoutWriter, error) {
+	entries, err := os.ReadDir(dir)
+	if err == nil && len(entries) > 0 {
+		return nil, fmt.Errorf("%s is not empty", dir)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return &layoutWriter{dir: dir}, os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755)
+}
+
+// write completes the outline with the blobs and writes all of the layout.
+func (w *layoutWriter) write(r *Recipe, p *Package) (*Package, error) {
+	for i, a := range r.Artifacts {
+		d, unpacked, err := w.artifact(r.path(a.Path))
+		if err != nil {
+			return nil, fmt.Errorf("artifact %d: %w", i+1, err)
+		}
+		p.Artifacts[i].Descriptor, p.Artifacts[i].Unpacked = d, unpacked
+	}
+	for i, t := range r.Transforms {
+		d, err := w.module(r.path(t.Module))
+		if err != nil {
+			return nil, fmt.Errorf("transform %d: %w", i+1, err)
+		}
+		p.Transforms[i].Descriptor = d
+	}
+	config, err := json.Marshal(p.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	if p.Config, err = w.blob(MediaTypeConfig, bytes.NewReader(config)); err != nil {
+		return nil, err
+	}
+	manifest, err := p.encode()
+	if err != nil {
+		return nil, err
+	}
+	if err := w.index(manifest, p.Manifest.Version); err != nil {
+		return nil, err
+	}
+	return Parse(manifest, config) // what was built must be readable
+}
+
+// encode returns the bytes of the OCI manifest.
+func (p *Package) encode() ([]byte, error) {
+	m := ociManifest{
+		SchemaVersion: 2,
+		MediaType:     MediaTypeManifest,
+		ArtifactType:  ArtifactType,
+		Config:        newDescriptor(p.Config, nil),
+		Layers:        []ociDescriptor{},
+		Annotations:   map[string]string{AnnotationFile: p.File},
+	}
+	for _, a := range p.Artifacts {
+		m.Layers = append(m.Layers, a.layer())
+	}
+	for _, t := range p.Transforms {
+		m.Layers = append(m.Layers, t.layer())
+	}
+	return json.Marshal(m)
+}
+
+func (w *layoutWriter) artifact(path string) (d Descriptor, unpacked int64, err error) {
+	d, err = w.stream(MediaTypeArtifact, func(out io.Writer) error {
+		unpacked, err = packLayer(out, path)
+		return err
+	})
+	return d, unpacked, err
+}
+
+func (w *layoutWriter) module(path string) (Descriptor, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Descriptor{}, err
+	}
+	defer f.Close()
+	if err := checkModule(f); err != nil {
+		return Descriptor{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return Descriptor{}, err
+	}
+	return w.blob(MediaTypeTransform, f)
+}
+
+// checkModule reports what does not begin like a WebAssembly 1.0 module.
+func checkModule(r io.Reader) error {
+	head := make([]byte, 8)
+	if _, err := io.ReadFull(r, head); err != nil || string(head) != "\x00asm\x01\x00\x00\x00" {
+		return errors.New("is not a WebAssembly module")
+	}
+	return nil
+}
+
+// index writes the manifest's blob and the two files that lead to it.
+func (w *layoutWriter) index(manifest []byte, version string) error {
+	d, err := w.blob(MediaTypeManifest, bytes.NewReader(manifest))
+	if err != nil {
+		return err
+	}
+	entry := newDescriptor(d, map[string]string{annotationRef: version})
+	entry.ArtifactType = ArtifactType
+	index, err := json.Marshal(ociIndex{SchemaVersion: 2, MediaType: mediaTypeIndex, Manifests: []ociDescriptor{entry}})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, layoutFile), []byte(layoutContent), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(w.dir, indexFile), index, 0o644)
+}
+
+func (w *layoutWriter) blob(mediaType string, r io.Reader) (Descriptor, error) {
+	return w.stream(mediaType, func(out io.Writer) error {
+		_, err := io.Copy(out, r)
+		return err
+	})
+}
+
+// stream stores what fill writes as a blob named by its digest.
+func (w *layoutWriter) stream(mediaType string, fill func(io.Writer) error) (Descriptor, error) {
+	temp, err := os.CreateTemp(w.dir, ".blob-")
+	if err != nil {
+		return Descriptor{}, err
+	}
+	defer os.Remove(temp.Name())
+	sum := sha256.New()
+	err = fill(io.MultiWriter(temp, sum))
+	info, statErr := temp.Stat()
+	if err := errors.Join(err, statErr, temp.Chmod(0o644), temp.Close()); err != nil {
+		return Descriptor{}, err
+	}
+	digest := digestPrefix + hex.EncodeToString(sum.Sum(nil))
+	d := Descriptor{MediaType: mediaType, Digest: digest, Size: info.Size()}
+	return d, os.Rename(temp.Name(), filepath.Join(w.dir, filepath.FromSlash(blobName(digest))))
+}
+
+// blobName returns the name of a blob in a layout, with slashes.
+func blobName(digest string) string { return "blobs/" + strings.Replace(digest, ":", "/", 1) }

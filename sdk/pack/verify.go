@@ -1,0 +1,66 @@
+package pack
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Verify reads all of the package: every blob is there and is what its digest
+// says, transforms are WebAssembly modules, artifacts can be unpacked and are
+// as large as declared, and nothing else is in it. It reports all failures.
+func (l *Layout) Verify() error {
+	var errs []error
+	for i, a := range l.Package.Artifacts {
+		if err := l.verifyBlob(a.Descriptor, func(r io.Reader) error { return verifyArtifact(r, a) }); err != nil {
+			errs = append(errs, fmt.Errorf("artifact %d (%s): %w", i+1, a.Platform(), err))
+		}
+	}
+	for i, t := range l.Package.Transforms {
+		if err := l.verifyBlob(t.Descriptor, checkModule); err != nil {
+			errs = append(errs, fmt.Errorf("transform %d (%d → %d): %w", i+1, t.From, t.To, err))
+		}
+	}
+	return errors.Join(append(errs, l.verifyNames())...)
+}
+
+// verifyBlob has look read a blob's content, and then checks its digest, which
+// is the first thing wrong if both are.
+func (l *Layout) verifyBlob(d Descriptor, look func(io.Reader) error) error {
+	blob, err := l.Blob(d)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	lookErr := look(blob)
+	if _, err := io.Copy(io.Discard, blob); err != nil {
+		return err
+	}
+	return lookErr
+}
+
+func verifyArtifact(r io.Reader, a Artifact) error {
+	got, err := walkLayer(r, DefaultLimits, discardEntry)
+	if err == nil && a.Unpacked != 0 && got != a.Unpacked {
+		err = fmt.Errorf("unpacks to %d bytes, declares %d", got, a.Unpacked)
+	}
+	return err
+}
+
+func (l *Layout) verifyNames() error {
+	known := map[string]bool{indexFile: true, layoutFile: true, blobName(l.Package.Digest): true}
+	for _, d := range l.Package.Blobs() {
+		known[blobName(d.Digest)] = true
+	}
+	names, err := l.files.names()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		if !known[name] {
+			errs = append(errs, fmt.Errorf("%s belongs to nothing in the package", name))
+		}
+	}
+	return errors.Join(errs...)
+}
