@@ -1,0 +1,200 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+)
+
+// entry is what the bucket holds for a device.
+type entry struct {
+	Device  twin.Device `json:"device"`
+	Event   *twin.Event `json:"event,omitempty"` // caused by the last change; nil if it told nothing
+	Deleted bool        `json:"deleted,omitempty"`
+
+	revision uint64 // of the bucket; 0: there is no entry
+}
+
+func (e entry) exists() bool { return e.revision != 0 && !e.Deleted }
+
+// key encodes a device id, which may hold what NATS takes for separators and wildcards.
+func key(id string) string { return base64.RawURLEncoding.EncodeToString([]byte(id)) }
+
+// Create registers d, and appends event to the log; twin.DeviceExists if its id is taken.
+func (s *Store) Create(ctx context.Context, d twin.Device, event *twin.Event) error {
+	_, err := s.change(ctx, d.ID, func(e *entry) error {
+		if e.exists() {
+			return twin.DeviceExists
+		}
+		e.Device, e.Event, e.Deleted = d, event, false
+		return nil
+	})
+	return err
+}
+
+// Device reads one device; twin.DeviceNotFound.
+func (s *Store) Device(ctx context.Context, id string) (twin.Device, error) {
+	e, err := s.load(ctx, id)
+	if err != nil {
+		return twin.Device{}, fmt.Errorf("cannot read device %q: %w", id, err)
+	}
+	if !e.exists() {
+		return twin.Device{}, twin.DeviceNotFound
+	}
+	return e.Device, nil
+}
+
+// Devices goes through all devices, in no order.
+func (s *Store) Devices(ctx context.Context) iter.Seq2[twin.Device, error] {
+	return func(yield func(twin.Device, error) bool) {
+		for e, err := range s.entries(ctx) {
+			if err == nil && e.Deleted {
+				continue
+			}
+			if !yield(e.Device, err) {
+				return
+			}
+		}
+	}
+}
+
+// Update changes a device; twin.DeviceNotFound. The callback gets the present state, and again if somebody else was
+// faster; it answers the event to append (or nil), or an error that Update hands back with nothing changed.
+func (s *Store) Update(ctx context.Context, id string, change func(*twin.Device) (*twin.Event, error)) (twin.Device, error) {
+	e, err := s.change(ctx, id, func(e *entry) (err error) {
+		if !e.exists() {
+			return twin.DeviceNotFound
+		}
+		e.Event, err = change(&e.Device)
+		return err
+	})
+	return e.Device, err
+}
+
+// Delete removes a device and its twin, unless the callback answers an error; twin.DeviceNotFound.
+func (s *Store) Delete(ctx context.Context, id string, check func(twin.Device) (*twin.Event, error)) error {
+	e, err := s.change(ctx, id, func(e *entry) (err error) {
+		if !e.exists() {
+			return twin.DeviceNotFound
+		}
+		e.Event, err = check(e.Device)
+		e.Deleted = true
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.purge(ctx, id, e.revision)
+}
+
+// purge takes a deleted entry out of the bucket, unless the device has been created anew.
+func (s *Store) purge(ctx context.Context, id string, revision uint64) error {
+	err := s.devices.Purge(ctx, key(id), jetstream.LastRevision(revision))
+	if err != nil && !conflict(err) {
+		return fmt.Errorf("cannot purge device %q: %w", id, err)
+	}
+	return nil
+}
+
+var seed = maphash.MakeSeed()
+
+func (s *Store) stripe(id string) *sync.Mutex {
+	return &s.stripes[maphash.String(seed, id)%uint64(len(s.stripes))]
+}
+
+// change is the one way to write: load, change, swap, tell; again from the start if somebody else was faster.
+func (s *Store) change(ctx context.Context, id string, change func(*entry) error) (entry, error) {
+	lock := s.stripe(id)
+	lock.Lock()
+	defer lock.Unlock()
+	for {
+		e, err := s.load(ctx, id)
+		if err != nil {
+			return entry{}, fmt.Errorf("cannot read device %q: %w", id, err)
+		}
+		if err := s.sendUnsent(ctx, e); err != nil {
+			return entry{}, err
+		}
+		if err := change(&e); err != nil {
+			return entry{}, err
+		}
+		e.revision, err = s.swap(ctx, id, e)
+		if conflict(err) {
+			continue
+		}
+		if err != nil {
+			return entry{}, fmt.Errorf("cannot write device %q: %w", id, err)
+		}
+		return e, s.send(ctx, e)
+	}
+}
+
+func (s *Store) load(ctx context.Context, id string) (entry, error) {
+	value, err := s.devices.Get(ctx, key(id))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return entry{}, nil
+	}
+	if err != nil {
+		return entry{}, err
+	}
+	return decode(value)
+}
+
+func (s *Store) swap(ctx context.Context, id string, e entry) (uint64, error) {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return 0, err
+	}
+	if e.revision == 0 {
+		return s.devices.Create(ctx, key(id), text)
+	}
+	return s.devices.Update(ctx, key(id), text, e.revision)
+}
+
+// conflict tells whether err says that the entry is not at the expected revision.
+func conflict(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return errors.Is(err, jetstream.ErrKeyExists) || ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+}
+
+func decode(value jetstream.KeyValueEntry) (entry, error) {
+	decoder := json.NewDecoder(bytes.NewReader(value.Value()))
+	decoder.UseNumber()
+	e := entry{revision: value.Revision()}
+	if err := decoder.Decode(&e); err != nil {
+		return entry{}, fmt.Errorf("entry %q is damaged: %w", value.Key(), err)
+	}
+	return e, nil
+}
+
+// entries goes through the bucket as it is now.
+func (s *Store) entries(ctx context.Context) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		watcher, err := s.devices.WatchAll(ctx, jetstream.IgnoreDeletes())
+		if err != nil {
+			yield(entry{}, fmt.Errorf("cannot list devices: %w", err))
+			return
+		}
+		defer watcher.Stop()
+		for value := range watcher.Updates() {
+			if value == nil { // the end of what was there when the watch began
+				return
+			}
+			e, err := decode(value)
+			if !yield(e, err) {
+				return
+			}
+		}
+		yield(entry{}, fmt.Errorf("cannot list devices: %w", context.Cause(ctx)))
+	}
+}

@@ -1,0 +1,36 @@
+package twin
+
+import "fmt"
+
+// Error is a refusal with Azure IoT Hub's code: Code/1000 is the HTTP status. Compare with errors.Is, which looks at Code.
+type Error struct {
+	Code    int
+	Name    string
+	Message string
+}
+
+// Azure IoT Hub's codes that this hub uses.
+var (
+	Malformed          = &Error{400012, "DeserializationError", "the body cannot be understood"}
+	ArgumentInvalid    = &Error{400004, "ArgumentInvalid", "an argument is invalid"}
+	Unauthorized       = &Error{401003, "IotHubUnauthorizedAccess", "no valid token for this"}
+	DeviceNotFound     = &Error{404001, "DeviceNotFound", "there is no such device"}
+	DeviceExists       = &Error{409001, "DeviceAlreadyExists", "the device exists already"}
+	PreconditionFailed = &Error{412002, "PreconditionFailed", "it has changed since: read it again"}
+	TooLarge           = &Error{413001, "RequestEntityTooLarge", "the document would be too large"}
+	ServerError        = &Error{500001, "ServerError", "the hub has an error of its own: see its log"}
+)
+
+// Error tells name, code and message.
+func (e *Error) Error() string { return fmt.Sprintf("%s (%d): %s", e.Name, e.Code, e.Message) }
+
+// Is compares codes.
+func (e *Error) Is(target error) bool {
+	other, ok := target.(*Error)
+	return ok && other.Code == e.Code
+}
+
+// With answers the same error with another message.
+func (e *Error) With(format string, args ...any) *Error {
+	return &Error{e.Code, e.Name, fmt.Sprintf(format, args...)}
+}
