@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -112,11 +114,11 @@ func (m *Manifest) checkRequires() error {
 	if len(m.Requires) > maxEntries {
 		return fmt.Errorf("requires: more than %d components", maxEntries)
 	}
-	for component, constraint := range m.Requires {
+	for _, component := range slices.Sorted(maps.Keys(m.Requires)) {
 		if err := CheckComponent(component); err != nil {
 			return fmt.Errorf("requires: %w", err)
 		}
-		if err := checkConstraint(constraint); err != nil {
+		if err := checkConstraint(m.Requires[component]); err != nil {
 			return fmt.Errorf("requires %s: %w", component, err)
 		}
 	}

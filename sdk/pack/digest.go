@@ -43,7 +43,11 @@ func VerifyBytes(b []byte, d Descriptor) error {
 // the content d names was read, and in ErrDigest otherwise. It never passes on
 // more than d.Size bytes. What was read counts only after io.EOF was seen.
 func NewVerifyReader(r io.Reader, d Descriptor) io.Reader {
-	return &verifyReader{source: r, want: d, left: d.Size, hash: sha256.New()}
+	v := &verifyReader{source: r, want: d, left: d.Size, hash: sha256.New()}
+	if d.Size < 0 {
+		v.err = fmt.Errorf("blob %s has a negative size: %w", d.Digest, ErrDigest)
+	}
+	return v
 }
 
 type verifyReader struct {

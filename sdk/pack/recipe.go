@@ -85,9 +85,6 @@ func ReadRecipe(dir string) (*Recipe, error) {
 	if err := dec.Decode(r); err != nil {
 		return nil, fmt.Errorf("cannot read %s:\n%w", filepath.Join(dir, RecipeFile), withLines(err))
 	}
-	if !slices.Contains(Types, r.Type) {
-		return nil, fmt.Errorf("type: %q is unknown: use %s", r.Type, strings.Join(Types, ", "))
-	}
 	return r, nil
 }
 
@@ -157,7 +154,14 @@ func (r *Recipe) outline() (*Package, error) {
 		edge.setDefaults()
 		p.Transforms = append(p.Transforms, edge)
 	}
-	return p, errors.Join(p.check(), r.checkPaths())
+	return p, errors.Join(r.checkType(), p.check(), r.checkPaths())
+}
+
+func (r *Recipe) checkType() error {
+	if !slices.Contains(Types, r.Type) {
+		return fmt.Errorf("type: %q is unknown: use %s", r.Type, strings.Join(Types, ", "))
+	}
+	return nil
 }
 
 // checkPaths reports files that the recipe names but that are not there.

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"archive/tar"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -13,19 +14,19 @@ import (
 	"strings"
 )
 
-// Limits bound what an artifact may unpack to.
+// Limits bound what an artifact may unpack to. Zero means the default.
 type Limits struct {
 	Bytes   int64 // of all files, and of the tar stream around them
 	Entries int   // files, directories and symlinks
 }
 
-// DefaultLimits suit a whole container; an updater that knows its disk has
+// DefaultLimits suit a large application; an updater that knows its disk has
 // tighter ones.
-var DefaultLimits = Limits{Bytes: 16 << 30, Entries: 1 << 18}
+var DefaultLimits = Limits{Bytes: 16 << 30, Entries: 1 << 16}
 
 // Unpack unpacks an artifact layer, a tar+gzip, into dir, which must be
 // missing or empty. It keeps the permission bits and nothing else of the
-// metadata, and refuses anything that could reach out of dir or is no file,
+// metadata (a directory's owner always has access), and refuses anything that could reach out of dir or is no file,
 // directory or symlink: hard links, devices, setuid bits, names with "..".
 // With sync, all of it is on disk when Unpack returns. After an error dir
 // holds a part; the caller removes it.
@@ -43,8 +44,10 @@ func unpack(r io.Reader, dir string, limits Limits, sync bool) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
-		return errors.Join(err, fmt.Errorf("%s is not empty", dir))
+	if entries, err := os.ReadDir(dir); err != nil {
+		return err
+	} else if len(entries) > 0 {
+		return fmt.Errorf("%s is not empty", dir)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -58,7 +61,10 @@ func unpack(r io.Reader, dir string, limits Limits, sync bool) error {
 	if _, err := io.Copy(io.Discard, r); err != nil { // see the digest's verdict
 		return err
 	}
-	return u.finishDirs(dir)
+	if sync {
+		return syncDirs(dir)
+	}
+	return nil
 }
 
 // An entryFunc takes one entry of a layer; name is clean and relative.
@@ -77,6 +83,8 @@ func walkLayer(r io.Reader, limits Limits, take entryFunc) (int64, error) {
 		return 0, fmt.Errorf("not gzip: %w", err)
 	}
 	defer zr.Close()
+	limits.Bytes = cmp.Or(limits.Bytes, DefaultLimits.Bytes)
+	limits.Entries = cmp.Or(limits.Entries, DefaultLimits.Entries)
 	stream := &limitedReader{r: zr, left: limits.Bytes + int64(limits.Entries+2)*maxEntryOverhead}
 	tr := tar.NewReader(stream)
 	seen := layerNames{}
@@ -130,7 +138,7 @@ type layerNames map[string]byte
 // add checks an entry against the rules and returns its name.
 func (seen layerNames) add(header *tar.Header) (string, error) {
 	name := strings.TrimSuffix(header.Name, "/")
-	if !fs.ValidPath(name) || name == "." || len(name) > maxText || strings.ContainsAny(name, "\x00\\") {
+	if !fs.ValidPath(name) || name == "." || len(name) > maxPath || strings.ContainsAny(name, "\x00\\") {
 		return "", fmt.Errorf("name %.80q is not a clean relative path", header.Name)
 	}
 	if _, twice := seen[name]; twice {
@@ -161,12 +169,6 @@ func (seen layerNames) add(header *tar.Header) (string, error) {
 type unpacker struct {
 	root *os.Root
 	sync bool
-	dirs []dirMode
-}
-
-type dirMode struct {
-	name string
-	mode fs.FileMode
 }
 
 func (u *unpacker) entry(name string, header *tar.Header, content io.Reader) error {
@@ -176,8 +178,10 @@ func (u *unpacker) entry(name string, header *tar.Header, content io.Reader) err
 	mode := fs.FileMode(header.Mode) & fs.ModePerm
 	switch header.Typeflag {
 	case tar.TypeDir:
-		u.dirs = append(u.dirs, dirMode{name, mode})
-		return u.root.MkdirAll(name, 0o755)
+		if err := u.root.MkdirAll(name, 0o755); err != nil {
+			return err
+		}
+		return u.root.Chmod(name, mode|0o700) // the owner must be able to remove it
 	case tar.TypeSymlink:
 		return u.root.Symlink(header.Linkname, name)
 	}
@@ -199,24 +203,12 @@ func (u *unpacker) file(name string, mode fs.FileMode, content io.Reader) error 
 	return errors.Join(err, f.Close())
 }
 
-// finishDirs flushes the directories and gives them their modes, at the end
-// and the deepest first: one may be read-only.
-func (u *unpacker) finishDirs(dir string) error {
-	if u.sync {
-		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.IsDir() {
-				return err
-			}
-			return syncDir(path)
-		})
-		if err != nil {
+// syncDirs flushes every directory of the tree.
+func syncDirs(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
 			return err
 		}
-	}
-	for i := len(u.dirs) - 1; i >= 0; i-- {
-		if err := u.root.Chmod(u.dirs[i].name, u.dirs[i].mode); err != nil {
-			return err
-		}
-	}
-	return nil
+		return syncDir(path)
+	})
 }
