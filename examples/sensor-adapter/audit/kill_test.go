@@ -47,6 +47,9 @@ func TestKilledAtAnyMoment(t *testing.T) {
 				}
 				before = after
 			}
+			if before.Count() <= 700 {
+				t.Errorf("only %d readings: the adapters were killed before they went on", before.Count())
+			}
 		})
 	}
 }
