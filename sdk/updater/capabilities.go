@@ -18,6 +18,22 @@ type Capabilities struct {
 	Status   bool   // UpdaterWithStatus
 }
 
+// CapabilitiesOf returns what u can do: what it announced if it is a [Client],
+// and otherwise what it implements; then Type is empty. Ask before you assert
+// an optional interface, since a Client has the methods of all of them.
+func CapabilitiesOf(u Updater) Capabilities {
+	if c, ok := u.(interface{ Capabilities() Capabilities }); ok {
+		return c.Capabilities()
+	}
+	var c Capabilities
+	_, c.State = u.(UpdaterWithState)
+	_, c.Snapshot = u.(UpdaterWithSnapshot)
+	_, c.Quiesce = u.(UpdaterWithQuiesce)
+	_, c.Probe = u.(UpdaterWithProbe)
+	_, c.Status = u.(UpdaterWithStatus)
+	return c
+}
+
 // UpdaterWithState is implemented by updaters whose components have state.
 // The state is a directory of files. Save and Apply are one interface, since
 // an updater that can do only one of them could not be undone.
@@ -28,8 +44,9 @@ type UpdaterWithState interface {
 	// links: the component does not run again on them after Save, except
 	// when the update turns back, and then Dir is not used any more.
 	Save(context.Context, SaveRequest) error
-	// Apply replaces the component's state by the files in Dir, which it
-	// may move away. It is called between Stop and Start.
+	// Apply replaces the component's state by the files in Dir. It is called
+	// between Stop and Start. It may rename Dir away, whole: when Dir is
+	// gone, an earlier call has applied it, and calling again succeeds.
 	Apply(context.Context, ApplyRequest) error
 }
 
@@ -39,9 +56,10 @@ type SaveRequest struct{ Component, Dir string }
 // ApplyRequest names the directory that holds the state to take over.
 type ApplyRequest struct{ Component, Dir string }
 
-// UpdaterWithSnapshot can copy the state of a component that runs. Files may
-// be torn: the agent uses the copy only to rehearse the update.
+// UpdaterWithSnapshot can copy the state of a component that runs.
 type UpdaterWithSnapshot interface {
+	// Snapshot fills the empty directory Dir. Files may be torn: the agent
+	// uses the copy only to rehearse the update.
 	Snapshot(context.Context, SnapshotRequest) error
 }
 
@@ -82,6 +100,8 @@ type ProbeResponse struct {
 
 // UpdaterWithStatus can tell what runs.
 type UpdaterWithStatus interface {
+	// Status looks at the component itself rather than at what the updater
+	// remembers, so it is right in a restarted updater too.
 	Status(context.Context, StatusRequest) (StatusResponse, error)
 }
 

@@ -4,13 +4,20 @@
 //
 // An updater is a program of its own. Its whole main is
 //
-//	func main() { updater.Main(&myUpdater{}) }
+//	func main() { updater.Main("application", open) }
+//
+// where open makes the [Updater] from the [Environment] it is to work in.
+// Package updatertest proves that it keeps the promises made here.
 //
 // The agent starts it, talks gRPC with it over a unix socket and may kill and
 // restart it at any moment. So every method must be idempotent: it may be
 // called again after it succeeded, and after it did half of its work. What a
 // method needs to remember across restarts it keeps on disk, or in the opaque
-// [Handle] that Stage returns and the agent journals.
+// [Handle] that Stage returns and the agent journals. Calls for one component
+// never overlap; calls for different components may.
+//
+// Components outlive their updater: what Start started goes on running when
+// the updater is killed, and a new updater process finds it again.
 //
 // The order of calls in one update, with what takes each back:
 //
@@ -47,8 +54,11 @@ var ErrRetry = errors.New("try again")
 // hence the version.
 type Handle struct {
 	Version int    // of the format of Data; chosen by the updater
-	Data    []byte // at most 64 KiB
+	Data    []byte // at most MaxHandle bytes
 }
+
+// MaxHandle is the largest Data a [Handle] may have, in bytes.
+const MaxHandle = 64 << 10
 
 // IsZero reports whether the handle names nothing: a component that has not
 // been installed yet has the zero handle.

@@ -1,0 +1,151 @@
+package pluginhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+const (
+	firstPause = 100 * time.Millisecond // after the second failure in a row
+	maxPause   = 30 * time.Second
+	healthy    = time.Minute // who lived so long before it died did not fail in a row
+)
+
+// A slot is the place of one component type's updater process.
+type slot struct {
+	host   *Host
+	config updater.LaunchConfig
+	typ    string
+
+	turn     chan struct{} // holds a token while somebody works on the fields below
+	client   *updater.Client
+	started  time.Time
+	failures int // in a row
+	last     error
+}
+
+func newSlot(h *Host, c Config, o Options) *slot {
+	return &slot{host: h, config: launchConfig(c, o), typ: c.Type, turn: make(chan struct{}, 1)}
+}
+
+// get returns the process that runs, or starts one after the pause that the
+// failures so far demand.
+func (s *slot) get(ctx context.Context) (*updater.Client, error) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, retry("cannot wait for updater %s: %w", s.typ, ctx.Err())
+	}
+	if s.alive() {
+		return s.client, nil
+	}
+	if err := s.pause(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx); err != nil {
+		s.failures, s.last = s.failures+1, err
+		return nil, err
+	}
+	return s.client, nil
+}
+
+// alive reports whether the process runs, and buries it if it has ended.
+func (s *slot) alive() bool {
+	if s.client == nil {
+		return false
+	}
+	select {
+	case <-s.client.Exited():
+	default:
+		return true
+	}
+	s.client.Kill()
+	s.client = nil
+	if time.Since(s.started) > healthy {
+		s.failures = 0
+	}
+	s.failures, s.last = s.failures+1, errors.New("its process died")
+	return false
+}
+
+// pause waits before a start, so that an updater which dies at once again and
+// again does not keep the device busy.
+func (s *slot) pause(ctx context.Context) error {
+	if s.failures < 2 {
+		return nil
+	}
+	select {
+	case <-time.After(pauseAfter(s.failures)):
+		return nil
+	case <-ctx.Done():
+	case <-s.host.ctx.Done():
+	}
+	return retry("cannot start updater %s yet: it failed %d times in a row, last: %w", s.typ, s.failures, s.last)
+}
+
+func pauseAfter(failures int) time.Duration {
+	if failures < 2 {
+		return 0
+	}
+	return min(firstPause<<min(failures-2, 20), maxPause)
+}
+
+func (s *slot) start(ctx context.Context) error {
+	if s.host.ctx.Err() != nil {
+		return fmt.Errorf("cannot start updater %s: the agent is ending", s.typ)
+	}
+	c, err := updater.Launch(ctx, s.config)
+	if err != nil && passing(err) {
+		return retry("%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	if got := c.Capabilities().Type; got != s.typ {
+		c.Kill()
+		return fmt.Errorf("cannot use updater %s for components of type %q: it is for type %q", s.config.Path, s.typ, got)
+	}
+	s.config.Logger.Info("updater started", "path", s.config.Path)
+	s.client, s.started = c, time.Now()
+	s.host.wg.Go(func() { s.supervise(c) })
+	return nil
+}
+
+// supervise starts the updater anew when it dies, since it may be what keeps
+// its components running.
+func (s *slot) supervise(c *updater.Client) {
+	select {
+	case <-c.Exited():
+	case <-s.host.ctx.Done():
+		return
+	}
+	for s.host.ctx.Err() == nil {
+		s.config.Logger.Warn("updater died, starting it again")
+		if _, err := s.get(s.host.ctx); err == nil {
+			return
+		} else if !errors.Is(err, updater.ErrRetry) {
+			s.config.Logger.Error("updater cannot be started again", "cause", err)
+			return
+		}
+	}
+}
+
+// close kills the process. The host's context has ended, so none follows.
+func (s *slot) close() {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.client != nil {
+		s.client.Kill()
+		s.client = nil
+	}
+}
+
+// retry returns an error that wraps updater.ErrRetry besides its own causes.
+func retry(format string, args ...any) error {
+	return fmt.Errorf("%w (%w)", fmt.Errorf(format, args...), updater.ErrRetry)
+}

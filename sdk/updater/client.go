@@ -1,0 +1,179 @@
+package updater
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tranquil-iot/tranquil/sdk/updater/proto"
+)
+
+// A Client is an updater that runs in a process of its own, or behind
+// [Connect]. It has the methods of all optional interfaces: those that the
+// updater does not announce return an error that wraps errors.ErrUnsupported.
+//
+// A call on an updater that died returns an error that wraps [ErrRetry]: the
+// same call on a new Client may succeed. A call whose context ends returns
+// at once; the updater finishes or abandons it before it begins the next call
+// for that component.
+type Client struct {
+	api    proto.UpdaterClient
+	caps   Capabilities
+	exited <-chan struct{}
+	kill   func()
+}
+
+var (
+	_ UpdaterWithState    = (*Client)(nil)
+	_ UpdaterWithSnapshot = (*Client)(nil)
+	_ UpdaterWithQuiesce  = (*Client)(nil)
+	_ UpdaterWithProbe    = (*Client)(nil)
+	_ UpdaterWithStatus   = (*Client)(nil)
+)
+
+// Capabilities returns what the updater announced when it was connected.
+func (c *Client) Capabilities() Capabilities { return c.caps }
+
+// Exited is closed when the updater's process has ended.
+func (c *Client) Exited() <-chan struct{} { return c.exited }
+
+// Kill ends the updater at once and frees what belongs to it; its components
+// run on. There is no politer way: an updater must bear being killed at any
+// moment, so that is how it always ends. Call it even after Exited.
+func (c *Client) Kill() { c.kill() }
+
+// announce asks what the updater can do.
+func (c *Client) announce(ctx context.Context) error {
+	a, err := c.api.Capabilities(ctx, &proto.CapabilitiesRequest{})
+	if err != nil {
+		return fmt.Errorf("cannot ask the updater for its capabilities: %w", c.failed(err))
+	}
+	c.caps = Capabilities{
+		Type: a.Type, State: a.State, Snapshot: a.Snapshot, Quiesce: a.Quiesce, Probe: a.Probe, Status: a.Status,
+	}
+	return nil
+}
+
+// failed turns the error of a call into the one that the caller sees.
+func (c *Client) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-c.exited:
+		return &remoteError{"the updater process has died", ErrRetry}
+	default:
+		return fromStatus(err)
+	}
+}
+
+// Stage implements [Updater].
+func (c *Client) Stage(ctx context.Context, r StageRequest) (StageResponse, error) {
+	a, err := c.api.Stage(ctx, &proto.StageRequest{
+		Component: r.Component, Version: r.Version, Artifact: r.Artifact,
+		MediaType: r.MediaType, Settings: r.Settings,
+	})
+	if n := len(a.GetHandle().GetData()); n > MaxHandle {
+		return StageResponse{}, fmt.Errorf("the updater's handle has %d bytes, allowed are %d", n, MaxHandle)
+	}
+	return StageResponse{Handle: handleFromProto(a.GetHandle())}, c.failed(err)
+}
+
+// Unstage implements [Updater].
+func (c *Client) Unstage(ctx context.Context, r UnstageRequest) error {
+	_, err := c.api.Unstage(ctx, &proto.UnstageRequest{
+		Component: r.Component, Version: r.Version, Handle: handleToProto(r.Handle),
+	})
+	return c.failed(err)
+}
+
+// Switch implements [Updater].
+func (c *Client) Switch(ctx context.Context, r SwitchRequest) error {
+	_, err := c.api.Switch(ctx, &proto.SwitchRequest{Component: r.Component, Handle: handleToProto(r.Handle)})
+	return c.failed(err)
+}
+
+// Start implements [Updater].
+func (c *Client) Start(ctx context.Context, r StartRequest) error {
+	_, err := c.api.Start(ctx, &proto.StartRequest{Component: r.Component})
+	return c.failed(err)
+}
+
+// Stop implements [Updater].
+func (c *Client) Stop(ctx context.Context, r StopRequest) (StopResponse, error) {
+	a, err := c.api.Stop(ctx, &proto.StopRequest{Component: r.Component, GraceNanoseconds: int64(r.Grace)})
+	return StopResponse{Forced: a.GetForced()}, c.failed(err)
+}
+
+// need refuses an optional call that the updater did not announce.
+func need(announced bool, method string) error {
+	if announced {
+		return nil
+	}
+	return fmt.Errorf("the updater has no %s: %w", method, errors.ErrUnsupported)
+}
+
+// Save implements [UpdaterWithState].
+func (c *Client) Save(ctx context.Context, r SaveRequest) error {
+	if err := need(c.caps.State, "Save"); err != nil {
+		return err
+	}
+	_, err := c.api.Save(ctx, &proto.SaveRequest{Component: r.Component, Dir: r.Dir})
+	return c.failed(err)
+}
+
+// Apply implements [UpdaterWithState].
+func (c *Client) Apply(ctx context.Context, r ApplyRequest) error {
+	if err := need(c.caps.State, "Apply"); err != nil {
+		return err
+	}
+	_, err := c.api.Apply(ctx, &proto.ApplyRequest{Component: r.Component, Dir: r.Dir})
+	return c.failed(err)
+}
+
+// Snapshot implements [UpdaterWithSnapshot].
+func (c *Client) Snapshot(ctx context.Context, r SnapshotRequest) error {
+	if err := need(c.caps.Snapshot, "Snapshot"); err != nil {
+		return err
+	}
+	_, err := c.api.Snapshot(ctx, &proto.SnapshotRequest{Component: r.Component, Dir: r.Dir})
+	return c.failed(err)
+}
+
+// Quiesce implements [UpdaterWithQuiesce].
+func (c *Client) Quiesce(ctx context.Context, r QuiesceRequest) error {
+	if err := need(c.caps.Quiesce, "Quiesce"); err != nil {
+		return err
+	}
+	_, err := c.api.Quiesce(ctx, &proto.QuiesceRequest{Component: r.Component})
+	return c.failed(err)
+}
+
+// Resume implements [UpdaterWithQuiesce].
+func (c *Client) Resume(ctx context.Context, r ResumeRequest) error {
+	if err := need(c.caps.Quiesce, "Resume"); err != nil {
+		return err
+	}
+	_, err := c.api.Resume(ctx, &proto.ResumeRequest{Component: r.Component})
+	return c.failed(err)
+}
+
+// Probe implements [UpdaterWithProbe].
+func (c *Client) Probe(ctx context.Context, r ProbeRequest) (ProbeResponse, error) {
+	if err := need(c.caps.Probe, "Probe"); err != nil {
+		return ProbeResponse{}, err
+	}
+	a, err := c.api.Probe(ctx, &proto.ProbeRequest{Component: r.Component})
+	return ProbeResponse{Healthy: a.GetHealthy(), Reason: a.GetReason()}, c.failed(err)
+}
+
+// Status implements [UpdaterWithStatus].
+func (c *Client) Status(ctx context.Context, r StatusRequest) (StatusResponse, error) {
+	if err := need(c.caps.Status, "Status"); err != nil {
+		return StatusResponse{}, err
+	}
+	a, err := c.api.Status(ctx, &proto.StatusRequest{Component: r.Component})
+	return StatusResponse{
+		Version: a.GetVersion(), Running: a.GetRunning(), Restarts: int(a.GetRestarts()),
+	}, c.failed(err)
+}
