@@ -61,28 +61,29 @@ type State struct {
 // An Artifact is the component for one platform.
 type Artifact struct {
 	Descriptor
-	OS       string // "linux"; "" any
-	Arch     string // "arm", "amd64"; "" any
-	Variant  string // "v7"
-	Unpacked int64  // bytes on disk, 0 if unknown
+	OS       string `json:"os,omitempty"`       // "linux"; "" any
+	Arch     string `json:"arch,omitempty"`     // "arm", "amd64"; "" any
+	Variant  string `json:"variant,omitempty"`  // "v7"
+	Unpacked int64  `json:"unpacked,omitempty"` // bytes on disk, 0 if unknown
 }
 
 // A Transform is one edge of the schema graph.
 type Transform struct {
-	Descriptor          // of the Wasm module
-	From, To   int      // state schemas
-	Mode       string   // "filter" (default) or "tree"
-	Files      []string // globs the filter applies to; the rest is kept as it is
-	Format     string   // of the result: "json", "ndjson", "bytes" (default)
-	Lossy      bool     // the way From → To forgets something the way back would need
-	Params     map[string]string
+	Descriptor                   // of the Wasm module
+	From       int               `json:"from"` // state schemas
+	To         int               `json:"to"`
+	Mode       string            `json:"mode"`             // "filter" (default) or "tree"
+	Files      []string          `json:"files,omitempty"`  // globs the filter applies to; the rest is kept as it is
+	Format     string            `json:"format"`           // of the result: "json", "ndjson", "bytes" (default)
+	Lossy      bool              `json:"lossy,omitempty"`  // the way From → To forgets something the way back would need
+	Params     map[string]string `json:"params,omitempty"` // for the transform
 }
 
 // A Descriptor names a blob by digest.
 type Descriptor struct {
-	MediaType string
-	Digest    string // "sha256:<64 hex digits>"
-	Size      int64  // bytes
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"` // "sha256:<64 hex digits>"
+	Size      int64  `json:"size"`   // bytes
 }
 
 // Duration is a time.Duration written as in "1m30s".

@@ -7,13 +7,13 @@ import (
 
 // A Package is what a package's manifest and config say: all but the blobs.
 type Package struct {
-	Digest     string // of the manifest bytes: the identity of the package
-	Size       int64  // of the manifest bytes
-	File       string // FileName under which it was built
-	Manifest   Manifest
-	Config     Descriptor // of the blob that holds Manifest
-	Artifacts  []Artifact
-	Transforms []Transform
+	Digest     string      `json:"digest"`   // of the manifest bytes: the identity of the package
+	Size       int64       `json:"size"`     // of the manifest bytes
+	File       string      `json:"file"`     // FileName under which it was built
+	Manifest   Manifest    `json:"manifest"` // what the config blob holds
+	Config     Descriptor  `json:"config"`
+	Artifacts  []Artifact  `json:"artifacts"`
+	Transforms []Transform `json:"transforms,omitempty"`
 }
 
 // Descriptor returns the descriptor of the package's manifest.

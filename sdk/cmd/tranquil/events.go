@@ -1,0 +1,39 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
+)
+
+type eventsCmd struct {
+	ID    string `arg:"" optional:"" help:"Device id; default: all devices."`
+	Since string `placeholder:"EVENT-ID" help:"Begin after this event."`
+	JSON  bool   `help:"Print one JSON object per line."`
+}
+
+func (c *eventsCmd) Run(s *session) error {
+	hub, err := s.hub()
+	if err != nil {
+		return err
+	}
+	for event, err := range hub.Events(s.ctx, c.ID, c.Since) {
+		if err != nil {
+			return err
+		}
+		if err := c.print(s, event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *eventsCmd) print(s *session, event iothub.Event) error {
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(event)
+	}
+	_, err := fmt.Fprintf(s.out, "%s  %s  %s  %s  %s\n", event.Time.Local().Format(time.TimeOnly), event.ID, event.Device, event.Type, event.Body)
+	return err
+}

@@ -1,0 +1,74 @@
+// Command tranquil is the tool of authors and operators: it builds, inspects,
+// verifies and pushes update packages, and asks the twin hub about devices and
+// for updates.
+//
+// Exit codes: 0 done, 1 failed, 2 wrong usage.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line. One file per group of commands.
+type cli struct {
+	Package packageCmd `cmd:"" help:"Build, inspect, verify and push update packages."`
+	Device  deviceCmd  `cmd:"" help:"Create, list and show devices."`
+	Twin    twinCmd    `cmd:"" help:"Read and change the twin of a device."`
+	Update  updateCmd  `cmd:"" help:"Wish a version of a component onto a device."`
+	Events  eventsCmd  `cmd:"" help:"Follow what happens to devices."`
+
+	Hub   string `env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Service connection string of the twin hub ($$TRANQUIL_HUB)."`
+	Files string `env:"TRANQUIL_FILES" placeholder:"URL" help:"File server ($$TRANQUIL_FILES)."`
+	Token string `env:"TRANQUIL_TOKEN" placeholder:"TOKEN" help:"Publisher token for the file server; better in $$TRANQUIL_TOKEN, since others can see arguments."`
+}
+
+// A session is what every command runs with.
+type session struct {
+	*cli
+	ctx context.Context
+	out io.Writer
+}
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var c cli
+	parser := kong.Must(&c,
+		kong.Name("tranquil"),
+		kong.Description("Updates of IoT devices that lose no state."),
+		kong.Bind(&session{cli: &c, ctx: ctx, out: os.Stdout}),
+	)
+	command, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "tranquil: %v\nTry tranquil --help.\n", err)
+		return 2
+	}
+	err = command.Run()
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return 0 // interrupted by the user
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "tranquil: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// printJSON writes v for people and programs alike.
+func (s *session) printJSON(v any) error {
+	enc := json.NewEncoder(s.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
