@@ -93,10 +93,14 @@ func connect(ctx context.Context, c *Client, p *process, gp *plugin.Client) erro
 	return c.announce(ctx)
 }
 
-// explainStart adds to err what the process said last.
+// explainStart makes of err one line that tells how the dead process ended and
+// what it said last.
 func explainStart(ctx context.Context, p *process, err error) error {
-	if ctx.Err() != nil {
+	switch state := p.cmd.ProcessState; {
+	case ctx.Err() != nil:
 		err = fmt.Errorf("it was not ready in time: %w", ctx.Err())
+	case state != nil && state.Exited():
+		err = fmt.Errorf("its process ended: %s", state)
 	}
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if text = text[:min(len(text), 500)]; p.log.last != "" {

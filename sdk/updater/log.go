@@ -48,7 +48,7 @@ func rename(groups []string, a slog.Attr) slog.Attr {
 type logWriter struct {
 	log  *slog.Logger
 	line []byte // begun, not yet ended
-	last string // the last message, for the error if the updater does not start
+	last string // the last message and its cause, for the error if the updater does not start
 }
 
 func (w *logWriter) Write(p []byte) (int, error) {
@@ -70,6 +70,12 @@ func (w *logWriter) flush() {
 	}
 	r := parseLogLine(line)
 	w.last = r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "cause" {
+			w.last += ": " + a.Value.String()
+		}
+		return true
+	})
 	ctx := context.Background()
 	if w.log.Enabled(ctx, r.Level) {
 		w.log.Handler().Handle(ctx, r)

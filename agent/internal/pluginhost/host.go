@@ -49,7 +49,6 @@ var typeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 // New returns a Host for the configured updaters. It starts none yet.
 func New(configs []Config, o Options) (*Host, error) {
 	h := &Host{slots: map[string]*slot{}}
-	h.ctx, h.cancel = context.WithCancel(context.Background())
 	for _, c := range configs {
 		if !typeName.MatchString(c.Type) {
 			return nil, fmt.Errorf("cannot use updater for type %q: a type is a small letter and up to 31 small letters, digits and -", c.Type)
@@ -59,6 +58,7 @@ func New(configs []Config, o Options) (*Host, error) {
 		}
 		h.slots[c.Type] = newSlot(h, c, o)
 	}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h, nil
 }
 

@@ -99,6 +99,9 @@ func (s *slot) start(ctx context.Context) error {
 	if s.host.ctx.Err() != nil {
 		return fmt.Errorf("cannot start updater %s: the agent is ending", s.typ)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.host.ctx, cancel)()
 	c, err := updater.Launch(ctx, s.config)
 	if err != nil && passing(err) {
 		return retry("%w", err)

@@ -1,0 +1,82 @@
+package updater
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// fake behaves as the component's name says and echoes what it was asked.
+type fake struct{ env Environment }
+
+func (f *fake) Stage(ctx context.Context, r StageRequest) (StageResponse, error) {
+	data := strings.Join([]string{r.Component, r.Version, r.Artifact, r.MediaType, string(r.Settings)}, " ")
+	switch r.Component {
+	case "retry":
+		return StageResponse{}, fmt.Errorf("engine is busy: %w", ErrRetry)
+	case "fail":
+		return StageResponse{}, fmt.Errorf("disk is full")
+	case "panic":
+		panic("oh no")
+	case "die":
+		os.Exit(3)
+	case "huge":
+		data = strings.Repeat("x", MaxHandle+1)
+	case "wait":
+		<-ctx.Done()
+		return StageResponse{}, ctx.Err()
+	case "stuck":
+		select {}
+	}
+	return StageResponse{Handle{7, []byte(data)}}, nil
+}
+
+func (f *fake) Unstage(_ context.Context, r UnstageRequest) error {
+	return fmt.Errorf("%s %s %v", r.Component, r.Version, r.Handle.IsZero())
+}
+
+func (f *fake) Switch(_ context.Context, r SwitchRequest) error {
+	return fmt.Errorf("%s %d %s", r.Component, r.Handle.Version, r.Handle.Data)
+}
+
+func (f *fake) Start(_ context.Context, r StartRequest) error { return fmt.Errorf("%s", r.Component) }
+
+func (f *fake) Stop(_ context.Context, r StopRequest) (StopResponse, error) {
+	return StopResponse{Forced: r.Grace == 5}, nil
+}
+
+func (f *fake) Save(_ context.Context, r SaveRequest) error {
+	return fmt.Errorf("save %s %s", r.Component, r.Dir)
+}
+
+func (f *fake) Apply(_ context.Context, r ApplyRequest) error {
+	return fmt.Errorf("apply %s %s", r.Component, r.Dir)
+}
+
+func (f *fake) Snapshot(_ context.Context, r SnapshotRequest) error {
+	return fmt.Errorf("snapshot %s %s", r.Component, r.Dir)
+}
+
+func (f *fake) Quiesce(_ context.Context, r QuiesceRequest) error {
+	return fmt.Errorf("quiesce %s", r.Component)
+}
+
+func (f *fake) Resume(_ context.Context, r ResumeRequest) error {
+	return fmt.Errorf("resume %s", r.Component)
+}
+
+func (f *fake) Probe(_ context.Context, r ProbeRequest) (ProbeResponse, error) {
+	return ProbeResponse{Healthy: true, Reason: r.Component}, nil
+}
+
+// Status answers with the updater's environment.
+func (f *fake) Status(_ context.Context, r StatusRequest) (StatusResponse, error) {
+	switch r.Component {
+	case "env":
+		return StatusResponse{Version: f.env.Data, Running: true, Restarts: 3}, nil
+	case "variables":
+		return StatusResponse{Version: strings.Join(os.Environ(), "\n")}, nil
+	}
+	return StatusResponse{}, nil
+}
