@@ -32,7 +32,6 @@ type Keys struct {
 // Connection is the device's MQTT connection and what outlives it.
 type Connection struct {
 	Connected    bool      `json:"connected,omitempty"`
-	Epoch        uint64    `json:"epoch,omitempty"` // counts connections: a closed one must not overwrite its successor
 	Updated      time.Time `json:"updated,omitzero"`
 	LastActivity time.Time `json:"lastActivity,omitzero"` // known when a connection begins and ends
 	// Session tells that the device connected with clean session 0: its Subscriptions survive the connection.

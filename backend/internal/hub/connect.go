@@ -1,0 +1,174 @@
+package hub
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+)
+
+const (
+	connectTimeout = 10 * time.Second   // from accepting the connection to the whole CONNECT, TLS included
+	maxSilence     = 1767 * time.Second // of a connection, whatever keep-alive it asks for: IoT Hub's
+	storeTimeout   = 10 * time.Second   // to note the end of a connection, when its own context is done
+)
+
+// serveDevice is the life of one connection.
+func (h *Hub) serveDevice(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	conn.SetDeadline(time.Now().Add(connectTimeout))
+	in := bufio.NewReaderSize(conn, 512)
+	packet, err := readPacket(in)
+	if err != nil {
+		h.log.Debug("connection without a CONNECT", "remote", conn.RemoteAddr(), "error", err)
+		return
+	}
+	connect, ok := packet.(*packets.ConnectPacket)
+	if !ok {
+		h.log.Debug("connection does not begin with a CONNECT", "remote", conn.RemoteAddr())
+		return
+	}
+	s, code, err := h.admit(ctx, conn, connect)
+	if err != nil {
+		h.log.Warn("device is refused", "client", connect.ClientIdentifier, "remote", conn.RemoteAddr(), "cause", err)
+		refuse(conn, code)
+		return
+	}
+	s.in = in
+	h.runSession(ctx, s)
+}
+
+func refuse(conn net.Conn, code byte) {
+	if code > packets.ErrRefusedNotAuthorised { // a violation, for which there is no answer
+		return
+	}
+	answer := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
+	answer.ReturnCode = code
+	answer.Write(conn)
+}
+
+// admit checks a CONNECT, and answers a session that has not begun, or a return code and the cause.
+func (h *Hub) admit(ctx context.Context, conn net.Conn, c *packets.ConnectPacket) (*session, byte, error) {
+	if code := c.Validate(); code != packets.Accepted {
+		return nil, code, errors.New("CONNECT is not valid")
+	}
+	if c.ProtocolVersion != 4 {
+		return nil, packets.ErrRefusedBadProtocolVersion, errors.New("not MQTT 3.1.1")
+	}
+	name, err := parseUsername(c.Username)
+	if err != nil {
+		return nil, packets.ErrRefusedBadUsernameOrPassword, err
+	}
+	if name.module != "" {
+		return nil, packets.ErrRefusedNotAuthorised, errors.New("module is not registered")
+	}
+	if c.ClientIdentifier != name.device {
+		return nil, packets.ErrRefusedIDRejected, errors.New("client id is not the device id")
+	}
+	expiry, err := h.authenticateDevice(ctx, name.device, string(c.Password))
+	if errors.Is(err, twin.Unauthorized) {
+		return nil, packets.ErrRefusedNotAuthorised, err
+	}
+	if err != nil {
+		return nil, packets.ErrRefusedServerUnavailable, err
+	}
+	s := newSession(h, conn, name.device, c, expiry)
+	if c.WillFlag {
+		if s.will, err = parseTopic(name.device, c.WillTopic); err != nil || s.will.operation != opTelemetry {
+			return nil, packets.ErrProtocolViolation, errors.New("will is not for the device's events")
+		}
+	}
+	return s, packets.Accepted, nil
+}
+
+// runSession takes over from an earlier connection of the device, and runs until this one ends.
+func (h *Hub) runSession(ctx context.Context, s *session) {
+	ctx, s.cancel = context.WithCancelCause(ctx)
+	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
+	defer stop()
+	defer s.cancel(nil)
+	h.enter(s)
+	defer h.leave(s)
+	if context.Cause(ctx) != nil { // the next connection came while this one waited
+		return
+	}
+	d, resumed, err := h.connected(ctx, s)
+	if err != nil {
+		s.log.Error("cannot note connection", "error", err)
+		refuse(s.conn, packets.ErrRefusedServerUnavailable)
+		return
+	}
+	s.log.Info("device is connected", "remote", s.conn.RemoteAddr(), "resumed", resumed)
+	cause := s.run(ctx, subscriptions(d.Connection.Subscriptions), resumed)
+	s.log.Info("device is disconnected", "cause", cause)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	if s.connect.WillFlag && !errors.Is(cause, errDisconnect) {
+		s.sendWill(ctx)
+	}
+	if err := h.disconnected(ctx, s.device, s.lastActivity()); err != nil && !errors.Is(err, twin.DeviceNotFound) {
+		s.log.Error("cannot note end of connection", "error", err)
+	}
+}
+
+// enter makes s the device's session, and waits for the end of the one before.
+func (h *Hub) enter(s *session) {
+	h.mu.Lock()
+	before := h.sessions[s.device]
+	h.sessions[s.device] = s
+	h.mu.Unlock()
+	if before != nil {
+		before.close(errTakenOver)
+		<-before.done
+	}
+}
+
+func (h *Hub) leave(s *session) {
+	h.mu.Lock()
+	if h.sessions[s.device] == s {
+		delete(h.sessions, s.device)
+	}
+	h.mu.Unlock()
+	close(s.done)
+}
+
+// kick ends the connection of a device that may no longer have one.
+func (h *Hub) kick(device string) {
+	if s := h.session(device); s != nil {
+		s.close(errRemoved)
+	}
+}
+
+// connected notes the begin of a connection; resumed tells that subscriptions of an earlier one are still there.
+func (h *Hub) connected(ctx context.Context, s *session) (d twin.Device, resumed bool, err error) {
+	d, err = h.store.Update(ctx, s.device, func(d *twin.Device) (*twin.Event, error) {
+		if d.Disabled {
+			return nil, twin.Unauthorized.With("device is disabled")
+		}
+		now, c := time.Now().UTC(), &d.Connection
+		resumed = c.Session && !s.connect.CleanSession
+		c.Connected, c.Updated, c.LastActivity = true, now, now
+		c.Session = !s.connect.CleanSession
+		if !resumed {
+			c.Subscriptions = 0
+		}
+		return &twin.Event{Type: twin.Connected, Device: d.ID, Time: now}, nil
+	})
+	return d, resumed, err
+}
+
+func (h *Hub) disconnected(ctx context.Context, device string, lastActivity time.Time) error {
+	_, err := h.store.Update(ctx, device, func(d *twin.Device) (*twin.Event, error) {
+		now := time.Now().UTC()
+		d.Connection.Connected, d.Connection.Updated, d.Connection.LastActivity = false, now, lastActivity
+		return &twin.Event{Type: twin.Disconnected, Device: d.ID, Time: now}, nil
+	})
+	return err
+}

@@ -1,0 +1,227 @@
+// Package hub speaks Azure IoT Hub's contract: MQTT 3.1.1 to devices, REST and server-sent events to the back end.
+// It is not a broker: a device talks only to its own twin, on fixed topics, so a connection is a [session] whose
+// identity is checked once and whose subscriptions are bits. All state is in the store. A change of a twin goes to the
+// store and its event log; what a connected device is told comes out of that log, in its order.
+package hub
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
+)
+
+// Registry keeps devices; every answered change is durable. Errors are twin.DeviceNotFound, twin.DeviceExists,
+// what the callback answered, or the store's own.
+type Registry interface {
+	Create(ctx context.Context, d twin.Device, event *twin.Event) error
+	Device(ctx context.Context, id string) (twin.Device, error)
+	Devices(ctx context.Context) iter.Seq2[twin.Device, error]
+	Update(ctx context.Context, id string, change func(*twin.Device) (*twin.Event, error)) (twin.Device, error)
+	Delete(ctx context.Context, id string, check func(twin.Device) (*twin.Event, error)) error
+}
+
+// EventLog keeps events in order. Events begins after a sequence and waits for more until ctx is done.
+type EventLog interface {
+	Append(ctx context.Context, event twin.Event) error
+	Position(ctx context.Context) (uint64, error)
+	Events(ctx context.Context, device string, after uint64) iter.Seq2[twin.Event, error]
+}
+
+// Store is where the hub keeps everything.
+type Store interface {
+	Registry
+	EventLog
+}
+
+// Config says where the hub listens.
+type Config struct {
+	Dir  string // where policies.json, the keys of the access policies, is kept with mode 0600
+	MQTT string // address for devices, as in 127.0.0.1:1883; port 0 takes a free one
+	HTTP string // address for the back end
+	// TLSCert and TLSKey are PEM files; with them both listeners speak TLS.
+	TLSCert, TLSKey string
+	// InsecurePlaintext permits plaintext on addresses that others can reach: tokens can be overheard there.
+	InsecurePlaintext bool
+	Log               *slog.Logger
+}
+
+// Hub listens from New on and serves during Serve.
+type Hub struct {
+	store      Store
+	log        *slog.Logger
+	policies   map[string]string // name → key
+	mqtt, http net.Listener
+	secure     bool
+
+	mu       sync.Mutex
+	sessions map[string]*session // by device
+}
+
+// New reads or makes the policies' keys and binds both addresses.
+func New(cfg Config, store Store) (*Hub, error) {
+	h := &Hub{store: store, log: cfg.Log, secure: cfg.TLSCert != "", sessions: map[string]*session{}}
+	var err error
+	if h.policies, err = loadPolicies(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("cannot start hub: %w", err)
+	}
+	if h.mqtt, err = listen(cfg, cfg.MQTT); err != nil {
+		return nil, fmt.Errorf("cannot listen for devices: %w", err)
+	}
+	if h.http, err = listen(cfg, cfg.HTTP); err != nil {
+		h.mqtt.Close()
+		return nil, fmt.Errorf("cannot listen for the back end: %w", err)
+	}
+	return h, nil
+}
+
+func listen(cfg Config, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.TLSCert != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+		if err != nil {
+			l.Close()
+			return nil, err
+		}
+		return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}), nil
+	}
+	if addr, ok := l.Addr().(*net.TCPAddr); (!ok || !addr.IP.IsLoopback()) && !cfg.InsecurePlaintext {
+		l.Close()
+		return nil, fmt.Errorf("%s is not loopback: give a certificate and key, or permit plaintext", address)
+	}
+	return l, nil
+}
+
+// MQTTAddr is the address that devices connect to, host:port.
+func (h *Hub) MQTTAddr() string { return h.mqtt.Addr().String() }
+
+// HTTPAddr is the address of REST and events, host:port.
+func (h *Hub) HTTPAddr() string { return h.http.Addr().String() }
+
+// ConnectionString gives access by a policy: iothubowner, service, registryRead or registryReadWrite over HTTP,
+// device over MQTT. It holds the policy's key. Its host is the bound address; change that where the hub has a name.
+func (h *Hub) ConnectionString(policy string) (iothub.ConnectionString, error) {
+	key, ok := h.policies[policy]
+	if !ok {
+		return iothub.ConnectionString{}, fmt.Errorf("there is no policy %q", policy)
+	}
+	host := h.HTTPAddr()
+	if policy == PolicyDevice {
+		host = h.MQTTAddr()
+	}
+	return iothub.ConnectionString{HostName: host, PolicyName: policy, Key: key, Insecure: !h.secure}, nil
+}
+
+// Serve answers when ctx is done (nil) or a listener or the event log fails; by then all connections are closed.
+func (h *Hub) Serve(ctx context.Context) error {
+	defer h.mqtt.Close()
+	defer h.http.Close()
+	if err := h.forgetConnections(ctx); err != nil {
+		return err
+	}
+	position, err := h.store.Position(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot start hub: %w", err)
+	}
+	h.log.Info("hub is listening", "mqtt", h.MQTTAddr(), "http", h.HTTPAddr(), "tls", h.secure)
+	return runAll(ctx,
+		func(ctx context.Context) error { return h.notify(ctx, position) },
+		h.serveMQTT,
+		h.serveHTTP,
+	)
+}
+
+// runAll runs parts until one fails or ctx is done, and waits for all of them.
+func runAll(ctx context.Context, parts ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var first error
+	for _, part := range parts {
+		wg.Go(func() {
+			err := part(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && ctx.Err() == nil && first == nil {
+				first = err
+			}
+			cancel(err)
+		})
+	}
+	wg.Wait()
+	return first
+}
+
+// forgetConnections marks devices as disconnected that a crash left as connected.
+func (h *Hub) forgetConnections(ctx context.Context) error {
+	for d, err := range h.store.Devices(ctx) {
+		if err != nil {
+			return fmt.Errorf("cannot start hub: %w", err)
+		}
+		if !d.Connection.Connected {
+			continue
+		}
+		if err := h.disconnected(ctx, d.ID, d.Connection.LastActivity); err != nil {
+			return fmt.Errorf("cannot start hub: %w", err)
+		}
+	}
+	return nil
+}
+
+// notify tells connected devices of their desired properties, as the event log has it.
+func (h *Hub) notify(ctx context.Context, after uint64) error {
+	for event, err := range h.store.Events(ctx, "", after) {
+		if err != nil {
+			return err
+		}
+		if s := h.session(event.Device); s != nil && event.Type == twin.TwinChanged {
+			s.tellDesired(event.Body)
+		}
+	}
+	return nil
+}
+
+func (h *Hub) session(device string) *session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions[device]
+}
+
+// serveMQTT accepts devices and, at the end, waits until all their sessions have ended.
+func (h *Hub) serveMQTT(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { h.mqtt.Close() })
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		conn, err := h.mqtt.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		if err != nil { // too many open files, a connection that is gone already: others may still work
+			h.log.Warn("cannot accept connection", "error", err)
+			pause(ctx, 100*time.Millisecond)
+			continue
+		}
+		wg.Go(func() { h.serveDevice(ctx, conn) })
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

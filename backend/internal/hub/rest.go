@@ -1,0 +1,137 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+)
+
+// maxBody bounds a request of the back end: a whole twin with metadata is far below.
+const maxBody = 512 << 10
+
+// serveHTTP serves the back end until ctx is done, which ends event streams too.
+func (h *Hub) serveHTTP(ctx context.Context) error {
+	server := &http.Server{
+		Handler:           h.routes(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      time.Minute, // event streams set their own
+		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			server.Close()
+		}
+	})
+	err := server.Serve(h.http)
+	if !stop() {
+		<-closed
+	}
+	return err
+}
+
+// routes is Azure's REST interface, as far as this hub has it, and the event stream.
+func (h *Hub) routes() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, needed right, handler handler) {
+		mux.Handle(pattern, h.allow(needed, handler))
+	}
+	handle("PUT /devices/{id}", registryWrite, h.putDevice)
+	handle("GET /devices/{id}", registryRead, h.getDevice)
+	handle("DELETE /devices/{id}", registryWrite, h.deleteDevice)
+	handle("GET /devices/{$}", registryRead, h.listDevices)
+	handle("GET /devices", registryRead, h.listDevices)
+	handle("GET /statistics/devices", registryRead, h.countDevices)
+	handle("GET /statistics/service", serviceConnect, h.countConnections)
+	handle("GET /twins/{id}", serviceConnect, h.getTwin)
+	handle("PATCH /twins/{id}", serviceConnect, h.updateTwin)
+	handle("PUT /twins/{id}", serviceConnect, h.replaceTwin)
+	handle("GET /api/v1/events", serviceConnect, h.streamEvents)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	return mux
+}
+
+// handler answers a request of a policy with the rights allowed; an error becomes Azure's error body.
+type handler func(w http.ResponseWriter, r *http.Request, allowed right) error
+
+func (h *Hub) allow(needed right, handle handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		allowed, err := h.authenticateService(r, needed)
+		if err == nil {
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			err = handle(w, r, allowed)
+		}
+		if err != nil {
+			h.log.Warn("request is refused", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "cause", err)
+			writeError(w, h.refusal(err))
+		}
+	})
+}
+
+// refusal is what outsiders may know of an error: its code, and the text only if it is theirs.
+func (h *Hub) refusal(err error) *twin.Error {
+	if e, ok := errors.AsType[*twin.Error](err); ok {
+		return e
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return twin.TooLarge.With("the body is larger than %d bytes", maxBody)
+	}
+	h.log.Error("request failed", "error", err)
+	return twin.ServerError
+}
+
+// writeError writes the body that SDKs take apart at ':' and ';'.
+func writeError(w http.ResponseWriter, e *twin.Error) {
+	w.Header().Set("iothub-errorcode", e.Name)
+	writeJSON(w, e.Code/1000, map[string]string{
+		"Message":          "ErrorCode:" + e.Name + ";" + e.Message,
+		"ExceptionMessage": "Tracking ID:" + newTracking(),
+	})
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(text) // a client that is gone needs no answer
+	return nil
+}
+
+func newTracking() string {
+	return newKey()[:16] + "-TimeStamp:" + time.Now().UTC().Format(time.RFC3339)
+}
+
+func readObject(r *http.Request) (map[string]any, error) {
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return twin.Decode(text)
+}
+
+// ifMatch is the request's If-Match without its quotes: an etag, "*", or "" without the header.
+func ifMatch(r *http.Request) string { return strings.Trim(r.Header.Get("If-Match"), `"`) }
+
+// checkETag is for changes: without If-Match everything goes.
+func checkETag(r *http.Request, etag string) error {
+	if wanted := ifMatch(r); wanted != "" && wanted != "*" && wanted != etag {
+		return twin.PreconditionFailed
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+)
+
+// patchTwin applies the patch that decide makes of the present state, and appends the event.
+func (h *Hub) patchTwin(ctx context.Context, id string, decide func(twin.Device) (twin.Patch, error)) (twin.Device, error) {
+	return h.store.Update(ctx, id, func(d *twin.Device) (*twin.Event, error) {
+		patch, err := decide(*d)
+		if err != nil {
+			return nil, err
+		}
+		now := time.Now().UTC()
+		changed, change, err := d.Twin.Apply(patch, now)
+		if err != nil {
+			return nil, err
+		}
+		body, err := json.Marshal(change)
+		if err != nil {
+			return nil, err
+		}
+		d.Twin = changed
+		return &twin.Event{Type: twin.TwinChanged, Device: id, Time: now, Body: body}, nil
+	})
+}
+
+func (h *Hub) getTwin(w http.ResponseWriter, r *http.Request, _ right) error {
+	d, err := h.store.Device(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return h.writeTwin(w, d)
+}
+
+// updateTwin merges tags and desired properties.
+func (h *Hub) updateTwin(w http.ResponseWriter, r *http.Request, _ right) error {
+	return h.changeTwin(w, r, func(_ twin.Device, tags, desired map[string]any) twin.Patch {
+		return twin.Patch{Tags: tags, Desired: desired}
+	})
+}
+
+// replaceTwin sets tags and desired properties to exactly what the body has; a part that the body leaves out stays.
+func (h *Hub) replaceTwin(w http.ResponseWriter, r *http.Request, _ right) error {
+	return h.changeTwin(w, r, func(d twin.Device, tags, desired map[string]any) twin.Patch {
+		return d.Twin.Replace(tags, desired)
+	})
+}
+
+func (h *Hub) changeTwin(
+	w http.ResponseWriter, r *http.Request, patch func(d twin.Device, tags, desired map[string]any) twin.Patch,
+) error {
+	body, err := readObject(r)
+	if err != nil {
+		return err
+	}
+	tags, err := part(body, "tags")
+	if err != nil {
+		return err
+	}
+	properties, err := part(body, "properties")
+	if err != nil {
+		return err
+	}
+	desired, err := part(properties, "desired")
+	if err != nil {
+		return err
+	}
+	d, err := h.patchTwin(r.Context(), r.PathValue("id"), func(d twin.Device) (twin.Patch, error) {
+		return patch(d, tags, desired), checkETag(r, twinETag(d))
+	})
+	if err != nil {
+		return err
+	}
+	return h.writeTwin(w, d)
+}
+
+// part is the object under key, nil if there is none.
+func part(object map[string]any, key string) (map[string]any, error) {
+	value, ok := object[key]
+	if !ok || value == nil {
+		return nil, nil
+	}
+	inner, ok := value.(map[string]any)
+	if !ok {
+		return nil, twin.ArgumentInvalid.With("%s is not an object", key)
+	}
+	return inner, nil
+}
+
+func (h *Hub) writeTwin(w http.ResponseWriter, d twin.Device) error {
+	w.Header().Set("ETag", `"`+twinETag(d)+`"`)
+	return writeJSON(w, http.StatusOK, h.twinDocument(d))
+}
