@@ -16,8 +16,9 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
-	"regexp"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 // maxObject is the most bytes that a manifest or the answer to a check may have.
@@ -78,7 +79,7 @@ type Platform struct {
 type Found struct {
 	Version string `json:"version"`
 	Digest  string `json:"digest"` // of the package's OCI manifest
-	Size    int64  `json:"size"`   // bytes of the package with all its blobs
+	Size    int64  `json:"size"`   // bytes of that manifest
 }
 
 // New checks cfg; it does not touch the network.
@@ -86,6 +87,9 @@ func New(cfg Config) (*Fetcher, error) {
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("cannot use file server URL %q: want coap://host, http://host or https://host", cfg.URL)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Patience == 0 {
 		cfg.Patience = 2 * time.Minute
@@ -107,11 +111,6 @@ func New(cfg Config) (*Fetcher, error) {
 
 // Close drops idle connections.
 func (f *Fetcher) Close() { f.source.close() }
-
-var (
-	componentForm = regexp.MustCompile(`^[a-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$`)
-	referenceForm = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|[A-Za-z0-9_][A-Za-z0-9._+-]{0,127})$`)
-)
 
 // Blob brings the blob of that digest and size in bytes into the store, going
 // on where an earlier call stopped. progress, if not nil, hears how many bytes
@@ -153,8 +152,8 @@ func (f *Fetcher) Manifest(ctx context.Context, component, reference string) ([]
 // version, or "" if none is installed) for platform p. The zero Found means
 // that current is the newest.
 func (f *Fetcher) Check(ctx context.Context, component, current string, p Platform) (Found, error) {
-	if !componentForm.MatchString(component) {
-		return Found{}, fmt.Errorf("malformed component name %q, want type/name", component)
+	if err := pack.CheckComponent(component); err != nil {
+		return Found{}, err
 	}
 	q := url.Values{}
 	for k, v := range map[string]string{"current": current, "os": p.OS, "arch": p.Arch, "variant": p.Variant} {
@@ -172,8 +171,8 @@ func (f *Fetcher) Check(ctx context.Context, component, current string, p Platfo
 // Named asks for the package published under a file name of the form
 // type.component.package.ext.
 func (f *Fetcher) Named(ctx context.Context, fileName string) (Found, error) {
-	if !referenceForm.MatchString(fileName) {
-		return Found{}, fmt.Errorf("malformed package file name %q", fileName)
+	if _, err := pack.ParseFileName(fileName); err != nil {
+		return Found{}, err
 	}
 	found, err := f.found(ctx, resource{path: "/packages/" + fileName})
 	if err == nil && found == (Found{}) {
@@ -186,11 +185,11 @@ func (f *Fetcher) Named(ctx context.Context, fileName string) (Found, error) {
 }
 
 func (f *Fetcher) resource(component, kind, reference string) (resource, error) {
-	if !componentForm.MatchString(component) {
-		return resource{}, fmt.Errorf("malformed component name %q, want type/name", component)
+	if err := pack.CheckComponent(component); err != nil {
+		return resource{}, err
 	}
-	if !referenceForm.MatchString(reference) {
-		return resource{}, fmt.Errorf("malformed version or digest %q", reference)
+	if err := pack.CheckDigest(reference); err != nil && pack.CheckVersion(reference) != nil {
+		return resource{}, fmt.Errorf("%.80q is neither a version nor a digest", reference)
 	}
 	return resource{path: "/v2/" + component + "/" + kind + "/" + reference}, nil
 }
@@ -204,8 +203,8 @@ func (f *Fetcher) found(ctx context.Context, r resource) (Found, error) {
 	if err := json.Unmarshal(b, &found); err != nil {
 		return Found{}, fmt.Errorf("malformed answer: %w (%w)", ErrRefused, err)
 	}
-	if found.Version == "" || !referenceForm.MatchString(found.Digest) || found.Size < 0 {
-		return Found{}, fmt.Errorf("answer lacks version, digest or size: %w", ErrRefused)
+	if err := errors.Join(pack.CheckVersion(found.Version), pack.CheckDigest(found.Digest)); err != nil || found.Size <= 0 {
+		return Found{}, fmt.Errorf("malformed answer: %w (%w)", ErrRefused, err)
 	}
 	return found, nil
 }

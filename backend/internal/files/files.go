@@ -20,8 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"time"
+	"sync/atomic"
 )
 
 // Config of a Server.
@@ -53,6 +52,7 @@ type Server struct {
 	catalog *catalog
 	http    net.Listener
 	coap    *net.UDPConn
+	mid     atomic.Uint32 // last CoAP message id
 }
 
 // New opens the store, reads its index and starts to listen; Serve answers.
@@ -60,7 +60,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c, err := openCatalog(cfg.Dir)
+	c, err := openCatalog(cfg.Dir, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open package store: %w", err)
 	}
@@ -121,27 +121,6 @@ func (s *Server) Close() {
 	if s.coap != nil {
 		s.coap.Close()
 	}
-}
-
-func (s *Server) serveHTTP(ctx context.Context) error {
-	srv := &http.Server{
-		Handler:           s.handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
-	}
-	stop := context.AfterFunc(ctx, func() {
-		grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if srv.Shutdown(grace) != nil {
-			srv.Close()
-		}
-	})
-	defer stop()
-	if err := srv.Serve(s.http); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("cannot serve packages over HTTP: %w", err)
-	}
-	return nil
 }
 
 func (s *Server) listen() (err error) {

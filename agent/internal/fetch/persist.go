@@ -1,0 +1,203 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/url"
+	"time"
+)
+
+// enough is how many bytes count as progress. Fewer within Config.Stall is a
+// server that only keeps the line busy.
+const enough = 4 << 10
+
+// A resource is what a GET asks for.
+type resource struct {
+	path  string
+	query url.Values
+}
+
+// A source is a transport to the file server.
+type source interface {
+	// stream appends the resource to s, from the offset that s has reached to
+	// the end. Errors that may pass by themselves are a *passingError.
+	stream(ctx context.Context, r resource, s *sink, p *pin) error
+	close()
+}
+
+// A pin is what the server said about a resource, and must go on saying.
+type pin struct {
+	etag string
+	szx  uint8 // the block size that got through, as CoAP's exponent
+}
+
+// hold notes the first entity tag and refuses another.
+func (p *pin) hold(etag string) error {
+	if p.etag != "" && etag != "" && p.etag != etag {
+		return fmt.Errorf("entity tag was %q, is %q: %w", p.etag, etag, ErrChanged)
+	}
+	if p.etag == "" {
+		p.etag = etag
+	}
+	return nil
+}
+
+// A sink takes the bytes of one resource in order.
+type sink struct {
+	w        io.Writer
+	have     int64 // bytes taken; the offset to go on from
+	size     int64 // bytes promised; -1 if unknown
+	progress func(done, total int64)
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	if err := s.fits(s.have + int64(len(b))); err != nil {
+		return 0, err
+	}
+	n, err := s.w.Write(b)
+	s.have += int64(n)
+	if s.progress != nil {
+		s.progress(s.have, s.size)
+	}
+	return n, err
+}
+
+// fits refuses a resource of at least that many bytes.
+func (s *sink) fits(bytes int64) error {
+	if s.size >= 0 && bytes > s.size {
+		return fmt.Errorf("more than the promised %d bytes: %w", s.size, ErrSize)
+	}
+	if s.size < 0 && bytes > maxObject {
+		return fmt.Errorf("more than %d bytes: %w", maxObject, ErrSize)
+	}
+	return nil
+}
+
+// is refuses a resource whose whole size is not the promised one.
+func (s *sink) is(bytes int64) error {
+	if err := s.fits(bytes); err != nil {
+		return err
+	}
+	if s.size >= 0 && bytes != s.size {
+		return fmt.Errorf("%d of the promised %d bytes: %w", bytes, s.size, ErrSize)
+	}
+	return nil
+}
+
+// A passingError is one that time may heal.
+type passingError struct {
+	err   error
+	after time.Duration // the server asks to be left alone for so long
+}
+
+func (e *passingError) Error() string { return e.err.Error() }
+func (e *passingError) Unwrap() error { return e.err }
+
+func passing(format string, args ...any) error {
+	return &passingError{err: fmt.Errorf(format, args...)}
+}
+
+// object returns a small resource whole. Each attempt begins anew, so that no
+// answer is put together from two.
+func (f *Fetcher) object(ctx context.Context, r resource) ([]byte, error) {
+	var buf bytes.Buffer
+	for t := f.newTries(); ; {
+		buf.Reset()
+		err := f.source.stream(ctx, r, &sink{w: &buf, size: -1}, &pin{})
+		if err == nil {
+			return buf.Bytes(), nil
+		}
+		if err := t.next(ctx, err, false); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// persist brings the rest of a resource into s, attempt after attempt.
+func (f *Fetcher) persist(ctx context.Context, r resource, s *sink) error {
+	p := &pin{}
+	for t := f.newTries(); ; {
+		before := s.have
+		err := f.source.stream(ctx, r, s, p)
+		if err == nil {
+			return nil
+		}
+		if err := t.next(ctx, err, s.have-before >= enough); err != nil {
+			return fmt.Errorf("at byte %d: %w", s.have, err)
+		}
+	}
+}
+
+// tries paces the attempts of one call.
+type tries struct {
+	f     *Fetcher
+	since time.Time // of the last progress
+	wait  time.Duration
+}
+
+const (
+	firstWait   = 200 * time.Millisecond
+	longestWait = 15 * time.Second
+)
+
+func (f *Fetcher) newTries() *tries {
+	return &tries{f: f, since: time.Now(), wait: firstWait}
+}
+
+// next sleeps before another attempt, or returns why there is none.
+func (t *tries) next(ctx context.Context, err error, progress bool) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var p *passingError
+	if !errors.As(err, &p) {
+		return err
+	}
+	if progress {
+		t.since, t.wait = time.Now(), firstWait
+	}
+	wait := max(min(p.after, longestWait), t.wait/2+rand.N(t.wait))
+	t.wait = min(2*t.wait, longestWait)
+	if silent := time.Since(t.since); silent+wait > t.f.cfg.Patience {
+		return fmt.Errorf("%w: no progress for %s: %w; check the network and that %s is the file server, then try again",
+			ErrUnreachable, silent.Round(time.Millisecond), err, t.f.cfg.URL)
+	}
+	t.f.cfg.Log.Debug("download interrupted, trying again", "err", err, "wait", wait)
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(wait):
+		return nil
+	}
+}
+
+// errStalled is why an exchange that came to a halt was given up.
+var errStalled = errors.New("server is silent or too slow")
+
+// A meter ends an exchange that does not bring enough bytes in time.
+type meter struct {
+	stall time.Duration
+	timer *time.Timer
+	bytes int
+}
+
+// metered returns a context that ends with errStalled, and the meter to feed.
+func metered(ctx context.Context, stall time.Duration) (context.Context, *meter, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	m := &meter{stall: stall, timer: time.AfterFunc(stall, func() { cancel(errStalled) })}
+	return ctx, m, func() {
+		m.timer.Stop()
+		cancel(nil)
+	}
+}
+
+func (m *meter) add(n int) {
+	if m.bytes += n; m.bytes >= enough {
+		m.bytes = 0
+		m.timer.Reset(m.stall)
+	}
+}

@@ -1,0 +1,228 @@
+package files
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/content/oci"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+)
+
+// A catalog knows every package in an OCI image layout. The layout's index.json
+// is the truth, with "type/name:version" as reference name; the maps are made
+// from it. A package is in the index only when all of it is on disk for good.
+type catalog struct {
+	dir   string
+	blobs *oci.Storage
+	log   *slog.Logger
+
+	mu       sync.RWMutex
+	versions map[string][]*pack.Package // by component, newest first
+	files    map[string]*pack.Package   // by file name
+	index    ocispec.Index
+}
+
+func openCatalog(dir string, log *slog.Logger) (*catalog, error) {
+	c := &catalog{
+		dir: dir, log: log,
+		versions: map[string][]*pack.Package{},
+		files:    map[string]*pack.Package{},
+	}
+	if err := c.prepare(); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.blobs, err = oci.NewStorage(dir); err != nil {
+		return nil, err
+	}
+	if err := c.readIndex(); err != nil {
+		return nil, err
+	}
+	for _, d := range c.index.Manifests {
+		p, err := c.load(d)
+		if err != nil { // one damaged package must not take the others down
+			log.Error("package in the store is damaged and not served", "reference", d.Annotations[ocispec.AnnotationRefName], "digest", d.Digest, "err", err)
+			continue
+		}
+		c.list(p)
+	}
+	return c, nil
+}
+
+// prepare makes the layout's directories and drops uploads that did not end.
+func (c *catalog) prepare() error {
+	if err := os.RemoveAll(c.uploads()); err != nil {
+		return err
+	}
+	for _, dir := range []string{c.uploads(), filepath.Dir(c.blobPath("sha256:x"))} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	mark := filepath.Join(c.dir, ocispec.ImageLayoutFile)
+	if _, err := os.Stat(mark); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return c.writeJSON(mark, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+}
+
+func (c *catalog) uploads() string   { return filepath.Join(c.dir, "uploads") }
+func (c *catalog) indexPath() string { return filepath.Join(c.dir, ocispec.ImageIndexFile) }
+
+func (c *catalog) readIndex() error {
+	c.index = ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	b, err := os.ReadFile(c.indexPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, &c.index); err != nil {
+		return fmt.Errorf("malformed %s: %w", c.indexPath(), err)
+	}
+	return nil
+}
+
+// load reads a package that the index names, and checks that it is all there.
+func (c *catalog) load(d ocispec.Descriptor) (*pack.Package, error) {
+	manifest, err := content.FetchAll(context.Background(), c.blobs, d)
+	if err != nil {
+		return nil, err
+	}
+	return c.parse(manifest)
+}
+
+// parse reads a manifest whose other blobs are in the store already.
+func (c *catalog) parse(manifest []byte) (*pack.Package, error) {
+	d, err := pack.ConfigOf(manifest)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "MANIFEST_INVALID", "%w", err)
+	}
+	config, err := content.FetchAll(context.Background(), c.blobs, descriptor(d))
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil, missing(d)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := pack.Parse(manifest, config)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "MANIFEST_INVALID", "%w", err)
+	}
+	for _, d := range p.Blobs() {
+		info, err := os.Stat(c.blobPath(d.Digest))
+		if err != nil {
+			return nil, missing(d)
+		}
+		if info.Size() != d.Size {
+			return nil, refuse(http.StatusBadRequest, "SIZE_INVALID", "blob %s has %d bytes, the manifest says %d", d.Digest, info.Size(), d.Size)
+		}
+	}
+	return p, nil
+}
+
+func missing(d pack.Descriptor) error {
+	return refuse(http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", "blob %s is not in the store: push it before the manifest", d.Digest)
+}
+
+// add publishes a package whose blobs are in the store. A version that is
+// published can be pushed again with the same bytes, never with others: what a
+// device was told to install stays what it was.
+func (c *catalog) add(component, reference string, manifest []byte) (*pack.Package, error) {
+	p, err := c.parse(manifest)
+	if err != nil {
+		return nil, err
+	}
+	if p.Manifest.Component() != component || (reference != p.Manifest.Version && reference != p.Digest) {
+		return nil, refuse(http.StatusBadRequest, "MANIFEST_INVALID", "package is %s %s and cannot be pushed as %s:%s",
+			p.Manifest.Component(), p.Manifest.Version, component, reference)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old, err := c.clash(p)
+	if old != nil || err != nil {
+		return old, err
+	}
+	if err := c.store(p, manifest); err != nil {
+		return nil, fmt.Errorf("cannot store package: %w", err)
+	}
+	c.list(p)
+	c.log.Info("package published", "component", component, "version", p.Manifest.Version, "digest", p.Digest)
+	return p, nil
+}
+
+// clash returns p if it is published already, or why it may not be.
+func (c *catalog) clash(p *pack.Package) (*pack.Package, error) {
+	old := c.find(p.Manifest.Component(), p.Manifest.Version)
+	if old == nil {
+		old = c.files[p.File]
+	}
+	switch {
+	case old == nil:
+		return nil, nil
+	case old.Digest == p.Digest:
+		return old, nil
+	}
+	return nil, refuse(http.StatusConflict, "DENIED", "%s %s (%s) is published with other content: raise the version or the file name",
+		old.Manifest.Component(), old.Manifest.Version, old.File)
+}
+
+// store writes the manifest, then the index that names it.
+func (c *catalog) store(p *pack.Package, manifest []byte) error {
+	if err := c.writeFile(c.blobPath(p.Digest), manifest); err != nil {
+		return err
+	}
+	next := c.index
+	next.Manifests = append(slices.Clone(next.Manifests), ocispec.Descriptor{
+		MediaType:    pack.MediaTypeManifest,
+		ArtifactType: pack.ArtifactType,
+		Digest:       digest.Digest(p.Digest),
+		Size:         p.Size,
+		Annotations:  map[string]string{ocispec.AnnotationRefName: p.Manifest.Component() + ":" + p.Manifest.Version},
+	})
+	if err := c.writeJSON(c.indexPath(), next); err != nil {
+		return err
+	}
+	c.index = next
+	return nil
+}
+
+func (c *catalog) list(p *pack.Package) {
+	component := p.Manifest.Component()
+	all := append(slices.Clone(c.versions[component]), p)
+	slices.SortFunc(all, func(a, b *pack.Package) int {
+		return pack.CompareVersions(b.Manifest.Version, a.Manifest.Version)
+	})
+	c.versions[component] = all
+	c.files[p.File] = p
+}
+
+// find returns the package of that version or digest, or nil.
+func (c *catalog) find(component, reference string) *pack.Package {
+	for _, p := range c.versions[component] {
+		if p.Manifest.Version == reference || p.Digest == reference {
+			return p
+		}
+	}
+	return nil
+}
+
+func descriptor(d pack.Descriptor) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: d.MediaType, Digest: digest.Digest(d.Digest), Size: d.Size}
+}

@@ -1,0 +1,176 @@
+package files
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+)
+
+// A refusal is an error to tell the client, in the words of the OCI
+// distribution specification.
+type refusal struct {
+	status int    // of HTTP
+	code   string // "MANIFEST_INVALID"
+	err    error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+func refuse(status int, code, format string, args ...any) error {
+	return &refusal{status: status, code: code, err: fmt.Errorf(format, args...)}
+}
+
+// A resource is what a GET answers, the same over HTTP and CoAP.
+type resource struct {
+	digest string // of the content: its entity tag
+	media  string // media type
+	size   int64
+	io.ReadSeeker
+	io.ReaderAt
+	io.Closer
+}
+
+// get finds the resource at a path, split at its slashes. The caller closes
+// it. Errors for the client are a *refusal.
+func (c *catalog) get(path []string, query url.Values) (*resource, error) {
+	switch {
+	case len(path) == 5 && path[0] == "v2" && path[3] == "manifests":
+		return c.manifest(path[1]+"/"+path[2], path[4])
+	case len(path) == 5 && path[0] == "v2" && path[3] == "blobs":
+		return c.blob(path[1]+"/"+path[2], path[4])
+	case len(path) == 5 && path[0] == "v2" && path[3] == "tags" && path[4] == "list":
+		return c.tags(path[1] + "/" + path[2])
+	case len(path) == 3 && path[0] == "check":
+		return c.check(path[1]+"/"+path[2], query)
+	case len(path) == 2 && path[0] == "packages":
+		return c.named(path[1])
+	}
+	return nil, refuse(http.StatusNotFound, "NAME_UNKNOWN", "nothing at %.200q", "/"+strings.Join(path, "/"))
+}
+
+func (c *catalog) manifest(component, reference string) (*resource, error) {
+	c.mu.RLock()
+	p := c.find(component, reference)
+	c.mu.RUnlock()
+	if p == nil {
+		return nil, refuse(http.StatusNotFound, "MANIFEST_UNKNOWN", "no package %.80s:%.80s", component, reference)
+	}
+	return c.open(p.Digest, pack.MediaTypeManifest)
+}
+
+func (c *catalog) blob(component, digest string) (*resource, error) {
+	if err := pack.CheckComponent(component); err != nil {
+		return nil, refuse(http.StatusBadRequest, "NAME_INVALID", "%w", err)
+	}
+	if err := pack.CheckDigest(digest); err != nil {
+		return nil, refuse(http.StatusBadRequest, "DIGEST_INVALID", "%w", err)
+	}
+	return c.open(digest, "application/octet-stream")
+}
+
+func (c *catalog) open(digest, media string) (*resource, error) {
+	f, err := os.Open(c.blobPath(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, refuse(http.StatusNotFound, "BLOB_UNKNOWN", "no blob %s", digest)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &resource{digest: digest, media: media, size: info.Size(), ReadSeeker: f, ReaderAt: f, Closer: f}, nil
+}
+
+func (c *catalog) tags(component string) (*resource, error) {
+	c.mu.RLock()
+	versions := c.versions[component]
+	c.mu.RUnlock()
+	if versions == nil {
+		return nil, unknown(component)
+	}
+	list := struct {
+		Name string   `json:"name"`
+		Tags []string `json:"tags"`
+	}{Name: component}
+	for _, p := range versions {
+		list.Tags = append(list.Tags, p.Manifest.Version)
+	}
+	return jsonResource(list)
+}
+
+// check finds the newest package above the current version for a platform. An
+// empty resource says that there is none.
+func (c *catalog) check(component string, query url.Values) (*resource, error) {
+	c.mu.RLock()
+	versions := c.versions[component]
+	c.mu.RUnlock()
+	if versions == nil {
+		return nil, unknown(component)
+	}
+	current := query.Get("current")
+	if err := pack.CheckVersion(current); current != "" && err != nil {
+		return nil, refuse(http.StatusBadRequest, "UNSUPPORTED", "%w", err)
+	}
+	device := pack.Platform{OS: query.Get("os"), Arch: query.Get("arch"), Variant: query.Get("variant")}
+	for _, p := range versions {
+		if pack.CompareVersions(p.Manifest.Version, current) <= 0 {
+			break
+		}
+		if _, err := p.Artifact(device); err == nil {
+			return found(p)
+		}
+	}
+	return bytesResource(nil)
+}
+
+func (c *catalog) named(file string) (*resource, error) {
+	c.mu.RLock()
+	p := c.files[file]
+	c.mu.RUnlock()
+	if p == nil {
+		return nil, refuse(http.StatusNotFound, "NAME_UNKNOWN", "no package has the file name %.200q", file)
+	}
+	return found(p)
+}
+
+func unknown(component string) error {
+	return refuse(http.StatusNotFound, "NAME_UNKNOWN", "no component %.200q", component)
+}
+
+// found names a package: its version, and the digest and size of its manifest.
+func found(p *pack.Package) (*resource, error) {
+	return jsonResource(struct {
+		Version string `json:"version"`
+		Digest  string `json:"digest"`
+		Size    int64  `json:"size"`
+	}{p.Manifest.Version, p.Digest, p.Size})
+}
+
+func jsonResource(v any) (*resource, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return bytesResource(b)
+}
+
+func bytesResource(b []byte) (*resource, error) {
+	r := bytes.NewReader(b)
+	return &resource{
+		digest: pack.DigestOf(b), media: "application/json", size: int64(len(b)),
+		ReadSeeker: r, ReaderAt: r, Closer: io.NopCloser(r),
+	}, nil
+}
