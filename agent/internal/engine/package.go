@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// saves reports whether there is a state to save.
+func (u *Update) saves() bool { return u.From.Version != "" && u.From.Schema > 0 }
+
+// transforms reports whether the new version takes over the state of the old.
+func (u *Update) transforms() bool { return u.saves() && u.To.Schema > 0 }
+
+// updater returns the updater for the component's type.
+func (e *Engine) updater(ctx context.Context, u *Update) (updater.Updater, error) {
+	kind, _, _ := strings.Cut(u.Component, "/")
+	return e.Updater(ctx, kind)
+}
+
+func (e *Engine) withState(ctx context.Context, u *Update) (updater.UpdaterWithState, error) {
+	h, err := e.updater(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	s, can := h.(updater.UpdaterWithState)
+	if !can {
+		return nil, errors.New("the updater cannot handle state")
+	}
+	return s, nil
+}
+
+// load reads a package's description from the content store.
+func (e *Engine) load(digest string) (*pack.Package, error) {
+	manifest, err := e.read(digest, maxManifest)
+	if err != nil {
+		return nil, err
+	}
+	config, err := pack.ConfigOf(manifest)
+	if err != nil {
+		return nil, err
+	}
+	b, err := e.read(config.Digest, maxManifest)
+	if err != nil {
+		return nil, err
+	}
+	return pack.Parse(manifest, b)
+}
+
+// maxManifest bounds what is read into memory, in bytes.
+const maxManifest = 4 << 20
+
+func (e *Engine) read(digest string, limit int64) ([]byte, error) {
+	f, err := e.Content.Open(digest)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+// needed lists the blobs that this device needs of a package, and their size.
+func (e *Engine) needed(p *pack.Package) ([]pack.Descriptor, int64, error) {
+	artifact, err := p.Artifact(e.Platform)
+	if err != nil {
+		return nil, 0, err
+	}
+	blobs := []pack.Descriptor{p.Config, artifact.Descriptor}
+	for _, t := range p.Transforms {
+		if !slices.Contains(blobs, t.Descriptor) {
+			blobs = append(blobs, t.Descriptor)
+		}
+	}
+	var total int64
+	for _, b := range blobs {
+		total += b.Size
+	}
+	return blobs, total, nil
+}
+
+// chain finds the transforms from the installed state schema to the new one.
+// The installed package's transforms count as well: it is the newer package
+// that knows the way back.
+func (e *Engine) chain(u *Update, p *pack.Package) ([]pack.Transform, error) {
+	if !u.transforms() {
+		return nil, nil
+	}
+	edges := p.Transforms
+	if old, err := e.load(u.From.Digest); err == nil {
+		edges = slices.Concat(edges, old.Transforms)
+	}
+	forth, err := pack.Chain(edges, u.From.Schema, u.To.Schema)
+	if err != nil {
+		return nil, err
+	}
+	lossy := slices.ContainsFunc(forth, func(t pack.Transform) bool { return t.Lossy })
+	if _, err := pack.Chain(edges, u.To.Schema, u.From.Schema); err != nil && !lossy {
+		return nil, fmt.Errorf("no way back, and no transform declared lossy: %w", err)
+	}
+	return forth, nil
+}
+
+// plan makes the chain ready for the sandbox.
+func (e *Engine) plan(u *Update) ([]host.Step, error) {
+	p, err := e.load(u.To.Digest)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := e.chain(u, p)
+	if err != nil {
+		return nil, err
+	}
+	steps := make([]host.Step, len(chain))
+	for i, t := range chain {
+		path, err := e.Content.Path(t.Digest)
+		if err != nil {
+			return nil, err
+		}
+		steps[i] = host.Step{
+			Module: path, Digest: t.Digest, From: t.From, To: t.To, Mode: t.Mode,
+			Files: t.Files, Format: t.Format, Params: t.Params,
+		}
+	}
+	return steps, nil
+}
+
+// seal declares a generation complete.
+func (e *Engine) seal(u *Update, gen state.Generation, of Installed) error {
+	return e.States.Seal(u.Component, gen, state.Meta{Schema: of.Schema, Version: of.Version, Time: time.Now().UTC()})
+}
+
+// drop removes generations; 0 stands for one that was never made.
+func (e *Engine) drop(u *Update, generations ...state.Generation) error {
+	var errs []error
+	for _, gen := range generations {
+		if gen != 0 {
+			errs = append(errs, e.States.Drop(u.Component, gen))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// share turns the progress of a transform into that of the step.
+func share(ctx context.Context) func(done, total int64) {
+	return func(done, total int64) { progress(ctx, float64(done)/float64(max(total, 1))) }
+}
+
+// outcome describes how u ended.
+func (u *Update) outcome(result string) Outcome {
+	return Outcome{
+		Update: u.ID, Component: u.Component, Wish: u.Wish, From: u.From.Version, To: u.To.Version, Result: result,
+		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, At: time.Now().UTC(),
+	}
+}

@@ -1,0 +1,340 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// An Engine holds what the steps work with. Updates of different components
+// may run at the same time; two of one component may not.
+type Engine struct {
+	Journal   Journal
+	Inventory Inventory
+	Source    Source
+	Content   Content
+	States    States
+	Transform Transformer
+	Updater   func(ctx context.Context, componentType string) (updater.Updater, error)
+	Platform  pack.Platform
+	Tell      func(Progress)                // hears of every step; must not block
+	Announce  func(context.Context, string) // returns when the twin knows the component's state, or ctx ends
+	Log       *slog.Logger
+}
+
+// An Inventory remembers what is installed, and the outcomes that nobody has
+// acknowledged. Both are durable when the calls return.
+type Inventory interface {
+	Commit(component string, i Installed) error
+	Everything() (map[string]Installed, error)
+	Report(Outcome) error
+}
+
+// A Source is where packages come from. Passing errors are a [Retry].
+type Source interface {
+	// Manifest returns the OCI manifest of a version, a digest or a file name.
+	Manifest(ctx context.Context, component, reference string) ([]byte, error)
+	// Blob brings a blob into the content store, resuming what is there.
+	Blob(ctx context.Context, component, digest string, size int64, progress func(done, total int64)) error
+}
+
+// Content is the store of blobs by digest.
+type Content interface {
+	Receive(digest string, size int64, fill func(have int64, w io.Writer) error) error
+	Open(digest string) (*os.File, error)
+	Path(digest string) (string, error)
+	Reserve(bytes int64) error
+	Collect(keep []string) (freed int64, err error)
+}
+
+// States keeps the generations of the components' states.
+type States interface {
+	Next(component string) (state.Generation, error)
+	Fresh(component string, gen state.Generation) (dir string, err error)
+	Seal(component string, gen state.Generation, meta state.Meta) error
+	Load(component string, gen state.Generation) (dir string, meta state.Meta, err error)
+	Drop(component string, gen state.Generation) error
+}
+
+// A Transformer makes one generation from another, and retires old ones.
+type Transformer interface {
+	Transform(ctx context.Context, component string, from, to state.Generation, steps []host.Step, progress func(done, total int64)) (host.Report, error)
+	Prune(component string, keep int) error
+}
+
+// resolve finds the package and decides whether it may be installed.
+func (e *Engine) resolve(ctx context.Context, u *Update) error {
+	reference := u.Wish.Package
+	if reference == "" {
+		reference = u.Wish.Version
+	}
+	manifest, err := e.Source.Manifest(ctx, u.Component, reference)
+	if err != nil {
+		return err
+	}
+	config, err := pack.ConfigOf(manifest)
+	if err != nil {
+		return err
+	}
+	if err := e.Source.Blob(ctx, u.Component, config.Digest, config.Size, nil); err != nil {
+		return err
+	}
+	b, err := e.read(config.Digest, maxManifest)
+	if err != nil {
+		return err
+	}
+	p, err := pack.Parse(manifest, b)
+	if err != nil {
+		return err
+	}
+	u.To = Installed{Version: p.Manifest.Version, Schema: p.Manifest.Schema(), Epoch: p.Manifest.Epoch, Digest: p.Digest}
+	if err := e.admit(ctx, u, p); err != nil {
+		return err
+	}
+	return e.Content.Receive(p.Digest, int64(len(manifest)), func(have int64, w io.Writer) error {
+		_, err := w.Write(manifest[have:])
+		return err
+	})
+}
+
+// admit refuses a package that does not fit the wish, the device, or what is
+// installed.
+func (e *Engine) admit(ctx context.Context, u *Update, p *pack.Package) error {
+	m := p.Manifest
+	switch {
+	case m.Component() != u.Component:
+		return fmt.Errorf("the package is for %s, not for %s", m.Component(), u.Component)
+	case u.Wish.Version != "" && m.Version != u.Wish.Version:
+		return fmt.Errorf("the package holds version %s, not %s", m.Version, u.Wish.Version)
+	case m.Version == u.From.Version:
+		return fmt.Errorf("version %s is installed already", m.Version)
+	case m.Epoch < u.From.Epoch:
+		return fmt.Errorf("security epoch %d of the package is below %d, which is installed", m.Epoch, u.From.Epoch)
+	}
+	if _, err := p.Artifact(e.Platform); err != nil {
+		return err
+	}
+	installed, err := e.Inventory.Everything()
+	if err != nil {
+		return err
+	}
+	for name, constraint := range m.Requires {
+		if ok, err := pack.Satisfies(installed[name].Version, constraint); err != nil || !ok {
+			return fmt.Errorf("the package requires %s %s; installed is %q", name, constraint, installed[name].Version)
+		}
+	}
+	if _, err := e.chain(u, p); err != nil {
+		return err
+	}
+	h, err := e.updater(ctx, u)
+	if err != nil {
+		return err
+	}
+	if _, ok := h.(updater.UpdaterWithState); !ok && m.Schema() > 0 {
+		return fmt.Errorf("the updater for %s cannot handle state, which the package has", m.Type)
+	}
+	return nil
+}
+
+// download brings the artifact for this device and all transforms: also those
+// of the way back, since nobody may be able to fetch them when it is needed.
+func (e *Engine) download(ctx context.Context, u *Update) error {
+	p, err := e.load(u.To.Digest)
+	if err != nil {
+		return err
+	}
+	blobs, total, err := e.needed(p)
+	if err != nil {
+		return err
+	}
+	var before int64
+	for _, b := range blobs {
+		tell := func(done, _ int64) { progress(ctx, float64(before+done)/float64(max(total, 1))) }
+		if err := e.Source.Blob(ctx, u.Component, b.Digest, b.Size, tell); err != nil {
+			return err
+		}
+		before += b.Size
+	}
+	return nil
+}
+
+// verify reads every blob again from the disk: what is staged is what was
+// promised, and there is room for it.
+func (e *Engine) verify(ctx context.Context, u *Update) error {
+	p, err := e.load(u.To.Digest)
+	if err != nil {
+		return err
+	}
+	blobs, _, err := e.needed(p)
+	if err != nil {
+		return err
+	}
+	for _, b := range blobs {
+		f, err := e.Content.Open(b.Digest)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, pack.NewVerifyReader(f, b))
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	artifact, err := p.Artifact(e.Platform)
+	if err != nil {
+		return err
+	}
+	return e.Content.Reserve(artifact.Unpacked)
+}
+
+// discard drops the blobs of a package that will not be installed.
+func (e *Engine) discard(context.Context, *Update) error { return e.collect() }
+
+func (e *Engine) stage(ctx context.Context, u *Update) error {
+	p, err := e.load(u.To.Digest)
+	if err != nil {
+		return err
+	}
+	artifact, err := p.Artifact(e.Platform)
+	if err != nil {
+		return err
+	}
+	path, err := e.Content.Path(artifact.Digest)
+	if err != nil {
+		return err
+	}
+	h, err := e.updater(ctx, u)
+	if err != nil {
+		return err
+	}
+	staged, err := h.Stage(ctx, updater.StageRequest{
+		Component: u.Component, Version: u.To.Version, Artifact: path,
+		MediaType: artifact.MediaType, Settings: p.Manifest.Settings,
+	})
+	u.To.Handle = staged.Handle
+	return err
+}
+
+func (e *Engine) unstage(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil {
+		return err
+	}
+	return h.Unstage(ctx, updater.UnstageRequest{Component: u.Component, Version: u.To.Version, Handle: u.To.Handle})
+}
+
+// rehearse transforms a live snapshot of the state. A bad transform fails
+// here, while the component serves, and the time it takes predicts the
+// downtime. The snapshot may be torn, so a failure is tried again.
+func (e *Engine) rehearse(ctx context.Context, u *Update) error {
+	p, err := e.load(u.To.Digest)
+	if err != nil {
+		return err
+	}
+	took, err := e.rehearsal(ctx, u)
+	if err != nil {
+		return Retry{Err: err}
+	}
+	u.Predicted = took + restartTime
+	if limit := time.Duration(p.Manifest.MaxDowntime); limit > 0 && u.Predicted > limit {
+		return fmt.Errorf("the predicted downtime of %s is more than the %s that the package allows", u.Predicted.Round(time.Millisecond), limit)
+	}
+	return nil
+}
+
+// restartTime is what a prediction allows for stopping and starting.
+const restartTime = time.Second
+
+func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error) {
+	h, err := e.updater(ctx, u)
+	if err != nil {
+		return 0, err
+	}
+	snapshot, can := h.(updater.UpdaterWithSnapshot)
+	if !can || !u.transforms() {
+		return 0, nil
+	}
+	if u.Rehearsal, err = e.States.Next(u.Component); err != nil {
+		return 0, err
+	}
+	defer e.forget(ctx, u)
+	dir, err := e.States.Fresh(u.Component, u.Rehearsal)
+	if err != nil {
+		return 0, err
+	}
+	if err := snapshot.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}); err != nil {
+		return 0, err
+	}
+	if err := e.seal(u, u.Rehearsal, u.From); err != nil {
+		return 0, err
+	}
+	steps, err := e.plan(u)
+	if err != nil {
+		return 0, err
+	}
+	report, err := e.Transform.Transform(ctx, u.Component, u.Rehearsal, u.Rehearsal+1, steps, share(ctx))
+	return report.Wall, err
+}
+
+// forget removes the rehearsal's generations.
+func (e *Engine) forget(_ context.Context, u *Update) error {
+	if u.Rehearsal == 0 {
+		return nil
+	}
+	return e.drop(u, u.Rehearsal, u.Rehearsal+1)
+}
+
+// announce tells the twin, and through it everybody, until when the component
+// will be away. A device that is cut off updates all the same: its twin says
+// what it said before, and is told when the connection is back.
+func (e *Engine) announce(ctx context.Context, u *Update) error {
+	p, err := e.load(u.To.Digest)
+	if err != nil {
+		return err
+	}
+	u.Until = time.Now().UTC().Add(max(u.Predicted, time.Duration(p.Manifest.Downtime)))
+	progress(ctx, 1) // now with the time of return
+	limited, cancel := context.WithTimeout(ctx, announceTime)
+	defer cancel()
+	e.Announce(limited, u.Component)
+	return ctx.Err()
+}
+
+// announceTime is how long an update waits for the twin to hear of it.
+const announceTime = 5 * time.Second
+
+func (e *Engine) retract(_ context.Context, u *Update) error {
+	u.Until = time.Time{}
+	return nil
+}
+
+// collect removes the blobs that no installed component needs: of those, the
+// package's own description and its transforms stay, for the way back.
+func (e *Engine) collect() error {
+	installed, err := e.Inventory.Everything()
+	if err != nil {
+		return err
+	}
+	var keep []string
+	for _, i := range installed {
+		p, err := e.load(i.Digest)
+		if err != nil {
+			continue // nothing is installed, or nothing can be saved
+		}
+		keep = append(keep, p.Digest, p.Config.Digest)
+		for _, t := range p.Transforms {
+			keep = append(keep, t.Digest)
+		}
+	}
+	_, err = e.Content.Collect(keep)
+	return err
+}

@@ -1,0 +1,318 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// quiesce has the component end its open work. A component that does not come
+// to rest in time is stopped all the same: the update must not wait for ever.
+func (e *Engine) quiesce(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil || u.From.Version == "" {
+		return err
+	}
+	if u.Down == (Moment{}) {
+		u.Down = now()
+	}
+	q, can := h.(updater.UpdaterWithQuiesce)
+	if !can {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, quiesceTime)
+	defer cancel()
+	if err := q.Quiesce(limited, updater.QuiesceRequest{Component: u.Component}); err != nil {
+		u.Forced = true
+		e.Log.Warn("component did not come to rest", "component", u.Component, "error", err)
+	}
+	return ctx.Err()
+}
+
+// quiesceTime is how long a component may take to end its open work.
+const quiesceTime = 10 * time.Second
+
+func (e *Engine) resume(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil || u.From.Version == "" {
+		return err
+	}
+	if q, can := h.(updater.UpdaterWithQuiesce); can {
+		return q.Resume(ctx, updater.ResumeRequest{Component: u.Component})
+	}
+	return nil
+}
+
+func (e *Engine) stop(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil || u.From.Version == "" {
+		return err
+	}
+	if u.Down == (Moment{}) {
+		u.Down = now()
+	}
+	stopped, err := h.Stop(ctx, updater.StopRequest{Component: u.Component})
+	u.Forced = u.Forced || stopped.Forced
+	return err
+}
+
+// startOld lets the old version run again, and waits a while until it serves.
+// That it does not is no reason to give up: it is what ran before.
+func (e *Engine) startOld(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil || u.From.Version == "" {
+		return err
+	}
+	if err := h.Start(ctx, updater.StartRequest{Component: u.Component}); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, defaultHealthy)
+	defer cancel()
+	if err := e.healthy(limited, u, h); err != nil && ctx.Err() == nil {
+		e.Log.Warn("the old version is not healthy", "component", u.Component, "error", err)
+	}
+	u.Downtime = since(u.Down)
+	return ctx.Err()
+}
+
+// save has the updater hand over the state, and seals it: it stays as it is
+// until retention ends, whatever becomes of the update.
+func (e *Engine) save(ctx context.Context, u *Update) error {
+	if !u.saves() {
+		return nil
+	}
+	s, err := e.withState(ctx, u)
+	if err != nil {
+		return err
+	}
+	if u.Saved == 0 {
+		if u.Saved, err = e.States.Next(u.Component); err != nil {
+			return err
+		}
+	}
+	dir, err := e.States.Fresh(u.Component, u.Saved)
+	if err != nil {
+		return err
+	}
+	if err := s.Save(ctx, updater.SaveRequest{Component: u.Component, Dir: dir}); err != nil {
+		return err
+	}
+	return e.seal(u, u.Saved, u.From)
+}
+
+func (e *Engine) unsave(_ context.Context, u *Update) error { return e.drop(u, u.Saved) }
+
+func (e *Engine) rewrite(ctx context.Context, u *Update) error {
+	return e.switchTo(ctx, u, u.To.Handle)
+}
+
+func (e *Engine) rewriteBack(ctx context.Context, u *Update) error {
+	return e.switchTo(ctx, u, u.From.Handle)
+}
+
+func (e *Engine) switchTo(ctx context.Context, u *Update, to updater.Handle) error {
+	h, err := e.updater(ctx, u)
+	if err != nil {
+		return err
+	}
+	return h.Switch(ctx, updater.SwitchRequest{Component: u.Component, Handle: to})
+}
+
+// transform makes the state of the new version from the saved one, in a
+// directory of its own.
+func (e *Engine) transform(ctx context.Context, u *Update) error {
+	if !u.transforms() {
+		return nil
+	}
+	steps, err := e.plan(u)
+	if err != nil {
+		return err
+	}
+	u.New = u.Saved + 1
+	if _, err := e.Transform.Transform(ctx, u.Component, u.Saved, u.New, steps, share(ctx)); err != nil {
+		return err
+	}
+	return e.seal(u, u.New, u.To)
+}
+
+func (e *Engine) dropNew(_ context.Context, u *Update) error { return e.drop(u, u.New) }
+
+func (e *Engine) apply(ctx context.Context, u *Update) error {
+	if !u.transforms() {
+		return nil
+	}
+	return e.hand(ctx, u, u.New)
+}
+
+// applyOld hands back the saved state, since the new version may have written
+// over what the updater took from it.
+func (e *Engine) applyOld(ctx context.Context, u *Update) error {
+	if !u.transforms() {
+		return nil
+	}
+	return e.hand(ctx, u, u.Saved)
+}
+
+// hand gives the updater a copy of a generation to take over. The generation
+// itself stays: the call may have to be repeated after a crash.
+func (e *Engine) hand(ctx context.Context, u *Update, gen state.Generation) error {
+	s, err := e.withState(ctx, u)
+	if err != nil {
+		return err
+	}
+	if _, _, err := e.States.Load(u.Component, gen); err != nil {
+		return err
+	}
+	handed := u.Saved + 2
+	if _, err := e.Transform.Transform(ctx, u.Component, gen, handed, nil, nil); err != nil {
+		return err
+	}
+	if err := e.seal(u, handed, u.To); err != nil {
+		return err
+	}
+	dir, _, err := e.States.Load(u.Component, handed)
+	if err != nil {
+		return err
+	}
+	if err := s.Apply(ctx, updater.ApplyRequest{Component: u.Component, Dir: dir}); err != nil {
+		return err
+	}
+	return e.drop(u, handed)
+}
+
+func (e *Engine) start(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil {
+		return err
+	}
+	return h.Start(ctx, updater.StartRequest{Component: u.Component})
+}
+
+func (e *Engine) stopNew(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil {
+		return err
+	}
+	_, err = h.Stop(ctx, updater.StopRequest{Component: u.Component})
+	return err
+}
+
+// Defaults of a manifest's probe.
+const (
+	defaultHealthy   = 30 * time.Second
+	defaultProbation = time.Second
+	probePause       = 50 * time.Millisecond
+)
+
+// probe ends the downtime when the new version is healthy, and fails if it
+// does not stay so.
+func (e *Engine) probe(ctx context.Context, u *Update) error {
+	p, err := e.load(u.To.Digest)
+	if err != nil {
+		return err
+	}
+	h, err := e.updater(ctx, u)
+	if err != nil {
+		return err
+	}
+	deadline := orDefault(p.Manifest.Probe.Deadline, defaultHealthy)
+	limited, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	if err := e.healthy(limited, u, h); err != nil {
+		return fmt.Errorf("not healthy within %s: %w", deadline, err)
+	}
+	if u.Down != (Moment{}) && u.Downtime == 0 {
+		u.Downtime = since(u.Down)
+	}
+	return e.probation(ctx, u, h, orDefault(p.Manifest.Probe.Probation, defaultProbation))
+}
+
+func orDefault(d pack.Duration, fallback time.Duration) time.Duration {
+	if d == 0 {
+		return fallback
+	}
+	return time.Duration(d)
+}
+
+// healthy returns when the component is, or the last reason when ctx ends.
+func (e *Engine) healthy(ctx context.Context, u *Update, h updater.Updater) error {
+	reason := errors.New("it was not asked")
+	for {
+		if err := ask(ctx, u, h); err == nil || ctx.Err() == nil {
+			reason = err
+		}
+		if reason == nil {
+			return nil
+		}
+		if sleep(ctx, probePause) != nil {
+			return reason
+		}
+	}
+}
+
+// probation fails as soon as the component is not healthy any more.
+func (e *Engine) probation(ctx context.Context, u *Update, h updater.Updater, length time.Duration) error {
+	for begin := now(); since(begin) < length; {
+		if err := sleep(ctx, probePause); err != nil {
+			return err
+		}
+		if err := ask(ctx, u, h); err != nil {
+			return fmt.Errorf("not healthy any more after %s: %w", since(begin).Round(time.Millisecond), err)
+		}
+	}
+	return nil
+}
+
+// ask probes once; a component without a probe is healthy if it was started.
+func ask(ctx context.Context, u *Update, h updater.Updater) error {
+	p, can := h.(updater.UpdaterWithProbe)
+	if !can {
+		return nil
+	}
+	answer, err := p.Probe(ctx, updater.ProbeRequest{Component: u.Component})
+	if err == nil && !answer.Healthy {
+		err = errors.New(answer.Reason)
+	}
+	return err
+}
+
+// commit makes the new version the installed one. From here on the update can
+// only go forward.
+func (e *Engine) commit(_ context.Context, u *Update) error {
+	if err := e.Inventory.Commit(u.Component, u.To); err != nil {
+		return Retry{Err: err}
+	}
+	return nil
+}
+
+// report puts the outcome into the outbox; it leaves it when the back end has
+// acknowledged it.
+func (e *Engine) report(_ context.Context, u *Update) error {
+	if err := e.Inventory.Report(u.outcome(Updated)); err != nil {
+		return Retry{Err: err}
+	}
+	return nil
+}
+
+// clean removes what is not needed any more. What cannot be removed costs
+// space and nothing else, so it fails nobody's update.
+func (e *Engine) clean(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err == nil && !u.From.Handle.IsZero() {
+		err = h.Unstage(ctx, updater.UnstageRequest{Component: u.Component, Version: u.From.Version, Handle: u.From.Handle})
+	}
+	err = errors.Join(err, e.Transform.Prune(u.Component, keptGenerations), e.collect())
+	if err != nil {
+		e.Log.Warn("cannot clean up after the update", "component", u.Component, "error", err)
+	}
+	return ctx.Err()
+}
+
+// keptGenerations is how many states stay: the one before the update, and the
+// one that the new version began with.
+const keptGenerations = 2

@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// A Wish is what somebody wants of one component.
+type Wish struct {
+	Version string `json:"version,omitempty"` // semantic version; "" no wish
+	Package string `json:"package,omitempty"` // digest or file name of one package; "" the package of Version
+	Attempt int    `json:"attempt,omitempty"` // another number asks again for what has failed
+}
+
+// Wishes is what the back end has set for one component.
+type Wishes struct {
+	Wish     Wish   `json:"wish"`
+	Settled  Wish   `json:"settled"`            // the last wish that was answered
+	Schedule string `json:"schedule,omitempty"` // of update checks, cron
+}
+
+// Installed is the version of a component that is on the device.
+type Installed struct {
+	Version string         `json:"version"`          // "" nothing is installed
+	Schema  int            `json:"schema,omitempty"` // 0: no state
+	Epoch   int            `json:"epoch,omitempty"`
+	Digest  string         `json:"digest,omitempty"` // of the package's manifest
+	Handle  updater.Handle `json:"handle,omitzero"`
+}
+
+// An Update is one transaction on one component, with the facts its steps
+// have found so far. It is journaled as part of the [Record].
+type Update struct {
+	ID        string    `json:"id"`
+	Component string    `json:"component"` // "application/sensor-adapter"
+	Wish      Wish      `json:"wish"`
+	From      Installed `json:"from"`
+	To        Installed `json:"to"`
+
+	Rehearsal state.Generation `json:"rehearsal,omitempty"` // the live snapshot; the one after it is its transform
+	Saved     state.Generation `json:"saved,omitempty"`
+	New       state.Generation `json:"new,omitempty"`
+
+	Predicted time.Duration `json:"predicted,omitempty"` // downtime, from the rehearsal
+	Until     time.Time     `json:"until,omitzero"`      // announced time of return
+	Down      Moment        `json:"down,omitzero"`       // when the component stopped serving
+	Downtime  time.Duration `json:"downtime,omitempty"`  // measured
+	Forced    bool          `json:"forced,omitempty"`    // it had to be stopped by force
+}
+
+// Results of an update, as the twin shows them.
+const (
+	Updated      = "updated"      // the new version runs
+	TurnedBack   = "turned back"  // the old version runs again, with its state
+	Refused      = "refused"      // nothing was touched
+	Unchanged    = "unchanged"    // there was nothing to do
+	Inconsistent = "inconsistent" // an operator must look at the device
+)
+
+// An Outcome is what is left of an update that has ended.
+type Outcome struct {
+	Update    string        `json:"update"` // its ID
+	Component string        `json:"component"`
+	Wish      Wish          `json:"wish"`
+	From      string        `json:"from"`
+	To        string        `json:"to"`
+	Result    string        `json:"result"`
+	Cause     string        `json:"cause,omitempty"`
+	Step      string        `json:"step,omitempty"` // that failed
+	Downtime  time.Duration `json:"downtime"`
+	Predicted time.Duration `json:"predicted,omitempty"`
+	Forced    bool          `json:"forced,omitempty"`
+	At        time.Time     `json:"at"`
+}
+
+// Progress tells where an update is.
+type Progress struct {
+	Update    string        `json:"update"`
+	Component string        `json:"component"`
+	To        string        `json:"to"`
+	Phase     Phase         `json:"phase"`
+	Step      string        `json:"step"`
+	Back      bool          `json:"back,omitempty"` // the step is being undone
+	Fraction  float64       `json:"progress"`       // of the whole update, 0 to 1
+	Until     time.Time     `json:"unavailableUntil,omitzero"`
+	Predicted time.Duration `json:"predicted,omitempty"`
+	Stale     bool          `json:"stale"` // the component does not serve
+}
+
+// A View is all that can be said of one component now.
+type View struct {
+	Component string    `json:"component"`
+	Installed Installed `json:"installed"`
+	Running   bool      `json:"running"`
+	Wish      Wish      `json:"wish"`
+	Schedule  string    `json:"schedule,omitempty"` // of update checks, cron
+	Progress  *Progress `json:"progress,omitempty"` // of the update in progress
+	Outcome   *Outcome  `json:"outcome,omitempty"`  // of the last one
+}

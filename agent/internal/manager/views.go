@@ -1,0 +1,137 @@
+package manager
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+)
+
+// Want changes what is wanted of a component, and wakes the manager.
+func (m *Manager) Want(component string, change func(*engine.Wishes)) error {
+	if !slices.Contains(m.Components, component) {
+		return unknown(component)
+	}
+	if err := m.change(component, change); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	delete(m.due, component) // the schedule may be another one now
+	m.mu.Unlock()
+	m.Changed(component)
+	m.poke()
+	return nil
+}
+
+// CheckNow looks for a newer package now rather than when it is due.
+func (m *Manager) CheckNow(component string) error {
+	if !slices.Contains(m.Components, component) {
+		return unknown(component)
+	}
+	m.mu.Lock()
+	m.checkNow[component] = true
+	m.mu.Unlock()
+	m.poke()
+	return nil
+}
+
+// Progress takes note of where an update is; the engine calls it.
+func (m *Manager) Progress(p engine.Progress) {
+	m.mu.Lock()
+	m.progress[p.Component] = p
+	m.mu.Unlock()
+	m.Changed(p.Component)
+}
+
+// View returns all that can be said of a component.
+func (m *Manager) View(component string) (engine.View, error) {
+	w, installed, err := m.read(component)
+	if err != nil {
+		return engine.View{}, err
+	}
+	v := engine.View{Component: component, Installed: installed, Wish: w.Wish, Schedule: w.Schedule}
+	if o, found, err := m.Memory.Outcome(component); err == nil && found {
+		v.Outcome = &o
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v.Running = m.running[component]
+	if p, ok := m.progress[component]; ok {
+		v.Progress = &p
+	}
+	return v, nil
+}
+
+// change rewrites the wishes of a component.
+func (m *Manager) change(component string, change func(*engine.Wishes)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w, err := m.Memory.Wishes(component)
+	if err != nil {
+		return err
+	}
+	old := w
+	if change(&w); w == old {
+		return nil
+	}
+	return m.Memory.SetWishes(component, w)
+}
+
+func (m *Manager) read(component string) (engine.Wishes, engine.Installed, error) {
+	if !slices.Contains(m.Components, component) {
+		return engine.Wishes{}, engine.Installed{}, unknown(component)
+	}
+	w, err := m.Memory.Wishes(component)
+	if err != nil {
+		return w, engine.Installed{}, err
+	}
+	installed, err := m.Memory.Installed(component)
+	return w, installed, err
+}
+
+// look asks whether the component runs, and tells if that has changed.
+func (m *Manager) look(ctx context.Context, component string) {
+	runs := m.Running(ctx, component)
+	m.mu.Lock()
+	changed := m.running[component] != runs
+	m.running[component] = runs
+	m.mu.Unlock()
+	if changed {
+		m.Changed(component)
+	}
+}
+
+func (m *Manager) poke() {
+	select {
+	case m.wake <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// takeDue reports whether a check of the component is due, and forgets it.
+func (m *Manager) takeDue(component string, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, planned := m.due[component]
+	due := m.checkNow[component] || planned && !now.Before(at)
+	delete(m.checkNow, component)
+	if w, err := m.Memory.Wishes(component); err == nil && (due || !planned) {
+		delete(m.due, component)
+		if in, ok := dueIn(w.Schedule, now); ok {
+			m.due[component] = now.Add(in)
+		}
+	}
+	return due
+}
+
+// idle returns how long the manager may sleep.
+func (m *Manager) idle(now time.Time) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	wait := lookInterval
+	for _, at := range m.due {
+		wait = min(wait, max(0, at.Sub(now)))
+	}
+	return wait
+}
