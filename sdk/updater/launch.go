@@ -99,7 +99,7 @@ func explainStart(ctx context.Context, p *process, err error) error {
 	switch state := p.cmd.ProcessState; {
 	case ctx.Err() != nil:
 		err = fmt.Errorf("it was not ready in time: %w", ctx.Err())
-	case state != nil && state.Exited():
+	case state != nil && state.Exited() && p.log.last != "":
 		err = fmt.Errorf("its process ended: %s", state)
 	}
 	text := strings.Join(strings.Fields(err.Error()), " ")
