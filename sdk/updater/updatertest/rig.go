@@ -1,0 +1,211 @@
+package updatertest
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+const (
+	v1, v2      = "1.0.0", "2.0.0"
+	callTimeout = 30 * time.Second
+)
+
+// A rig is one updater with directories of its own, and one component "type/a"
+// on which the methods below work.
+type rig struct {
+	testing.TB
+	suite     Suite
+	env       updater.Environment
+	asProcess bool
+	component string
+	sum       string // checksum of the program
+	u         *updater.Client
+	opened    updater.Updater // in process
+}
+
+func newRig(t testing.TB, s Suite, asProcess bool) *rig {
+	t.Helper()
+	if s.Ready == 0 {
+		s.Ready = 10 * time.Second
+	}
+	if s.Program == "" {
+		s.Program = os.Args[0]
+	}
+	run, err := os.MkdirTemp("", "u") // t.TempDir is too long for sockets
+	if err != nil {
+		t.Fatalf("cannot make a directory: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(run) })
+	r := &rig{TB: t, suite: s, asProcess: asProcess, component: s.Type + "/a"}
+	r.env = updater.Environment{
+		Data: t.TempDir(), Run: run, Link: filepath.Join(run, "link"),
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	if asProcess {
+		r.sum, err = updater.Checksum(s.Program)
+		r.must("Checksum", err)
+	}
+	r.launch()
+	t.Cleanup(r.tearDown)
+	if got := r.u.Capabilities().Type; got != s.Type {
+		r.Fatalf("the updater is for type %q, not %q", got, s.Type)
+	}
+	return r
+}
+
+// launch starts the updater, in either way.
+func (r *rig) launch() {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	var err error
+	if r.asProcess {
+		r.u, err = updater.Launch(ctx, updater.LaunchConfig{
+			Path: r.suite.Program, SHA256: r.sum, Env: r.suite.Env,
+			Data: r.env.Data, Run: r.env.Run, Link: r.env.Link, Logger: r.env.Logger,
+		})
+		r.must("launch", err)
+		return
+	}
+	r.opened, err = r.suite.Open(r.env)
+	r.must("Open", err)
+	r.u, err = updater.Connect(ctx, r.suite.Type, r.opened, r.env.Logger)
+	r.must("connect", err)
+}
+
+// restart kills the updater with SIGKILL and launches it again.
+func (r *rig) restart() {
+	r.Helper()
+	r.u.Kill()
+	r.launch()
+}
+
+// tearDown stops whatever components the check left running.
+func (r *rig) tearDown() {
+	if r.u == nil { // it could not be launched
+		return
+	}
+	defer func() { r.u.Kill() }()
+	for _, c := range []string{r.component, r.other()} {
+		r.call(func(ctx context.Context) error {
+			_, err := r.u.Stop(ctx, updater.StopRequest{Component: c})
+			return err
+		})
+	}
+	if c, ok := r.opened.(interface{ Close() error }); ok {
+		c.Close()
+	}
+}
+
+// other is a second component.
+func (r *rig) other() string { return r.suite.Type + "/b" }
+
+func (r *rig) must(what string, err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatalf("%s: %v", what, err)
+	}
+}
+
+// call calls with a generous deadline.
+func (r *rig) call(f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	return f(ctx)
+}
+
+func (r *rig) stageRequest(version string) updater.StageRequest {
+	r.Helper()
+	a := r.suite.Artifact(r, version)
+	return updater.StageRequest{
+		Component: r.component, Version: version,
+		Artifact: a.Path, MediaType: a.MediaType, Settings: a.Settings,
+	}
+}
+
+func (r *rig) stage(version string) (h updater.Handle) {
+	r.Helper()
+	request := r.stageRequest(version)
+	r.must("Stage of "+version, r.call(func(ctx context.Context) error {
+		a, err := r.u.Stage(ctx, request)
+		h = a.Handle
+		return err
+	}))
+	if h.IsZero() {
+		r.Fatalf("Stage of %s returned a zero handle, which means that nothing is staged", version)
+	}
+	return h
+}
+
+func (r *rig) unstage(version string, h updater.Handle) {
+	r.Helper()
+	r.must("Unstage of "+version, r.call(func(ctx context.Context) error {
+		return r.u.Unstage(ctx, updater.UnstageRequest{Component: r.component, Version: version, Handle: h})
+	}))
+}
+
+func (r *rig) switchTo(h updater.Handle) {
+	r.Helper()
+	r.must("Switch", r.call(func(ctx context.Context) error {
+		return r.u.Switch(ctx, updater.SwitchRequest{Component: r.component, Handle: h})
+	}))
+}
+
+func (r *rig) start() {
+	r.Helper()
+	r.must("Start", r.call(func(ctx context.Context) error {
+		return r.u.Start(ctx, updater.StartRequest{Component: r.component})
+	}))
+}
+
+func (r *rig) stop() {
+	r.Helper()
+	r.must("Stop", r.call(func(ctx context.Context) error {
+		_, err := r.u.Stop(ctx, updater.StopRequest{Component: r.component})
+		return err
+	}))
+}
+
+// install stages, switches to and starts a version.
+func (r *rig) install(version string) updater.Handle {
+	r.Helper()
+	h := r.stage(version)
+	r.switchTo(h)
+	r.start()
+	r.runs(version)
+	return h
+}
+
+func (r *rig) running() string { return r.suite.Running(r, r.env, r.component) }
+
+// runs waits until a version is seen running.
+func (r *rig) runs(version string) {
+	r.Helper()
+	var got string
+	if !r.eventually(func() bool { got = r.running(); return got == version }) {
+		r.Fatalf("%q runs after %v, want %q", got, r.suite.Ready, version)
+	}
+}
+
+// rests checks that nothing runs, now.
+func (r *rig) rests(when string) {
+	r.Helper()
+	if got := r.running(); got != "" {
+		r.Errorf("%s runs %s", got, when)
+	}
+}
+
+func (r *rig) eventually(holds func() bool) bool {
+	for deadline := time.Now().Add(r.suite.Ready); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
+}
