@@ -44,8 +44,8 @@ func (f Format) String() string {
 // of the request. Text, opaque and CBOR hold exactly one record. The error is an
 // [*Error] of code 4.06 if the format cannot hold these records.
 func Encode(f Format, base Path, records []Record) ([]byte, error) {
-	if i := slices.IndexFunc(records, func(r Record) bool { return !base.Contains(r.Path) }); i >= 0 {
-		return nil, fmt.Errorf("cannot encode %v: it is not under %v", records[i].Path, base)
+	if i := slices.IndexFunc(records, func(r Record) bool { return !isValueUnder(base, r.Path) }); i >= 0 {
+		return nil, fmt.Errorf("cannot encode %v: it is not a resource under %v", records[i].Path, base)
 	}
 	switch f {
 	case FormatText, FormatOpaque, FormatCBOR:
@@ -84,9 +84,11 @@ func Decode(f Format, base Path, payload []byte, model Model) ([]Record, error) 
 		return nil, Errorf(CodeBadRequest, "cannot decode %v: %v", f, err)
 	}
 	for _, r := range records {
-		if !base.Contains(r.Path) || r.Path.Depth() < DepthResource {
+		if !isValueUnder(base, r.Path) {
 			return nil, Errorf(CodeBadRequest, "cannot decode %v: %v is not a resource under %v", f, r.Path, base)
 		}
 	}
 	return records, nil
 }
+
+func isValueUnder(base, p Path) bool { return base.Contains(p) && p.Depth() >= DepthResource }

@@ -87,7 +87,7 @@ var (
 // pointer means that the option is absent.
 type Message struct {
 	Code     Code
-	Token    []byte   // set by the transport, except in notifications
+	Token    []byte   // chosen by the transport if nil
 	Path     []string // Uri-Path, in requests
 	Query    []string // Uri-Query, in requests
 	Location []string // Location-Path, in 2.01 answers
@@ -95,6 +95,9 @@ type Message struct {
 	Accept   *Format  // wanted in the answer
 	Observe  *uint32  // 0 observe, 1 cancel; in notifications the sequence number
 	Payload  []byte
+	// Partial, in a notification, means that the payload is only its beginning; a
+	// read gives the whole.
+	Partial bool
 }
 
 // Transport moves messages between this endpoint and its peers, reliably: it

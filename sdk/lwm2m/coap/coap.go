@@ -37,3 +37,11 @@ func WithTransmission(ackTimeout time.Duration, maxRetransmit int) Option {
 
 // WithLogger sets the logger; by default nothing is logged.
 func WithLogger(l *slog.Logger) Option { return func(s *settings) { s.logger = l } }
+
+func newSettings(options []Option) settings {
+	s := settings{ackTimeout: 2 * time.Second, maxRetransmit: 4, logger: slog.New(slog.DiscardHandler)}
+	for _, o := range options {
+		o(&s)
+	}
+	return s
+}

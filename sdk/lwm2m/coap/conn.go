@@ -1,17 +1,210 @@
 package coap
 
-import "net"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+)
+
+const (
+	// maxDatagram is more than any UDP payload.
+	maxDatagram = 1 << 16
+	// maxHandlers bounds the requests served at once; what is above is dropped,
+	// and comes again.
+	maxHandlers = 1024
+)
 
 // Conn is an [lwm2m.Transport] on one UDP socket.
-type Conn struct{}
+type Conn struct {
+	settings
+	socket   *net.UDPConn
+	peers    *peers
+	seen     *duplicates
+	uploads  *uploads
+	handlers chan struct{}
+	closed   chan struct{}
+	close    func() error
 
-// Listen opens a server's socket on a UDP address such as "127.0.0.1:5683" or
-// ":5683". An address that is not loopback needs [NoSec].
-func Listen(address string, options ...Option) (*Conn, error) { panic("soon") }
+	mu      sync.Mutex
+	pending map[exchangeID]chan message.Message // confirmable messages without an answer
+	tokens  map[string]*exchange                // requests without a response
+}
 
-// Dial opens a device's socket for a server such as "coap://127.0.0.1:5683" (the
-// port defaults to 5683). A server that is not on loopback needs [NoSec].
-func Dial(server string, options ...Option) (*Conn, error) { panic("soon") }
+// exchangeID is what RFC 7252 section 4.4 makes unique: a message id of a peer.
+type exchangeID struct {
+	peer netip.AddrPort
+	mid  uint16
+}
+
+type exchange struct {
+	id       exchangeID
+	response chan message.Message
+}
+
+func newConn(local netip.AddrPort, s settings) (*Conn, error) {
+	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{
+		settings: s,
+		socket:   socket,
+		peers:    newPeers(),
+		seen:     newDuplicates(),
+		uploads:  newUploads(),
+		handlers: make(chan struct{}, maxHandlers),
+		closed:   make(chan struct{}),
+		pending:  map[exchangeID]chan message.Message{},
+		tokens:   map[string]*exchange{},
+	}
+	c.close = sync.OnceValue(func() error {
+		close(c.closed)
+		return socket.Close()
+	})
+	return c, nil
+}
 
 // LocalAddr is the socket's address.
-func (c *Conn) LocalAddr() net.Addr { panic("soon") }
+func (c *Conn) LocalAddr() net.Addr { return c.socket.LocalAddr() }
+
+// Close implements [lwm2m.Transport].
+func (c *Conn) Close() error { return c.close() }
+
+// Serve implements [lwm2m.Transport]. It returns when every handler has.
+func (c *Conn) Serve(ctx context.Context, h lwm2m.Handler) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	if err := c.socket.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("cannot serve CoAP: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.socket.SetReadDeadline(time.Now()) })
+	defer stop()
+	buffer := make([]byte, maxDatagram)
+	for {
+		n, from, err := c.socket.ReadFromUDPAddrPort(buffer)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("cannot serve CoAP: %w", net.ErrClosed)
+		case err != nil:
+			c.logger.Warn("cannot receive a datagram", "error", err)
+			continue
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		c.receive(ctx, &running, h, from, buffer[:n])
+	}
+}
+
+// receive sorts a datagram: an answer on message level, a request, or a response.
+func (c *Conn) receive(ctx context.Context, running *sync.WaitGroup, h lwm2m.Handler, from netip.AddrPort, b []byte) {
+	m, err := unmarshal(b)
+	if err != nil {
+		c.logger.Debug("dropped a malformed datagram", "peer", from, "error", err)
+		c.rejectMalformed(from, b)
+		return
+	}
+	m.Token, m.Payload = clone(m.Token), clone(m.Payload)
+	for i, o := range m.Options {
+		m.Options[i].Value = clone(o.Value)
+	}
+	id := exchangeID{from, uint16(m.MessageID)}
+	switch {
+	case m.Type == message.Acknowledgement || m.Type == message.Reset:
+		c.settle(id, m)
+	case m.Code == codes.Empty:
+		c.send(from, message.Message{Type: message.Reset, MessageID: m.MessageID}) // a ping
+	case lwm2m.Code(m.Code).IsRequest():
+		c.request(ctx, running, h, id, m)
+	default:
+		c.response(h, id, m)
+	}
+}
+
+// rejectMalformed answers a confirmable message whose header at least is whole
+// (RFC 7252 section 4.2).
+func (c *Conn) rejectMalformed(from netip.AddrPort, b []byte) {
+	if len(b) >= 4 && b[0]>>4 == 1<<2|byte(message.Confirmable) {
+		c.send(from, message.Message{Type: message.Reset, MessageID: int32(b[2])<<8 | int32(b[3])})
+	}
+}
+
+// settle gives an ACK or a reset to whoever sent the confirmable message.
+func (c *Conn) settle(id exchangeID, m message.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case c.pending[id] <- m:
+	default:
+	}
+}
+
+// response takes a separate response or a notification.
+func (c *Conn) response(h lwm2m.Handler, id exchangeID, m message.Message) {
+	accepted := c.deliver(m)
+	if !accepted && m.Options.HasOption(message.Observe) {
+		accepted = c.notification(h, id.peer, m)
+	}
+	switch {
+	case !accepted:
+		c.send(id.peer, message.Message{Type: message.Reset, MessageID: m.MessageID})
+	case m.Type == message.Confirmable:
+		c.send(id.peer, message.Message{Type: message.Acknowledgement, MessageID: m.MessageID})
+	}
+}
+
+func (c *Conn) notification(h lwm2m.Handler, from netip.AddrPort, m message.Message) bool {
+	n, err := fromWire(m)
+	if err != nil {
+		return false
+	}
+	b, _ := getBlock(m, message.Block2)
+	n.Partial = b.more
+	return h.ServeNotification(from.String(), n)
+}
+
+// deliver gives a separate response to its exchange; it acknowledges the request
+// too, whose own ACK may be lost.
+func (c *Conn) deliver(m message.Message) bool {
+	c.mu.Lock()
+	e, ok := c.tokens[string(m.Token)]
+	c.mu.Unlock()
+	if !ok {
+		return false
+	}
+	select {
+	case e.response <- m:
+	default:
+	}
+	c.settle(e.id, message.Message{Type: message.Acknowledgement})
+	return true
+}
+
+// send writes one datagram; a failure counts as a loss.
+func (c *Conn) send(to netip.AddrPort, m message.Message) []byte {
+	b, err := marshal(m)
+	if err != nil {
+		c.logger.Error("cannot encode a message", "peer", to, "error", err)
+		return nil
+	}
+	c.write(to, b)
+	return b
+}
+
+func (c *Conn) write(to netip.AddrPort, b []byte) {
+	if _, err := c.socket.WriteToUDPAddrPort(b, to); err != nil {
+		c.logger.Debug("cannot send a datagram", "peer", to, "error", err)
+	}
+}

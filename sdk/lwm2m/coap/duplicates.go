@@ -1,0 +1,55 @@
+package coap
+
+import (
+	"sync"
+	"time"
+)
+
+// maxDuplicates bounds the memory for answers; beyond it the oldest is forgotten.
+const maxDuplicates = 1 << 16
+
+// duplicates remembers the requests of the last minutes with what was answered,
+// so that a repeated request is answered again but not done again (RFC 7252
+// section 4.5).
+type duplicates struct {
+	mu    sync.Mutex
+	m     map[exchangeID]*served
+	order []*served // oldest first
+}
+
+type served struct {
+	id     exchangeID
+	at     time.Time
+	answer []byte // nil while the request is worked on
+}
+
+func newDuplicates() *duplicates { return &duplicates{m: map[exchangeID]*served{}} }
+
+// begin tells whether the request is new; if not, what was answered.
+func (d *duplicates) begin(id exchangeID) (fresh bool, answer []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for len(d.order) > 0 && (now.Sub(d.order[0].at) > exchangeLifetime || len(d.order) >= maxDuplicates) {
+		if old := d.order[0]; d.m[old.id] == old {
+			delete(d.m, old.id)
+		}
+		d.order = d.order[1:]
+	}
+	if s, ok := d.m[id]; ok {
+		return false, s.answer
+	}
+	s := &served{id: id, at: now}
+	d.m[id] = s
+	d.order = append(d.order, s)
+	return true, nil
+}
+
+// finish keeps the answer.
+func (d *duplicates) finish(id exchangeID, answer []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s, ok := d.m[id]; ok {
+		s.answer = answer
+	}
+}
