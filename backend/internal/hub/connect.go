@@ -100,6 +100,10 @@ func (h *Hub) runSession(ctx context.Context, s *session) {
 		return
 	}
 	d, resumed, err := h.connected(ctx, s)
+	if _, refused := errors.AsType[*twin.Error](err); refused { // deleted or disabled since it was admitted
+		refuse(s.conn, packets.ErrRefusedNotAuthorised)
+		return
+	}
 	if err != nil {
 		s.log.Error("cannot note connection", "error", err)
 		refuse(s.conn, packets.ErrRefusedServerUnavailable)

@@ -33,6 +33,7 @@ func (h *Hub) streamEvents(w http.ResponseWriter, r *http.Request, _ right) erro
 		}
 	}()
 	stream := eventStream{w, http.NewResponseController(w)}
+	stream.control.SetReadDeadline(time.Time{}) // the server's would end the request, which has been read
 	err = stream.send("id: %d\n\n", after)
 	ticker := time.NewTicker(heartbeat)
 	defer ticker.Stop()
