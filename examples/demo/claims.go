@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/examples/internal/rig"
+	"github.com/tranquil-iot/tranquil/examples/sensor-adapter/audit"
+)
+
+// wish publishes a version and asks for it, as an operator would.
+func (d *demo) wish(ctx context.Context, version string) error {
+	d.say("tranquil package build and push: version %s", version)
+	if err := d.system.Publish(ctx, version); err != nil {
+		return err
+	}
+	wish := fmt.Sprintf(`{"version": %q}`, version)
+	d.say(`tranquil twin patch %s: {"components": {%q: %s}}`, d.system.Device, rig.SensorAdapter, wish)
+	return d.system.Wish(ctx, rig.SensorAdapter, wish)
+}
+
+// update is wish, and awaits the result.
+func (d *demo) update(ctx context.Context, version string) (rig.Component, error) {
+	before, err := d.system.Reported(ctx)
+	if err != nil {
+		return rig.Component{}, err
+	}
+	if err := d.wish(ctx, version); err != nil {
+		return rig.Component{}, err
+	}
+	return d.system.Ended(ctx, before.Components[rig.SensorAdapter].Update.ID)
+}
+
+// claimUnbroken says that all readings of before are still there, that more
+// have come, and that none is missing or twice.
+func (d *demo) claimUnbroken(what string, before audit.Report, schema int) error {
+	if err := d.awaitReading(before.Count() + 1); err != nil {
+		return err
+	}
+	after, err := d.audited()
+	if err != nil {
+		d.claim(what, "an unbroken sequence", err.Error(), false)
+		return nil
+	}
+	kept := after.Digest(before.Count()) == before.Digest(before.Count())
+	seen := fmt.Sprintf("schema %d, 1 to %d", after.Schema, after.Count())
+	if !kept {
+		seen += ", but others than before"
+	}
+	d.claim(what, fmt.Sprintf("schema %d, 1 to over %d", schema, before.Count()), seen,
+		kept && after.Schema == schema && after.Count() > before.Count())
+	return nil
+}
+
+// awaitReading waits until the running component has stored a reading.
+func (d *demo) awaitReading(seq int) error {
+	var report audit.Report
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		running, failed := d.running()
+		if err = failed; err != nil {
+			continue
+		}
+		if report, err = audit.Dir(running.State); report.Count() >= seq {
+			return nil
+		}
+	}
+	return fmt.Errorf("waited in vain for reading %d: at %d, last error: %w", seq, report.Count(), err)
+}
+
+// awaitStopped returns as soon as no process of the component runs.
+func (d *demo) awaitStopped(ctx context.Context) error {
+	for deadline := time.Now().Add(rig.UpdateTime); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if len(d.system.Components(rig.SensorAdapter)) == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return fmt.Errorf("the component was not stopped within %s", rig.UpdateTime)
+}
+
+// dashboardSaid returns what the dashboard has printed so far.
+func (d *demo) dashboardSaid() string {
+	b, _ := os.ReadFile(d.dashboard.Log)
+	return string(b)
+}
+
+// claimToldStale says that the dashboard was told that data is stale, until
+// when, and that it is live again.
+func (d *demo) claimToldStale(ctx context.Context, before string) {
+	seen := "nothing"
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		said := strings.TrimPrefix(d.dashboardSaid(), before)
+		_, after, stale := strings.Cut(said, "stale")
+		switch {
+		case stale && strings.Contains(after, "until") && strings.Contains(after, "live"):
+			d.claim("the dashboard knew", "stale until …, then live", "stale until …, then live", true)
+			return
+		case stale:
+			seen = "stale, but not live again"
+		}
+	}
+	d.claim("the dashboard knew", "stale until …, then live", seen, false)
+}
+
+// downtime is what the device measured, in whole milliseconds.
+func downtime(c rig.Component) string {
+	switch v := c.Update.Downtime.(type) {
+	case float64:
+		return time.Duration(v * float64(time.Second)).Round(time.Millisecond).String()
+	case string:
+		return v
+	}
+	return "0s"
+}

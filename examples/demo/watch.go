@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/examples/internal/rig"
+)
+
+// watch shows where updates are, from the hub's events, until ctx ends.
+func (d *demo) watch(ctx context.Context) {
+	last := ""
+	for reported, err := range d.system.Follow(ctx) {
+		if err != nil {
+			return
+		}
+		update := reported.Components[rig.SensorAdapter].Update
+		if line := describe(update); update.Result == "" && line != "" && line != last {
+			d.console.say("twin", cyan, "%s", line)
+			last = line
+		}
+	}
+}
+
+// describe tells of a step in one line; of anything else it tells nothing.
+func describe(u rig.Update) string {
+	if u.Step == "" || u.Phase == "" {
+		return ""
+	}
+	line := fmt.Sprintf("%-14s  %-9s  %s %3.0f %%", u.Phase, u.Step, bar(u.Progress, 20), 100*u.Progress)
+	if u.UnavailableUntil != nil {
+		line += "  stale until " + u.UnavailableUntil.Local().Format("15:04:05.0")
+	}
+	return line
+}
+
+func bar(fraction float64, width int) string {
+	full := min(max(int(fraction*float64(width)+0.5), 0), width)
+	return strings.Repeat("█", full) + strings.Repeat("░", width-full)
+}
+
+// follow shows the lines that a process writes into its log, until ctx ends.
+func (d *demo) follow(ctx context.Context, source string, p *rig.Process) {
+	f, err := os.Open(p.Log)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	lines, line := bufio.NewReader(f), ""
+	for {
+		part, err := lines.ReadString('\n')
+		line += part
+		switch {
+		case err == nil:
+			d.console.say(source, faint, "%s", strings.TrimRight(line, "\n"))
+			line = ""
+		case err != io.EOF:
+			return
+		default:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}
+}

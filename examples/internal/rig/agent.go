@@ -1,0 +1,71 @@
+package rig
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// backendConfig has every listener take a free port.
+const backendConfig = ``
+
+const agentConfig = `endpoint = %q
+data = %q
+run = %q
+
+[lwm2m]
+server = "coap://%s"
+lifetime = "60s"
+insecure = true
+
+[files]
+url = "coap://%s"
+
+[[updater]]
+type = "application"
+path = %q
+sha256 = %q
+components = [%q]
+`
+
+// StartAgent starts the device's agent, anew or again.
+func (s *System) StartAgent(ctx context.Context) error {
+	sum, err := checksum(s.Program("tranquil-updater-application"))
+	if err != nil {
+		return err
+	}
+	return s.StartAgentPinning(ctx, sum)
+}
+
+// StartAgentPinning starts the agent with a checksum of the updater in its
+// configuration, right or wrong, in hexadecimal.
+func (s *System) StartAgentPinning(_ context.Context, sum string) error {
+	config := filepath.Join(s.Dir, "agent.toml")
+	text := fmt.Sprintf(agentConfig, s.Device, s.data(), filepath.Join(s.Dir, "run"), s.endpoints.Bridge.LwM2M,
+		s.endpoints.Files.CoAP, s.Program("tranquil-updater-application"), sum, SensorAdapter)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return err
+	}
+	var err error
+	s.Agent, err = start(s.Dir, "agent", s.Program("tranquil-agent"), nil, "run", "--config", config)
+	return err
+}
+
+// data is the agent's durable directory.
+func (s *System) data() string { return filepath.Join(s.Dir, "agent") }
+
+func checksum(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("cannot pin the updater: %w", err)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(b)), nil
+}
+
+// online waits until the device says that it is.
+func (s *System) online(ctx context.Context) error {
+	_, err := s.Await(ctx, "the device is online", startTime, func(r Reported) bool { return r.State == "online" })
+	return err
+}

@@ -1,0 +1,85 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// Built is where the compiled programs are.
+type Built struct {
+	Dir  string // programs, and the transforms as .wasm
+	Root string // of the sources
+}
+
+// Program returns the path of a compiled program.
+func (b Built) Program(name string) string { return filepath.Join(b.Dir, name) }
+
+// program is one thing to compile.
+type program struct{ name, source string }
+
+var native = []program{
+	{"tranquil-backend", "./backend"},
+	{"tranquil-agent", "./agent"},
+	{"tranquil-updater-application", "./plugins/application"},
+	{"tranquil", "./sdk/cmd/tranquil"},
+	{"dashboard", "./examples/dashboard"},
+	{"sensor-adapter-1", "./examples/sensor-adapter/v1"},
+	{"sensor-adapter-2", "./examples/sensor-adapter/v2"},
+}
+
+var wasm = []program{
+	{"transform.wasm", "./examples/sensor-adapter/transform"},
+	{"trap.wasm", "./examples/sensor-adapter/transform/trap"},
+}
+
+// Build compiles all programs and transforms from source into dir.
+func Build(ctx context.Context, dir string) (Built, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return Built{}, fmt.Errorf("cannot find the sources: %w; run this inside of the repository", err)
+	}
+	b := Built{Dir: dir, Root: strings.TrimSpace(string(root))}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return Built{}, err
+	}
+	var wait sync.WaitGroup
+	var forNative, forWasm error
+	wait.Go(func() { forNative = b.compile(ctx, native, "CGO_ENABLED=0") })
+	wait.Go(func() { forWasm = b.compile(ctx, wasm, "GOOS=wasip1", "GOARCH=wasm") })
+	wait.Wait()
+	return b, errors.Join(forNative, forWasm)
+}
+
+// compile has all packages compiled at once, which shares the work on what
+// they import, and then links them under their own names.
+func (b Built) compile(ctx context.Context, programs []program, env ...string) error {
+	sources := make([]string, len(programs))
+	for i, p := range programs {
+		sources[i] = p.source
+	}
+	if err := b.goBuild(ctx, env, sources...); err != nil {
+		return err
+	}
+	for _, p := range programs {
+		if err := b.goBuild(ctx, env, "-o", b.Program(p.name), p.source); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b Built) goBuild(ctx context.Context, env []string, args ...string) error {
+	build := exec.CommandContext(ctx, "go", append([]string{"build", "-ldflags=-s -w"}, args...)...)
+	build.Dir = b.Root
+	build.Env = append(os.Environ(), env...)
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}

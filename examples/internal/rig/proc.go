@@ -1,0 +1,104 @@
+package rig
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A Running is one process of a component, as the process table shows it.
+type Running struct {
+	PID     int
+	Started string // clock ticks since boot: with PID, the identity of a process
+	Version string // TRANQUIL_VERSION of its environment
+	State   string // TRANQUIL_STATE of its environment
+}
+
+// Components returns the processes of a component that run in this system.
+// They are recognised by their environment alone: nothing here depends on how
+// the updater keeps them.
+func (s *System) Components(component string) []Running {
+	var found []Running
+	for _, pid := range under(s.Dir) {
+		env := environ(pid)
+		if env["TRANQUIL_COMPONENT"] != component || isProgram(pid, s.Program("")) {
+			continue
+		}
+		found = append(found, Running{
+			PID: pid, Started: started(pid), Version: env["TRANQUIL_VERSION"], State: env["TRANQUIL_STATE"],
+		})
+	}
+	return found
+}
+
+// isProgram tells updaters and supervisors, which may have a component's
+// environment, from components.
+func isProgram(pid int, bin string) bool {
+	path, err := os.Readlink(procFile(pid, "exe"))
+	return err != nil || strings.HasPrefix(path, bin+"/")
+}
+
+// under returns the processes whose program lies below dir, also if it has
+// been removed since.
+func under(dir string) []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		path, err := os.Readlink(procFile(pid, "exe"))
+		if err == nil && strings.HasPrefix(path, dir+"/") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// killUnder ends every process whose program lies below dir, until none is
+// left: a supervisor may start its component again while it is killed.
+func killUnder(dir string) {
+	for range 100 {
+		pids := under(dir)
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func environ(pid int) map[string]string {
+	b, _ := os.ReadFile(procFile(pid, "environ"))
+	env := map[string]string{}
+	for pair := range bytes.SplitSeq(b, []byte{0}) {
+		name, value, _ := strings.Cut(string(pair), "=")
+		env[name] = value
+	}
+	return env
+}
+
+// started returns field 22 of /proc/PID/stat, which comes 19 fields after the
+// one that follows the name in parentheses.
+func started(pid int) string {
+	b, _ := os.ReadFile(procFile(pid, "stat"))
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 20 {
+		return ""
+	}
+	return fields[19]
+}
+
+func procFile(pid int, name string) string {
+	return filepath.Join("/proc", strconv.Itoa(pid), name)
+}

@@ -1,0 +1,177 @@
+package rig
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
+)
+
+// SensorAdapter is the component of the examples.
+const SensorAdapter = "application/sensor-adapter"
+
+// A System is one backend with one device.
+type System struct {
+	Dir    string // everything of the system
+	Device string // id
+	Hub    *iothub.Client
+	Env    []string // what the command line needs: TRANQUIL_HUB …
+
+	Backend, Agent *Process
+
+	built     Built
+	endpoints endpoints
+	others    []*Process
+}
+
+// endpoints is the backend's endpoints.json.
+type endpoints struct {
+	Hub    struct{ MQTT, HTTP string }
+	Files  struct{ CoAP, HTTP string }
+	Bridge struct{ LwM2M string }
+}
+
+// credentials is the backend's credentials.json.
+type credentials struct{ Service, Device, Publisher string }
+
+// startTime is how long a program may take to come up, on a slow machine.
+const startTime = 60 * time.Second
+
+// Start starts the backend, registers a device, and starts its agent. Close
+// the system also if Start fails.
+func Start(ctx context.Context, built Built, dir string) (*System, error) {
+	s := &System{Dir: dir, Device: "device-1", built: built}
+	for _, step := range []func(context.Context) error{s.install, s.StartBackend, s.create, s.StartAgent, s.online} {
+		if err := step(ctx); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// install gives the system its own links to the programs, by which its
+// processes are told from those of other systems.
+func (s *System) install(context.Context) error {
+	if err := os.MkdirAll(s.Program(""), 0o700); err != nil {
+		return err
+	}
+	for _, p := range native {
+		if err := link(s.built.Program(p.name), s.Program(p.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// link falls back to a copy between file systems.
+func link(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o755)
+}
+
+// Program returns the path of a program of this system.
+func (s *System) Program(name string) string { return filepath.Join(s.Dir, "bin", name) }
+
+// StartBackend starts the backend and waits until it listens.
+func (s *System) StartBackend(ctx context.Context) error {
+	data := filepath.Join(s.Dir, "backend")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return err
+	}
+	config := filepath.Join(s.Dir, "backend.toml")
+	if err := os.WriteFile(config, []byte(backendConfig), 0o600); err != nil {
+		return err
+	}
+	os.Remove(filepath.Join(data, "endpoints.json"))
+	var err error
+	s.Backend, err = start(s.Dir, "backend", s.Program("tranquil-backend"), nil, "all", "--data", data, "--config", config)
+	if err != nil {
+		return err
+	}
+	if err := await(ctx, s.Backend, filepath.Join(data, "endpoints.json"), &s.endpoints); err != nil {
+		return err
+	}
+	var c credentials
+	if err := await(ctx, s.Backend, filepath.Join(data, "credentials.json"), &c); err != nil {
+		return err
+	}
+	connection, err := iothub.ParseConnectionString(c.Service)
+	if err != nil {
+		return err
+	}
+	s.Hub = iothub.NewClient(connection)
+	s.Env = []string{
+		"TRANQUIL_HUB=" + c.Service, "TRANQUIL_FILES=http://" + s.endpoints.Files.HTTP, "TRANQUIL_TOKEN=" + c.Publisher,
+	}
+	return nil
+}
+
+// await reads a JSON file that a process is about to write.
+func await(ctx context.Context, p *Process, path string, into any) error {
+	for deadline := time.Now().Add(startTime); time.Now().Before(deadline); {
+		b, err := os.ReadFile(path)
+		if err == nil && json.Unmarshal(b, into) == nil {
+			return nil
+		}
+		if p.Ended() {
+			return fmt.Errorf("%s has ended:\n%s", p.Name, Tail(p.Log, 20))
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("%s did not write %s:\n%s", p.Name, path, Tail(p.Log, 20))
+}
+
+func (s *System) create(ctx context.Context) error {
+	_, err := s.CLI(ctx, "device", "create", s.Device)
+	return err
+}
+
+// CLI runs the command line tool and returns what it prints.
+func (s *System) CLI(ctx context.Context, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, s.Program("tranquil"), args...)
+	command.Env = append(os.Environ(), s.Env...)
+	out, err := command.Output()
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		return string(out), fmt.Errorf("tranquil %s %s: %w: %s", args[0], args[1], err, failed.Stderr)
+	}
+	return string(out), err
+}
+
+// StartApplication starts a back-end application of the examples, with the
+// connection string in its environment.
+func (s *System) StartApplication(name string, args ...string) (*Process, error) {
+	p, err := start(s.Dir, name, s.Program(name), s.Env, args...)
+	if err == nil {
+		s.others = append(s.others, p)
+	}
+	return p, err
+}
+
+// Close ends everything of the system, in order. The directory stays.
+func (s *System) Close() {
+	for _, p := range append(s.others, s.Agent) {
+		if p != nil {
+			p.Stop()
+		}
+	}
+	if s.Backend != nil {
+		s.Backend.Stop()
+	}
+	killUnder(s.Dir)
+}
