@@ -66,17 +66,13 @@ func New(configs []Config, o Options) (*Host, error) {
 // need be. Ask again for every call: a call on an updater that died fails with
 // an error that wraps [updater.ErrRetry], and asking again gets a fresh one.
 // An error of Updater wraps ErrRetry too if asking again may help.
-func (h *Host) Updater(ctx context.Context, componentType string) (updater.Updater, error) {
+func (h *Host) Updater(ctx context.Context, componentType string) (*updater.Client, error) {
 	s := h.slots[componentType]
 	if s == nil {
 		return nil, fmt.Errorf("no updater is configured for components of type %q, only for: %s",
 			componentType, strings.Join(h.Types(), ", "))
 	}
-	c, err := s.get(ctx)
-	if err != nil {
-		return nil, err // not a nil *Client in an interface
-	}
-	return c, nil
+	return s.get(ctx)
 }
 
 // Types returns the component types that have an updater, sorted.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -62,12 +63,30 @@ func (u *reference) Stage(_ context.Context, r updater.StageRequest) (updater.St
 	if u.broken == "stage consumes" {
 		defer os.Truncate(r.Artifact, 0)
 	}
+	if u.broken == "half-staged" {
+		if err := u.stageSlowly(r.Component); err != nil {
+			return updater.StageResponse{}, err
+		}
+	}
 	handle := updater.Handle{Version: 1, Data: []byte(r.Version)}
 	if u.broken == "handle in memory" {
 		u.memory[r.Version] = r.Version
 		handle.Data = []byte(fmt.Sprintf("memory:%s", r.Version))
 	}
 	return updater.StageResponse{Handle: handle}, put(staged, get(r.Artifact))
+}
+
+// stageSlowly leaves a directory in its own way when it is killed.
+func (u *reference) stageSlowly(component string) error {
+	half := u.path(component, "half")
+	if err := os.MkdirAll(filepath.Dir(half), 0o700); err != nil {
+		return err
+	}
+	if err := os.Mkdir(half, 0o700); err != nil {
+		return err
+	}
+	time.Sleep(60 * time.Millisecond)
+	return os.Remove(half)
 }
 
 func (u *reference) Unstage(_ context.Context, r updater.UnstageRequest) error {

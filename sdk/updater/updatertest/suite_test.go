@@ -73,6 +73,7 @@ func TestBroken(t *testing.T) {
 		"always healthy":          "Probe tells the truth",
 		"never healthy":           "Probe tells the truth",
 		"status of what runs":     "Status tells the truth",
+		"half-staged":             "Stage can be killed and repeated",
 		"handle in memory":        "A restarted updater knows its handles",
 		"runs in memory":          "A restarted updater stops what runs",
 	} {
