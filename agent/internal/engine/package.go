@@ -22,21 +22,9 @@ func (u *Update) saves() bool { return u.From.Version != "" && u.From.Schema > 0
 func (u *Update) transforms() bool { return u.saves() && u.To.Schema > 0 }
 
 // updater returns the updater for the component's type.
-func (e *Engine) updater(ctx context.Context, u *Update) (updater.Updater, error) {
+func (e *Engine) updater(ctx context.Context, u *Update) (*updater.Client, error) {
 	kind, _, _ := strings.Cut(u.Component, "/")
 	return e.Updater(ctx, kind)
-}
-
-func (e *Engine) withState(ctx context.Context, u *Update) (updater.UpdaterWithState, error) {
-	h, err := e.updater(ctx, u)
-	if err != nil {
-		return nil, err
-	}
-	s, can := h.(updater.UpdaterWithState)
-	if !can {
-		return nil, errors.New("the updater cannot handle state")
-	}
-	return s, nil
 }
 
 // load reads a package's description from the content store.

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,7 +23,7 @@ type Engine struct {
 	Content   Content
 	States    States
 	Transform Transformer
-	Updater   func(ctx context.Context, componentType string) (updater.Updater, error)
+	Updater   func(ctx context.Context, componentType string) (*updater.Client, error)
 	Platform  pack.Platform
 	Tell      func(Progress)                // hears of every step; must not block
 	Announce  func(context.Context, string) // returns when the twin knows the component's state, or ctx ends
@@ -139,7 +138,7 @@ func (e *Engine) admit(ctx context.Context, u *Update, p *pack.Package) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := h.(updater.UpdaterWithState); !ok && m.Schema() > 0 {
+	if m.Schema() > 0 && !h.Capabilities().State {
 		return fmt.Errorf("the updater for %s cannot handle state, which the package has", m.Type)
 	}
 	return nil
@@ -259,8 +258,7 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error
 	if err != nil {
 		return 0, err
 	}
-	snapshot, can := h.(updater.UpdaterWithSnapshot)
-	if !can || !u.transforms() {
+	if !h.Capabilities().Snapshot || !u.transforms() {
 		return 0, nil
 	}
 	if u.Rehearsal, err = e.States.Next(u.Component); err != nil {
@@ -271,7 +269,7 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error
 	if err != nil {
 		return 0, err
 	}
-	if err := snapshot.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}); err != nil {
+	if err := h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}); err != nil {
 		return 0, err
 	}
 	if err := e.seal(u, u.Rehearsal, u.From); err != nil {

@@ -21,13 +21,12 @@ func (e *Engine) quiesce(ctx context.Context, u *Update) error {
 	if u.Down == (Moment{}) {
 		u.Down = now()
 	}
-	q, can := h.(updater.UpdaterWithQuiesce)
-	if !can {
+	if !h.Capabilities().Quiesce {
 		return nil
 	}
 	limited, cancel := context.WithTimeout(ctx, quiesceTime)
 	defer cancel()
-	if err := q.Quiesce(limited, updater.QuiesceRequest{Component: u.Component}); err != nil {
+	if err := h.Quiesce(limited, updater.QuiesceRequest{Component: u.Component}); err != nil {
 		u.Forced = true
 		e.Log.Warn("component did not come to rest", "component", u.Component, "error", err)
 	}
@@ -42,10 +41,10 @@ func (e *Engine) resume(ctx context.Context, u *Update) error {
 	if err != nil || u.From.Version == "" {
 		return err
 	}
-	if q, can := h.(updater.UpdaterWithQuiesce); can {
-		return q.Resume(ctx, updater.ResumeRequest{Component: u.Component})
+	if !h.Capabilities().Quiesce {
+		return nil
 	}
-	return nil
+	return h.Resume(ctx, updater.ResumeRequest{Component: u.Component})
 }
 
 func (e *Engine) stop(ctx context.Context, u *Update) error {
@@ -73,7 +72,7 @@ func (e *Engine) startOld(ctx context.Context, u *Update) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, defaultHealthy)
 	defer cancel()
-	if err := e.healthy(limited, u, h); err != nil && ctx.Err() == nil {
+	if err := e.healthy(limited, u); err != nil && ctx.Err() == nil {
 		e.Log.Warn("the old version is not healthy", "component", u.Component, "error", err)
 	}
 	u.Downtime = since(u.Down)
@@ -86,7 +85,7 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 	if !u.saves() {
 		return nil
 	}
-	s, err := e.withState(ctx, u)
+	s, err := e.updater(ctx, u)
 	if err != nil {
 		return err
 	}
@@ -161,7 +160,7 @@ func (e *Engine) applyOld(ctx context.Context, u *Update) error {
 // hand gives the updater a copy of a generation to take over. The generation
 // itself stays: the call may have to be repeated after a crash.
 func (e *Engine) hand(ctx context.Context, u *Update, gen state.Generation) error {
-	s, err := e.withState(ctx, u)
+	s, err := e.updater(ctx, u)
 	if err != nil {
 		return err
 	}
@@ -216,20 +215,16 @@ func (e *Engine) probe(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
-	h, err := e.updater(ctx, u)
-	if err != nil {
-		return err
-	}
 	deadline := orDefault(p.Manifest.Probe.Deadline, defaultHealthy)
 	limited, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	if err := e.healthy(limited, u, h); err != nil {
+	if err := e.healthy(limited, u); err != nil {
 		return fmt.Errorf("not healthy within %s: %w", deadline, err)
 	}
 	if u.Down != (Moment{}) && u.Downtime == 0 {
 		u.Downtime = since(u.Down)
 	}
-	return e.probation(ctx, u, h, orDefault(p.Manifest.Probe.Probation, defaultProbation))
+	return e.probation(ctx, u, orDefault(p.Manifest.Probe.Probation, defaultProbation))
 }
 
 func orDefault(d pack.Duration, fallback time.Duration) time.Duration {
@@ -240,10 +235,10 @@ func orDefault(d pack.Duration, fallback time.Duration) time.Duration {
 }
 
 // healthy returns when the component is, or the last reason when ctx ends.
-func (e *Engine) healthy(ctx context.Context, u *Update, h updater.Updater) error {
+func (e *Engine) healthy(ctx context.Context, u *Update) error {
 	reason := errors.New("it was not asked")
 	for {
-		if err := ask(ctx, u, h); err == nil || ctx.Err() == nil {
+		if err := e.ask(ctx, u); err == nil || ctx.Err() == nil {
 			reason = err
 		}
 		if reason == nil {
@@ -256,12 +251,12 @@ func (e *Engine) healthy(ctx context.Context, u *Update, h updater.Updater) erro
 }
 
 // probation fails as soon as the component is not healthy any more.
-func (e *Engine) probation(ctx context.Context, u *Update, h updater.Updater, length time.Duration) error {
+func (e *Engine) probation(ctx context.Context, u *Update, length time.Duration) error {
 	for begin := now(); since(begin) < length; {
 		if err := sleep(ctx, probePause); err != nil {
 			return err
 		}
-		if err := ask(ctx, u, h); err != nil {
+		if err := e.ask(ctx, u); err != nil {
 			return fmt.Errorf("not healthy any more after %s: %w", since(begin).Round(time.Millisecond), err)
 		}
 	}
@@ -269,12 +264,12 @@ func (e *Engine) probation(ctx context.Context, u *Update, h updater.Updater, le
 }
 
 // ask probes once; a component without a probe is healthy if it was started.
-func ask(ctx context.Context, u *Update, h updater.Updater) error {
-	p, can := h.(updater.UpdaterWithProbe)
-	if !can {
-		return nil
+func (e *Engine) ask(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil || !h.Capabilities().Probe {
+		return err
 	}
-	answer, err := p.Probe(ctx, updater.ProbeRequest{Component: u.Component})
+	answer, err := h.Probe(ctx, updater.ProbeRequest{Component: u.Component})
 	if err == nil && !answer.Healthy {
 		err = errors.New(answer.Reason)
 	}

@@ -25,7 +25,7 @@ func Next(wish, settled engine.Wish, installed engine.Installed) (Decision, stri
 	switch {
 	case wish == (engine.Wish{}) || wish == settled:
 		return Nothing, ""
-	case wish.Version != "" && !pack.ValidVersion(wish.Version):
+	case wish.Version != "" && pack.CheckVersion(wish.Version) != nil:
 		return Refuse, fmt.Sprintf("%q is no semantic version such as 1.4.0", wish.Version)
 	case wish.Version != "" && wish.Version == installed.Version:
 		return Unchanged, "version " + wish.Version + " is installed already"

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+)
+
+// A config is the agent's configuration file (TOML).
+type config struct {
+	Endpoint   string          `toml:"endpoint"`   // LwM2M endpoint name, the device's identity in the hub
+	Data       string          `toml:"data"`       // directory of all that must survive
+	Run        string          `toml:"run"`        // directory for sockets: a short path
+	Reserve    int64           `toml:"reserve"`    // bytes of disk that updates leave free
+	Components []string        `toml:"components"` // "application/sensor-adapter"
+	LwM2M      lwm2mConfig     `toml:"lwm2m"`
+	Files      filesConfig     `toml:"files"`
+	Updaters   []updaterConfig `toml:"updater"`
+}
+
+type lwm2mConfig struct {
+	Server   string   `toml:"server"`   // "coap://host:5683"
+	Lifetime duration `toml:"lifetime"` // of the registration
+	Insecure bool     `toml:"insecure"` // allow plaintext beyond this machine: anyone there can command the device
+}
+
+type filesConfig struct {
+	URL string `toml:"url"` // of the file server: "coap://host:5685", "https://host"
+}
+
+type updaterConfig struct {
+	Type   string `toml:"type"`   // component type
+	Path   string `toml:"path"`   // of the executable
+	SHA256 string `toml:"sha256"` // pinned checksum of the executable, hex
+}
+
+// A duration is written as in "90s".
+type duration time.Duration
+
+func (d *duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = duration(v)
+	return err
+}
+
+// readConfig reads a file over the defaults. A key that is not known is an
+// error: it is most likely misspelt.
+func readConfig(path string) (config, error) {
+	c := config{
+		Data: "/var/lib/tranquil", Run: "/run/tranquil", Reserve: 16 << 20,
+		LwM2M: lwm2mConfig{Server: "coap://127.0.0.1:5683", Lifetime: duration(5 * time.Minute)},
+		Files: filesConfig{URL: "coap://127.0.0.1:5685"},
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("cannot read configuration: %w", err)
+	}
+	if err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&c); err != nil {
+		var strict *toml.StrictMissingError
+		if errors.As(err, &strict) {
+			return c, fmt.Errorf("cannot read configuration %s: unknown key:\n%s", path, strict.String())
+		}
+		return c, fmt.Errorf("cannot read configuration %s: %w", path, err)
+	}
+	return c, c.validate()
+}
+
+func (c config) validate() error {
+	var errs []error
+	if c.Endpoint == "" {
+		errs = append(errs, errors.New(`endpoint is missing: the device's name, as in endpoint = "mica-1"`))
+	}
+	if c.LwM2M.Lifetime < duration(10*time.Second) {
+		errs = append(errs, errors.New("lwm2m.lifetime is below 10s"))
+	}
+	for _, name := range c.Components {
+		if err := pack.CheckComponent(name); err != nil {
+			errs = append(errs, fmt.Errorf("components: %w", err))
+		}
+	}
+	for _, dir := range []string{c.Data, c.Run} {
+		if !filepath.IsAbs(dir) {
+			errs = append(errs, fmt.Errorf("%q is not an absolute path", dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c config) link() string    { return filepath.Join(c.Run, "link.sock") }
+func (c config) control() string { return filepath.Join(c.Run, "control.sock") }

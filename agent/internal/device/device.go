@@ -1,0 +1,200 @@
+// Package device is the device manager: it shows the device, its components
+// and their readings to an LwM2M server, and takes the server's wishes.
+//
+// Objects: 1 Server and 3 Device; 9 Software Management and 26250 Component
+// Update with one instance per component each; IPSO sensors for what the
+// components publish. What the resources say is taken from the manager's
+// view of a component whenever that changes; nothing is kept here.
+package device
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/sdk/component"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
+)
+
+// Components is what the device manager shows and steers.
+type Components interface {
+	View(component string) (engine.View, error)
+	Want(component string, change func(*engine.Wishes)) error
+	CheckNow(component string) error
+	CheckSchedule(expr string) error
+}
+
+// An Outbox holds the outcomes that the server has not heard of.
+type Outbox interface {
+	Unacknowledged() (components []string, err error)
+	Outcome(component string) (engine.Outcome, bool, error)
+	Acknowledge(component, update string) error
+}
+
+// Config of a device.
+type Config struct {
+	Endpoint   string // LwM2M endpoint name, the device's identity in the hub
+	Server     string // "coap://host:5683"
+	Lifetime   time.Duration
+	Version    string // of the agent
+	Components []string
+	Manager    Components
+	Outbox     Outbox
+	Log        *slog.Logger
+}
+
+// A Device is an LwM2M client with the objects of this device.
+type Device struct {
+	Config
+	client   *lwm2m.Client
+	software *objects.Memory
+	updates  *objects.Memory
+	sensors  map[uint16]objects.Sensor
+	outcomes chan string // components with an outcome to deliver
+}
+
+// New makes the device's objects; [Device.Run] registers it.
+func New(c Config) (*Device, error) {
+	d := &Device{
+		Config: c, software: objects.NewMemory(objects.SoftwareManagement), updates: objects.NewMemory(objects.ComponentUpdate),
+		sensors: map[uint16]objects.Sensor{}, outcomes: make(chan string, len(c.Components)),
+	}
+	slices.Sort(d.Components)
+	d.updates.OnWrite, d.updates.OnExecute = d.write, d.execute
+	all := []lwm2m.Object{d.hardware(), d.software, d.updates}
+	for id := range objects.Model() {
+		if id >= firstSensor && id <= lastSensor {
+			d.sensors[id] = objects.NewSensor(id)
+			all = append(all, d.sensors[id])
+		}
+	}
+	client, err := lwm2m.NewClient(lwm2m.ClientConfig{
+		Endpoint: c.Endpoint, Server: c.Server, Lifetime: c.Lifetime, Objects: all, Logger: c.Log,
+	})
+	d.client = client
+	return d, err
+}
+
+// IPSO sensors are the objects from firstSensor to lastSensor.
+const (
+	firstSensor = 3300
+	lastSensor  = 3350
+)
+
+// hardware is object 3.
+func (d *Device) hardware() *objects.Memory {
+	m := objects.NewMemory(objects.Device)
+	m.SetValue(0, objects.DeviceManufacturer, lwm2m.String("Tranquil"))
+	m.SetValue(0, objects.DeviceModelNumber, lwm2m.String(runtime.GOOS+"/"+runtime.GOARCH))
+	m.SetValue(0, objects.DeviceSerialNumber, lwm2m.String(d.Endpoint))
+	m.SetValue(0, objects.DeviceSoftwareVersion, lwm2m.String(d.Config.Version))
+	m.SetValue(0, objects.DeviceBindings, lwm2m.String("U"))
+	m.Set(lwm2m.Record{Path: lwm2m.NewPath(objects.DeviceID, 0, objects.DeviceErrorCode, 0), Value: lwm2m.Int(0)})
+	return m
+}
+
+// Run keeps the device registered, and delivers outcomes, until ctx ends.
+func (d *Device) Run(ctx context.Context, t lwm2m.Transport) error {
+	for _, c := range d.Components {
+		d.Changed(c)
+	}
+	go d.deliver(ctx)
+	return d.client.Run(ctx, t)
+}
+
+// Changed takes over what the manager says of a component, and has the server
+// notified.
+func (d *Device) Changed(component string) {
+	i, found := slices.BinarySearch(d.Components, component)
+	if !found {
+		return
+	}
+	v, err := d.Manager.View(component)
+	if err != nil {
+		d.Log.Error("cannot show component", "component", component, "error", err)
+		return
+	}
+	d.updates.Set(updateRecords(uint16(i), v)...)
+	d.software.Set(softwareRecords(uint16(i), v)...)
+	d.client.Changed(lwm2m.NewPath(objects.ComponentUpdateID, uint16(i)), lwm2m.NewPath(objects.SoftwareManagementID, uint16(i)))
+	if v.Progress == nil && v.Outcome != nil {
+		select {
+		case d.outcomes <- component:
+		default: // it is waiting already
+		}
+	}
+}
+
+// Announce returns when the server knows what is to be known of a component,
+// or when ctx ends.
+func (d *Device) Announce(ctx context.Context, component string) {
+	d.Changed(component)
+	if err := d.client.Deliver(ctx, d.instance(component)); err != nil {
+		d.Log.Warn("cannot announce, the server does not listen", "component", component, "error", err)
+	}
+}
+
+func (d *Device) instance(component string) lwm2m.Path {
+	i, _ := slices.BinarySearch(d.Components, component)
+	return lwm2m.NewPath(objects.ComponentUpdateID, uint16(i))
+}
+
+// deliver empties the outbox: an outcome leaves it when the server has
+// acknowledged it, and the server of a later run is told as well.
+func (d *Device) deliver(ctx context.Context) {
+	waiting, err := d.Outbox.Unacknowledged()
+	if err != nil {
+		d.Log.Error("cannot read the outbox", "error", err)
+	}
+	for _, c := range waiting {
+		d.deliverOne(ctx, c)
+	}
+	for ctx.Err() == nil {
+		select {
+		case c := <-d.outcomes:
+			d.deliverOne(ctx, c)
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (d *Device) deliverOne(ctx context.Context, component string) {
+	o, found, err := d.Outbox.Outcome(component)
+	if err != nil || !found {
+		return
+	}
+	d.Changed(component)
+	if err := d.client.Deliver(ctx, d.instance(component)); err != nil {
+		return // the agent ends; the outbox keeps it
+	}
+	if err := d.Outbox.Acknowledge(component, o.Update); err != nil {
+		d.Log.Error("cannot acknowledge outcome", "component", component, "error", err)
+		return
+	}
+	d.Log.Debug("outcome acknowledged", "component", component, "update", o.Update)
+}
+
+// Publish shows a component's reading as an IPSO sensor.
+func (d *Device) Publish(r component.Reading) error {
+	if r.Object < firstSensor || r.Object > lastSensor || r.Instance < 0 || r.Instance > maxInstance {
+		return fmt.Errorf("no sensor /%d/%d: want an IPSO object from %d to %d, and an instance up to %d", r.Object, r.Instance, firstSensor, lastSensor, maxInstance)
+	}
+	s, known := d.sensors[uint16(r.Object)]
+	if !known {
+		return fmt.Errorf("IPSO object %d is no sensor that this agent knows", r.Object)
+	}
+	isNew := !slices.Contains(s.Instances(), uint16(r.Instance))
+	d.client.Changed(s.Reading(uint16(r.Instance), r.Value, r.Unit, r.Time)...)
+	if isNew {
+		d.client.ObjectsChanged()
+	}
+	return nil
+}
+
+// maxInstance bounds how many sensors of a kind components may invent.
+const maxInstance = 63

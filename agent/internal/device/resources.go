@@ -1,0 +1,158 @@
+package device
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+)
+
+// updateRecords is a component as an instance of Component Update. What does
+// not apply is empty or zero, never absent, so that an observer sees it go.
+func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
+	var p engine.Progress
+	if v.Progress != nil {
+		p = *v.Progress
+	}
+	var o engine.Outcome
+	if v.Outcome != nil && v.Progress == nil {
+		o = *v.Outcome
+		p.Update, p.To, p.Step, p.Predicted = o.Update, o.To, o.Step, o.Predicted
+	}
+	values := map[uint16]lwm2m.Value{
+		objects.ComponentName:              lwm2m.String(v.Component),
+		objects.ComponentVersion:           lwm2m.String(v.Installed.Version),
+		objects.ComponentSchema:            lwm2m.Int(int64(v.Installed.Schema)),
+		objects.ComponentRunning:           lwm2m.Bool(v.Running),
+		objects.ComponentStale:             lwm2m.Bool(p.Stale),
+		objects.ComponentWanted:            lwm2m.String(v.Wish.Version),
+		objects.ComponentAttempt:           lwm2m.Int(int64(v.Wish.Attempt)),
+		objects.ComponentPackage:           lwm2m.String(v.Wish.Package),
+		objects.ComponentSchedule:          lwm2m.String(v.Schedule),
+		objects.ComponentUpdateIdentifier:  lwm2m.String(p.Update),
+		objects.ComponentTo:                lwm2m.String(p.To),
+		objects.ComponentPhase:             lwm2m.String(string(p.Phase)),
+		objects.ComponentStep:              lwm2m.String(p.Step),
+		objects.ComponentProgress:          lwm2m.Float(p.Fraction),
+		objects.ComponentUnavailableUntil:  lwm2m.Time(until(p)),
+		objects.ComponentResult:            lwm2m.String(o.Result),
+		objects.ComponentCause:             lwm2m.String(o.Cause),
+		objects.ComponentDowntime:          lwm2m.Float(o.Downtime.Seconds()),
+		objects.ComponentPredictedDowntime: lwm2m.Float(p.Predicted.Seconds()),
+	}
+	return records(objects.ComponentUpdateID, instance, values)
+}
+
+// until is the announced time of return; the epoch stands for none. LwM2M
+// knows whole seconds: rounded up, the component is not late before it is.
+func until(p engine.Progress) time.Time {
+	if p.Until.IsZero() {
+		return time.Unix(0, 0)
+	}
+	return p.Until.Add(time.Second - 1).Truncate(time.Second)
+}
+
+// softwareRecords is a component as an instance of Software Management.
+func softwareRecords(instance uint16, v engine.View) []lwm2m.Record {
+	state, result := softwareState(v)
+	reason := ""
+	if v.Outcome != nil {
+		reason = v.Outcome.Cause
+	}
+	values := map[uint16]lwm2m.Value{
+		objects.SoftwarePackageName:     lwm2m.String(packageName(v)),
+		objects.SoftwarePackageVersion:  lwm2m.String(v.Installed.Version),
+		objects.SoftwareUpdateState:     lwm2m.Int(state),
+		objects.SoftwareUpdateResult:    lwm2m.Int(result),
+		objects.SoftwareActivationState: lwm2m.Bool(v.Running),
+		objects.SoftwareStatusReason:    lwm2m.String(reason),
+	}
+	return records(objects.SoftwareManagementID, instance, values)
+}
+
+// packageName is the component's name in the form of package file names.
+func packageName(v engine.View) string {
+	if file, err := pack.ParseFileName(v.Wish.Package); err == nil {
+		return file.String()
+	}
+	kind, name, _ := strings.Cut(v.Component, "/")
+	return pack.FileName{Type: kind, Name: name, File: v.Installed.Version}.String()
+}
+
+// softwareState maps an update to Update State and Update Result of object 9.
+func softwareState(v engine.View) (state, result int64) {
+	if p := v.Progress; p != nil {
+		switch p.Step {
+		case "resolve":
+			return objects.SoftwareInitial, objects.SoftwareResultInitial
+		case "download":
+			return objects.SoftwareDownloadStarted, objects.SoftwareResultDownloading
+		case "verify":
+			return objects.SoftwareDownloaded, objects.SoftwareResultDownloading
+		}
+		return objects.SoftwareDelivered, objects.SoftwareResultVerified
+	}
+	result = objects.SoftwareResultInitial
+	if o := v.Outcome; o != nil {
+		switch o.Result {
+		case engine.Updated:
+			result = objects.SoftwareResultInstalled
+		case engine.Refused:
+			result = objects.SoftwareResultDeviceError
+		case engine.TurnedBack, engine.Inconsistent:
+			result = objects.SoftwareResultInstallFailed
+		}
+	}
+	if v.Installed.Version == "" {
+		return objects.SoftwareInitial, result
+	}
+	return objects.SoftwareInstalled, result
+}
+
+func records(object, instance uint16, values map[uint16]lwm2m.Value) []lwm2m.Record {
+	var all []lwm2m.Record
+	for id, v := range values {
+		all = append(all, lwm2m.Record{Path: lwm2m.NewPath(object, instance, id), Value: v})
+	}
+	return all
+}
+
+// write takes a wish. What is written together is one wish.
+func (d *Device) write(_ context.Context, records []lwm2m.Record) error {
+	if len(records) == 0 || int(records[0].Path.Instance()) >= len(d.Components) {
+		return nil
+	}
+	component := d.Components[records[0].Path.Instance()]
+	for _, r := range records {
+		if r.Path.Resource() == objects.ComponentSchedule {
+			if err := d.Manager.CheckSchedule(r.Value.Text()); err != nil {
+				return lwm2m.Errorf(lwm2m.CodeBadRequest, "%v", err)
+			}
+		}
+	}
+	return d.Manager.Want(component, func(w *engine.Wishes) {
+		for _, r := range records {
+			switch r.Path.Resource() {
+			case objects.ComponentWanted:
+				w.Wish.Version = r.Value.Text()
+			case objects.ComponentAttempt:
+				w.Wish.Attempt = int(r.Value.Int())
+			case objects.ComponentPackage:
+				w.Wish.Package = r.Value.Text()
+			case objects.ComponentSchedule:
+				w.Schedule = r.Value.Text()
+			}
+		}
+	})
+}
+
+func (d *Device) execute(_ context.Context, p lwm2m.Path, _ string) error {
+	if p.Resource() != objects.ComponentCheckNow || int(p.Instance()) >= len(d.Components) {
+		return lwm2m.Errorf(lwm2m.CodeMethodNotAllowed, "%v cannot be executed", p)
+	}
+	return d.Manager.CheckNow(d.Components[p.Instance()])
+}

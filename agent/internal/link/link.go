@@ -1,0 +1,200 @@
+// Package link is the agent's local side: what runs on the device talks to it
+// over unix sockets.
+//
+// Components use the link socket: they publish readings there and hear, as
+// dependants of other components, where updates are. Operators use the
+// control socket, which only the agent's own user can open, for the status.
+// Both speak HTTP:
+//
+//	link     PUT /v1/readings  {"component","object","instance","value","unit","time"}
+//	         GET /v1/events    server-sent events, one engine.View each
+//	control  GET /v1/status    [engine.View, …]
+package link
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/sdk/component"
+)
+
+// Config says where the sockets are and what is behind them.
+type Config struct {
+	Link    string // path of the components' socket
+	Control string // path of the operators' socket
+	Publish func(component.Reading) error
+	Views   func() []engine.View
+	Log     *slog.Logger
+}
+
+// A Server serves both sockets.
+type Server struct {
+	Config
+	mu        sync.Mutex
+	listeners map[chan engine.View]bool
+	done      chan struct{} // closed when serving ends
+}
+
+// New returns a server; [Server.Serve] opens the sockets.
+func New(c Config) *Server {
+	return &Server{Config: c, listeners: map[chan engine.View]bool{}, done: make(chan struct{})}
+}
+
+// maxBody bounds a request, in bytes.
+const maxBody = 64 << 10
+
+// Serve opens the sockets and serves until ctx ends.
+func (s *Server) Serve(ctx context.Context) error {
+	link := http.NewServeMux()
+	link.HandleFunc("PUT /v1/readings", s.readings)
+	link.HandleFunc("GET /v1/events", s.events)
+	control := http.NewServeMux()
+	control.HandleFunc("GET /v1/status", s.status)
+
+	servers := map[string]*http.Server{
+		s.Link:    {Handler: link, ReadHeaderTimeout: 5 * time.Second},
+		s.Control: {Handler: control, ReadHeaderTimeout: 5 * time.Second},
+	}
+	modes := map[string]os.FileMode{s.Link: 0o666, s.Control: 0o600}
+	failed := make(chan error, len(servers))
+	for path, server := range servers {
+		listener, err := listen(path, modes[path])
+		if err != nil {
+			return err
+		}
+		go func() { failed <- server.Serve(listener) }()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	close(s.done)
+	for _, server := range servers {
+		server.Close()
+	}
+	return err
+}
+
+// listen opens a unix socket, in place of one that an earlier agent left.
+func listen(path string, mode os.FileMode) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("cannot make directory for socket: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot remove old socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen: %w", err)
+	}
+	return l, os.Chmod(path, mode)
+}
+
+func (s *Server) readings(w http.ResponseWriter, r *http.Request) {
+	var reading component.Reading
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&reading); err != nil {
+		http.Error(w, "malformed reading: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := s.Publish(reading); err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(s.Views()); err != nil {
+		s.Log.Warn("cannot answer an operator", "error", err)
+	}
+}
+
+// Tell sends a view to all who listen. One who does not keep up misses views,
+// never the last one for long: the next replaces it.
+func (s *Server) Tell(v engine.View) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.listeners {
+		select {
+		case c <- v:
+		default:
+		}
+	}
+}
+
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	views := make(chan engine.View, 64)
+	s.mu.Lock()
+	s.listeners[views] = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, views)
+		s.mu.Unlock()
+	}()
+	w.Header().Set("Content-Type", "text/event-stream")
+	out := http.NewResponseController(w)
+	for _, v := range s.Views() {
+		if err := send(w, out, v); err != nil {
+			return
+		}
+	}
+	for {
+		select {
+		case v := <-views:
+			if err := send(w, out, v); err != nil {
+				return
+			}
+		case <-r.Context().Done():
+			return
+		case <-s.done:
+			return
+		}
+	}
+}
+
+func send(w http.ResponseWriter, out *http.ResponseController, v engine.View) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "data: %s\n\n", b); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// Status asks the agent behind a control socket for its components.
+func Status(ctx context.Context, control string) (views []engine.View, err error) {
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", control)
+		},
+	}}
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/status", nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask the agent, is it running? %w", err)
+	}
+	defer answer.Body.Close()
+	if err := json.NewDecoder(answer.Body).Decode(&views); err != nil {
+		return nil, fmt.Errorf("cannot read the agent's answer: %w", err)
+	}
+	return views, nil
+}

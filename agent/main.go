@@ -1,0 +1,123 @@
+// Command tranquil-agent keeps the components of a device up to date without
+// losing their state. It is an LwM2M client and an update manager: README.md
+// tells how to install and run it, internal/engine what an update is.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/agent/internal/link"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+)
+
+// version is set when the agent is built.
+var version = "0.0.0-dev"
+
+const usage = `usage: tranquil-agent <command> [--config FILE]
+
+  run                work, until a signal ends it
+  status [--json]    what the running agent says of its components
+  version
+`
+
+func main() {
+	host.Main() // a copy of this program may be the sandbox of a transform
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "tranquil-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func command(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) == 0 {
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
+	}
+	flags := flag.NewFlagSet(args[0], flag.ExitOnError)
+	file := flags.String("config", "/etc/tranquil/agent.toml", "configuration `file`")
+	asJSON := flags.Bool("json", false, "print JSON")
+	verbose := flags.Bool("v", false, "log details")
+	_ = flags.Parse(args[1:]) // exits
+	switch args[0] {
+	case "run":
+		c, err := readConfig(*file)
+		if err != nil {
+			return err
+		}
+		return run(ctx, c, logger(*verbose))
+	case "status":
+		c, err := readConfig(*file)
+		if err != nil {
+			return err
+		}
+		return status(ctx, c, *asJSON, out)
+	case "version":
+		_, err := fmt.Fprintln(out, version)
+		return err
+	}
+	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
+}
+
+func logger(verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// status asks the running agent and prints what it says.
+func status(ctx context.Context, c config, asJSON bool, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	views, err := link.Status(ctx, c.control())
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		return e.Encode(views)
+	}
+	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "COMPONENT\tVERSION\tRUNNING\tUPDATE")
+	for _, v := range views {
+		fmt.Fprintf(t, "%s\t%s\t%v\t%s\n", v.Component, v.Installed.Version, v.Running, describe(v))
+	}
+	return t.Flush()
+}
+
+// describe tells in a few words where the update of a component is.
+func describe(v engine.View) string {
+	switch {
+	case v.Progress != nil:
+		return fmt.Sprintf("to %s: %s, %s, %.0f %%", v.Progress.To, v.Progress.Phase, v.Progress.Step, 100*v.Progress.Fraction)
+	case v.Outcome == nil:
+		return "none yet"
+	case v.Outcome.Cause != "":
+		return fmt.Sprintf("to %s: %s (%s)", v.Outcome.To, v.Outcome.Result, v.Outcome.Cause)
+	}
+	return fmt.Sprintf("to %s: %s, downtime %s", v.Outcome.To, v.Outcome.Result, v.Outcome.Downtime.Round(time.Millisecond))
+}
+
+// first returns the error that ended the work, if it was not the signal.
+func first(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/content"
+	"github.com/tranquil-iot/tranquil/agent/internal/device"
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
+	"github.com/tranquil-iot/tranquil/agent/internal/link"
+	"github.com/tranquil-iot/tranquil/agent/internal/manager"
+	"github.com/tranquil-iot/tranquil/agent/internal/pluginhost"
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
+	"github.com/tranquil-iot/tranquil/agent/internal/store"
+	"github.com/tranquil-iot/tranquil/sdk/component"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// An agent is everything wired together.
+type agent struct {
+	config  config
+	log     *slog.Logger
+	store   *store.Store
+	plugins *pluginhost.Host
+	fetcher *fetch.Fetcher
+	manager *manager.Manager
+	device  *device.Device
+	link    *link.Server
+}
+
+// run works until ctx ends.
+func run(ctx context.Context, c config, log *slog.Logger) error {
+	a, err := wire(c, log)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	var options []coap.Option
+	if c.LwM2M.Insecure {
+		options = append(options, coap.NoSec())
+	}
+	transport, err := coap.Dial(c.LwM2M.Server, append(options, coap.WithLogger(log))...)
+	if err != nil {
+		return fmt.Errorf("cannot use LwM2M server %s: %w", c.LwM2M.Server, err)
+	}
+	defer transport.Close()
+	log.Info("agent starts", "version", version, "endpoint", c.Endpoint, "components", c.Components)
+
+	work, cancel := context.WithCancel(ctx)
+	parts := []func() error{
+		func() error { return a.link.Serve(work) },
+		func() error { return a.device.Run(work, transport) },
+		func() error { return a.manager.Run(work) },
+	}
+	ended := make(chan error, len(parts))
+	for _, part := range parts {
+		go func() { ended <- part() }()
+	}
+	failure := first(work, <-ended) // whichever ends first ends all
+	cancel()
+	for range len(parts) - 1 {
+		failure = errors.Join(failure, first(work, <-ended))
+	}
+	log.Info("agent ends", "error", failure)
+	return failure
+}
+
+// wire makes every part and introduces it to those it needs.
+func wire(c config, log *slog.Logger) (_ *agent, err error) {
+	a := &agent{config: c, log: log}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make data directory: %w", err)
+	}
+	if a.store, err = store.Open(filepath.Join(c.Data, "store"), log); err != nil {
+		return nil, err
+	}
+	blobs, err := content.Open(filepath.Join(c.Data, "content"), c.Reserve)
+	if err != nil {
+		return nil, err
+	}
+	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Store: blobs, Log: log}); err != nil {
+		return nil, err
+	}
+	if a.plugins, err = a.hostPlugins(); err != nil {
+		return nil, err
+	}
+	states, err := state.Open(filepath.Join(c.Data, "state"), &host.Host{Cache: filepath.Join(c.Data, "compiled"), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	runner := &engine.Engine{
+		Journal: a.store, Inventory: a.store, Source: source{a.fetcher}, Content: blobs, States: states, Transform: states,
+		Updater: a.plugins.Updater, Platform: platform(), Log: log,
+		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
+		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
+	}
+	a.manager = manager.New(manager.Config{
+		Components: c.Components, Memory: a.store, Run: runner.Run, Check: a.check, Ensure: a.ensure, Running: a.running,
+		Changed: a.changed, Log: log,
+	})
+	a.link = link.New(link.Config{
+		Link: c.link(), Control: c.control(), Views: a.views, Log: log, Publish: func(r component.Reading) error { return a.device.Publish(r) },
+	})
+	a.device, err = device.New(device.Config{
+		Endpoint: c.Endpoint, Server: c.LwM2M.Server, Lifetime: time.Duration(c.LwM2M.Lifetime), Version: version,
+		Components: c.Components, Manager: a.manager, Outbox: a.store, Log: log,
+	})
+	return a, err
+}
+
+func (a *agent) hostPlugins() (*pluginhost.Host, error) {
+	var configs []pluginhost.Config
+	for _, u := range a.config.Updaters {
+		configs = append(configs, pluginhost.Config{Type: u.Type, Path: u.Path, SHA256: u.SHA256})
+	}
+	return pluginhost.New(configs, pluginhost.Options{
+		Data: filepath.Join(a.config.Data, "updater"), Run: filepath.Join(a.config.Run, "updater"),
+		Link: a.config.link(), Logger: a.log,
+	})
+}
+
+// close ends what wire began; components run on.
+func (a *agent) close() {
+	if a.plugins != nil {
+		a.plugins.Close()
+	}
+	if a.fetcher != nil {
+		a.fetcher.Close()
+	}
+	if a.store != nil {
+		if err := a.store.Close(); err != nil {
+			a.log.Error("cannot close the store", "error", err)
+		}
+	}
+}
+
+// changed passes news of a component on to the server and to local dependants.
+func (a *agent) changed(component string) {
+	a.device.Changed(component)
+	if v, err := a.manager.View(component); err == nil {
+		a.link.Tell(v)
+	}
+}
+
+func (a *agent) views() (views []engine.View) {
+	for _, c := range a.config.Components {
+		if v, err := a.manager.View(c); err == nil {
+			views = append(views, v)
+		}
+	}
+	return views
+}
+
+// call gives f the updater of a component, once it runs.
+func (a *agent) call(ctx context.Context, component string, f func(*updater.Client) error) error {
+	kind, _, _ := strings.Cut(component, "/")
+	u, err := a.plugins.Updater(ctx, kind)
+	if err != nil {
+		return err
+	}
+	return f(u)
+}
+
+func (a *agent) ensure(ctx context.Context, component string) error {
+	return a.call(ctx, component, func(u *updater.Client) error {
+		return u.Start(ctx, updater.StartRequest{Component: component})
+	})
+}
+
+func (a *agent) running(ctx context.Context, component string) (runs bool) {
+	err := a.call(ctx, component, func(u *updater.Client) error {
+		status, err := u.Status(ctx, updater.StatusRequest{Component: component})
+		runs = status.Running
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		a.log.Warn("cannot ask whether the component runs", "component", component, "error", err)
+	}
+	return runs
+}
+
+func (a *agent) check(ctx context.Context, component, current string) (manager.Found, bool, error) {
+	p := platform()
+	found, err := a.fetcher.Check(ctx, component, current, fetch.Platform{OS: p.OS, Arch: p.Arch, Variant: p.Variant})
+	return manager.Found{Version: found.Version, Digest: found.Digest}, found.Version != "", err
+}
+
+// platform is what this agent was built for.
+func platform() pack.Platform {
+	p := pack.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}
+	if p.Arch == "arm" {
+		p.Variant = "v7" // the only ARM the agent is built for
+	}
+	return p
+}
