@@ -17,6 +17,7 @@ type coapSource struct {
 	addr  string
 	base  string // path before that of the resource
 	stall time.Duration
+	first time.Duration // for how long to wait for the first answer
 }
 
 func newCoAPSource(u *url.URL, stall time.Duration) *coapSource {
@@ -24,7 +25,10 @@ func newCoAPSource(u *url.URL, stall time.Duration) *coapSource {
 	if port == "" {
 		port = "5683"
 	}
-	return &coapSource{addr: net.JoinHostPort(u.Hostname(), port), base: strings.TrimSuffix(u.Path, "/"), stall: stall}
+	return &coapSource{
+		addr: net.JoinHostPort(u.Hostname(), port), base: strings.TrimSuffix(u.Path, "/"),
+		stall: stall, first: ackTimeout,
+	}
 }
 
 func (c *coapSource) close() {}
@@ -53,7 +57,7 @@ func (c *coapSource) leg(ctx context.Context, r resource, s *sink, p *pin) (done
 	defer conn.Close()
 	interrupt := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer interrupt()
-	t := newTransfer(conn, r, s, p)
+	t := newTransfer(conn, newPace(c.first), r, s, p)
 	return t.run(ctx, m)
 }
 

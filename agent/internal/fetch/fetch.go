@@ -203,7 +203,7 @@ func (f *Fetcher) found(ctx context.Context, r resource) (Found, error) {
 	if err := json.Unmarshal(b, &found); err != nil {
 		return Found{}, fmt.Errorf("malformed answer: %w (%w)", ErrRefused, err)
 	}
-	if err := errors.Join(pack.CheckVersion(found.Version), pack.CheckDigest(found.Digest)); err != nil || found.Size <= 0 {
+	if err := errors.Join(pack.CheckVersion(found.Version), pack.CheckDigest(found.Digest)); err != nil {
 		return Found{}, fmt.Errorf("malformed answer: %w (%w)", ErrRefused, err)
 	}
 	return found, nil

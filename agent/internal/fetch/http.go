@@ -60,7 +60,7 @@ func (h *httpSource) stream(ctx context.Context, r resource, s *sink, p *pin) er
 	if err := accept(resp, s, p); err != nil {
 		return err
 	}
-	if err := take(&meteredReader{resp.Body, m}, resp, s); err != nil {
+	if err := take(&meteredReader{ctx, resp.Body, m}, resp, s); err != nil {
 		var p *passingError
 		if errors.As(err, &p) {
 			return passing("%w", because(ctx, err))
@@ -167,12 +167,18 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
+// A meteredReader feeds a meter and stops with the context, which the body of
+// a response does only when it has to wait.
 type meteredReader struct {
-	r io.Reader
-	m *meter
+	ctx context.Context
+	r   io.Reader
+	m   *meter
 }
 
 func (m *meteredReader) Read(b []byte) (int, error) {
+	if m.ctx.Err() != nil {
+		return 0, context.Cause(m.ctx)
+	}
 	n, err := m.r.Read(b)
 	m.m.add(n)
 	return n, err

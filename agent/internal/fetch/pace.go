@@ -24,9 +24,10 @@ type pace struct {
 	cut               time.Time // when the window was halved last
 }
 
-func newPace() pace {
-	// ACK_TIMEOUT × ACK_RANDOM_FACTOR, RFC 7252 section 4.2
-	return pace{window: 1, threshold: widest, rto: ackTimeout + rand.N(ackTimeout/2)}
+// newPace waits for the first answer between one and one and a half times
+// patience (ACK_TIMEOUT and ACK_RANDOM_FACTOR of RFC 7252 section 4.2).
+func newPace(patience time.Duration) pace {
+	return pace{window: 1, threshold: widest, rto: patience + rand.N(patience/2)}
 }
 
 // answered widens the window. rtt is 0 if a repeated request makes it unknown.

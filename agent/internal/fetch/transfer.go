@@ -59,7 +59,7 @@ type ask struct {
 	passed   int // answers to requests sent later
 }
 
-func newTransfer(conn net.Conn, r resource, s *sink, p *pin) *transfer {
+func newTransfer(conn net.Conn, pace pace, r resource, s *sink, p *pin) *transfer {
 	t := &transfer{
 		conn: conn, opts: r.options(), sink: s, pin: p, pace: newPace(),
 		szx: cmp.Or(p.szx, largestSZX), end: s.size,

@@ -1,0 +1,271 @@
+package content
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func digestOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func open(t *testing.T, dir string) *Store {
+	t.Helper()
+	s, err := Open(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// rest writes what is missing of b.
+func rest(b []byte) func(int64, io.Writer) error {
+	return func(have int64, w io.Writer) error {
+		_, err := w.Write(b[have:])
+		return err
+	}
+}
+
+func put(t *testing.T, s *Store, b []byte) string {
+	t.Helper()
+	if err := s.Receive(digestOf(b), int64(len(b)), rest(b)); err != nil {
+		t.Fatal(err)
+	}
+	return digestOf(b)
+}
+
+func TestReceive(t *testing.T) {
+	for _, b := range [][]byte{[]byte("hello"), {}, bytes.Repeat([]byte("x"), 1<<20)} {
+		s := open(t, t.TempDir())
+		d := digestOf(b)
+		if s.Has(d) {
+			t.Fatal("an empty store has the blob")
+		}
+		put(t, s, b)
+		f, err := s.Open(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(f)
+		f.Close()
+		if err != nil || !bytes.Equal(got, b) {
+			t.Fatalf("read %d bytes, %v, want %d", len(got), err, len(b))
+		}
+		if size, err := s.Size(d); err != nil || size != int64(len(b)) {
+			t.Fatalf("size %d, %v", size, err)
+		}
+		err = s.Receive(d, int64(len(b)), func(int64, io.Writer) error {
+			t.Error("a whole blob is received again")
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestResume interrupts a download twice, with a new process in between.
+func TestResume(t *testing.T) {
+	dir, b := t.TempDir(), []byte("0123456789")
+	broken := errors.New("broken")
+	var starts []int64
+	for range 3 {
+		s := open(t, dir)
+		err := s.Receive(digestOf(b), 10, func(have int64, w io.Writer) error {
+			starts = append(starts, have)
+			if _, err := w.Write(b[have:min(have+4, 10)]); err != nil {
+				return err
+			}
+			if have+4 < 10 {
+				return broken
+			}
+			return nil
+		})
+		if len(starts) < 3 && !errors.Is(err, broken) || len(starts) == 3 && err != nil {
+			t.Fatalf("run %d: %v", len(starts), err)
+		}
+	}
+	if diff := cmp.Diff([]int64{0, 4, 8}, starts); diff != "" {
+		t.Error(diff)
+	}
+	if !open(t, dir).Has(digestOf(b)) {
+		t.Error("blob is not there")
+	}
+}
+
+func TestWrongContent(t *testing.T) {
+	b := []byte("0123456789")
+	tests := []struct {
+		name string
+		send []byte
+		want error
+		left int64 // bytes of the partial blob afterwards
+	}{
+		{"corrupt", []byte("0123456788"), ErrDigest, -1},
+		{"truncated", []byte("01234"), ErrSize, 5},
+		{"over-long", []byte("01234567890"), ErrSize, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := open(t, t.TempDir())
+			if err := s.Receive(digestOf(b), 10, rest(test.send)); !errors.Is(err, test.want) {
+				t.Fatalf("got %v, want %v", err, test.want)
+			}
+			if s.Has(digestOf(b)) {
+				t.Error("wrong content became a blob")
+			}
+			left := int64(-1)
+			if info, err := os.Stat(s.partial(digestOf(b))); err == nil {
+				left = info.Size()
+			}
+			if left != test.left {
+				t.Errorf("%d bytes are left, want %d", left, test.left)
+			}
+			put(t, s, b)
+		})
+	}
+}
+
+// TestSpoiledPrefix has an earlier run leave wrong bytes, as a power cut may:
+// the blob comes anyway, from the start.
+func TestSpoiledPrefix(t *testing.T) {
+	b := []byte("0123456789")
+	for _, spoiled := range []string{"01x", "012345678x", strings.Repeat("x", 20)} {
+		s := open(t, t.TempDir())
+		if err := os.WriteFile(s.partial(digestOf(b)), []byte(spoiled), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		put(t, s, b)
+		if !s.Has(digestOf(b)) {
+			t.Errorf("%q: blob is not there", spoiled)
+		}
+	}
+}
+
+func TestBusy(t *testing.T) {
+	s := open(t, t.TempDir())
+	b := []byte("abc")
+	err := s.Receive(digestOf(b), 3, func(_ int64, w io.Writer) error {
+		if err := s.Receive(digestOf(b), 3, rest(b)); !errors.Is(err, ErrBusy) {
+			t.Errorf("second Receive: %v", err)
+		}
+		if err := s.Delete(digestOf(b)); !errors.Is(err, ErrBusy) {
+			t.Errorf("Delete: %v", err)
+		}
+		if _, err := s.Collect(nil); err != nil {
+			t.Errorf("Collect: %v", err)
+		}
+		_, err := w.Write(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSpace(t *testing.T) {
+	s, err := Open(t.TempDir(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.free = func(string) (int64, error) { return 150, nil }
+	if err := s.Reserve(50); err != nil {
+		t.Error(err)
+	}
+	var full *SpaceError
+	if err := s.Reserve(51); !errors.As(err, &full) {
+		t.Fatalf("got %v", err)
+	}
+	if diff := cmp.Diff(SpaceError{Need: 51, Have: 150, Reserve: 100}, *full); diff != "" {
+		t.Error(diff)
+	}
+	b := bytes.Repeat([]byte("x"), 51)
+	err = s.Receive(digestOf(b), 51, func(int64, io.Writer) error {
+		t.Error("download began on a full disk")
+		return nil
+	})
+	if !errors.As(err, &full) {
+		t.Errorf("got %v", err)
+	}
+	if have, err := freeBytes(t.TempDir()); err != nil || have <= 0 {
+		t.Errorf("free bytes: %d, %v", have, err)
+	}
+}
+
+func TestDeleteAndCollect(t *testing.T) {
+	s := open(t, t.TempDir())
+	a, b, c := put(t, s, []byte("a")), put(t, s, []byte("bb")), put(t, s, []byte("ccc"))
+	unfinished := digestOf([]byte("dddd"))
+	s.Receive(unfinished, 4, func(_ int64, w io.Writer) error {
+		w.Write([]byte("dd"))
+		return errors.New("broken")
+	})
+	for range 2 {
+		if err := s.Delete(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	freed, err := s.Collect([]string{b, digestOf([]byte("never seen"))})
+	if err != nil || freed != 5 {
+		t.Errorf("freed %d, %v", freed, err)
+	}
+	if s.Has(a) || !s.Has(b) || s.Has(c) {
+		t.Error("the wrong blobs are left")
+	}
+	if _, err := s.Path(c); !errors.Is(err, ErrNotFound) {
+		t.Errorf("path of a deleted blob: %v", err)
+	}
+	if _, err := s.Open(c); !errors.Is(err, ErrNotFound) {
+		t.Errorf("opened a deleted blob: %v", err)
+	}
+}
+
+func TestOpenRemovesJunk(t *testing.T) {
+	dir := t.TempDir()
+	kept := put(t, open(t, dir), []byte("kept"))
+	for _, name := range []string{"sha256/tmp", "partial/x.old", "sha256/" + strings.Repeat("A", 64)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("junk"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "partial", strings.Repeat("a", 64), "deep"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	if !s.Has(kept) {
+		t.Error("a blob was removed")
+	}
+	for _, sub := range []string{"sha256", "partial"} {
+		entries, err := os.ReadDir(filepath.Join(dir, sub))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if "sha256:"+e.Name() != kept {
+				t.Errorf("%s is still in %s", e.Name(), sub)
+			}
+		}
+	}
+}
+
+func TestMalformedDigest(t *testing.T) {
+	s := open(t, t.TempDir())
+	for _, d := range []string{"", "sha256:", "sha256:../../etc/passwd", "md5:" + strings.Repeat("a", 64), digestOf(nil) + "a", digestOf(nil) + "\n"} {
+		_, openErr := s.Open(d)
+		for _, err := range []error{openErr, s.Delete(d), s.Receive(d, 1, rest([]byte("x")))} {
+			if err == nil || errors.Is(err, ErrNotFound) {
+				t.Errorf("%q: %v", d, err)
+			}
+		}
+	}
+}
