@@ -59,9 +59,9 @@ type ask struct {
 	passed   int // answers to requests sent later
 }
 
-func newTransfer(conn net.Conn, pace pace, r resource, s *sink, p *pin) *transfer {
+func newTransfer(conn net.Conn, speed pace, r resource, s *sink, p *pin) *transfer {
 	t := &transfer{
-		conn: conn, opts: r.options(), sink: s, pin: p, pace: newPace(),
+		conn: conn, opts: r.options(), sink: s, pin: p, pace: speed,
 		szx: cmp.Or(p.szx, largestSZX), end: s.size,
 		asks: map[int64]*ask{}, arrived: map[int64][]byte{},
 	}
