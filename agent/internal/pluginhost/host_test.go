@@ -99,7 +99,7 @@ func (r rig) starts() int {
 	return strings.Count(string(pids), "\n")
 }
 
-func (r rig) updater(t *testing.T) updater.Updater {
+func (r rig) updater(t *testing.T) *updater.Client {
 	t.Helper()
 	u, err := r.Updater(t.Context(), "application")
 	if err != nil {
@@ -115,7 +115,7 @@ func (r rig) die(t *testing.T) {
 	if _, err := u.Stop(t.Context(), updater.StopRequest{}); !errors.Is(err, updater.ErrRetry) {
 		t.Fatalf("call in which the updater died: %v", err)
 	}
-	<-u.(*updater.Client).Exited()
+	<-u.Exited()
 }
 
 func eventually(t *testing.T, what string, holds func() bool) {
@@ -132,7 +132,7 @@ func TestOneProcessPerType(t *testing.T) {
 	if r.starts() != 0 {
 		t.Error("started before it was needed")
 	}
-	got := make(chan updater.Updater, 4)
+	got := make(chan *updater.Client, 4)
 	for range cap(got) {
 		go func() {
 			u, err := r.Updater(t.Context(), "application")
@@ -242,7 +242,7 @@ func TestClose(t *testing.T) {
 	r.Close()
 	r.Close()
 	select {
-	case <-u.(*updater.Client).Exited():
+	case <-u.Exited():
 	default:
 		t.Error("runs after Close")
 	}

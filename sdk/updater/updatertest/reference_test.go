@@ -85,7 +85,7 @@ func (u *reference) stageSlowly(component string) error {
 	if err := os.Mkdir(half, 0o700); err != nil {
 		return err
 	}
-	time.Sleep(60 * time.Millisecond)
+	time.Sleep(150 * time.Millisecond)
 	return os.Remove(half)
 }
 
