@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,6 +56,32 @@ func (d *demo) claimUnbroken(what string, before audit.Report, schema int) error
 		kept && after.Schema == schema && after.Count() > before.Count())
 	return nil
 }
+
+// claimTakenBack says that version 2 went on exactly where it had ended,
+// although version 3 had added to the state. The programs' own logs tell.
+func (d *demo) claimTakenBack() {
+	var ended, wentOn, added int
+	for _, path := range logs(d.dir) {
+		b, _ := os.ReadFile(path)
+		for _, found := range lifeLine.FindAllStringSubmatch(string(b), -1) {
+			seq, _ := strconv.Atoi(found[3])
+			switch found[1] + " " + found[2] {
+			case "2.0.0 ends":
+				ended = seq
+			case "2.0.0 goes on":
+				wentOn = seq
+			case "3.0.0 ends":
+				added = seq - ended
+			}
+		}
+	}
+	d.say("version 2 ended after reading %d, version 3 added %d, version 2 went on after reading %d", ended, added, wentOn)
+	d.claim("exactly as it was", fmt.Sprintf("on after %d, %d taken back", ended, max(added, 1)),
+		fmt.Sprintf("on after %d, %d taken back", wentOn, added), ended > 0 && ended == wentOn && added > 0)
+}
+
+// lifeLine is what an adapter prints when it begins and when it ends.
+var lifeLine = regexp.MustCompile(`sensor-adapter ([0-9.]+) (goes on|ends) after reading ([0-9]+)`)
 
 // awaitReading waits until the running component has stored a reading.
 func (d *demo) awaitReading(seq int) error {

@@ -84,7 +84,9 @@ func (a *Adapter) run(ctx context.Context, open func(string) (Store, error)) err
 			cancel(err)
 		}
 	}()
-	return a.loop(ctx)
+	err = a.loop(ctx)
+	fmt.Printf("sensor-adapter %s ends after reading %d\n", component.Version(), store.Last())
+	return err
 }
 
 // loop samples until ctx ends.

@@ -1,0 +1,7 @@
+// Package fleet tests whole systems: the real programs, started as they would
+// be, asked for what they must refuse, and killed where it hurts. It holds
+// tests only.
+//
+//	go test ./examples/fleet
+//	go test -tags torture -timeout 2h ./examples/fleet -run Torture -kills 50
+package fleet
