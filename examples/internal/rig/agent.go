@@ -14,6 +14,7 @@ const backendConfig = ``
 const agentConfig = `endpoint = %q
 data = %q
 run = %q
+components = [%q]
 
 [lwm2m]
 server = "coap://%s"
@@ -27,7 +28,6 @@ url = "coap://%s"
 type = "application"
 path = %q
 sha256 = %q
-components = [%q]
 `
 
 // StartAgent starts the device's agent, anew or again.
@@ -43,8 +43,8 @@ func (s *System) StartAgent(ctx context.Context) error {
 // configuration, right or wrong, in hexadecimal.
 func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 	config := filepath.Join(s.Dir, "agent.toml")
-	text := fmt.Sprintf(agentConfig, s.Device, s.data(), filepath.Join(s.Dir, "run"), s.endpoints.Bridge.LwM2M,
-		s.endpoints.Files.CoAP, s.Program("tranquil-updater-application"), sum, SensorAdapter)
+	text := fmt.Sprintf(agentConfig, s.Device, filepath.Join(s.Dir, "agent"), s.run, SensorAdapter,
+		s.endpoints.Bridge.LwM2M, s.endpoints.Files.CoAP, s.Program("tranquil-updater-application"), sum)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -52,9 +52,6 @@ func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 	s.Agent, err = start(s.Dir, "agent", s.Program("tranquil-agent"), nil, "run", "--config", config)
 	return err
 }
-
-// data is the agent's durable directory.
-func (s *System) data() string { return filepath.Join(s.Dir, "agent") }
 
 func checksum(path string) (string, error) {
 	b, err := os.ReadFile(path)

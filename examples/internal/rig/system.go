@@ -26,6 +26,7 @@ type System struct {
 	Backend, Agent *Process
 
 	built     Built
+	run       string // directory of the agent's sockets, whose paths must be short
 	endpoints endpoints
 	others    []*Process
 }
@@ -46,7 +47,11 @@ const startTime = 60 * time.Second
 // Start starts the backend, registers a device, and starts its agent. Close
 // the system also if Start fails.
 func Start(ctx context.Context, built Built, dir string) (*System, error) {
-	s := &System{Dir: dir, Device: "device-1", built: built}
+	run, err := os.MkdirTemp("", "tq-")
+	if err != nil {
+		return &System{}, err
+	}
+	s := &System{Dir: dir, Device: "device-1", built: built, run: run}
 	for _, step := range []func(context.Context) error{s.install, s.StartBackend, s.create, s.StartAgent, s.online} {
 		if err := step(ctx); err != nil {
 			return s, err
@@ -163,7 +168,7 @@ func (s *System) StartApplication(name string, args ...string) (*Process, error)
 	return p, err
 }
 
-// Close ends everything of the system, in order. The directory stays.
+// Close ends everything of the system, in order. Its directory stays.
 func (s *System) Close() {
 	for _, p := range append(s.others, s.Agent) {
 		if p != nil {
@@ -173,5 +178,8 @@ func (s *System) Close() {
 	if s.Backend != nil {
 		s.Backend.Stop()
 	}
-	killUnder(s.Dir)
+	if s.Dir != "" {
+		killUnder(s.Dir)
+		os.RemoveAll(s.run)
+	}
 }
