@@ -85,12 +85,22 @@ func (s *Server) publisher(next http.HandlerFunc) http.HandlerFunc {
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		got := sha256.Sum256([]byte(token)) // hashed, so that lengths do not show
 		if !ok || s.cfg.Token == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="tranquil",service="files"`)
+			w.Header().Set("WWW-Authenticate", challenge(r))
 			s.fail(w, refuse(http.StatusUnauthorized, "UNAUTHORIZED", "pushing packages needs the publisher's token"))
 			return
 		}
 		next(w, r)
 	}
+}
+
+// challenge asks for a token. Registry clients want a URL as realm, though this
+// server hands out no tokens.
+func challenge(r *http.Request) string {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	return fmt.Sprintf("Bearer realm=%q,service=\"files\"", scheme+"://"+r.Host+"/v2/")
 }
 
 // beginUpload names the place to PUT a blob to. Nothing is kept for it.
