@@ -104,6 +104,20 @@ func (s *Store) Installed(component string) (i engine.Installed, err error) {
 	return i, err
 }
 
+// Everything returns what is installed, by component.
+func (s *Store) Everything() (map[string]engine.Installed, error) {
+	names, err := s.list(installedKey)
+	all := map[string]engine.Installed{}
+	for _, name := range names {
+		i, err := s.Installed(name)
+		if err != nil {
+			return nil, err
+		}
+		all[name] = i
+	}
+	return all, err
+}
+
 // Commit writes down what is installed from now on.
 func (s *Store) Commit(component string, i engine.Installed) error {
 	return s.write(put(installedKey+component, i))

@@ -1,0 +1,141 @@
+package bridge
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+)
+
+// A want is what the desired properties ask of one component.
+type want struct {
+	version  string // "" none
+	attempt  int64
+	file     string // package file name or digest, "" by version
+	schedule string // cron, "" none
+	check    bool   // look for a newer package now
+}
+
+// readDesired understands the desired properties, in their native form and in
+// the two older ones. What it cannot understand it refuses, by path.
+//
+//	{"components": {"application/x": {"version": "2.0.0", "attempt": 1, "package": "…", "check": "0 */6 * * *"}}}
+//	{"update": {"type": "Push"|"Pull", "component": "container", "componentName": "Java8", "version"?, "package"?, "schedule"?}}
+//	{"method": "write", "resourceUri": "/9/0/0", "newValue": "container.Java8.java_8_v1_3_0_b.tar"}
+func readDesired(desired map[string]any) (wants map[string]want, refused map[string]any) {
+	wants, refused = map[string]want{}, map[string]any{}
+	if v, ok := desired["components"]; ok {
+		readComponents(v, wants, refused)
+	}
+	if v, ok := desired["update"]; ok {
+		if err := readUpdate(v, wants); err != nil {
+			refused["update"] = err.Error()
+		}
+	}
+	if desired["method"] != nil || desired["resourceUri"] != nil {
+		if err := readCommand(desired, wants); err != nil {
+			refused["resourceUri"] = err.Error()
+		}
+	}
+	return wants, refused
+}
+
+func readComponents(v any, wants map[string]want, refused map[string]any) {
+	components, ok := v.(map[string]any)
+	if !ok {
+		refused["components"] = `must be an object such as {"application/x": {"version": "2.0.0"}}`
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(components)) {
+		if strings.HasPrefix(name, "$") {
+			continue // metadata
+		}
+		w, err := readComponent(name, components[name])
+		if err != nil {
+			refused["components/"+name] = err.Error()
+			continue
+		}
+		wants[name] = w
+	}
+}
+
+func readComponent(name string, v any) (w want, err error) {
+	if err := pack.CheckComponent(name); err != nil {
+		return w, err
+	}
+	fields, ok := v.(map[string]any)
+	if !ok {
+		return w, fmt.Errorf(`must be an object such as {"version": "2.0.0"}`)
+	}
+	for key, v := range fields {
+		switch key {
+		case "version":
+			w.version, ok = v.(string)
+		case "package":
+			w.file, ok = v.(string)
+		case "check":
+			w.schedule, ok = v.(string)
+		case "attempt":
+			var f float64
+			f, ok = v.(float64)
+			w.attempt = int64(f)
+		default:
+			return want{}, fmt.Errorf("unknown property %q: known are version, package, attempt and check", key)
+		}
+		if !ok {
+			return want{}, fmt.Errorf("%s has a value of the wrong type: %v", key, v)
+		}
+	}
+	if w.version != "" {
+		err = pack.CheckVersion(w.version)
+	}
+	return w, err
+}
+
+// readUpdate reads the form of the method's description: Push is a wish, or
+// without one a check now; Pull is a schedule of checks.
+func readUpdate(v any, wants map[string]want) error {
+	fields, _ := v.(map[string]any)
+	text := func(key string) string { s, _ := fields[key].(string); return s }
+	name := pack.FileName{Type: text("component"), Name: text("componentName")}.Component()
+	if err := pack.CheckComponent(name); err != nil {
+		return fmt.Errorf("component and componentName: %w", err)
+	}
+	w := wants[name]
+	switch text("type") {
+	case "Push":
+		w.version, w.file = text("version"), text("package")
+		w.check = w.version == "" && w.file == ""
+	case "Pull":
+		if w.schedule = text("schedule"); w.schedule == "" {
+			return fmt.Errorf(`a Pull needs a schedule such as "0 */6 * * *"`)
+		}
+	default:
+		return fmt.Errorf("type is %q: want Push or Pull", text("type"))
+	}
+	wants[name] = w
+	return nil
+}
+
+// readCommand reads the resource operation: a package's file name written to
+// PkgName of Software Management.
+func readCommand(desired map[string]any, wants map[string]want) error {
+	if desired["method"] != "write" {
+		return fmt.Errorf("method %v: only write is understood here", desired["method"])
+	}
+	uri, _ := desired["resourceUri"].(string)
+	if !strings.HasPrefix(uri, "/9/") || !strings.HasSuffix(uri, "/0") {
+		return fmt.Errorf("resource %q: only PkgName, /9/x/0, can be written here", uri)
+	}
+	value, _ := desired["newValue"].(string)
+	file, err := pack.ParseFileName(value)
+	if err != nil {
+		return err
+	}
+	w := wants[file.Component()]
+	w.file = value
+	wants[file.Component()] = w
+	return nil
+}

@@ -1,0 +1,201 @@
+package bridge
+
+import (
+	"maps"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
+)
+
+// States of a device, as its twin shows them.
+const (
+	online      = "online"
+	offline     = "offline"
+	updating    = "updating"
+	malfunction = "malfunction"
+)
+
+// values is all that a device has told of itself, by path.
+type values map[lwm2m.Path]lwm2m.Record
+
+// take adds what was read or notified.
+func (v values) take(records []lwm2m.Record) {
+	for _, r := range records {
+		v[r.Path] = r
+	}
+}
+
+// components lists the instances of Component Update by component name.
+func (v values) components() map[string]uint16 {
+	all := map[string]uint16{}
+	for p, r := range v {
+		if p.Object() == objects.ComponentUpdateID && p.Depth() == 3 && p.Resource() == objects.ComponentName {
+			all[r.Value.Text()] = p.Instance()
+		}
+	}
+	return all
+}
+
+func (v values) component(instance, resource uint16) lwm2m.Value {
+	return v[lwm2m.NewPath(objects.ComponentUpdateID, instance, resource)].Value
+}
+
+// want is what the device was last asked for.
+func (v values) want(instance uint16) want {
+	return want{
+		version: v.component(instance, objects.ComponentWanted).Text(), attempt: v.component(instance, objects.ComponentAttempt).Int(),
+		file: v.component(instance, objects.ComponentPackage).Text(), schedule: v.component(instance, objects.ComponentSchedule).Text(),
+	}
+}
+
+// reported is the whole reported document of a device.
+func (v values) reported(refused map[string]any) map[string]any {
+	doc := map[string]any{"state": online}
+	components := map[string]any{}
+	for name, instance := range v.components() {
+		component, state := v.describe(instance)
+		components[name] = component
+		if state != online && doc["state"] != malfunction {
+			doc["state"] = state
+		}
+	}
+	if len(components) > 0 {
+		doc["components"] = components
+	}
+	if len(refused) > 0 {
+		doc["refused"] = refused
+	}
+	if tree := v.tree(); len(tree) > 0 {
+		doc["lwm2m"] = tree
+	}
+	return doc
+}
+
+// describe is one component, and the state of the device as far as this
+// component goes.
+func (v values) describe(instance uint16) (component map[string]any, state string) {
+	text := func(resource uint16) any { return orNil(v.component(instance, resource).Text()) }
+	result := v.component(instance, objects.ComponentResult).Text()
+	stale := v.component(instance, objects.ComponentStale).Bool()
+	component = map[string]any{
+		"version": text(objects.ComponentVersion), "running": v.component(instance, objects.ComponentRunning).Bool(), "stale": stale,
+	}
+	if schema := v.component(instance, objects.ComponentSchema).Int(); schema > 0 {
+		component["schema"] = float64(schema)
+	}
+	if id := text(objects.ComponentUpdateIdentifier); id != nil {
+		update := map[string]any{
+			"id": id, "to": text(objects.ComponentTo), "phase": text(objects.ComponentPhase), "step": text(objects.ComponentStep),
+			"result": orNil(result), "cause": text(objects.ComponentCause),
+		}
+		if until := v.component(instance, objects.ComponentUnavailableUntil).Time(); until.Unix() > 0 {
+			update["unavailableUntil"] = until.UTC().Format(time.RFC3339)
+		}
+		if result == "" {
+			update["progress"] = hundredths(v.component(instance, objects.ComponentProgress).Float())
+		} else {
+			update["downtime"] = math.Round(1000*v.component(instance, objects.ComponentDowntime).Float()) / 1000
+		}
+		component["update"] = withoutNils(update)
+	}
+	switch {
+	case result == "inconsistent":
+		return withoutNils(component), malfunction
+	case stale:
+		return withoutNils(component), updating
+	}
+	return withoutNils(component), online
+}
+
+func orNil(s string) any {
+	if s == "" {
+		return nil
+	}
+	return clip(s)
+}
+
+// clip keeps a text within what a twin allows for one value (4 KB).
+func clip(s string) string {
+	const most = 1024
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+func withoutNils(m map[string]any) map[string]any {
+	maps.DeleteFunc(m, func(_ string, v any) bool { return v == nil })
+	return m
+}
+
+func hundredths(f float64) float64 { return math.Round(100*f) / 100 }
+
+// tree is what lies outside Component Update: the readings and the device.
+func (v values) tree() map[string]any {
+	tree := map[string]any{}
+	for p, r := range v {
+		if p.Object() == objects.ComponentUpdateID || p.Depth() != 3 {
+			continue
+		}
+		leaf := map[string]any{"value": plain(r.Value)}
+		if !r.Time.IsZero() {
+			leaf["ts"] = r.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+		}
+		child(child(tree, p.Object()), p.Instance())[strconv.Itoa(int(p.Resource()))] = leaf
+	}
+	return tree
+}
+
+func child(m map[string]any, id uint16) map[string]any {
+	key := strconv.Itoa(int(id))
+	if m[key] == nil {
+		m[key] = map[string]any{}
+	}
+	return m[key].(map[string]any)
+}
+
+// plain is a value as a twin can hold it: numbers as JSON has them.
+func plain(v lwm2m.Value) any {
+	switch v.Kind() {
+	case lwm2m.KindInteger:
+		return float64(v.Int())
+	case lwm2m.KindUnsigned:
+		return float64(v.Uint())
+	case lwm2m.KindFloat:
+		return v.Float()
+	case lwm2m.KindBoolean:
+		return v.Bool()
+	case lwm2m.KindTime:
+		return v.Time().UTC().Format(time.RFC3339)
+	}
+	return clip(v.String())
+}
+
+// diff is the patch that turns one document into another; nil deletes.
+func diff(from, to map[string]any) map[string]any {
+	patch := map[string]any{}
+	for key, old := range from {
+		if _, stays := to[key]; !stays && old != nil && !strings.HasPrefix(key, "$") {
+			patch[key] = nil
+		}
+	}
+	for key, v := range to {
+		old, there := from[key]
+		before, wasMap := old.(map[string]any)
+		after, isMap := v.(map[string]any)
+		switch {
+		case wasMap && isMap:
+			if inner := diff(before, after); len(inner) > 0 {
+				patch[key] = inner
+			}
+		case !there || !reflect.DeepEqual(old, v):
+			patch[key] = v
+		}
+	}
+	return patch
+}

@@ -1,0 +1,282 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
+)
+
+// A session joins one registered device with its twin. All that it does
+// happens in one goroutine, which is woken when something has changed on
+// either side; what others tell it they leave in the fields under mu.
+type session struct {
+	endpoint string
+	link     *twinLink
+	log      *slog.Logger
+	wake     chan struct{}
+
+	mu       sync.Mutex
+	device   *lwm2m.Device // the present registration; nil when it is over
+	observed bool          // the present registration is read and observed
+	fresh    bool          // the twin is as we know it
+	values   values
+
+	base    map[string]any // reported document as the hub has it
+	wants   map[string]want
+	refused map[string]any
+}
+
+// How the session paces itself.
+const (
+	operationTimeout = 30 * time.Second
+	retryPause       = 2 * time.Second
+	readingsPeriod   = time.Second // shortest time between two notifications of a sensor
+)
+
+func newSession(hub iothub.ConnectionString, endpoint string, log *slog.Logger) *session {
+	s := &session{endpoint: endpoint, log: log, wake: make(chan struct{}, 1), values: values{}}
+	s.link = dial(hub, endpoint, s.stale, s.stale, log)
+	return s
+}
+
+// stale says that the twin may have changed.
+func (s *session) stale() {
+	s.mu.Lock()
+	s.fresh = false
+	s.mu.Unlock()
+	s.poke()
+}
+
+// attach gives the session a new registration of its device, or nil at the
+// end of one.
+func (s *session) attach(d *lwm2m.Device) {
+	s.mu.Lock()
+	s.device, s.observed = d, false
+	s.mu.Unlock()
+	s.poke()
+}
+
+// renew has the device read again, since its objects may have changed.
+func (s *session) renew(d *lwm2m.Device) {
+	s.mu.Lock()
+	known := s.observed && s.device == d
+	missing := slices.ContainsFunc(watched(d), func(p lwm2m.Path) bool { return !s.values.has(p) })
+	if !known || missing {
+		s.device, s.observed = d, false
+	}
+	s.mu.Unlock()
+	s.poke()
+}
+
+func (v values) has(instance lwm2m.Path) bool {
+	for p := range v {
+		if instance.Contains(p) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *session) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run works until ctx ends.
+func (s *session) run(ctx context.Context) {
+	defer s.link.close()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		case <-retry.C:
+		}
+		if err := s.step(ctx); err != nil && ctx.Err() == nil {
+			if !errors.Is(err, errDown) {
+				s.log.Warn("device and twin are not in step, trying again", "error", err)
+			}
+			retry.Reset(retryPause)
+		}
+	}
+}
+
+// step brings both sides up to date with each other.
+func (s *session) step(ctx context.Context) error {
+	return errors.Join(s.watch(ctx), s.hear(ctx), s.ask(ctx), s.tell(ctx))
+}
+
+// watched lists the instances of a device that a session observes.
+func watched(d *lwm2m.Device) (paths []lwm2m.Path) {
+	for _, p := range d.Registration().Objects {
+		sensor := p.Object() >= 3300 && p.Object() <= 3350
+		if p.Depth() == 2 && (sensor || p.Object() == objects.ComponentUpdateID) {
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
+// watch reads and observes what a new registration offers.
+func (s *session) watch(ctx context.Context) error {
+	s.mu.Lock()
+	d, done := s.device, s.observed
+	s.mu.Unlock()
+	if d == nil || done {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	for _, p := range watched(d) {
+		if p.Object() != objects.ComponentUpdateID {
+			if err := d.WriteAttributes(ctx, p, readingsPeriod, 0); err != nil {
+				return err
+			}
+		}
+		records, err := d.Observe(ctx, p, func(records []lwm2m.Record) { s.take(records); s.poke() })
+		if err != nil {
+			return err
+		}
+		s.take(records)
+	}
+	s.mu.Lock()
+	s.observed = s.device == d
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *session) take(records []lwm2m.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.values.take(records)
+}
+
+// hear gets the twin if it may have changed.
+func (s *session) hear(ctx context.Context) error {
+	s.mu.Lock()
+	fresh := s.fresh
+	s.fresh = true
+	s.mu.Unlock()
+	if fresh && s.base != nil {
+		return nil
+	}
+	desired, reported, err := s.link.get(ctx)
+	if err != nil {
+		s.mu.Lock()
+		s.fresh = false
+		s.mu.Unlock()
+		return err
+	}
+	before := s.wants
+	s.base = reported
+	s.wants, s.refused = readDesired(desired)
+	for name, w := range s.wants {
+		if before[name] == w {
+			w.check = false // it was looked for when this was new
+			s.wants[name] = w
+		}
+	}
+	return nil
+}
+
+// ask writes to the device what is wanted of it, where it knows otherwise.
+func (s *session) ask(ctx context.Context) error {
+	s.mu.Lock()
+	d, known := s.device, maps.Clone(s.values)
+	ready := s.observed
+	s.mu.Unlock()
+	if d == nil || !ready {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	instances := known.components()
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(s.wants)) {
+		instance, there := instances[name]
+		if !there {
+			s.refused["components/"+name] = "this device has no component " + name
+			continue
+		}
+		errs = append(errs, s.askFor(ctx, d, name, instance, known.want(instance)))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, instance uint16, asked want) error {
+	w := s.wants[name]
+	path := lwm2m.NewPath(objects.ComponentUpdateID, instance)
+	if w.check {
+		if err := d.Execute(ctx, path.Child(objects.ComponentCheckNow), ""); err != nil {
+			return err
+		}
+		w.check = false
+		s.wants[name] = w
+	}
+	if w == asked {
+		return nil
+	}
+	records := []lwm2m.Record{
+		{Path: path.Child(objects.ComponentWanted), Value: lwm2m.String(w.version)},
+		{Path: path.Child(objects.ComponentAttempt), Value: lwm2m.Int(w.attempt)},
+		{Path: path.Child(objects.ComponentPackage), Value: lwm2m.String(w.file)},
+		{Path: path.Child(objects.ComponentSchedule), Value: lwm2m.String(w.schedule)},
+	}
+	err := d.Write(ctx, path, lwm2m.Update, records)
+	var refused *lwm2m.Error
+	switch {
+	case errors.As(err, &refused):
+		s.refused["components/"+name] = "the device refused: " + refused.Error()
+		return nil
+	case err != nil:
+		return err
+	}
+	s.log.Info("wish written to the device", "component", name, "version", w.version, "package", w.file, "check", w.schedule)
+	s.take(records)
+	return nil
+}
+
+// tell patches the reported properties, if the device has something new.
+func (s *session) tell(ctx context.Context) error {
+	if s.base == nil {
+		return nil // the twin is not known yet
+	}
+	s.mu.Lock()
+	gone := s.device == nil
+	ready := s.observed
+	doc := s.values.reported(s.refused)
+	s.mu.Unlock()
+	if gone {
+		doc = maps.Clone(s.base)
+		doc["state"] = offline
+	} else if !ready {
+		return nil
+	}
+	patch := diff(s.base, doc)
+	if len(patch) == 0 {
+		return nil
+	}
+	err := s.link.report(ctx, patch)
+	var refused hubError
+	if errors.As(err, &refused) {
+		s.log.Error("the hub does not take the report", "error", err)
+		s.base = doc // it would refuse it again
+		return nil
+	}
+	if err == nil {
+		s.base = doc
+	}
+	return err
+}

@@ -1,0 +1,185 @@
+package bridge
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
+)
+
+// A twinLink is one device's MQTT connection to the hub, as Azure's SDKs make
+// it: it asks for the twin, patches reported properties, and hears of desired
+// ones.
+type twinLink struct {
+	client mqtt.Client
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	lastID  int
+	waiting map[string]chan answer // by request id
+}
+
+type answer struct {
+	status int
+	body   []byte
+}
+
+// Times of a twin connection.
+const (
+	tokenLife      = time.Hour
+	keepAlive      = 3 * time.Minute
+	requestTimeout = 20 * time.Second
+	maxPause       = 30 * time.Second
+)
+
+// errDown says that the connection is being made again.
+var errDown = errors.New("no connection to the hub")
+
+// dial begins to connect, and goes on until close. up is called each time the
+// connection stands and is subscribed, desired when a patch of the desired
+// properties arrives; both must not block.
+func dial(hub iothub.ConnectionString, device string, up, desired func(), log *slog.Logger) *twinLink {
+	l := &twinLink{log: log, waiting: map[string]chan answer{}}
+	o := mqtt.NewClientOptions().AddBroker(hub.MQTTURL()).SetClientID(device).
+		SetProtocolVersion(4).SetCleanSession(true).SetKeepAlive(keepAlive).
+		SetConnectRetry(true).SetConnectRetryInterval(time.Second).SetMaxReconnectInterval(maxPause).
+		SetTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12}).SetOrderMatters(true)
+	o.SetCredentialsProvider(func() (string, string) {
+		token, err := hub.DeviceToken(time.Now().Add(tokenLife))
+		if err != nil {
+			log.Error("cannot sign token", "error", err) // the key was checked when it was read
+		}
+		return iothub.Username(hub.HostName, device), token
+	})
+	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { l.receive(m, desired) })
+	o.SetOnConnectHandler(func(mqtt.Client) { go l.subscribe(up) })
+	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { log.Warn("hub connection lost", "error", err) })
+	l.client = mqtt.NewClient(o)
+	l.client.Connect() // retries by itself
+	return l
+}
+
+func (l *twinLink) close() { l.client.Disconnect(250) }
+
+func (l *twinLink) subscribe(up func()) {
+	t := l.client.SubscribeMultiple(map[string]byte{iothub.TopicTwinResponses: 0, iothub.TopicDesired: 0}, nil)
+	if !t.WaitTimeout(requestTimeout) || t.Error() != nil {
+		l.log.Warn("cannot subscribe to the twin", "error", t.Error())
+		return // the connection is lost, or will be found to be by the next request
+	}
+	up()
+}
+
+// receive sorts what the hub publishes.
+func (l *twinLink) receive(m mqtt.Message, desired func()) {
+	status, id, ok := parseResponse(m.Topic())
+	if !ok {
+		if strings.HasPrefix(m.Topic(), strings.TrimSuffix(iothub.TopicDesired, "#")) {
+			desired()
+		}
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.waiting[id]; c != nil {
+		delete(l.waiting, id)
+		c <- answer{status, m.Payload()}
+	}
+}
+
+// parseResponse reads `$iothub/twin/res/{status}/?$rid={rid}[&…]`.
+func parseResponse(topic string) (status int, id string, ok bool) {
+	rest, ok := strings.CutPrefix(topic, strings.TrimSuffix(iothub.TopicTwinResponses, "#"))
+	if !ok {
+		return 0, "", false
+	}
+	code, query, ok := strings.Cut(rest, "/?")
+	if !ok {
+		return 0, "", false
+	}
+	status, err := strconv.Atoi(code)
+	values, err2 := url.ParseQuery(query)
+	return status, values.Get("$rid"), err == nil && err2 == nil
+}
+
+// request publishes to a twin topic and waits for the answer.
+func (l *twinLink) request(ctx context.Context, topic string, payload []byte) ([]byte, error) {
+	if !l.client.IsConnectionOpen() {
+		return nil, errDown
+	}
+	c := make(chan answer, 1)
+	l.mu.Lock()
+	l.lastID++
+	id := strconv.Itoa(l.lastID)
+	l.waiting[id] = c
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		delete(l.waiting, id)
+		l.mu.Unlock()
+	}()
+	l.client.Publish(topic+id, 0, false, payload)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	select {
+	case a := <-c:
+		if a.status/100 != 2 {
+			return nil, refusal(a)
+		}
+		return a.body, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the hub did not answer: %w", ctx.Err())
+	}
+}
+
+// A hubError is what the hub refused for good; the same request would be
+// refused again.
+type hubError struct {
+	status int
+	text   string
+}
+
+func (e hubError) Error() string { return fmt.Sprintf("the hub refused with %d: %s", e.status, e.text) }
+
+func refusal(a answer) error {
+	if a.status == 429 || a.status >= 500 {
+		return fmt.Errorf("the hub cannot now (%d)", a.status)
+	}
+	return hubError{a.status, string(a.body)}
+}
+
+// get returns the twin's desired and reported properties.
+func (l *twinLink) get(ctx context.Context) (desired, reported map[string]any, err error) {
+	b, err := l.request(ctx, iothub.TopicTwinGet, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot get twin: %w", err)
+	}
+	var twin struct{ Desired, Reported map[string]any }
+	if err := json.Unmarshal(b, &twin); err != nil {
+		return nil, nil, fmt.Errorf("cannot read twin: %w", err)
+	}
+	return twin.Desired, twin.Reported, nil
+}
+
+// report patches the reported properties.
+func (l *twinLink) report(ctx context.Context, patch map[string]any) error {
+	b, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	if _, err = l.request(ctx, iothub.TopicReported, b); err != nil {
+		return fmt.Errorf("cannot report: %w", err)
+	}
+	return nil
+}
