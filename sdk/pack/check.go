@@ -45,29 +45,27 @@ func checkName(s string) error {
 	return nil
 }
 
-// check reports every rule of the format that p breaks.
+// check reports every rule of the format that p breaks: those of single parts,
+// or if they are fine, those of the whole.
 func (p *Package) check() error {
-	var errs []error
-	errs = append(errs, p.Manifest.check(), p.checkFile())
+	if len(p.Artifacts) > maxArtifacts || len(p.Transforms) > maxTransforms {
+		return fmt.Errorf("more than %d artifacts or %d transforms", maxArtifacts, maxTransforms)
+	}
+	errs := []error{p.Manifest.check()}
 	if len(p.Artifacts) == 0 {
 		errs = append(errs, errors.New("artifact: there is none"))
 	}
-	if len(p.Artifacts) > maxArtifacts || len(p.Transforms) > maxTransforms {
-		errs = append(errs, fmt.Errorf("more than %d artifacts or %d transforms", maxArtifacts, maxTransforms))
-		return errors.Join(errs...)
-	}
 	platforms := map[Platform]bool{}
 	for i, a := range p.Artifacts {
-		if err := a.check(platforms); err != nil {
-			errs = append(errs, fmt.Errorf("artifact %d: %w", i+1, err))
-		}
+		errs = append(errs, inField(fmt.Sprintf("artifact %d", i+1), a.check(platforms)))
 	}
 	for i, t := range p.Transforms {
-		if err := t.check(); err != nil {
-			errs = append(errs, fmt.Errorf("transform %d: %w", i+1, err))
-		}
+		errs = append(errs, inField(fmt.Sprintf("transform %d", i+1), t.check()))
 	}
-	return errors.Join(append(errs, checkGraph(p.Transforms, p.Manifest.Schema()))...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return errors.Join(p.checkFile(), checkGraph(p.Transforms, p.Manifest.Schema()))
 }
 
 func (p *Package) checkFile() error {

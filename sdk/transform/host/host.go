@@ -22,7 +22,6 @@
 package host
 
 import (
-	"context"
 	"log/slog"
 	"time"
 )
@@ -76,18 +75,4 @@ type Report struct {
 	In, Out     int64         // bytes read and written by modules
 	Memory      int64         // largest linear memory of a module, bytes
 	Wall        time.Duration // whole run, with compilation
-}
-
-// Run applies a chain of steps to the state in the directory in and leaves the
-// result in the directory out, which must be empty or missing. out appears
-// whole or not at all, durable, and shares no file with in; files that no step
-// touches are copied. Modes are kept, times and owners are not. Links and
-// special files are refused. Beside out, a directory out+".work" exists
-// meanwhile; leftovers of it are removed.
-//
-// progress gets the bytes read so far of all that steps will read, from one
-// goroutine at a time, and may be nil. What a module did wrong is returned as
-// *[Error].
-func (h *Host) Run(ctx context.Context, steps []Step, in, out string, progress func(done, total int64)) (Report, error) {
-	return Report{}, nil
 }

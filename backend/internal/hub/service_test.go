@@ -1,0 +1,271 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/hub"
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
+)
+
+// rest sends a raw request with a policy's token.
+func (r *running) rest(t *testing.T, policy, method, path, ifMatch, body string) (int, string) {
+	t.Helper()
+	cs, err := r.ConnectionString(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cs.HostName = r.HTTPAddr()
+	req, err := http.NewRequestWithContext(t.Context(), method, cs.HTTPURL()+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", sign(t, "127.0.0.1", cs.Key, policy, time.Minute))
+	if ifMatch != "" {
+		req.Header.Set("If-Match", ifMatch)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(text)
+}
+
+func TestRegistry(t *testing.T) {
+	h := start(t, t.TempDir())
+	const a = "/devices/dev1?api-version=2021-04-12"
+	key := "AAAAAAAAAAAAAAAAAAAAAA=="
+	for _, test := range []struct {
+		name, method, path, ifMatch, body string
+		status                            int
+		contains                          string
+	}{
+		{"create", "PUT", a, "", `{"deviceId":"dev1","authentication":{"symmetricKey":{"primaryKey":"` + key + `","secondaryKey":""}}}`, 200, key},
+		{"create again", "PUT", a, "", `{}`, 409, `"Message":"ErrorCode:DeviceAlreadyExists;`},
+		{"read", "GET", a, "", "", 200, `"status":"enabled"`},
+		{"awkward id", "PUT", "/devices/a%23b$c%25d", "", `{"deviceId":"a#b$c%d"}`, 200, `"deviceId":"a#b$c%d"`},
+		{"list", "GET", "/devices/?api-version=1", "", "", 200, `"deviceId":"a#b$c%d"`},
+		{"bad id", "PUT", "/devices/a%20b", "", `{}`, 400, "ErrorCode:ArgumentInvalid;"},
+		{"other id", "PUT", "/devices/x", "", `{"deviceId":"y"}`, 400, "ErrorCode:ArgumentInvalid;"},
+		{"short key", "PUT", "/devices/x", "", `{"authentication":{"symmetricKey":{"primaryKey":"AAAA"}}}`, 400, "ErrorCode:ArgumentInvalid;"},
+		{"certificate", "PUT", "/devices/x", "", `{"authentication":{"type":"selfSigned"}}`, 400, "ErrorCode:ArgumentInvalid;"},
+		{"no JSON", "PUT", "/devices/x", "", `{`, 400, "ErrorCode:DeserializationError;"},
+		{"large", "PUT", "/devices/x", "", `{"a":"` + strings.Repeat("x", 600<<10) + `"}`, 413, "ErrorCode:RequestEntityTooLarge;"},
+		{"disable", "PUT", a, `"*"`, `{"status":"disabled"}`, 200, `"status":"disabled"`},
+		{"old etag", "PUT", a, `"MQ=="`, `{"status":"enabled"}`, 412, "ErrorCode:PreconditionFailed;"},
+		{"count", "GET", "/statistics/devices", "", "", 200, `{"totalDeviceCount":2,"enabledDeviceCount":1,"disabledDeviceCount":1}`},
+		{"connections", "GET", "/statistics/service", "", "", 200, `{"connectedDeviceCount":0}`},
+		{"delete", "DELETE", a, `"*"`, "", 204, ""},
+		{"delete again", "DELETE", a, `"*"`, "", 404, "ErrorCode:DeviceNotFound;"},
+		{"read deleted", "GET", a, "", "", 404, "ErrorCode:DeviceNotFound;"},
+		{"twin of deleted", "GET", "/twins/dev1", "", "", 404, "ErrorCode:DeviceNotFound;"},
+	} {
+		status, body := h.rest(t, hub.PolicyOwner, test.method, test.path, test.ifMatch, test.body)
+		if status != test.status || !strings.Contains(body, test.contains) {
+			t.Errorf("%s: %d %.300s", test.name, status, body)
+		}
+	}
+}
+
+func TestTwinOfService(t *testing.T) {
+	h := start(t, t.TempDir())
+	h.create(t, "dev1")
+	const path = "/twins/dev1"
+	status, body := h.rest(t, hub.PolicyService, "PATCH", path, `"*"`, `{"tags":{"s":1},"properties":{"desired":{"a":{"b":1,"c":2}}}}`)
+	if status != 200 || !strings.Contains(body, `"etag":"AAAAAAAAAAI="`) || !strings.Contains(body, `"$lastUpdatedVersion":2`) {
+		t.Fatal(status, body)
+	}
+	if status, body = h.rest(t, hub.PolicyService, "PATCH", path, `"AAAAAAAAAAE="`, `{"tags":{"s":2}}`); status != 412 {
+		t.Error(status, body)
+	}
+	status, _ = h.rest(t, hub.PolicyService, "PUT", path, `"AAAAAAAAAAI="`, `{"properties":{"desired":{"a":{"c":3},"$version":9}}}`)
+	if status != 200 {
+		t.Error(status)
+	}
+	twin, err := h.owner.Twin(t.Context(), "dev1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(twin.Properties.Desired, "$metadata")
+	want := iothub.Section{"a": map[string]any{"c": 3.0}, "$version": 3.0}
+	if diff := cmp.Diff(want, twin.Properties.Desired); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]any{"s": 1.0}, twin.Tags); diff != "" {
+		t.Error(diff)
+	}
+	for _, bad := range []string{`{"tags":1}`, `{"properties":[]}`, `{"properties":{"desired":{"a.b":1}}}`, `[]`, ``} {
+		if status, body := h.rest(t, hub.PolicyService, "PATCH", path, "", bad); status != 400 {
+			t.Error(bad, status, body)
+		}
+	}
+}
+
+func TestPolicies(t *testing.T) {
+	h := start(t, t.TempDir())
+	h.create(t, "dev1")
+	for _, test := range []struct {
+		policy, method, path string
+		status               int
+	}{
+		{hub.PolicyService, "GET", "/twins/dev1", 200},
+		{hub.PolicyService, "GET", "/devices/dev1", 401},
+		{hub.PolicyRegistryRead, "GET", "/devices/dev1", 200},
+		{hub.PolicyRegistryRead, "DELETE", "/devices/dev1", 401},
+		{hub.PolicyRegistryRead, "GET", "/twins/dev1", 401},
+		{hub.PolicyDevice, "GET", "/twins/dev1", 401},
+		{hub.PolicyDevice, "GET", "/api/v1/events", 401},
+		{hub.PolicyRegistryReadWrite, "DELETE", "/devices/dev1", 204},
+	} {
+		status, body := h.rest(t, test.policy, test.method, test.path, "", "")
+		if status != test.status {
+			t.Errorf("%s: %s %s: %d", test.policy, test.method, test.path, status)
+		}
+		if test.policy == hub.PolicyRegistryRead && status == 200 && !strings.Contains(body, `"primaryKey":""`) {
+			t.Errorf("a reader sees keys: %s", body)
+		}
+	}
+	res, err := http.Get("http://" + h.HTTPAddr() + "/devices/dev1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 401 {
+		t.Error("without a token:", res.StatusCode)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// take reads n events of the kinds that a test is about.
+func take(t *testing.T, c *iothub.Client, device, after string, n int, started func()) []iothub.Event {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	go started()
+	var got []iothub.Event
+	for event, err := range c.Events(ctx, device, after) {
+		if err != nil {
+			t.Fatalf("after %+v: %v", got, err)
+		}
+		if got = append(got, event); len(got) == n {
+			break
+		}
+	}
+	return got
+}
+
+func TestEventsAreInOrderAndResume(t *testing.T) {
+	h := start(t, t.TempDir())
+	h.create(t, "dev1")
+	h.create(t, "dev2")
+	d := h.mustConnect(t, connection{id: "dev1"})
+	d.subscribe(t, iothub.TopicTwinResponses)
+	d.publish(t, iothub.TopicReported+"1", 1, `{"a":1}`)
+	d.publish(t, iothub.TopicTelemetry("dev1")+"k=v%20w&$.ct=text", 1, "hello")
+	if _, err := h.owner.PatchTwin(t.Context(), "dev1", iothub.TwinPatch{Desired: map[string]any{"b": nil}}, ""); err != nil {
+		t.Fatal(err)
+	}
+	d.Disconnect(0)
+	service := h.client(t, hub.PolicyService)
+	all := take(t, service, "dev1", "0", 6, func() {})
+	var kinds []string
+	for _, e := range all {
+		kinds = append(kinds, e.Type+" "+string(e.Body))
+	}
+	want := []string{
+		`deviceCreated `, `deviceConnected `,
+		`twinChanged {"version":2,"properties":{"reported":{"$version":2,"a":1}}}`,
+		`telemetry {"properties":{"$.ct":"text","k":"v w"},"payload":"aGVsbG8="}`,
+		`twinChanged {"version":3,"properties":{"desired":{"$version":2,"b":null}}}`,
+		`deviceDisconnected `,
+	}
+	if diff := cmp.Diff(want, kinds); diff != "" {
+		t.Error(diff)
+	}
+	for i := range all {
+		rest := take(t, service, "dev1", all[i].ID, len(all)-i-1+1, func() {
+			if _, err := h.owner.PatchTwin(t.Context(), "dev1", iothub.TwinPatch{Tags: map[string]any{"x": i}}, ""); err != nil {
+				t.Error(err)
+			}
+		})
+		if i < len(all)-1 && rest[0].ID != all[i+1].ID {
+			t.Errorf("after %s comes %s", all[i].ID, rest[0].ID)
+		}
+	}
+}
+
+func TestEventStreamRefusesForeignID(t *testing.T) {
+	h := start(t, t.TempDir())
+	for _, err := range h.owner.Events(t.Context(), "", "abc") {
+		if e, ok := errors.AsType[*iothub.Error](err); !ok || e.Status != 400 {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRestartKeepsEverything(t *testing.T) {
+	dir := t.TempDir()
+	h := start(t, dir)
+	device := h.create(t, "dev1")
+	d := h.mustConnect(t, connection{id: "dev1"})
+	d.publish(t, iothub.TopicReported+"1", 1, `{"a":1}`)
+	before, err := h.owner.Twin(t.Context(), "dev1")
+	if err != nil || before.ConnectionState != "Connected" {
+		t.Fatal(before, err)
+	}
+	policies := filepath.Join(dir, "policies.json")
+	if info, err := os.Stat(policies); err != nil || info.Mode().Perm() != 0o600 {
+		t.Error(info, err)
+	}
+	keys, err := os.ReadFile(policies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	d.expectLost(t)
+
+	h = start(t, dir)
+	after, err := h.owner.Twin(t.Context(), "dev1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.ConnectionState != "Disconnected" {
+		t.Error("the device is still connected")
+	}
+	if diff := cmp.Diff(before.Properties, after.Properties); diff != "" {
+		t.Error(diff)
+	}
+	again, err := h.owner.Device(t.Context(), "dev1")
+	if err != nil || again.Authentication != device.Authentication {
+		t.Error("the device has other keys", err)
+	}
+	if text, err := os.ReadFile(policies); err != nil || !slices.Equal(text, keys) {
+		t.Error("the policies have other keys", err)
+	}
+	events := take(t, h.owner, "dev1", "0", 4, func() {})
+	if last := events[3].Type; last != iothub.EventDeviceDisconnected {
+		t.Error(last)
+	}
+}
+
+func TestPlaintextStaysOnLoopback(t *testing.T) {
+	cfg := hub.Config{Dir: t.TempDir(), MQTT: "0.0.0.0:0", HTTP: "127.0.0.1:0"}
+	if _, err := hub.New(cfg, nil); err == nil {
+		t.Error("plaintext on all addresses without the option")
+	}
+}

@@ -1,0 +1,99 @@
+// Package disk moves files and directory trees so that they survive a power
+// cut: what a function here has finished is on the disk, names included, and
+// what it has not finished is never seen under its final name.
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Exists reports whether anything has that name.
+func Exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// WriteFile replaces a file atomically and durably.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+	if err := writeSynced(temp, data, mode); err != nil {
+		return err
+	}
+	return Rename(temp, path)
+}
+
+func writeSynced(path string, data []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// Symlink makes name a symbolic link to target, replacing another atomically.
+func Symlink(target, name string) error {
+	temp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, temp); err != nil {
+		return err
+	}
+	return Rename(temp, name)
+}
+
+// Rename renames durably.
+func Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	if filepath.Dir(from) != filepath.Dir(to) {
+		if err := syncPath(filepath.Dir(from)); err != nil {
+			return err
+		}
+	}
+	return syncPath(filepath.Dir(to))
+}
+
+// Remove removes a tree so that its name disappears at once: a power cut in
+// the middle leaves no half of it under that name. Removing what is not there
+// succeeds.
+func Remove(path string) error {
+	gone := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".gone")
+	if err := os.RemoveAll(gone); err != nil {
+		return err
+	}
+	if err := Rename(path, gone); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return os.RemoveAll(gone)
+}
+
+// Sync brings a tree to the disk: files, directories and names.
+func Sync(dir string) error {
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() && !entry.IsDir() {
+			return err
+		}
+		return syncPath(path)
+	})
+	if err != nil {
+		return fmt.Errorf("cannot bring %s to the disk: %w", dir, err)
+	}
+	return syncPath(filepath.Dir(dir))
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,168 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBusy means that a supervisor runs for the directory already.
+var ErrBusy = errors.New("another supervisor still runs")
+
+// Start starts a supervisor and returns when the process of spec was spawned.
+// The supervisor is this very program, called with args and dir: its main
+// must hand these to Run.
+func Start(ctx context.Context, args []string, dir string, spec Spec) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := writeJSON(specPath(dir), spec); err != nil {
+		return err
+	}
+	report, err := launch(append(args, dir))
+	if err != nil {
+		return fmt.Errorf("cannot start supervisor: %w", err)
+	}
+	defer report.Close()
+	return hearReport(ctx, report)
+}
+
+// launch starts the supervisor in a session of its own and with nothing of
+// ours: no descriptors and hardly any environment.
+func launch(args []string) (report *os.File, err error) {
+	report, remote, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer remote.Close()
+	cmd := &exec.Cmd{
+		Path:        "/proc/self/exe", // right even if the file was replaced by an update
+		Args:        append([]string{os.Args[0]}, args...),
+		Env:         []string{"PATH=" + os.Getenv("PATH")},
+		ExtraFiles:  []*os.File{remote},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := cmd.Start(); err != nil {
+		report.Close()
+		return nil, err
+	}
+	go cmd.Wait() // so that it leaves no zombie if it ends before us
+	return report, nil
+}
+
+func hearReport(ctx context.Context, report *os.File) error {
+	stop := context.AfterFunc(ctx, func() { report.SetReadDeadline(time.Now()) })
+	defer stop()
+	var text string
+	err := json.NewDecoder(report).Decode(&text)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("supervisor ended unexpectedly: %w", err)
+	case text == ErrBusy.Error():
+		return ErrBusy
+	case text != "":
+		return errors.New(text)
+	}
+	return nil
+}
+
+// A Process is a supervisor that was found.
+type Process struct {
+	Status Status
+	pidfd  int
+}
+
+// Find returns the supervisor that runs for dir, or nil. The caller closes it.
+func Find(dir string) (*Process, error) {
+	status, ok, err := readStatus(dir)
+	if err != nil || !ok {
+		return nil, err
+	}
+	fd, err := unix.PidfdOpen(status.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot open process %d (Linux 5.3 or later is needed): %w", status.PID, err)
+	}
+	// Compared after the open: from here on the descriptor cannot mean
+	// another process, even if the PID is recycled.
+	now, err := readStat(status.PID)
+	if err != nil || now.dead || now.begun != status.Begun {
+		unix.Close(fd)
+		return nil, nil
+	}
+	return &Process{Status: status, pidfd: fd}, nil
+}
+
+// Close forgets the process; it runs on.
+func (p *Process) Close() { unix.Close(p.pidfd) }
+
+// Stop ends the supervisor of dir with all that it runs: politely until grace
+// has passed, then by force. It returns when nothing is left, also of what a
+// killed supervisor left; mark is the Spec's.
+func Stop(ctx context.Context, dir, mark string, grace time.Duration) (forced bool, err error) {
+	p, err := Find(dir)
+	if err != nil {
+		return false, err
+	}
+	if p != nil {
+		defer p.Close()
+		if forced, err = p.stop(ctx, grace); err != nil {
+			return forced, err
+		}
+	}
+	found, err := killMarked(ctx, mark)
+	return forced || found, err
+}
+
+func (p *Process) stop(ctx context.Context, grace time.Duration) (forced bool, err error) {
+	polite, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	if err := p.signal(unix.SIGTERM); err != nil {
+		return false, err
+	}
+	if p.wait(polite) == nil {
+		return false, nil
+	}
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if err := p.signal(unix.SIGQUIT); err != nil {
+		return true, err
+	}
+	return true, p.wait(ctx)
+}
+
+func (p *Process) signal(sig unix.Signal) error {
+	err := unix.PidfdSendSignal(p.pidfd, sig, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil // it has ended, which is all a signal can ask for
+	}
+	return err
+}
+
+// wait returns nil when the process has ended.
+func (p *Process) wait(ctx context.Context) error {
+	const look = 50 // milliseconds until ctx is looked at again
+	for ctx.Err() == nil {
+		fds := []unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, look)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		if n > 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("supervisor %d does not end: %w", p.Status.PID, ctx.Err())
+}

@@ -1,0 +1,91 @@
+package pack
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const goodRecipe = `type = "application"
+name = "greeter"
+version = "2.0.0"
+[state]
+schema = 2
+[[artifact]]
+path = "greeter"
+`
+
+const wayForth = "[[transform]]\nfrom = 1\nto = 2\nmodule = \"m.wasm\"\n"
+
+func recipeDir(t testing.TB, recipe string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		RecipeFile: recipe, "greeter": "#!/bin/sh\n", "m.wasm": "\x00asm\x01\x00\x00\x00",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestRecipeErrors(t *testing.T) {
+	replace := func(old, new string) string { return strings.Replace(goodRecipe, old, new, 1) }
+	for name, test := range map[string]struct{ recipe, want string }{
+		"unknown key":        {replace("version =", "verison = \"1.0.0\"\nversion ="), `line 3: unknown key "verison"`},
+		"unknown table":      {goodRecipe + "[other]\nx = 1\n", "line 8: unknown key"},
+		"wrong type":         {replace(`"2.0.0"`, "2"), "line 3"},
+		"not TOML":           {replace(`"greeter"`, `"greeter`), "line 2"},
+		"duration":           {"downtime = \"soon\"\n" + goodRecipe, "line 1"},
+		"type":               {replace("application", "gadget"), `"gadget" is unknown: use application, container, firmware`},
+		"version":            {replace("2.0.0", "2"), "not a semantic version"},
+		"name missing":       {replace(`name = "greeter"`, ""), "name: "},
+		"schema":             {replace("schema = 2", "schema = -1"), "not a positive number"},
+		"file with path":     {"file = \"../x.tar\"\n" + goodRecipe, "is not package.ext"},
+		"no artifact":        {replace("[[artifact]]\npath = \"greeter\"\n", ""), "artifact: there is none"},
+		"artifact missing":   {replace(`"greeter"`+"\n[state]", `"greeter"`+"\n[state]") + "[[artifact]]\npath = \"gone\"\nos = \"linux\"\n", "artifact 2: stat"},
+		"artifact no path":   {goodRecipe + "[[artifact]]\nos = \"linux\"\n", "artifact 2: path is missing"},
+		"platform twice":     {goodRecipe + "[[artifact]]\npath = \"m.wasm\"\n", "there is one for any/any already"},
+		"not lossy":          {goodRecipe + wayForth, "from 1 to 2 has no way back: add one, or declare lossy = true"},
+		"module missing":     {goodRecipe + wayForth + "lossy = true\n" + strings.Replace(wayForth, "m.wasm", "gone.wasm", 1), "transform 2: stat"},
+		"params not strings": {goodRecipe + wayForth + "lossy = true\nparams = { n = 1 }\n", "line 12"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := ReadRecipe(recipeDir(t, test.recipe))
+			if err == nil {
+				_, _, err = r.BuildFile(t.TempDir())
+			}
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an error with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestRecipeMissing(t *testing.T) {
+	if _, err := ReadRecipe(t.TempDir()); err == nil || !strings.Contains(err.Error(), "write one") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRecipeBecomesManifest(t *testing.T) {
+	recipe := "downtime = \"2s\"\nfile = \"greeter_b.tar\"\n" + goodRecipe + wayForth + "lossy = true\n" +
+		"[settings]\nz = 1\na = [\"<\"]\n[probe]\ndeadline = \"1m\"\n"
+	p, path := build(t, recipeDir(t, recipe))
+	m := p.Manifest
+	if m.Component() != "application/greeter" || m.Schema() != 2 || m.Downtime != Duration(2*time.Second) || m.Probe.Deadline != Duration(time.Minute) {
+		t.Errorf("got %+v", m)
+	}
+	if got, want := string(m.Settings), `{"a":["\u003c"],"z":1}`; got != want {
+		t.Errorf("settings %s, want %s", got, want)
+	}
+	if tr := p.Transforms[0]; tr.Mode != ModeFilter || tr.Format != FormatBytes || !tr.Lossy {
+		t.Errorf("transform %+v", tr)
+	}
+	if got, want := filepath.Base(path), "application.greeter.greeter_b.tar"; got != want {
+		t.Errorf("file is named %s, want %s", got, want)
+	}
+}

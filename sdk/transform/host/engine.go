@@ -1,0 +1,142 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+	"github.com/tetratelabs/wazero/sys"
+)
+
+const pageSize = 64 << 10
+
+// epoch is when every transform believes to run, in seconds: 2022-01-01T00:00:00Z.
+const epoch = 1640995200
+
+// An engine holds one compiled module, in the sandbox.
+type engine struct {
+	runtime wazero.Runtime
+	module  wazero.CompiledModule
+}
+
+// compile reads and compiles the module that the host has checked. A cached
+// result that cannot be used, after a power cut say, is made anew.
+func compile(s setup) (e *engine, result outcome) {
+	defer func() {
+		if r := recover(); r != nil {
+			result = outcome{Class: BadModule, Reason: fmt.Sprintf("the compiler failed: %v", r)}
+		}
+	}()
+	module, err := os.ReadFile(s.Module)
+	if err != nil {
+		return nil, outcome{Class: Crash, Reason: err.Error()}
+	}
+	if sha256.Sum256(module) != s.SHA256 {
+		return nil, outcome{Class: BadModule, Reason: "it changed after it was checked"}
+	}
+	e, err = newEngine(module, s)
+	if err != nil && strings.Contains(err.Error(), "compilationcache") {
+		if err = os.RemoveAll(s.Cache); err == nil {
+			e, err = newEngine(module, s)
+		}
+	}
+	if err != nil {
+		return nil, outcome{Class: BadModule, Reason: firstLine(printable(err.Error()))}
+	}
+	return e, outcome{}
+}
+
+// newEngine uses wazero's compiler where there is one for the processor, its
+// interpreter elsewhere. The code runs without checks for cancellation, which
+// would make it several times slower: whoever wants it to stop kills the process.
+func newEngine(module []byte, s setup) (*engine, error) {
+	cache, err := wazero.NewCompilationCacheWithDir(s.Cache) // keyed by wazero's version
+	if err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
+		WithCoreFeatures(api.CoreFeaturesV2&^api.CoreFeatureSIMD).
+		WithMemoryLimitPages(uint32(s.Memory/pageSize)).
+		WithMemoryCapacityFromMax(true).
+		WithDebugInfoEnabled(false).
+		WithCompilationCache(cache))
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
+		return nil, err
+	}
+	compiled, err := r.CompileModule(ctx, module)
+	if err != nil {
+		return nil, err
+	}
+	return &engine{r, compiled}, nil
+}
+
+// run executes the module once, with a memory of its own. Everything it can
+// see is in the job, so equal jobs have equal results.
+func (e *engine) run(j job, stdin io.Reader, stdout, stderr io.Writer) (result outcome) {
+	defer func() {
+		if r := recover(); r != nil {
+			result = outcome{Class: Crash, Reason: fmt.Sprintf("the engine failed: %v", r)}
+		}
+	}()
+	ctx := context.Background()
+	// Wrapped, so that wazero sees plain streams and not files it could poll.
+	config := withClock(wazero.NewModuleConfig()).WithName("").WithArgs(j.Args...).WithStartFunctions().
+		WithStdin(struct{ io.Reader }{stdin}).WithStdout(stdout).WithStderr(struct{ io.Writer }{stderr})
+	for _, pair := range j.Env {
+		name, value, _ := strings.Cut(pair, "=")
+		config = config.WithEnv(name, value)
+	}
+	module, err := e.runtime.InstantiateModule(ctx, e.module, config)
+	if err != nil {
+		return classify(err)
+	}
+	defer module.Close(ctx)
+	memory := module.Memory()
+	_, err = module.ExportedFunction("_start").Call(ctx)
+	result = classify(err)
+	result.Memory = int64(memory.Size())
+	return result
+}
+
+// withClock gives the module a clock that ticks one microsecond per look and
+// jumps over sleeps. wazero's own ticks a millisecond, which upsets the
+// garbage collector of Go modules.
+func withClock(config wazero.ModuleConfig) wazero.ModuleConfig {
+	var now int64
+	tick := func() int64 { now += 1000; return now }
+	return config.
+		WithNanotime(tick, 1000).
+		WithWalltime(func() (int64, int32) {
+			t := tick()
+			return epoch + t/1e9, int32(t % 1e9)
+		}, 1000).
+		WithNanosleep(func(ns int64) { now += max(ns, 0) })
+}
+
+func classify(err error) outcome {
+	var exit *sys.ExitError
+	switch {
+	case err == nil:
+		return outcome{}
+	case !errors.As(err, &exit):
+		reason := strings.TrimPrefix(firstLine(printable(err.Error())), "wasm error: ")
+		if strings.HasPrefix(reason, "stack overflow") {
+			return outcome{Class: StackOverflow}
+		}
+		return outcome{Class: Trap, Reason: reason}
+	case exit.ExitCode() == 0:
+		return outcome{}
+	case exit.ExitCode() == 2:
+		return outcome{Class: Refused, Code: 2}
+	default:
+		return outcome{Class: Exit, Code: int(exit.ExitCode())}
+	}
+}

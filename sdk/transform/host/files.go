@@ -1,0 +1,124 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// An entry is a file or directory of a state, with its slash path.
+type entry struct {
+	path string
+	mode fs.FileMode
+	size int64 // 0 for directories
+}
+
+// list returns what lies below root, each directory before its content, in
+// lexical order.
+func list(root *os.Root) ([]entry, error) {
+	var entries []entry
+	err := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		e := entry{path: path, mode: info.Mode()}
+		switch {
+		case info.Mode().IsRegular():
+			e.size = info.Size()
+		case !info.IsDir():
+			return fmt.Errorf("%s is neither a file nor a directory: a state has no links and no special files", path)
+		}
+		entries = append(entries, e)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read state: %w", err)
+	}
+	return entries, nil
+}
+
+func (e entry) regular() bool { return e.mode.IsRegular() }
+
+// makeDirs makes the directories of a state writable for now.
+func makeDirs(out *os.Root, entries []entry) error {
+	for _, e := range entries {
+		if e.mode.IsDir() && e.path != "." {
+			if err := out.Mkdir(e.path, 0o700); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// finishDirs gives directories their modes, children first, and makes the
+// names in them durable.
+func finishDirs(out *os.Root, entries []entry, durable bool) error {
+	for _, e := range slices.Backward(entries) {
+		if !e.mode.IsDir() {
+			continue
+		}
+		dir, err := out.Open(e.path)
+		if err != nil {
+			return err
+		}
+		err = dir.Chmod(e.mode.Perm())
+		if durable {
+			err = errors.Join(err, dir.Sync())
+		}
+		if err := errors.Join(err, dir.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create makes a new file of the state that can be read again.
+func create(out *os.Root, path string) (*os.File, error) {
+	return out.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// finish gives a file its mode, makes it durable and closes it.
+func finish(f *os.File, mode fs.FileMode, durable bool) error {
+	err := f.Chmod(mode.Perm())
+	if durable {
+		err = errors.Join(err, f.Sync())
+	}
+	return errors.Join(err, f.Close())
+}
+
+// copyFile copies a file; where the file system can, without copying its
+// blocks. It is no hard link: the component may write to either later.
+func copyFile(ctx context.Context, in, out *os.Root, e entry, durable bool) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	from, err := in.Open(e.path)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := create(out, e.path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	return errors.Join(err, finish(to, e.mode, durable))
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

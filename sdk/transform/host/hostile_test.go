@@ -1,0 +1,142 @@
+package host
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Code of modules, after assemble.
+var (
+	idle     = []byte{0x0b}                               // end
+	trapping = []byte{0x00, 0x0b}                         // unreachable
+	spinning = []byte{0x03, 0x40, 0x0c, 0x00, 0x0b, 0x0b} // loop br 0 end
+	exiting3 = []byte{0x41, 0x03, 0x10, 0x00, 0x0b}       // proc_exit(3)
+	diving   = []byte{0x10, 0x02, 0x0b}                   // call itself
+	flooding = []byte{0x03, 0x40, 0x41, 1, 0x41, 0, 0x41, 1, 0x41, 16, 0x10, 0x01, 0x1a, 0x0c, 0, 0x0b, 0x0b}
+	growing  = []byte{0x03, 0x40, 0x41, 1, 0x40, 0, 0x41, 0x7f, 0x47, 0x0d, 0, 0x0b, 0x0b} // until memory.grow gives -1
+)
+
+// section frames a section; all of these are shorter than 128 bytes.
+func section(id byte, content ...[]byte) []byte {
+	all := slices.Concat(content...)
+	return append([]byte{id, byte(len(all))}, all...)
+}
+
+func text(s string) []byte { return append([]byte{byte(len(s))}, s...) }
+
+var magic = []byte("\x00asm\x01\x00\x00\x00")
+
+// assemble makes a module that imports proc_exit (0) and fd_write (1), has a
+// page of memory that starts with an iovec of that whole page, and exports
+// the code as _start (2).
+func assemble(code []byte) []byte {
+	types := []byte{3, 0x60, 0, 0, 0x60, 1, 0x7f, 0, 0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f}
+	return slices.Concat(magic,
+		section(sectionType, types),
+		section(sectionImport, []byte{2},
+			text(wasiModule), text("proc_exit"), []byte{0, 1},
+			text(wasiModule), text("fd_write"), []byte{0, 2}),
+		section(sectionFunction, []byte{1, 0}),
+		section(sectionMemory, []byte{1, 0, 1}),
+		section(sectionExport, []byte{2}, text("memory"), []byte{2, 0}, text("_start"), []byte{0, 2}),
+		section(sectionCode, []byte{1, byte(len(code) + 1), 0}, code),
+		section(sectionData, []byte{1, 0, 0x41, 0, 0x0b, 8, 0, 0, 0, 0, 0, 0, 1, 0}))
+}
+
+func hostile(t *testing.T, code []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "hostile.wasm")
+	if err := os.WriteFile(path, assemble(code), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestHostileCode(t *testing.T) {
+	limits := Limits{Wall: 300 * time.Millisecond, Output: 1 << 20}
+	for name, test := range map[string]struct {
+		code   []byte
+		limits Limits
+		class  Class
+		reason string
+	}{
+		"traps":          {trapping, Limits{}, Trap, "unreachable"},
+		"exits":          {exiting3, Limits{}, Exit, ""},
+		"recurses":       {diving, Limits{}, StackOverflow, ""},
+		"loops":          {spinning, limits, Deadline, "more than 300ms"},
+		"burns CPU":      {spinning, Limits{CPU: time.Second}, Deadline, "CPU time"},
+		"floods":         {flooding, Limits{Output: 1 << 20}, OutputLimit, "more than 1048576 bytes"},
+		"ignores input":  {idle, Limits{}, Invalid, "left 2 of 2 bytes"},
+		"no such memory": {idle, Limits{Memory: 1}, BadModule, "memory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &Host{Cache: cache, Ceiling: test.limits}
+			if test.code[0] == flooding[0] && test.class == OutputLimit {
+				h.Ceiling.Wall = time.Minute
+			}
+			_, _, err := runOne(t, h, Step{Module: hostile(t, test.code)}, "{}")
+			e := failed(t, err)
+			if e.Class != test.class || !strings.Contains(e.Reason, test.reason) {
+				t.Errorf("got %#v", e)
+			}
+			if test.class == Exit && e.Code != 3 {
+				t.Errorf("exit code is %d", e.Code)
+			}
+		})
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	h := &Host{Cache: cache, Ceiling: Limits{Memory: 8 << 20}}
+	_, report, err := runOne(t, h, Step{Module: hostile(t, growing)}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Memory != 8<<20 {
+		t.Errorf("memory grew to %d bytes", report.Memory)
+	}
+}
+
+func TestNastyPrograms(t *testing.T) {
+	for how, test := range map[string]struct {
+		format string
+		class  Class
+		reason string
+	}{
+		"panic":           {"", Exit, "panic: no way out"},
+		"hoard":           {"", ResourceLimit, "out of memory"},
+		"half a document": {"json", Invalid, "it is not json: unexpected EOF"},
+		"nothing":         {"", Invalid, "wrote nothing"},
+		"chatter":         {"", Exit, "last"},
+	} {
+		t.Run(how, func(t *testing.T) {
+			h := &Host{Cache: cache, Ceiling: Limits{Memory: 32 << 20, Log: 1000}}
+			step := Step{Module: built("nasty"), Format: test.format, Params: map[string]string{"how": how}}
+			_, _, err := runOne(t, h, step, "{}")
+			e := failed(t, err)
+			if e.Class != test.class || !strings.Contains(e.Reason, test.reason) {
+				t.Errorf("got %v: %q\nlog: %s", e.Class, e.Reason, e.Log)
+			}
+			if len(e.Log) > 1100 || strings.Contains(e.Log, "\x1b") {
+				t.Errorf("log is too long or not sanitized: %q", e.Log)
+			}
+		})
+	}
+}
+
+// A module sees its arguments and nothing of the host.
+func TestNothingLeaksIn(t *testing.T) {
+	t.Setenv("SECRET", "secret")
+	step := Step{Module: built("nasty"), Params: map[string]string{"how": "look around"}}
+	got, _, err := runOne(t, &Host{Cache: cache}, step, "x")
+	if err == nil {
+		t.Fatalf("a module that opens files ran: %s", got)
+	}
+	if e := failed(t, err); e.Class != BadModule || !strings.Contains(e.Reason, "path_open") {
+		t.Errorf("got %v", e)
+	}
+}

@@ -1,0 +1,130 @@
+package host
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// The host and the sandbox exchange messages over a socket pair of type
+// SOCK_SEQPACKET: the host sends one setup and then jobs, each with three
+// files, and the sandbox answers each with an outcome.
+
+// maxMessage bounds one message; params and reasons are short.
+const maxMessage = 64 << 10
+
+// A setup tells the sandbox which module to compile.
+type setup struct {
+	Module string // path
+	SHA256 [32]byte
+	Cache  string // directory
+	Memory int64  // limit of the linear memory in bytes
+	CPU    int64  // seconds to compile
+}
+
+// A job asks for one run of the module. Its files are stdin, stdout and stderr.
+type job struct {
+	Args   []string
+	Env    []string // NAME=value
+	CPU    int64    // seconds
+	Output int64    // bytes
+}
+
+// An outcome answers a setup or a job.
+type outcome struct {
+	Class  Class // "" if all is well
+	Code   int
+	Reason string
+	Memory int64 // linear memory in bytes
+}
+
+func send(conn *net.UnixConn, message any, files ...*os.File) error {
+	data, err := json.Marshal(message)
+	if err != nil {
+		return err
+	}
+	if len(data) > maxMessage {
+		return errors.New("a message to the sandbox is too long: shorten the params")
+	}
+	var rights []byte
+	if len(files) > 0 {
+		fds := make([]int, len(files))
+		for i, f := range files {
+			fds[i] = int(f.Fd())
+		}
+		rights = syscall.UnixRights(fds...)
+	}
+	_, _, err = conn.WriteMsgUnix(data, rights, nil)
+	return err
+}
+
+// receive returns io.EOF when the other end is gone.
+func receive(conn *net.UnixConn, message any) ([]*os.File, error) {
+	data, rights := make([]byte, maxMessage), make([]byte, syscall.CmsgSpace(3*4))
+	n, oobn, _, _, err := conn.ReadMsgUnix(data, rights)
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	files, err := parseRights(rights[:oobn])
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data[:n], message); err != nil {
+		return files, fmt.Errorf("unreadable message: %w", err)
+	}
+	return files, nil
+}
+
+func parseRights(rights []byte) ([]*os.File, error) {
+	messages, err := syscall.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil, err
+	}
+	var files []*os.File
+	for _, m := range messages {
+		fds, err := syscall.ParseUnixRights(&m)
+		if err != nil {
+			return nil, err
+		}
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "job"))
+		}
+	}
+	return files, nil
+}
+
+// socketPair returns the host's end and the file to give to the sandbox.
+func socketPair() (*net.UnixConn, *os.File, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	child := os.NewFile(uintptr(fds[1]), "sandbox")
+	conn, err := fileConn(os.NewFile(uintptr(fds[0]), "host"))
+	if err != nil {
+		child.Close()
+		return nil, nil, err
+	}
+	return conn, child, nil
+}
+
+func fileConn(f *os.File) (*net.UnixConn, error) {
+	defer f.Close()
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	unix, ok := conn.(*net.UnixConn)
+	if !ok {
+		conn.Close()
+		return nil, errors.New("not a unix socket")
+	}
+	return unix, nil
+}

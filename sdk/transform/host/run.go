@@ -1,0 +1,156 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// limits returns the ceiling with its defaults.
+func (h *Host) limits() Limits {
+	l := h.Ceiling
+	setDefault(&l.Memory, 128<<20)
+	setDefault(&l.CPU, time.Minute)
+	setDefault(&l.Wall, 5*time.Minute)
+	setDefault(&l.Compile, 2*time.Minute)
+	setDefault(&l.Log, 64<<10)
+	return l
+}
+
+func setDefault[T int64 | time.Duration](v *T, value T) {
+	if *v == 0 {
+		*v = value
+	}
+}
+
+func (h *Host) log() *slog.Logger {
+	if h.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return h.Log
+}
+
+// A module is a file that has passed the static check.
+type module struct {
+	path string
+	sum  [sha256.Size]byte
+}
+
+// openModule checks the module in a file; digest may be "".
+func openModule(path, digest string) (module, error) {
+	path, err := filepath.Abs(path) // the sandbox has another working directory
+	if err != nil {
+		return module{}, err
+	}
+	data, err := readModule(path)
+	if err != nil {
+		return module{}, err
+	}
+	m := module{path, sha256.Sum256(data)}
+	if digest != "" && digest != "sha256:"+hex.EncodeToString(m.sum[:]) {
+		return module{}, badModule("its digest is not %s", digest)
+	}
+	return m, nil
+}
+
+// Compile checks and compiles a module in a sandbox, so that the next Run
+// finds it in the cache and starts at once. On processors for which the engine
+// has no compiler it only checks.
+func (h *Host) Compile(ctx context.Context, path string) error {
+	m, err := openModule(path, "")
+	if err != nil {
+		return err
+	}
+	w, err := h.startWorker(ctx, m)
+	if err != nil {
+		return err
+	}
+	w.close()
+	return nil
+}
+
+// Run applies a chain of steps to the state in the directory in and leaves the
+// result in the directory out, which must be empty or missing. out appears
+// whole or not at all, durable, and shares no file with in; files that no step
+// touches are copied. Permissions are kept, times and owners are not. Links
+// and special files are refused. Beside out, a directory out+".work" exists
+// meanwhile; leftovers of it are removed.
+//
+// progress gets the work done and the total, in bytes of input times steps,
+// from one goroutine at a time, and may be nil. What a module did wrong is
+// returned as *[Error].
+func (h *Host) Run(ctx context.Context, steps []Step, in, out string, progress func(done, total int64)) (Report, error) {
+	begin := time.Now()
+	r := &run{host: h, limits: h.limits(), work: out + ".work", progress: progress, steps: len(steps)}
+	if err := os.RemoveAll(r.work); err != nil {
+		return Report{}, fmt.Errorf("cannot clean up before the transform: %w", err)
+	}
+	defer os.RemoveAll(r.work)
+	result, err := r.chain(ctx, steps, in)
+	if err != nil {
+		return Report{}, err
+	}
+	if err := publish(result, out); err != nil {
+		return Report{}, fmt.Errorf("cannot finish the transform: %w", err)
+	}
+	r.report.Wall = time.Since(begin)
+	return r.report, nil
+}
+
+// A run is one call of Run.
+type run struct {
+	host     *Host
+	limits   Limits
+	work     string // directory for what is under way
+	progress func(done, total int64)
+	steps    int
+
+	mu     sync.Mutex
+	report Report
+}
+
+// chain applies the steps one after the other, each to the result of the one
+// before, and returns the directory of the last result.
+func (r *run) chain(ctx context.Context, steps []Step, in string) (string, error) {
+	modules := make([]module, len(steps))
+	for i, step := range steps {
+		if err := step.check(); err != nil {
+			return "", err
+		}
+		var err error
+		if modules[i], err = openModule(step.Module, step.Digest); err != nil {
+			return "", step.name(err, "")
+		}
+	}
+	if err := os.MkdirAll(r.work, 0o700); err != nil {
+		return "", err
+	}
+	if len(steps) == 0 {
+		s := stage{run: r, last: true}
+		return s.apply(ctx, in, filepath.Join(r.work, "copy"))
+	}
+	for i, step := range steps {
+		s := stage{run: r, Step: step, module: modules[i], index: i, last: i == len(steps)-1}
+		out, err := s.apply(ctx, in, filepath.Join(r.work, strconv.Itoa(i)))
+		if err != nil {
+			return "", step.name(err, "")
+		}
+		in = out
+	}
+	return in, nil
+}
+
+// publish makes a complete directory appear as out.
+func publish(dir, out string) error {
+	if err := os.Rename(dir, out); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(out))
+}

@@ -1,0 +1,245 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+)
+
+// A stage is one step of a run: it makes a directory from a directory.
+type stage struct {
+	*run
+	Step
+	module module
+	index  int
+	last   bool // its result must be durable
+
+	entries []entry // of the input
+	in, out *os.Root
+	total   int64 // bytes the module will read
+	read    int64 // bytes it has read
+}
+
+// apply makes the directory to from the directory from, and returns it.
+func (s *stage) apply(ctx context.Context, from, to string) (string, error) {
+	if err := os.Mkdir(to, 0o700); err != nil {
+		return "", err
+	}
+	var err error
+	if s.in, err = os.OpenRoot(from); err != nil {
+		return "", fmt.Errorf("cannot read state: %w", err)
+	}
+	defer s.in.Close()
+	if s.out, err = os.OpenRoot(to); err != nil {
+		return "", err
+	}
+	defer s.out.Close()
+	if s.entries, err = list(s.in); err != nil {
+		return "", err
+	}
+	if s.Mode == Tree {
+		err = s.tree(ctx)
+	} else {
+		err = s.filter(ctx)
+	}
+	return to, err
+}
+
+// filter runs the module over each file that the step is about, and copies the rest.
+func (s *stage) filter(ctx context.Context) error {
+	if err := makeDirs(s.out, s.entries); err != nil {
+		return err
+	}
+	var matched []entry
+	for _, e := range s.entries {
+		switch {
+		case !e.regular():
+		case s.touches(e):
+			matched = append(matched, e)
+			s.total += e.size
+		default:
+			if err := copyFile(ctx, s.in, s.out, e, s.last); err != nil {
+				return err
+			}
+			s.report.Carried++
+		}
+	}
+	if err := s.parallel(ctx, matched); err != nil {
+		return err
+	}
+	return finishDirs(s.out, s.entries, s.last)
+}
+
+// touches reports whether the module is to run on a file. A stage without a
+// module copies.
+func (s *stage) touches(e entry) bool { return s.module.path != "" && s.matches(e.path) }
+
+// parallel lets a sandbox per processor work through the files. The first
+// error stops all.
+func (s *stage) parallel(ctx context.Context, files []entry) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	queue := make(chan entry, len(files))
+	for _, e := range files {
+		queue <- e
+	}
+	close(queue)
+	var group sync.WaitGroup
+	for range min(len(files), runtime.GOMAXPROCS(0)) {
+		// One after the other: the first one fills the cache for the rest.
+		w, err := s.host.startWorker(ctx, s.module)
+		if err != nil {
+			cancel(err)
+			break
+		}
+		group.Go(func() {
+			defer w.close()
+			for e := range queue {
+				if err := s.file(ctx, w, e); err != nil {
+					cancel(s.name(err, e.path))
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	return context.Cause(ctx)
+}
+
+// file transforms one file.
+func (s *stage) file(ctx context.Context, w *worker, e entry) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	in, err := s.in.Open(e.path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := create(s.out, e.path)
+	if err != nil {
+		return err
+	}
+	defer out.Close() // again, after finish
+	if err := s.transform(ctx, w, in, out, e.path, e.size); err != nil {
+		return err
+	}
+	if err := validate(s.Format, out); err != nil {
+		return err
+	}
+	return finish(out, e.mode, s.last)
+}
+
+// transform runs the module once, from in to out, which are at their start,
+// and checks what holds for every format. The module must have read all of in:
+// the sandbox reads through the same file offset.
+func (s *stage) transform(ctx context.Context, w *worker, in, out *os.File, file string, size int64) error {
+	result, log, err := s.execute(ctx, w, in, out, file, size)
+	if err != nil {
+		return err
+	}
+	if log != "" {
+		s.host.log().Info("transform wrote to its log", "edge", s.edge(), "file", file, "log", log)
+	}
+	if result.Class != "" {
+		return failure(result, log)
+	}
+	read, err := in.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	written, err := out.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	// A reader of tar may stop at the first of two closing blocks.
+	if rest := size - read; rest > 0 && (s.Mode != Tree || rest > 1024) {
+		return &Error{Class: Invalid, Reason: fmt.Sprintf("it ended well but left %d of %d bytes of its input unread", rest, size), Log: log}
+	}
+	if size > 0 && written == 0 {
+		return &Error{Class: Invalid, Reason: "it ended well but wrote nothing", Log: log}
+	}
+	s.count(read, written, result.Memory)
+	return nil
+}
+
+// execute runs the module once and returns its outcome and its log.
+func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file string, size int64) (outcome, string, error) {
+	env, err := s.env(file)
+	if err != nil {
+		return outcome{}, "", err
+	}
+	logs, stderr, err := os.Pipe()
+	if err != nil {
+		return outcome{}, "", err
+	}
+	defer logs.Close()
+	log := make(chan *excerpt, 1)
+	go func() { log <- collect(logs, s.limits.Log) }()
+
+	limit := s.limits.Output
+	setDefault(&limit, 2*size+16<<20)
+	result, err := w.call(ctx, job{Args: s.args(file), Env: env, CPU: seconds(s.limits.CPU), Output: limit},
+		[]*os.File{in, out, stderr}, s.limits.Wall, func() { s.tick(in) })
+	if err != nil || result.Class == Deadline {
+		w.close() // it still runs, and holds the log open
+	}
+	stderr.Close()
+	return result, (<-log).String(), err
+}
+
+// failure makes an outcome an error, with the line of the log that says why.
+func failure(result outcome, log string) *Error {
+	e := &Error{Class: result.Class, Code: result.Code, Reason: result.Reason, Log: log}
+	if result.Class != Exit && result.Class != Refused {
+		return e
+	}
+	lines := strings.Split(log, "\n")
+	e.Reason = firstLine(lines[len(lines)-1])
+	for _, line := range lines {
+		// A Go program that crashes exits with 2 as well.
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			e.Class, e.Reason = Exit, firstLine(line)
+			if strings.Contains(line, "out of memory") || strings.Contains(line, "cannot allocate memory") {
+				e.Class = ResourceLimit
+			}
+			break
+		}
+	}
+	return e
+}
+
+// count adds a finished run of the module to the report and the progress.
+func (s *stage) count(read, written, memory int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report.In += read
+	s.report.Out += written
+	s.report.Memory = max(s.report.Memory, memory)
+	s.report.Transformed++
+	s.read += read
+	s.show(s.read)
+}
+
+// tick shows how far the module is in the file it reads.
+func (s *stage) tick(in *os.File) {
+	read, err := in.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return // a look that failed is no reason to stop
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.show(s.read + read)
+}
+
+// show reports progress. Every step counts as much as this one.
+func (s *stage) show(read int64) {
+	if s.progress == nil || s.total == 0 {
+		return
+	}
+	s.progress(int64(s.index)*s.total+min(read, s.total), int64(s.steps)*s.total)
+}

@@ -1,0 +1,219 @@
+package host
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+)
+
+// tree runs the module over the whole state as one tar stream. Both streams
+// are files, so that neither end has to wait for the other.
+func (s *stage) tree(ctx context.Context) error {
+	old, err := s.archive("old.tar")
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	result, err := s.archive("new.tar")
+	if err != nil {
+		return err
+	}
+	defer result.Close()
+	if s.total, err = pack(old, s.in, s.entries); err != nil {
+		return fmt.Errorf("cannot read state: %w", err)
+	}
+	w, err := s.host.startWorker(ctx, s.module)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if err := s.transform(ctx, w, old, result, "", s.total); err != nil {
+		return err
+	}
+	return s.unpack(result)
+}
+
+// archive returns a file without a name in the work directory.
+func (s *stage) archive(name string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(s.work, name), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}
+
+// pack writes a state as tar, the same bytes for the same state, and returns
+// to the start of w.
+func pack(w *os.File, in *os.Root, entries []entry) (int64, error) {
+	archive := tar.NewWriter(w)
+	for _, e := range entries {
+		if e.path == "." {
+			continue
+		}
+		if err := packEntry(archive, in, e); err != nil {
+			return 0, err
+		}
+	}
+	if err := archive.Close(); err != nil {
+		return 0, err
+	}
+	size, err := w.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	_, err = w.Seek(0, io.SeekStart)
+	return size, err
+}
+
+func packEntry(archive *tar.Writer, in *os.Root, e entry) error {
+	header := &tar.Header{Name: e.path, Mode: int64(e.mode.Perm()), Size: e.size, Typeflag: tar.TypeReg}
+	if !e.regular() {
+		header.Name, header.Typeflag = e.path+"/", tar.TypeDir
+	}
+	if err := archive.WriteHeader(header); err != nil || !e.regular() {
+		return err
+	}
+	f, err := in.Open(e.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.CopyN(archive, f, e.size)
+	return err
+}
+
+// unpack makes the new state from what the module wrote. Directories that it
+// did not write are made, and keep the mode they had, as root does.
+func (s *stage) unpack(r io.ReadSeeker) error {
+	size, err := r.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	u := unpacker{stage: s, room: size, modes: map[string]entry{".": s.entries[0]}}
+	if err := u.all(tar.NewReader(r)); err != nil {
+		return err
+	}
+	if u.files == 0 && slices.ContainsFunc(s.entries, entry.regular) {
+		return &Error{Class: Invalid, Reason: "it left no file of the state"}
+	}
+	var dirs []entry
+	for _, e := range u.modes {
+		dirs = append(dirs, e)
+	}
+	slices.SortFunc(dirs, func(a, b entry) int { return len(a.path) - len(b.path) })
+	return finishDirs(s.out, dirs, s.last)
+}
+
+// An unpacker trusts nothing in the archive.
+type unpacker struct {
+	*stage
+	room  int64            // bytes that files may still have: sparse files claim more than there is
+	modes map[string]entry // directories made so far
+	files int
+}
+
+func (u *unpacker) all(archive *tar.Reader) error {
+	for {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return &Error{Class: Invalid, Reason: "it is no tar archive: " + firstLine(printable(err.Error()))}
+		}
+		if err := u.one(archive, header); err != nil {
+			return err
+		}
+	}
+}
+
+func (u *unpacker) one(archive *tar.Reader, header *tar.Header) error {
+	name := path.Clean(header.Name)
+	if !filepath.IsLocal(name) {
+		return invalidEntry(header, "its name leads out of the state")
+	}
+	mode := header.FileInfo().Mode()
+	switch header.Typeflag {
+	case tar.TypeDir:
+		return u.dir(header, entry{path: name, mode: mode})
+	case tar.TypeReg:
+	default:
+		return invalidEntry(header, "it is neither a file nor a directory")
+	}
+	if u.room -= header.Size; u.room < 0 {
+		return invalidEntry(header, "it is longer than the archive")
+	}
+	if err := u.dir(header, entry{path: path.Dir(name)}); err != nil {
+		return err
+	}
+	return u.file(archive, header, name)
+}
+
+func (u *unpacker) file(archive *tar.Reader, header *tar.Header, name string) error {
+	f, err := create(u.out, name)
+	if errors.Is(err, os.ErrExist) {
+		return invalidEntry(header, "it is there twice")
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close() // again, after finish
+	if _, err := io.Copy(f, archive); errors.Is(err, io.ErrUnexpectedEOF) {
+		return invalidEntry(header, "it is cut")
+	} else if err != nil {
+		return err
+	}
+	if u.matches(name) {
+		if err := validate(u.Format, f); err != nil {
+			return u.name(err, name)
+		}
+	}
+	u.files++
+	return finish(f, header.FileInfo().Mode(), u.last)
+}
+
+// dir makes a directory and those above it. An entry without a mode is one
+// that the archive only implies.
+func (u *unpacker) dir(header *tar.Header, e entry) error {
+	if _, ok := u.modes[e.path]; ok {
+		if e.mode != 0 {
+			u.modes[e.path] = e
+		}
+		return nil
+	}
+	if err := u.dir(header, entry{path: path.Dir(e.path)}); err != nil {
+		return err
+	}
+	err := u.out.Mkdir(e.path, 0o700)
+	if errors.Is(err, os.ErrExist) {
+		return invalidEntry(header, "a file is in the way of a directory")
+	}
+	if e.mode == 0 {
+		e.mode = u.oldMode(e.path)
+	}
+	u.modes[e.path] = e
+	return err
+}
+
+// oldMode returns the mode that a directory had, or that of the root.
+func (u *unpacker) oldMode(name string) os.FileMode {
+	for _, e := range u.entries {
+		if e.path == name && e.mode.IsDir() {
+			return e.mode
+		}
+	}
+	return u.entries[0].mode
+}
+
+func invalidEntry(header *tar.Header, why string) *Error {
+	return &Error{Class: Invalid, Reason: fmt.Sprintf("entry %q: %s", firstLine(printable(header.Name)), why)}
+}

@@ -1,0 +1,42 @@
+// Nasty is a transform of the tests that misbehaves as the param how says.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform"
+)
+
+func main() {
+	transform.Filter(func(in io.Reader, out io.Writer, e transform.Edge) error {
+		if _, err := io.Copy(io.Discard, in); err != nil {
+			return err
+		}
+		switch e.Params["how"] {
+		case "panic":
+			panic("no way out")
+		case "hoard":
+			var hoard [][]byte
+			for {
+				hoard = append(hoard, make([]byte, 1<<20))
+			}
+		case "recurse":
+			fmt.Fprint(out, recurse(1))
+		case "half a document":
+			fmt.Fprint(out, `{"a":`)
+		case "nothing":
+		case "chatter":
+			fmt.Fprint(os.Stderr, "first\x1b[31m\n"+strings.Repeat("blah ", 1<<20)+"\nlast")
+			os.Exit(7)
+		case "look around":
+			_, err := os.ReadFile(os.Args[0])
+			fmt.Fprintf(out, "%q %q %v", os.Args, os.Environ(), err == nil)
+		}
+		return nil
+	})
+}
+
+func recurse(n int) int { return n + recurse(n+1) }
