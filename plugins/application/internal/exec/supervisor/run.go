@@ -18,6 +18,7 @@ import (
 
 const (
 	reportFD     = 3 // where Start waits to hear that the process was spawned
+	lockFD       = 4 // the lock, held as long as this process lives
 	pauseFirst   = 100 * time.Millisecond
 	pauseMax     = 30 * time.Second
 	steady       = time.Minute // after running so long, a crash is the first again
@@ -47,6 +48,7 @@ func Run(dir string) int {
 	runtime.LockOSThread()
 	report := os.NewFile(reportFD, "report")
 	syscall.CloseOnExec(reportFD)
+	syscall.CloseOnExec(lockFD)
 	own := &logFile{path: Log(dir), size: ownLogSize, keep: 1}
 	s := &supervisor{dir: dir, log: slog.New(slog.NewTextHandler(own, nil))}
 	err := s.run(func(err error) { answerStart(report, err) })
@@ -81,10 +83,9 @@ func (s *supervisor) run(report func(error)) error {
 	return nil
 }
 
-// prepare does all that comes before the first spawn. The lock is released by
-// the end of the process and by nothing else.
+// prepare does all that comes before the first spawn.
 func (s *supervisor) prepare() (finish func(), err error) {
-	if err := lock(lockPath(s.dir)); err != nil {
+	if err := checkLock(); err != nil {
 		return nil, err
 	}
 	if s.status.Spec, err = readSpec(s.dir); err != nil {
@@ -105,17 +106,6 @@ func (s *supervisor) prepare() (finish func(), err error) {
 		s.log.Warn("ended what a killed supervisor had left")
 	}
 	return s.openOutput()
-}
-
-func lock(path string) error {
-	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return ErrBusy
-	}
-	return nil
 }
 
 func (s *supervisor) listen() {

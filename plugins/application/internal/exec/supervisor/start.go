@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"syscall"
@@ -13,9 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrBusy means that a supervisor runs for the directory already.
-var ErrBusy = errors.New("another supervisor still runs")
-
 // Start starts a supervisor and returns when the process of spec was spawned.
 // The supervisor is this very program, called with args and dir: its main
 // must hand these to Run.
@@ -23,10 +21,15 @@ func Start(ctx context.Context, args []string, dir string, spec Spec) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	lock, err := acquire(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	if err := writeJSON(specPath(dir), spec); err != nil {
 		return err
 	}
-	report, err := launch(append(args, dir))
+	report, err := launch(append(args, dir), lock)
 	if err != nil {
 		return fmt.Errorf("cannot start supervisor: %w", err)
 	}
@@ -35,8 +38,10 @@ func Start(ctx context.Context, args []string, dir string, spec Spec) error {
 }
 
 // launch starts the supervisor in a session of its own and with nothing of
-// ours: no descriptors and hardly any environment.
-func launch(args []string) (report *os.File, err error) {
+// ours but the lock, and hardly any environment.
+// It inherits the lock, so that whoever asks knows of it from its first moment
+// on, even if this process dies now.
+func launch(args []string, lock *os.File) (report *os.File, err error) {
 	report, remote, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -46,7 +51,7 @@ func launch(args []string) (report *os.File, err error) {
 		Path:        "/proc/self/exe", // right even if the file was replaced by an update
 		Args:        append([]string{os.Args[0]}, args...),
 		Env:         []string{"PATH=" + os.Getenv("PATH")},
-		ExtraFiles:  []*os.File{remote},
+		ExtraFiles:  []*os.File{remote, lock}, // reportFD and lockFD
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	if err := cmd.Start(); err != nil {
@@ -67,8 +72,6 @@ func hearReport(ctx context.Context, report *os.File) error {
 		return ctx.Err()
 	case err != nil:
 		return fmt.Errorf("supervisor ended unexpectedly: %w", err)
-	case text == ErrBusy.Error():
-		return ErrBusy
 	case text != "":
 		return errors.New(text)
 	}
@@ -81,8 +84,28 @@ type Process struct {
 	pidfd  int
 }
 
-// Find returns the supervisor that runs for dir, or nil. The caller closes it.
-func Find(dir string) (*Process, error) {
+// Find returns the supervisor that runs for dir, or nil; one that has only
+// just been started it waits for. The caller closes what it gets.
+func Find(ctx context.Context, dir string) (*Process, error) {
+	for {
+		p, err := find(dir)
+		if p != nil || err != nil {
+			return p, err
+		}
+		lock, err := tryLock(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil // never started
+		}
+		if err == nil {
+			return nil, lock.Close()
+		}
+		if err := pause(ctx, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func find(dir string) (*Process, error) {
 	status, ok, err := readStatus(dir)
 	if err != nil || !ok {
 		return nil, err
@@ -111,7 +134,7 @@ func (p *Process) Close() { unix.Close(p.pidfd) }
 // has passed, then by force. It returns when nothing is left, also of what a
 // killed supervisor left; mark is the Spec's.
 func Stop(ctx context.Context, dir, mark string, grace time.Duration) (forced bool, err error) {
-	p, err := Find(dir)
+	p, err := Find(ctx, dir)
 	if err != nil {
 		return false, err
 	}

@@ -10,7 +10,8 @@
 //
 //	spec.json    what to run, written by Start
 //	status.json  which process is the supervisor, and what it knows
-//	lock         held by the supervisor: there is never a second one
+//	lock         held from before a supervisor is started until it has ended, so
+//	             that there is never a second one
 //
 // Signals are the only requests: SIGTERM ends politely, SIGQUIT by force.
 package supervisor
