@@ -17,7 +17,7 @@ type FileName struct {
 
 var (
 	fileNameType = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-	fileNameName = regexp.MustCompile(`^[A-Za-z0-9]+([-_][A-Za-z0-9]+)*$`)
+	fileNameName = regexp.MustCompile(`^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$`)
 	fileNameFile = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)+$`)
 )
 
