@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// A config is the backend's configuration file (TOML). Without one everything
+// listens on loopback only.
+type config struct {
+	Data   string       `toml:"data"` // directory of all that must survive
+	Hub    hubConfig    `toml:"hub"`
+	Files  filesConfig  `toml:"files"`
+	Bridge bridgeConfig `toml:"bridge"`
+}
+
+type hubConfig struct {
+	MQTT     string `toml:"mqtt"` // listen address for devices
+	HTTP     string `toml:"http"` // for applications
+	Cert     string `toml:"cert"` // PEM files; with them both speak TLS
+	Key      string `toml:"key"`
+	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine
+}
+
+type filesConfig struct {
+	HTTP     string `toml:"http"`
+	CoAP     string `toml:"coap"`
+	Cert     string `toml:"cert"`
+	Key      string `toml:"key"`
+	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: the publisher's token can be read
+}
+
+type bridgeConfig struct {
+	LwM2M    string `toml:"lwm2m"`    // UDP listen address
+	Hub      string `toml:"hub"`      // connection string of the hub; "" is the hub of this process
+	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: anyone there can be any device
+}
+
+// readConfig reads a file, if there is one, over the defaults; data, if given,
+// wins over the file.
+func readConfig(path, data string) (config, error) {
+	c := config{
+		Data:   "tranquil-data",
+		Hub:    hubConfig{MQTT: "127.0.0.1:1883", HTTP: "127.0.0.1:8080"},
+		Files:  filesConfig{HTTP: "127.0.0.1:8081", CoAP: "127.0.0.1:5685"},
+		Bridge: bridgeConfig{LwM2M: "127.0.0.1:5683"},
+	}
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return c, fmt.Errorf("cannot read configuration: %w", err)
+		}
+		if err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&c); err != nil {
+			var strict *toml.StrictMissingError
+			if errors.As(err, &strict) {
+				return c, fmt.Errorf("cannot read configuration %s: unknown key:\n%s", path, strict.String())
+			}
+			return c, fmt.Errorf("cannot read configuration %s: %w", path, err)
+		}
+	}
+	if data != "" {
+		c.Data = data
+	}
+	abs, err := filepath.Abs(c.Data)
+	c.Data = abs
+	return c, err
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/bridge"
+	"github.com/tranquil-iot/tranquil/backend/internal/files"
+	"github.com/tranquil-iot/tranquil/backend/internal/hub"
+	"github.com/tranquil-iot/tranquil/backend/internal/store"
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
+)
+
+// A backend is what was asked for, wired together.
+type backend struct {
+	config      config
+	log         *slog.Logger
+	store       *store.Store
+	endpoints   endpoints
+	credentials credentials
+}
+
+// endpoints are the bound addresses, as DATA/endpoints.json has them.
+type endpoints struct {
+	Hub struct {
+		MQTT string `json:"mqtt,omitempty"`
+		HTTP string `json:"http,omitempty"`
+	} `json:"hub"`
+	Files struct {
+		HTTP string `json:"http,omitempty"`
+		CoAP string `json:"coap,omitempty"`
+	} `json:"files"`
+	Bridge struct {
+		LwM2M string `json:"lwm2m,omitempty"`
+	} `json:"bridge"`
+}
+
+// credentials are secrets for whoever may read DATA/credentials.json.
+type credentials struct {
+	Owner     string `json:"owner,omitempty"`     // connection string that may do everything
+	Service   string `json:"service,omitempty"`   // connection string for applications
+	Device    string `json:"device,omitempty"`    // connection string for a bridge
+	Publisher string `json:"publisher,omitempty"` // token that may push packages
+}
+
+// A part listens when it is started, and serves until ctx ends.
+type part struct {
+	name  string
+	serve func(context.Context) error
+}
+
+// run starts the parts, tells where they are, and works until ctx ends.
+func (b *backend) run(ctx context.Context, starts ...func(context.Context) (part, error)) error {
+	if err := os.MkdirAll(b.config.Data, 0o700); err != nil {
+		return fmt.Errorf("cannot make data directory: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, len(starts))
+	var errs []error
+	running := 0
+	for _, start := range starts {
+		p, err := start(ctx)
+		if err != nil {
+			errs = append(errs, err)
+			cancel()
+			break
+		}
+		running++
+		go func() {
+			err := p.serve(ctx)
+			if err != nil && ctx.Err() == nil {
+				err = fmt.Errorf("%s: %w", p.name, err)
+			}
+			ended <- err
+		}()
+	}
+	if len(errs) == 0 {
+		errs = append(errs, b.tellWhere())
+	}
+	for range running {
+		errs = append(errs, <-ended)
+		cancel() // whichever ends first ends all
+	}
+	return errors.Join(errs...)
+}
+
+func (b *backend) close() {
+	if b.store != nil {
+		b.store.Close()
+	}
+}
+
+func (b *backend) startHub(ctx context.Context) (part, error) {
+	dir := filepath.Join(b.config.Data, "hub")
+	s, err := store.Open(ctx, store.Config{Dir: filepath.Join(dir, "store"), Log: b.log})
+	if err != nil {
+		return part{}, err
+	}
+	b.store = s
+	c := b.config.Hub
+	h, err := hub.New(hub.Config{
+		Dir: dir, MQTT: c.MQTT, HTTP: c.HTTP, TLSCert: c.Cert, TLSKey: c.Key, InsecurePlaintext: c.Insecure, Log: b.log,
+	}, s)
+	if err != nil {
+		return part{}, err
+	}
+	b.endpoints.Hub.MQTT, b.endpoints.Hub.HTTP = h.MQTTAddr(), h.HTTPAddr()
+	for policy, text := range map[string]*string{
+		hub.PolicyOwner: &b.credentials.Owner, hub.PolicyService: &b.credentials.Service, hub.PolicyDevice: &b.credentials.Device,
+	} {
+		cs, err := h.ConnectionString(policy)
+		if err != nil {
+			return part{}, err
+		}
+		*text = cs.String()
+	}
+	return part{"hub", h.Serve}, nil
+}
+
+func (b *backend) startFiles(context.Context) (part, error) {
+	dir := filepath.Join(b.config.Data, "files")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return part{}, fmt.Errorf("cannot make data directory: %w", err)
+	}
+	token, err := secret(filepath.Join(dir, "publisher.token"))
+	if err != nil {
+		return part{}, err
+	}
+	c := b.config.Files
+	cfg := files.Config{
+		Dir: filepath.Join(dir, "oci"), HTTP: c.HTTP, CoAP: c.CoAP, Token: token, PlaintextBeyondLoopback: c.Insecure, Log: b.log,
+	}
+	if c.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return part{}, fmt.Errorf("cannot read certificate of the file server: %w", err)
+		}
+		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	}
+	s, err := files.New(cfg)
+	if err != nil {
+		return part{}, err
+	}
+	b.credentials.Publisher = token
+	b.endpoints.Files.HTTP, b.endpoints.Files.CoAP = s.HTTPAddr(), s.CoAPAddr()
+	return part{"files", s.Serve}, nil
+}
+
+// startBridge comes after startHub, since it may need that hub's address.
+func (b *backend) startBridge(context.Context) (part, error) {
+	text := b.config.Bridge.Hub
+	if text == "" {
+		text = b.credentials.Device
+	}
+	if text == "" {
+		return part{}, errors.New(`the bridge needs a hub: set bridge.hub to the connection string of a policy that may connect devices`)
+	}
+	cs, err := iothub.ParseConnectionString(text)
+	if err != nil {
+		return part{}, err
+	}
+	c := b.config.Bridge
+	br, err := bridge.New(bridge.Config{Hub: cs, Listen: c.LwM2M, NoSec: c.Insecure, Log: b.log})
+	if err != nil {
+		return part{}, err
+	}
+	b.endpoints.Bridge.LwM2M = br.Addr()
+	return part{"bridge", br.Serve}, nil
+}
+
+// tellWhere writes the two files that others find the backend by.
+func (b *backend) tellWhere() error {
+	if err := writeJSON(filepath.Join(b.config.Data, "credentials.json"), b.credentials); err != nil {
+		return err
+	}
+	return writeJSON(filepath.Join(b.config.Data, "endpoints.json"), b.endpoints)
+}
+
+// writeJSON replaces a file that only we can read.
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return os.Rename(path+".new", path)
+}
+
+// secret reads a token from a file, or makes one at the first start.
+func secret(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err == nil && len(data) > 0 {
+		return strings.TrimSpace(string(data)), nil
+	}
+	random := make([]byte, 32)
+	rand.Read(random)
+	token := base64.RawURLEncoding.EncodeToString(random)
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("cannot write token: %w", err)
+	}
+	return token, nil
+}
