@@ -8,9 +8,6 @@ import (
 	"path/filepath"
 )
 
-// backendConfig has every listener take a free port.
-const backendConfig = ``
-
 const agentConfig = `endpoint = %q
 data = %q
 run = %q
@@ -19,7 +16,6 @@ components = [%q]
 [lwm2m]
 server = "coap://%s"
 lifetime = "60s"
-insecure = true
 
 [files]
 url = "coap://%s"

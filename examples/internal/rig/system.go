@@ -28,6 +28,7 @@ type System struct {
 	built     Built
 	run       string // directory of the agent's sockets, whose paths must be short
 	endpoints endpoints
+	service   string // connection string for applications
 	others    []*Process
 }
 
@@ -39,7 +40,20 @@ type endpoints struct {
 }
 
 // credentials is the backend's credentials.json.
-type credentials struct{ Service, Device, Publisher string }
+type credentials struct{ Owner, Service, Publisher string }
+
+// backendConfig has every listener take a free port.
+const backendConfig = `[hub]
+mqtt = "127.0.0.1:0"
+http = "127.0.0.1:0"
+
+[files]
+http = "127.0.0.1:0"
+coap = "127.0.0.1:0"
+
+[bridge]
+lwm2m = "127.0.0.1:0"
+`
 
 // startTime is how long a program may take to come up, on a slow machine.
 const startTime = 60 * time.Second
@@ -116,9 +130,9 @@ func (s *System) StartBackend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Hub = iothub.NewClient(connection)
+	s.Hub, s.service = iothub.NewClient(connection), c.Service
 	s.Env = []string{
-		"TRANQUIL_HUB=" + c.Service, "TRANQUIL_FILES=http://" + s.endpoints.Files.HTTP, "TRANQUIL_TOKEN=" + c.Publisher,
+		"TRANQUIL_HUB=" + c.Owner, "TRANQUIL_FILES=http://" + s.endpoints.Files.HTTP, "TRANQUIL_TOKEN=" + c.Publisher,
 	}
 	return nil
 }
@@ -158,10 +172,10 @@ func (s *System) CLI(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// StartApplication starts a back-end application of the examples, with the
-// connection string in its environment.
+// StartApplication starts a back-end application of the examples. It may read
+// twins and events, and no more.
 func (s *System) StartApplication(name string, args ...string) (*Process, error) {
-	p, err := start(s.Dir, name, s.Program(name), s.Env, args...)
+	p, err := start(s.Dir, name, s.Program(name), []string{"TRANQUIL_HUB=" + s.service}, args...)
 	if err == nil {
 		s.others = append(s.others, p)
 	}
