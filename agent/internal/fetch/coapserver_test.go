@@ -57,6 +57,13 @@ func (s *coapServer) stop() {
 	<-closed
 }
 
+// put replaces the content at a path.
+func (s *coapServer) put(path string, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.content[path] = body
+}
+
 // offsets returns what was asked for since it was called last.
 func (s *coapServer) offsets() []int64 {
 	s.mu.Lock()
@@ -90,7 +97,10 @@ func (s *coapServer) answer(req message.Message) []byte {
 	s.asked = append(s.asked, b.offset())
 	s.mu.Unlock()
 	ans := message.Message{Type: message.Acknowledgement, Code: codes.NotFound, MessageID: req.MessageID, Token: req.Token}
-	if body, ok := s.content[pathOf(req)]; ok {
+	s.mu.Lock()
+	body, ok := s.content[pathOf(req)]
+	s.mu.Unlock()
+	if ok {
 		ans.Code = codes.Content
 		end := min(b.offset()+b.size(), int64(len(body)))
 		ans.Payload = body[min(b.offset(), end):end]

@@ -23,6 +23,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// How patient a test is that expects a failure, and one that expects none.
+const (
+	little = time.Second / 2
+	ample  = 20 * time.Second
+)
+
 const component = "application/sensor-adapter"
 
 // randomBlob returns n bytes, the same each time, and their digest.
@@ -45,7 +51,7 @@ func openStore(t *testing.T, dir string) *content.Store {
 
 func newFetcher(t *testing.T, url string, store Store) *Fetcher {
 	t.Helper()
-	f, err := New(Config{URL: url, Store: store, Patience: 10 * time.Second, Stall: 5 * time.Second})
+	f, err := New(Config{URL: url, Store: store, Patience: ample, Stall: ample / 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,21 +71,22 @@ func checkBlob(t *testing.T, s *content.Store, digest string, want []byte) {
 	}
 }
 
-// A served is a server with that content, and the offsets it was asked for.
+// A served is a server with some content, and the offsets it was asked for.
 type served struct {
 	url     string
 	offsets func() []int64
+	put     func(path string, body []byte)
 }
 
 // each runs a test over both transports.
 func each(t *testing.T, content map[string][]byte, test func(*testing.T, served)) {
 	t.Run("coap", func(t *testing.T) {
 		s := &coapServer{content: content}
-		test(t, served{"coap://" + s.start(t, "127.0.0.1:0"), s.offsets})
+		test(t, served{"coap://" + s.start(t, "127.0.0.1:0"), s.offsets, s.put})
 	})
 	t.Run("http", func(t *testing.T) {
 		s := &httpServer{content: content}
-		test(t, served{s.start(t), s.offsets})
+		test(t, served{s.start(t), s.offsets, s.put})
 	})
 }
 
@@ -94,6 +101,12 @@ func (s *httpServer) start(t *testing.T) string {
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
 	return srv.URL
+}
+
+func (s *httpServer) put(path string, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.content[path] = body
 }
 
 func (s *httpServer) offsets() []int64 {
@@ -114,7 +127,9 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.asked = append(s.asked, from)
 	s.mu.Unlock()
+	s.mu.Lock()
 	body, ok := s.content[key]
+	s.mu.Unlock()
 	switch {
 	case !ok:
 		http.NotFound(w, r)
@@ -253,15 +268,14 @@ func TestWrongBlob(t *testing.T) {
 		"over-long": {append(slices.Clone(blob), 1), ErrSize},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bodies := map[string][]byte{blobPath(digest): test.body}
-			each(t, bodies, func(t *testing.T, s served) {
-				bodies[blobPath(digest)] = test.body
+			each(t, map[string][]byte{}, func(t *testing.T, s served) {
+				s.put(blobPath(digest), test.body)
 				store := openStore(t, t.TempDir())
 				f := newFetcher(t, s.url, store)
 				if err := f.Blob(t.Context(), component, digest, int64(len(blob)), nil); !errors.Is(err, test.want) {
 					t.Fatalf("got %v, want %v", err, test.want)
 				}
-				bodies[blobPath(digest)] = blob
+				s.put(blobPath(digest), blob)
 				if err := f.Blob(t.Context(), component, digest, int64(len(blob)), nil); err != nil {
 					t.Fatal(err)
 				}
@@ -276,7 +290,7 @@ func TestWrongBlob(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	_, digest := randomBlob(1)
 	for _, url := range []string{"coap://127.0.0.1:1", "http://127.0.0.1:1"} {
-		f, err := New(Config{URL: url, Store: openStore(t, t.TempDir()), Patience: time.Second})
+		f, err := New(Config{URL: url, Store: openStore(t, t.TempDir()), Patience: little})
 		if err != nil {
 			t.Fatal(err)
 		}
