@@ -26,9 +26,9 @@ type cli struct {
 	Update  updateCmd  `cmd:"" help:"Wish a version of a component onto a device."`
 	Events  eventsCmd  `cmd:"" help:"Follow what happens to devices."`
 
-	Hub   string `env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Service connection string of the twin hub ($$TRANQUIL_HUB)."`
-	Files string `env:"TRANQUIL_FILES" placeholder:"URL" help:"File server ($$TRANQUIL_FILES)."`
-	Token string `env:"TRANQUIL_TOKEN" placeholder:"TOKEN" help:"Publisher token for the file server; better in $$TRANQUIL_TOKEN, since others can see arguments."`
+	Hub   string `env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Service connection string of the twin hub."`
+	Files string `env:"TRANQUIL_FILES" placeholder:"URL" help:"File server."`
+	Token string `env:"TRANQUIL_TOKEN" placeholder:"TOKEN" help:"Publisher token for the file server. Better in the environment: others can see arguments."`
 }
 
 // A session is what every command runs with.

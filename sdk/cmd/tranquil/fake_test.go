@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+)
+
+const fakeToken = "publisher-token"
+
+// fakeServer answers like the file server and the hub as far as the tool asks
+// them, and writes what it was sent into a file that scripts look at. The real
+// ones are on the other side of the import rules.
+type fakeServer struct {
+	log string
+
+	mu      sync.Mutex
+	blobs   map[string]int // sizes by digest
+	streams int
+}
+
+func newFakeServer(log string) http.Handler {
+	s := &fakeServer{log: log, blobs: map[string]int{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("HEAD /v2/application/greeter/blobs/{digest}", s.publisher(s.head))
+	mux.HandleFunc("POST /v2/application/greeter/blobs/uploads/", s.publisher(s.begin))
+	mux.HandleFunc("PUT /v2/application/greeter/blobs/uploads/1", s.publisher(s.blob))
+	mux.HandleFunc("PUT /v2/application/greeter/manifests/{version}", s.publisher(s.manifest))
+	mux.HandleFunc("PUT /devices/{id}", s.answer(`{"deviceId":"d1","authentication":{"symmetricKey":{"primaryKey":"a2V5"}}}`))
+	mux.HandleFunc("GET /devices/", s.answer(`[{"deviceId":"d1","status":"enabled","connectionState":"Connected","authentication":{"symmetricKey":{"primaryKey":"a2V5"}}}]`))
+	mux.HandleFunc("GET /twins/d1", s.answer(fakeTwin))
+	mux.HandleFunc("PATCH /twins/d1", s.answer(fakeTwin))
+	mux.HandleFunc("GET /twins/unknown", s.refuse)
+	mux.HandleFunc("PATCH /twins/unknown", s.refuse)
+	mux.HandleFunc("GET /api/v1/events", s.events)
+	return mux
+}
+
+const fakeTwin = `{"deviceId":"d1","version":7,"properties":{
+  "desired":{"components":{"application/greeter":{"version":"2.1.0","attempt":2}}},
+  "reported":{"state":"online","refused":{"components.x":"not a component"},"components":{"application/greeter":
+    {"version":"2.0.0","schema":2,"running":true,"update":{"to":"2.1.0","result":"turned back","cause":"never healthy"}}}}}}`
+
+func (s *fakeServer) record(r *http.Request, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		panic(err)
+	}
+	defer f.Close()
+	fmt.Fprintf(f, "%s %s %s\n", r.Method, r.URL.Path, body)
+}
+
+func (s *fakeServer) publisher(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+fakeToken {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (s *fakeServer) head(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size, ok := s.blobs[r.PathValue("digest")]
+	if !ok {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(size))
+}
+
+func (s *fakeServer) begin(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Location", "/v2/application/greeter/blobs/uploads/1")
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func (s *fakeServer) blob(w http.ResponseWriter, r *http.Request) {
+	b, err := io.ReadAll(r.Body)
+	digest := r.URL.Query().Get("digest")
+	if err != nil || pack.DigestOf(b) != digest {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	s.record(r, digest)
+	s.mu.Lock()
+	s.blobs[digest] = len(b)
+	s.mu.Unlock()
+	w.WriteHeader(http.StatusCreated)
+}
+
+func (s *fakeServer) manifest(w http.ResponseWriter, r *http.Request) {
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	s.record(r, pack.DigestOf(b))
+	w.Header().Set("Docker-Content-Digest", pack.DigestOf(b))
+	w.WriteHeader(http.StatusCreated)
+}
+
+func (s *fakeServer) answer(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.Header.Get("Authorization"), "SharedAccessSignature ") {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		sent, err := io.ReadAll(r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		if r.Method != http.MethodGet {
+			s.record(r, string(sent))
+		}
+		io.WriteString(w, body)
+	}
+}
+
+func (s *fakeServer) refuse(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusNotFound)
+	io.WriteString(w, `{"Message":"ErrorCode:DeviceNotFound;unknown is not registered"}`)
+}
+
+// events sends one event, and refuses the next connection so that the tool
+// comes to an end.
+func (s *fakeServer) events(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.streams++
+	again := s.streams%2 == 0
+	s.mu.Unlock()
+	if again {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	fmt.Fprintf(w, "id: 5\ndata: {\"id\":\"5\",\"type\":\"twinChanged\",\"device\":%q,\"time\":\"2026-11-22T08:00:00Z\",\"body\":{\"version\":8}}\n\n", r.URL.Query().Get("device"))
+}
