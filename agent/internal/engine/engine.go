@@ -11,6 +11,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,11 +126,15 @@ const maxBegun = 5
 // update has not ended: because ctx did, because of a [Wait], or because the
 // journal fails. Call it again to go on.
 func (e *Engine) Run(ctx context.Context, u Update) (Outcome, error) {
+	return e.run(ctx, e.steps(), u)
+}
+
+// run is Run for any list of steps.
+func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, error) {
 	r, found, err := e.Journal.Load(u.Component)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("cannot load journal: %w", err)
 	}
-	steps := e.steps()
 	if !found && u.ID == "" {
 		return Outcome{}, nil
 	}
@@ -196,7 +201,7 @@ func (e *Engine) attempt(ctx context.Context, r *Record, steps []Step, at int) e
 			return err
 		}
 		e.Log.Warn("step will be tried again", "update", r.Update.ID, "step", s.Name, "back", r.Back, "try", try, "cause", err)
-		if err := sleep(ctx, pause(err, try)); err != nil {
+		if err := sleep(ctx, e.pause(err, try)); err != nil {
 			return err
 		}
 	}
@@ -265,12 +270,12 @@ func passing(err error) bool {
 
 // pause is how long to wait before the next try: what the step asks for, or
 // 0.2 s doubled each time.
-func pause(err error, try int) time.Duration {
+func (e *Engine) pause(err error, try int) time.Duration {
 	var r Retry
 	if errors.As(err, &r) && r.After > 0 {
 		return r.After
 	}
-	return min(100*time.Millisecond<<try, time.Minute)
+	return min(cmp.Or(e.firstPause, 100*time.Millisecond)<<try, time.Minute)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -28,6 +28,8 @@ type Engine struct {
 	Tell      func(Progress)                // hears of every step; must not block
 	Announce  func(context.Context, string) // returns when the twin knows the component's state, or ctx ends
 	Log       *slog.Logger
+
+	firstPause time.Duration // before the second try; 0 is 0.1 s
 }
 
 // An Inventory remembers what is installed, and the outcomes that nobody has
