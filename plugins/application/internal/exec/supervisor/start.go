@@ -89,8 +89,11 @@ type Process struct {
 func Find(ctx context.Context, dir string) (*Process, error) {
 	for {
 		p, err := find(dir)
-		if p != nil || err != nil {
+		if err != nil || p != nil && p.Status.State != Starting {
 			return p, err
+		}
+		if p != nil {
+			p.Close()
 		}
 		lock, err := tryLock(dir)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -29,6 +29,7 @@ import (
 // A Spec says what to run and how.
 type Spec struct {
 	Version string   // for those who ask later; not interpreted
+	Control string   // likewise: the socket that the process serves
 	Dir     string   // working directory
 	Command []string // a relative path with a slash is relative to Dir
 	Env     []string // the whole environment, KEY=VALUE

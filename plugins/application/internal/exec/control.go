@@ -1,0 +1,107 @@
+package exec
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// maxSocketPath is what fits into a unix socket's address (unix(7)).
+const maxSocketPath = 107
+
+// socketPath is the component's control socket in dir. A name that is too long
+// for a socket is replaced by a digest.
+func socketPath(dir, name string) string {
+	path := filepath.Join(dir, name+".sock")
+	if len(path) > maxSocketPath {
+		sum := sha256.Sum256([]byte(name))
+		path = filepath.Join(dir, hex.EncodeToString(sum[:8])+".sock")
+	}
+	return path
+}
+
+// The two ways in which a component may not know of the control protocol.
+var (
+	errNotListening = errors.New("the component does not listen on its control socket")
+	errNotServed    = errors.New("the component does not serve this request")
+)
+
+// ask sends one request of the control protocol to the component that serves
+// socket. dir is the request's argument, "" if it has none.
+func ask(ctx context.Context, socket, path, dir string) error {
+	var body io.Reader
+	if dir != "" {
+		data, err := json.Marshal(map[string]string{"dir": dir})
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(data)
+	}
+	return call(ctx, socket, http.MethodPost, "http://component"+path, body)
+}
+
+// call makes one HTTP request, over socket unless that is "", and returns the
+// reason as an error if the answer is not 2xx.
+func call(ctx context.Context, socket, method, url string, body io.Reader) error {
+	request, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	if socket != "" {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return notListening(ctx, err)
+	}
+	defer response.Body.Close()
+	reason, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10)) // a cut reason is better than none
+	switch code := response.StatusCode; {
+	case code == http.StatusNotFound || code == http.StatusMethodNotAllowed || code == http.StatusNotImplemented:
+		return fmt.Errorf("%w (%s)", errNotServed, response.Status)
+	case code < 200 || code > 299:
+		return fmt.Errorf("answer %s: %s", response.Status, strings.TrimSpace(string(reason)))
+	}
+	return nil
+}
+
+// notListening tells a component that does not listen from one that fails.
+func notListening(ctx context.Context, err error) error {
+	var dial *net.OpError
+	if ctx.Err() == nil && errors.As(err, &dial) && dial.Op == "dial" {
+		return fmt.Errorf("%w (%w)", errNotListening, err)
+	}
+	return err
+}
+
+// askSoon is ask for a component that was only just started and may not serve
+// its socket yet. alive is asked in between.
+func askSoon(ctx context.Context, socket, path, dir string, alive func() error) error {
+	for {
+		err := ask(ctx, socket, path, dir)
+		if !errors.Is(err, errNotListening) {
+			return err
+		}
+		if err := alive(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", err, ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}

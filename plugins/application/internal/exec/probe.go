@@ -1,0 +1,139 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/sdk/component"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+const (
+	probeTimeout = 5 * time.Second
+	// settled is how long a component that crashed must run before it can
+	// count as well again.
+	settled = 2 * time.Second
+)
+
+// Probe looks whether the component runs and then asks it in the way that its
+// settings say.
+func (u *Updater) Probe(ctx context.Context, r updater.ProbeRequest) (updater.ProbeResponse, error) {
+	h, err := u.home(r.Component)
+	if err != nil {
+		return updater.ProbeResponse{}, err
+	}
+	now, runs, err := h.supervised(ctx)
+	if err != nil {
+		return updater.ProbeResponse{}, fmt.Errorf("cannot probe %s: %w", r.Component, err)
+	}
+	err = h.crashed(now, runs)
+	if err == nil {
+		err = h.probe(ctx, now)
+	}
+	if ctx.Err() != nil {
+		return updater.ProbeResponse{}, fmt.Errorf("cannot probe %s: %w", r.Component, ctx.Err())
+	}
+	if err != nil {
+		return updater.ProbeResponse{Reason: err.Error()}, nil
+	}
+	return updater.ProbeResponse{Healthy: true}, nil
+}
+
+func (h home) crashed(now supervisor.Status, runs bool) error {
+	switch {
+	case !runs:
+		return errors.New("it does not run")
+	case now.State != supervisor.Running:
+		return h.withLog(fmt.Errorf("it is %s: %s", now.State, now.Last))
+	case now.Restarts > 0 && time.Since(now.Since) < settled:
+		return h.withLog(fmt.Errorf("it crashed %d times, at last: %s", now.Restarts, now.Last))
+	}
+	return nil
+}
+
+// probe returns why the running component is not well.
+func (h home) probe(ctx context.Context, now supervisor.Status) error {
+	v, err := h.version(now.Spec.Version)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	switch health := v.Settings.Health; {
+	case strings.HasPrefix(health.HTTP, "/"):
+		return call(ctx, now.Spec.Control, http.MethodGet, "http://component"+health.HTTP, nil)
+	case health.HTTP != "":
+		return call(ctx, "", http.MethodGet, health.HTTP, nil)
+	case health.Command != nil:
+		return probeCommand(ctx, health.Command, now.Spec)
+	case health.File != "" && !disk.Exists(filepath.Join(v.files(), health.File)):
+		return fmt.Errorf("it has not made the file %s yet", health.File)
+	}
+	return nil
+}
+
+// probeCommand runs a command as the component runs, and kills it with all
+// that it started when the time is over.
+func probeCommand(ctx context.Context, command []string, spec supervisor.Spec) error {
+	cmd := osexec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Dir, cmd.Env = spec.Dir, spec.Env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		last := strings.TrimSpace(string(output[max(0, len(output)-512):]))
+		return fmt.Errorf("health command %s: %w: %s", command[0], err, last)
+	}
+	return nil
+}
+
+// Quiesce asks the component to come to tranquillity. One that does not run or
+// does not serve the request has nothing to end.
+func (u *Updater) Quiesce(ctx context.Context, r updater.QuiesceRequest) error {
+	return u.tell(ctx, r.Component, "quiesce", quiesce)
+}
+
+// Resume asks the component to go on.
+func (u *Updater) Resume(ctx context.Context, r updater.ResumeRequest) error {
+	return u.tell(ctx, r.Component, "resume", resume)
+}
+
+func (u *Updater) tell(ctx context.Context, component, what string, request func(context.Context, string) error) error {
+	h, err := u.home(component)
+	if err != nil {
+		return err
+	}
+	now, runs, err := h.supervised(ctx)
+	if err == nil && runs {
+		err = request(ctx, now.Spec.Control)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot %s %s: %w", what, component, err)
+	}
+	return nil
+}
+
+func quiesce(ctx context.Context, socket string) error {
+	return ifServed(ask(ctx, socket, component.PathQuiesce, ""))
+}
+
+func resume(ctx context.Context, socket string) error {
+	return ifServed(ask(ctx, socket, component.PathResume, ""))
+}
+
+func ifServed(err error) error {
+	if errors.Is(err, errNotListening) || errors.Is(err, errNotServed) {
+		return nil
+	}
+	return err
+}

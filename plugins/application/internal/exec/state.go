@@ -1,0 +1,245 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/sdk/component"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// handOverTimeout bounds how long a started component may take to open its
+// control socket and take its state.
+const handOverTimeout = 30 * time.Second
+
+// saved is the state that a component with handover gave when it was asked to
+// stop. It becomes the incoming state when the component has really ended.
+func (h home) saved() string { return h.path("saved") }
+
+// applied names the directory that Apply took over last: Apply moves it away,
+// and must know it again when the call is repeated.
+func (h home) applied() string { return h.path("applied") }
+
+// Save fills Dir with hard links: nothing writes to these files any more,
+// since Start gives a component that starts on them copies of its own.
+func (u *Updater) Save(ctx context.Context, r updater.SaveRequest) error {
+	h, done, err := u.work(ctx, r.Component)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := h.save(ctx, r.Dir); err != nil {
+		return fmt.Errorf("cannot save the state of %s: %w", r.Component, err)
+	}
+	return nil
+}
+
+func (h home) save(ctx context.Context, dir string) error {
+	if err := h.inUse(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(h.promote(), removeAll(h.applied()), empty(dir)); err != nil {
+		return err
+	}
+	source, err := h.source()
+	if err != nil || source == "" {
+		return err
+	}
+	if err := disk.Link(ctx, source, dir); err != nil {
+		return err
+	}
+	return disk.Sync(dir)
+}
+
+// source is where the state of the stopped component is, "" if there is none.
+func (h home) source() (string, error) {
+	if disk.Exists(h.incoming()) {
+		return h.incoming(), nil
+	}
+	v, installed, err := h.current()
+	if err != nil {
+		return "", err
+	}
+	if installed && v.Settings.State == stateHandover {
+		return "", errors.New("the component did not hand it over when it ended: start it and try again")
+	}
+	if disk.Exists(h.state()) {
+		return h.state(), nil
+	}
+	return "", nil
+}
+
+// empty makes dir an empty directory.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(dir, 0o700)
+	}
+	for _, entry := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, entry.Name())))
+	}
+	return err
+}
+
+// Apply makes Dir the incoming state, which the next Start hands to the
+// component in the way that the version then switched to asks for.
+func (u *Updater) Apply(ctx context.Context, r updater.ApplyRequest) error {
+	h, done, err := u.work(ctx, r.Component)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := h.apply(ctx, r.Dir); err != nil {
+		return fmt.Errorf("cannot apply the state of %s: %w", r.Component, err)
+	}
+	return nil
+}
+
+// apply may be repeated: as long as Dir is there, nothing that happened counts.
+// Dir disappears only by becoming the incoming state.
+func (h home) apply(ctx context.Context, dir string) error {
+	if err := h.inUse(ctx); err != nil {
+		return err
+	}
+	if !disk.Exists(dir) {
+		if last, err := os.ReadFile(h.applied()); err != nil || string(last) != dir {
+			return fmt.Errorf("there is no directory %s", dir)
+		}
+		return nil
+	}
+	if err := disk.Sync(dir); err != nil {
+		return err
+	}
+	if err := removeAll(h.saved(), h.incoming()); err != nil {
+		return err
+	}
+	if err := disk.WriteFile(h.applied(), []byte(dir), 0o600); err != nil {
+		return err
+	}
+	if disk.Rename(dir, h.incoming()) == nil {
+		return nil
+	}
+	return h.applyCopy(ctx, dir) // another file system, most likely
+}
+
+func (h home) applyCopy(ctx context.Context, dir string) error {
+	half := h.path(".incoming.new")
+	if err := os.RemoveAll(half); err != nil {
+		return err
+	}
+	if err := disk.Copy(ctx, dir, half); err != nil {
+		return err
+	}
+	if err := disk.Sync(half); err != nil {
+		return err
+	}
+	return disk.Rename(half, h.incoming())
+}
+
+// Snapshot copies the live state, or has the component save it.
+func (u *Updater) Snapshot(ctx context.Context, r updater.SnapshotRequest) error {
+	h, done, err := u.work(ctx, r.Component)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := h.snapshot(ctx, r.Dir); err != nil {
+		return fmt.Errorf("cannot copy the state of %s: %w", r.Component, err)
+	}
+	return nil
+}
+
+func (h home) snapshot(ctx context.Context, dir string) error {
+	if err := empty(dir); err != nil {
+		return err
+	}
+	v, _, err := h.current()
+	if err != nil {
+		return err
+	}
+	now, runs, err := h.supervised(ctx)
+	if err != nil {
+		return err
+	}
+	if runs && v.Settings.State == stateHandover {
+		return ask(ctx, now.Spec.Control, component.PathSave, dir)
+	}
+	source, err := h.source()
+	if err != nil || source == "" {
+		return err
+	}
+	return disk.CopyLive(ctx, source, dir)
+}
+
+// collect asks a running component for its state. What it gave before counts
+// until it has given it again. If it has not taken over the incoming state,
+// that one is still the truth.
+func (h home) collect(ctx context.Context, socket string, limit time.Duration) error {
+	if disk.Exists(h.incoming()) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	half := h.path(".saved.new")
+	if err := empty(half); err != nil {
+		return err
+	}
+	if err := quiesce(ctx, socket); err != nil {
+		return err
+	}
+	if err := ask(ctx, socket, component.PathSave, half); err != nil {
+		return err
+	}
+	if err := disk.Sync(half); err != nil {
+		return err
+	}
+	if err := removeAll(h.saved()); err != nil {
+		return err
+	}
+	return disk.Rename(half, h.saved())
+}
+
+// promote makes what an ended component gave the state of its next start.
+func (h home) promote() error {
+	if !disk.Exists(h.saved()) {
+		return nil
+	}
+	if disk.Exists(h.incoming()) {
+		return removeAll(h.saved())
+	}
+	return disk.Rename(h.saved(), h.incoming())
+}
+
+// handOver gives the incoming state to the running component, if that is how
+// it wants it.
+func (h home) handOver(ctx context.Context, v version, socket string) error {
+	if v.Settings.State != stateHandover || !disk.Exists(h.incoming()) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	alive := func() error { return h.alive(ctx) }
+	if err := askSoon(ctx, socket, component.PathApply, h.incoming(), alive); err != nil {
+		return h.withLog(fmt.Errorf("the component does not take its state: %w", err))
+	}
+	return removeAll(h.incoming(), h.incoming()+component.AppliedSuffix)
+}
+
+// alive fails once the component has ended unasked.
+func (h home) alive(ctx context.Context) error {
+	now, runs, err := h.supervised(ctx)
+	if err != nil {
+		return err
+	}
+	if !runs || now.State != supervisor.Running || now.Restarts > 0 {
+		return fmt.Errorf("the component ended: %s", now.Last)
+	}
+	return nil
+}

@@ -1,0 +1,256 @@
+package exec
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+const (
+	handleVersion = 1  // of Handle.Data, which is the id of a version
+	digestLength  = 12 // hex digits of the digest in the id
+)
+
+// A version is one that is staged.
+type version struct {
+	ID       string   `json:"-"` // VERSION-DIGEST, the name of its directory
+	Version  string   `json:"version"`
+	Settings Settings `json:"settings"`
+	dir      string
+}
+
+// files is the directory that the component runs in.
+func (v version) files() string { return filepath.Join(v.dir, "files") }
+
+// Stage unpacks the artifact under a name that has a digest of it and of the
+// settings: a version that was staged before is known by it, and another
+// artifact of the same version lies beside it.
+func (u *Updater) Stage(ctx context.Context, r updater.StageRequest) (updater.StageResponse, error) {
+	h, done, err := u.work(ctx, r.Component)
+	if err != nil {
+		return updater.StageResponse{}, err
+	}
+	defer done()
+	v, err := h.stage(ctx, r)
+	if err != nil {
+		return updater.StageResponse{}, fmt.Errorf("cannot stage %s %s: %w", r.Component, r.Version, err)
+	}
+	return updater.StageResponse{Handle: updater.Handle{Version: handleVersion, Data: []byte(v.ID)}}, nil
+}
+
+func (h home) stage(ctx context.Context, r updater.StageRequest) (version, error) {
+	if r.MediaType != pack.MediaTypeArtifact {
+		return version{}, fmt.Errorf("artifact is %q, must be %q", r.MediaType, pack.MediaTypeArtifact)
+	}
+	settings, err := parseSettings(r.Settings)
+	if err != nil {
+		return version{}, err
+	}
+	if !validName.MatchString(strings.ReplaceAll(r.Version, "+", "_")) {
+		return version{}, fmt.Errorf("%q is no version", r.Version)
+	}
+	id, err := versionID(ctx, r)
+	if err != nil {
+		return version{}, err
+	}
+	v := version{ID: id, Version: r.Version, Settings: settings, dir: h.versionDir(id)}
+	if disk.Exists(v.dir) {
+		return v, nil
+	}
+	return v, h.unpack(ctx, v, r.Artifact)
+}
+
+func versionID(ctx context.Context, r updater.StageRequest) (string, error) {
+	artifact, err := os.Open(r.Artifact)
+	if err != nil {
+		return "", err
+	}
+	defer artifact.Close()
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%d\n%s", len(r.Settings), r.Settings)
+	if _, err := io.Copy(hash, bounded{ctx, artifact}); err != nil {
+		return "", err
+	}
+	return r.Version + "-" + hex.EncodeToString(hash.Sum(nil))[:digestLength], nil
+}
+
+// unpack makes v.dir appear, whole and durable.
+func (h home) unpack(ctx context.Context, v version, artifact string) error {
+	half := h.halfDone(v.ID)
+	if err := os.RemoveAll(half); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(half, 0o755); err != nil {
+		return err
+	}
+	source, err := os.Open(artifact)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	files := filepath.Join(half, "files")
+	if err := pack.Unpack(bounded{ctx, source}, files, pack.Limits{}, true); err != nil {
+		return err
+	}
+	if err := checkProgram(files, v.Settings.Command[0]); err != nil {
+		return err
+	}
+	note, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := disk.WriteFile(filepath.Join(half, "version.json"), note, 0o600); err != nil {
+		return err
+	}
+	return disk.Rename(half, v.dir)
+}
+
+func (h home) versionDir(id string) string { return h.path("versions", id) }
+func (h home) halfDone(id string) string   { return h.path("versions", "."+id+".new") }
+
+// bounded is a reader that ends with its context.
+type bounded struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (b bounded) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return b.Reader.Read(p)
+}
+
+// Unstage removes a version, or whatever was begun of it.
+func (u *Updater) Unstage(ctx context.Context, r updater.UnstageRequest) error {
+	h, done, err := u.work(ctx, r.Component)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := h.unstage(r); err != nil {
+		return fmt.Errorf("cannot unstage %s %s: %w", r.Component, r.Version, err)
+	}
+	return nil
+}
+
+func (h home) unstage(r updater.UnstageRequest) error {
+	current, err := h.currentID()
+	if err != nil {
+		return err
+	}
+	if !r.Handle.IsZero() {
+		id, err := parseHandle(r.Handle)
+		if err != nil {
+			return err
+		}
+		if id == current {
+			return errors.New("it is the version switched to: switch to another first")
+		}
+		return errors.Join(removeAll(h.versionDir(id)), os.RemoveAll(h.halfDone(id)))
+	}
+	entries, err := os.ReadDir(h.path("versions"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		if name == current || !isOf(name, r.Version) {
+			continue
+		}
+		if err := disk.Remove(h.path("versions", name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isOf reports whether a name in versions/ belongs to a version, staged, half
+// done or half removed.
+func isOf(name, version string) bool {
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".new"), ".gone")
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(name, "."), version+"-")
+	return ok && len(rest) == digestLength && strings.Trim(rest, "0123456789abcdef") == ""
+}
+
+// Switch replaces the link "current" atomically.
+func (u *Updater) Switch(ctx context.Context, r updater.SwitchRequest) error {
+	h, done, err := u.work(ctx, r.Component)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := h.switchTo(r.Handle); err != nil {
+		return fmt.Errorf("cannot switch %s: %w", r.Component, err)
+	}
+	return nil
+}
+
+func (h home) switchTo(handle updater.Handle) error {
+	if handle.IsZero() {
+		return removeAll(h.path("current"))
+	}
+	id, err := parseHandle(handle)
+	if err != nil {
+		return err
+	}
+	if _, err := h.version(id); err != nil {
+		return err
+	}
+	return disk.Symlink(filepath.Join("versions", id), h.path("current"))
+}
+
+func parseHandle(handle updater.Handle) (id string, err error) {
+	id = string(handle.Data)
+	if handle.Version != handleVersion || !filepath.IsLocal(id) || strings.ContainsAny(id, "/\x00") || id[0] == '.' {
+		return "", fmt.Errorf("handle of format %d is not this updater's: stage the version again", handle.Version)
+	}
+	return id, nil
+}
+
+// version reads what is staged under id.
+func (h home) version(id string) (version, error) {
+	v := version{ID: id, dir: h.versionDir(id)}
+	data, err := os.ReadFile(filepath.Join(v.dir, "version.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return v, fmt.Errorf("%s is not staged", id)
+	}
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return v, fmt.Errorf("cannot read version.json of %s: %w", id, err)
+	}
+	return v, nil
+}
+
+// currentID returns the version switched to, "" if none.
+func (h home) currentID() (string, error) {
+	target, err := os.Readlink(h.path("current"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return filepath.Base(target), err
+}
+
+// current returns the version switched to, or ok false if there is none.
+func (h home) current() (v version, ok bool, err error) {
+	id, err := h.currentID()
+	if err != nil || id == "" {
+		return version{}, false, err
+	}
+	v, err = h.version(id)
+	return v, err == nil, err
+}

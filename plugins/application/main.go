@@ -1,0 +1,19 @@
+// Command tranquil-updater-application updates applications: components that
+// are programs running as processes of their own. tranquil-agent starts it.
+package main
+
+import (
+	"os"
+
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec"
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+func main() {
+	// The supervisors of the components are this program too.
+	if len(os.Args) == 3 && os.Args[1] == exec.SuperviseArg {
+		os.Exit(supervisor.Run(os.Args[2]))
+	}
+	updater.Main(exec.Type, exec.Open)
+}
