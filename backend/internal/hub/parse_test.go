@@ -43,11 +43,11 @@ func FuzzParseUsername(f *testing.F) {
 
 func TestParseTopic(t *testing.T) {
 	for topic, want := range map[string]request{
-		"devices/d/messages/events":                   {operation: opTelemetry, properties: map[string]string{}},
-		"devices/d/messages/events/":                  {operation: opTelemetry, properties: map[string]string{}},
-		"devices/d/messages/events/a=b&c=&d/":         {operation: opTelemetry, properties: map[string]string{"a": "b", "c": "", "d": ""}},
-		"devices/d/messages/events/%24.ct=a%2Fb&x=%z": {operation: opTelemetry, properties: map[string]string{"$.ct": "a/b", "x": "%z"}},
-		"$iothub/twin/GET/?$rid=7":                    {operation: opTwinGet, rid: "7"},
+		"devices/d/messages/events":                                 {operation: opTelemetry, properties: map[string]string{}},
+		"devices/d/messages/events/":                                {operation: opTelemetry, properties: map[string]string{}},
+		"devices/d/messages/events/a=b&c=&d/":                       {operation: opTelemetry, properties: map[string]string{"a": "b", "c": "", "d": ""}},
+		"devices/d/messages/events/%24.ct=a%2Fb&x=%z":               {operation: opTelemetry, properties: map[string]string{"$.ct": "a/b", "x": "%z"}},
+		"$iothub/twin/GET/?$rid=7":                                  {operation: opTwinGet, rid: "7"},
 		"$iothub/twin/PATCH/properties/reported/?$rid=7&$version=3": {operation: opReported, rid: "7", base: 3},
 	} {
 		got, err := parseTopic("d", topic)

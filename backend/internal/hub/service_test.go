@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,12 +152,14 @@ func TestPolicies(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// take reads n events of the kinds that a test is about.
-func take(t *testing.T, c *iothub.Client, device, after string, n int, started func()) []iothub.Event {
+// take reads n events, while it does something that may cause them.
+func take(t *testing.T, c *iothub.Client, device, after string, n int, cause func()) []iothub.Event {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	go started()
+	var wg sync.WaitGroup
+	wg.Go(cause)
+	defer wg.Wait()
 	var got []iothub.Event
 	for event, err := range c.Events(ctx, device, after) {
 		if err != nil {
@@ -198,7 +201,7 @@ func TestEventsAreInOrderAndResume(t *testing.T) {
 		t.Error(diff)
 	}
 	for i := range all {
-		rest := take(t, service, "dev1", all[i].ID, len(all)-i-1+1, func() {
+		rest := take(t, service, "dev1", all[i].ID, len(all)-i, func() {
 			if _, err := h.owner.PatchTwin(t.Context(), "dev1", iothub.TwinPatch{Tags: map[string]any{"x": i}}, ""); err != nil {
 				t.Error(err)
 			}

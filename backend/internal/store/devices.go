@@ -10,11 +10,15 @@ import (
 	"hash/maphash"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 )
+
+// writeTimeout bounds a write to the embedded server, whose disk may be busy.
+const writeTimeout = 10 * time.Second
 
 // entry is what the bucket holds for a device.
 type entry struct {
@@ -128,15 +132,28 @@ func (s *Store) change(ctx context.Context, id string, change func(*entry) error
 		if err := change(&e); err != nil {
 			return entry{}, err
 		}
-		e.revision, err = s.swap(ctx, id, e)
+		e.revision, err = s.write(ctx, id, e)
 		if conflict(err) {
 			continue
 		}
-		if err != nil {
-			return entry{}, fmt.Errorf("cannot write device %q: %w", id, err)
-		}
-		return e, s.send(ctx, e)
+		return e, err
 	}
+}
+
+// write swaps the entry and appends its event. A caller who goes away must not come between the two.
+func (s *Store) write(ctx context.Context, id string, e entry) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	var err error
+	e.revision, err = s.swap(ctx, id, e)
+	if conflict(err) {
+		return 0, err
+	}
+	if err != nil {
+		s.unsent.Store(id, true) // it may be written all the same
+		return 0, fmt.Errorf("cannot write device %q: %w", id, err)
+	}
+	return e.revision, s.send(ctx, e)
 }
 
 func (s *Store) load(ctx context.Context, id string) (entry, error) {

@@ -55,7 +55,7 @@ func (s *Store) send(ctx context.Context, e entry) error {
 	return nil
 }
 
-// sendUnsent appends the event of an earlier change before the next change replaces it, if that failed at the time.
+// sendUnsent appends the event of an earlier change before the next change replaces it, if it is not sure to be there.
 func (s *Store) sendUnsent(ctx context.Context, e entry) error {
 	if _, unsent := s.unsent.Load(e.Device.ID); !unsent {
 		return nil
