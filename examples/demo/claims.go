@@ -136,13 +136,7 @@ func (d *demo) claimToldStale(ctx context.Context, before string) {
 	d.claim("the dashboard knew", "stale until …, then live", seen, false)
 }
 
-// downtime is what the device measured, in whole milliseconds.
+// downtime is what the device measured.
 func downtime(c rig.Component) string {
-	switch v := c.Update.Downtime.(type) {
-	case float64:
-		return time.Duration(v * float64(time.Second)).Round(time.Millisecond).String()
-	case string:
-		return v
-	}
-	return "0s"
+	return fmt.Sprintf("%.2f s", c.Update.Downtime)
 }

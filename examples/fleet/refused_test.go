@@ -26,6 +26,7 @@ func TestRefused(t *testing.T) {
 		{"malformed version", malformedVersion, ""},
 		{"malformed schedule", malformedSchedule, "cron"},
 		{"unknown version", unknownVersion, "9.9.9"},
+		{"package for another component", otherComponent, "application/other"},
 		{"package for another architecture", otherArchitecture, "s390x"},
 		{"digest does not match", damagedBlob, "digest"},
 		{"installed already", installedAlready, "installed already"},
@@ -91,15 +92,27 @@ func unknownVersion(t *testing.T, s *rig.System) string {
 	return refused(t, s, `{"version": "9.9.9"}`)
 }
 
+func otherComponent(t *testing.T, s *rig.System) string {
+	file := publish(t, s, rig.Replace(`name = "sensor-adapter"`, `name = "other"`))
+	return refused(t, s, fmt.Sprintf(`{"version": null, "package": %q}`, filepath.Base(file)))
+}
+
 func otherArchitecture(t *testing.T, s *rig.System) string {
-	file, err := s.Package(t.Context(), "2.0.0", rig.Replace("2.0.0", "2.1.0"), rig.Replace("arch = \"", "arch = \"s390x\" #"))
+	publish(t, s, rig.Replace("2.0.0", "2.1.0"), rig.Replace(`arch = "`, `arch = "s390x" # "`))
+	return refused(t, s, `{"version": "2.1.0"}`)
+}
+
+// publish pushes a package like that of version 2, with changes.
+func publish(t *testing.T, s *rig.System, edits ...rig.Edit) (file string) {
+	t.Helper()
+	file, err := s.Package(t.Context(), "2.0.0", edits...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Push(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
-	return refused(t, s, `{"version": "2.1.0"}`)
+	return file
 }
 
 // damagedBlob damages the largest blob of the file server, which is the

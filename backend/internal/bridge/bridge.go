@@ -96,14 +96,23 @@ func (b *Bridge) event(ctx context.Context, e lwm2m.Event) {
 	default:
 		if s != nil {
 			s.attach(nil)
-			delete(b.sessions, endpoint)
-			time.AfterFunc(farewell, s.end)
+			time.AfterFunc(farewell, func() { b.dismiss(endpoint, s) })
 		}
 	}
 }
 
-// farewell is how long a session may take to tell the twin that its device is
-// offline.
+// dismiss ends a session whose device has not come back.
+func (b *Bridge) dismiss(endpoint string, s *live) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sessions[endpoint] == s && s.gone() {
+		delete(b.sessions, endpoint)
+		s.end()
+	}
+}
+
+// farewell is how long a session stays after its device has gone: time to tell
+// the twin, and for a device that only restarts to come back.
 const farewell = 5 * time.Second
 
 // start begins the session of a device. The caller holds b.mu.

@@ -64,6 +64,13 @@ func (s *session) attach(d *lwm2m.Device) {
 	s.poke()
 }
 
+// gone reports whether the device has no registration now.
+func (s *session) gone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.device == nil
+}
+
 // renew has the device read again, since its objects may have changed.
 func (s *session) renew(d *lwm2m.Device) {
 	s.mu.Lock()

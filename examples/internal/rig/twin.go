@@ -36,7 +36,7 @@ type Update struct {
 	UnavailableUntil *time.Time
 	Result           string // "" while it is in progress
 	Cause            string
-	Downtime         any // as the agent writes it
+	Downtime         float64 // seconds
 }
 
 // Value is one LwM2M resource.

@@ -93,7 +93,7 @@ const UpdateTime = 2 * time.Minute
 
 // Update wishes for a version of the sensor adapter and awaits the result.
 func (s *System) Update(ctx context.Context, version string) (Component, error) {
-	return s.Ask(ctx, fmt.Sprintf(`{"version": %q}`, version))
+	return s.Ask(ctx, fmt.Sprintf(`{"version": %q, "package": null}`, version))
 }
 
 // Ask wishes something of the sensor adapter, and awaits the result.

@@ -1,0 +1,74 @@
+# Tranquil. `make help` lists what there is.
+
+GO        ?= go
+BIN       := bin
+N         ?= 50
+FUZZTIME  ?= 10s
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+BINARIES  := $(BIN)/tranquil $(BIN)/tranquil-agent $(BIN)/tranquil-backend $(BIN)/tranquil-updater-application
+
+STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race torture check lint generate generated deps bench fuzz clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: $(BINARIES) ## the four binaries, into bin/
+
+$(BIN)/tranquil: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./sdk/cmd/tranquil
+$(BIN)/tranquil-agent: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./agent
+$(BIN)/tranquil-backend: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./backend
+$(BIN)/tranquil-updater-application: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./plugins/application
+FORCE:
+
+demo: ## the main job, whole: a stateful component is updated six times (STAY=1 leaves it running)
+	$(GO) run ./examples/demo $(if $(STAY),-stay)
+
+test: ## all tests
+	$(GO) test ./...
+
+race: ## all tests, with the race detector
+	$(GO) test -race ./...
+
+torture: ## SIGKILL of the agent at N=50 random moments of updates
+	TRANQUIL_TORTURE=$(N) $(GO) test ./examples/fleet -run TestTorture -count=1 -v -timeout 60m
+
+check: build generated lint race demo ## what CI runs
+
+lint: ## vet, staticcheck, formatting
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+	@unformatted=$$($(GOFUMPT) -l agent backend examples plugins sdk transforms); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofumpt -w on:"; echo "$$unformatted"; exit 1; fi
+	@$(GO) mod tidy -diff >/dev/null || { echo "go.mod is not tidy: run go mod tidy"; exit 1; }
+
+generate: ## write generated code anew (needs make deps)
+	$(GO) generate ./...
+
+generated: ## fail if generated code is not current
+	@command -v protoc >/dev/null || { echo "protoc is missing: run make deps"; exit 1; }
+	$(GO) generate ./...
+	git diff --exit-code -- '*.pb.go'
+
+deps: ## install the Debian packages that check needs beyond Go, git, make and gcc
+	apt-get update -q && apt-get install -qy --no-install-recommends protobuf-compiler libprotobuf-dev
+
+bench: ## benchmarks, as ratios
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz target for FUZZTIME=10s
+	@set -e; for package in $$(grep -rl --include='*_test.go' '^func Fuzz' agent backend examples plugins sdk transforms | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$package/*_test.go | cut -c6-); do \
+			echo "$$package $$target"; $(GO) test ./$$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+		done; done
+
+clean: ## remove what was built
+	rm -rf $(BIN)

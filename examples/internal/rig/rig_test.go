@@ -1,0 +1,68 @@
+package rig
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestComponentsAndKillUnder runs a program as a supervisor would run a
+// component: it is found by its environment, and ended by its place.
+func TestComponentsAndKillUnder(t *testing.T) {
+	s := &System{Dir: t.TempDir()}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(s.Dir, "sleep")
+	if b, err := os.ReadFile(sleep); err != nil || os.WriteFile(program, b, 0o700) != nil {
+		t.Fatal("cannot copy sleep")
+	}
+	env := []string{"TRANQUIL_COMPONENT=" + SensorAdapter, "TRANQUIL_VERSION=1.0.0", "TRANQUIL_STATE=/x"}
+	p, err := start(s.Dir, "sleep", program, env, "600")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := s.Components(SensorAdapter)
+	if len(found) != 1 || found[0].PID != p.PID() || found[0].Version != "1.0.0" || found[0].State != "/x" || found[0].Started == "" {
+		t.Errorf("found %+v", found)
+	}
+	if other := s.Components("application/other"); len(other) != 0 {
+		t.Errorf("found %+v", other)
+	}
+	if p.Ended() {
+		t.Error("ended before it was killed")
+	}
+	killUnder(s.Dir)
+	select {
+	case <-p.ended:
+	case <-time.After(30 * time.Second):
+		t.Error("still runs")
+	}
+	p.Stop() // of what has ended
+}
+
+func TestTail(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(path, []byte("1\n2\n3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range map[int]string{1: "3", 2: "2\n3", 9: "1\n2\n3"} {
+		if got := Tail(path, n); got != want {
+			t.Errorf("%d lines: %q", n, got)
+		}
+	}
+}
+
+func TestMerge(t *testing.T) {
+	type object = map[string]any
+	got := merge(object{"a": 1, "b": object{"c": 1, "d": 2}}, object{"a": nil, "b": object{"c": 3}, "e": object{"f": nil, "g": 1}})
+	want := object{"b": object{"c": 3, "d": 2}, "e": object{"g": 1}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
