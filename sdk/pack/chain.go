@@ -1,22 +1,6 @@
 package pack
 
-import (
-	"fmt"
-	"path"
-)
-
-// Matches reports whether a transform in filter mode applies to a file of the
-// state. Name is relative to the state directory, with slashes. Globs are
-// path.Match patterns over the whole name, so "*" stays within one directory:
-// "history/*.json". No globs mean every file.
-func (t Transform) Matches(name string) bool {
-	for _, glob := range t.Files {
-		if ok, err := path.Match(glob, name); ok && err == nil {
-			return true
-		}
-	}
-	return len(t.Files) == 0
-}
+import "fmt"
 
 // Chain returns the shortest list of transforms that leads from one state
 // schema to another, up or down; of equally short ones, the one listed first.

@@ -31,8 +31,8 @@ func CheckDigest(s string) error {
 	return nil
 }
 
-// VerifyBytes reports whether b is what d names, with ErrDigest if not.
-func VerifyBytes(b []byte, d Descriptor) error {
+// verifyBytes reports whether b is what d names, with ErrDigest if not.
+func verifyBytes(b []byte, d Descriptor) error {
 	if int64(len(b)) != d.Size || DigestOf(b) != d.Digest {
 		return fmt.Errorf("blob %s: %w", d.Digest, ErrDigest)
 	}

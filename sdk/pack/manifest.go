@@ -73,7 +73,7 @@ type Transform struct {
 	From       int               `json:"from"` // state schemas
 	To         int               `json:"to"`
 	Mode       string            `json:"mode"`             // "filter" (default) or "tree"
-	Files      []string          `json:"files,omitempty"`  // globs the filter applies to; the rest is kept as it is
+	Files      []string          `json:"files,omitempty"`  // path.Match globs the filter applies to; none: every file; the rest is kept
 	Format     string            `json:"format"`           // of the result: "json", "ndjson", "bytes" (default)
 	Lossy      bool              `json:"lossy,omitempty"`  // the way From → To forgets something the way back would need
 	Params     map[string]string `json:"params,omitempty"` // for the transform

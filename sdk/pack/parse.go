@@ -66,7 +66,7 @@ func Parse(manifest, config []byte) (*Package, error) {
 		File:   m.Annotations[AnnotationFile],
 		Config: m.Config.descriptor(),
 	}
-	if err := VerifyBytes(config, p.Config); err != nil {
+	if err := verifyBytes(config, p.Config); err != nil {
 		return nil, fmt.Errorf("cannot read package config: %w", err)
 	}
 	if err := decodeStrict(config, &p.Manifest); err != nil {

@@ -32,24 +32,6 @@ func TestChain(t *testing.T) {
 	}
 }
 
-func TestMatches(t *testing.T) {
-	for _, test := range []struct {
-		globs []string
-		name  string
-		want  bool
-	}{
-		{nil, "any/thing", true},
-		{[]string{"history/*.json"}, "history/1.json", true},
-		{[]string{"history/*.json"}, "history/old/1.json", false},
-		{[]string{"*.json"}, "history/1.json", false},
-		{[]string{"a", "b"}, "b", true},
-	} {
-		if got := (Transform{Files: test.globs}).Matches(test.name); got != test.want {
-			t.Errorf("%v matches %s: %v", test.globs, test.name, got)
-		}
-	}
-}
-
 func TestArtifact(t *testing.T) {
 	on := func(os, arch, variant string) Artifact { return Artifact{OS: os, Arch: arch, Variant: variant} }
 	all := &Package{Artifacts: []Artifact{

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"text/tabwriter"
 	"time"
 
@@ -28,6 +29,14 @@ func (s *session) hub() (*iothub.Client, error) {
 	return iothub.NewClient(cs), nil
 }
 
+// explainRefusal tells what to do when a policy may not see the registry.
+func explainRefusal(err error) error {
+	if refused, ok := errors.AsType[*iothub.Error](err); ok && refused.Status == http.StatusUnauthorized {
+		return fmt.Errorf("%w: the registry of devices is open to the policies iothubowner and registryReadWrite, give the connection string of one", err)
+	}
+	return err
+}
+
 type createCmd struct {
 	ID   string `arg:"" help:"Device id: the endpoint name of its agent."`
 	JSON bool   `help:"Print the identity with its keys."`
@@ -40,7 +49,7 @@ func (c *createCmd) Run(s *session) error {
 	}
 	device, err := hub.CreateDevice(s.ctx, c.ID)
 	if err != nil {
-		return err
+		return explainRefusal(err)
 	}
 	if c.JSON {
 		return s.printJSON(device)
@@ -60,7 +69,7 @@ func (c *listCmd) Run(s *session) error {
 	}
 	devices, err := hub.Devices(s.ctx)
 	if err != nil {
-		return err
+		return explainRefusal(err)
 	}
 	for i := range devices {
 		devices[i].Authentication.SymmetricKey = iothub.SymmetricKey{}

@@ -33,6 +33,7 @@ func newFakeServer(log string) http.Handler {
 	mux.HandleFunc("PUT /v2/application/greeter/blobs/uploads/1", s.publisher(s.blob))
 	mux.HandleFunc("PUT /v2/application/greeter/manifests/{version}", s.publisher(s.manifest))
 	mux.HandleFunc("PUT /devices/{id}", s.answer(`{"deviceId":"d1","authentication":{"symmetricKey":{"primaryKey":"a2V5"}}}`))
+	mux.HandleFunc("PUT /devices/forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	mux.HandleFunc("GET /devices/", s.answer(`[{"deviceId":"d1","status":"enabled","connectionState":"Connected","authentication":{"symmetricKey":{"primaryKey":"a2V5"}}}]`))
 	mux.HandleFunc("GET /twins/d1", s.answer(fakeTwin))
 	mux.HandleFunc("PATCH /twins/d1", s.answer(fakeTwin))

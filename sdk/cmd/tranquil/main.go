@@ -26,7 +26,7 @@ type cli struct {
 	Update  updateCmd  `cmd:"" help:"Wish a version of a component onto a device."`
 	Events  eventsCmd  `cmd:"" help:"Follow what happens to devices."`
 
-	Hub   string `env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Service connection string of the twin hub."`
+	Hub   string `env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Connection string of the twin hub: the policy service suffices for twins and events, devices need iothubowner."`
 	Files string `env:"TRANQUIL_FILES" placeholder:"URL" help:"File server."`
 	Token string `env:"TRANQUIL_TOKEN" placeholder:"TOKEN" help:"Publisher token for the file server. Better in the environment: others can see arguments."`
 }
