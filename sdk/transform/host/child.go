@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // childName as argv[0] turns a program into the sandbox.
@@ -75,9 +74,9 @@ func serve(conn *net.UnixConn, e *engine) error {
 	}
 }
 
-// perform runs one job under its limits of CPU time and output.
+// perform runs one job under its limit of output.
 func perform(e *engine, j job, files []*os.File) outcome {
-	if err := limitJob(j); err != nil {
+	if err := limitFile(j.Output); err != nil {
 		return outcome{Class: Crash, Reason: err.Error()}
 	}
 	stdout := &limitedWriter{w: files[1], left: j.Output}
@@ -91,8 +90,11 @@ func perform(e *engine, j job, files []*os.File) outcome {
 	return result
 }
 
-// limitedWriter remembers that a result was too long or could not be written,
-// since the module may ignore it.
+// errStop ends a module from inside the write it has called.
+var errStop = errors.New("the result cannot be written")
+
+// limitedWriter ends the module when its result is too long or cannot be
+// written: it may well ignore errors, and go on for ever.
 type limitedWriter struct {
 	w        io.Writer
 	left     int64
@@ -103,14 +105,15 @@ type limitedWriter struct {
 func (l *limitedWriter) Write(p []byte) (int, error) {
 	if l.exceeded || int64(len(p)) > l.left {
 		l.exceeded = true
-		return 0, syscall.EFBIG
+		panic(errStop)
 	}
 	n, err := l.w.Write(p)
 	l.left -= int64(n)
 	if err != nil {
 		l.err = err
+		panic(errStop)
 	}
-	return n, err
+	return n, nil
 }
 
 // confine gives up what the sandbox does not need. The host has already set
@@ -129,12 +132,15 @@ func confine(s setup) error {
 	for _, l := range []struct {
 		resource int
 		value    uint64
-	}{{syscall.RLIMIT_DATA, data}, {syscall.RLIMIT_NOFILE, 32}, {syscall.RLIMIT_CORE, 0}} {
+	}{
+		{syscall.RLIMIT_DATA, data}, {syscall.RLIMIT_CPU, uint64(s.CPU)},
+		{syscall.RLIMIT_NOFILE, 32}, {syscall.RLIMIT_CORE, 0},
+	} {
 		if err := syscall.Setrlimit(l.resource, &syscall.Rlimit{Cur: l.value, Max: l.value}); err != nil {
 			return err
 		}
 	}
-	return limitCPU(s.CPU)
+	return nil
 }
 
 // dataSize returns the private memory the process has already, which RLIMIT_DATA counts.
@@ -151,30 +157,12 @@ func dataSize() (uint64, error) {
 	return pages * uint64(os.Getpagesize()), err
 }
 
-func limitJob(j job) error {
-	if err := limitCPU(j.CPU); err != nil {
-		return err
-	}
+// limitFile lets the kernel refuse what limitedWriter would have to miss.
+func limitFile(bytes int64) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		return err
 	}
-	limit.Cur = min(uint64(j.Output), limit.Max)
+	limit.Cur = min(uint64(bytes), limit.Max)
 	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit)
-}
-
-// limitCPU allows some seconds more than were used so far. The kernel then
-// sends SIGXCPU, at which the Go runtime ends the process.
-func limitCPU(seconds int64) error {
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		return err
-	}
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_CPU, &limit); err != nil {
-		return err
-	}
-	spent := time.Duration(used.Utime.Nano() + used.Stime.Nano())
-	limit.Cur = min(uint64(int64(spent/time.Second)+1+seconds), limit.Max)
-	return syscall.Setrlimit(syscall.RLIMIT_CPU, &limit)
 }

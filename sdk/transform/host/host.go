@@ -43,7 +43,7 @@ type Host struct {
 // whole state in tree mode.
 type Limits struct {
 	Memory  int64         // bytes of linear memory; default 128 MiB
-	CPU     time.Duration // whole seconds; default 1 min
+	CPU     time.Duration // default 1 min
 	Wall    time.Duration // default 5 min
 	Compile time.Duration // wall and CPU time to compile a module; default 2 min
 	Output  int64         // bytes of one result; default twice the input and 16 MiB

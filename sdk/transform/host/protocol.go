@@ -23,14 +23,13 @@ type setup struct {
 	SHA256 [32]byte
 	Cache  string // directory
 	Memory int64  // limit of the linear memory in bytes
-	CPU    int64  // seconds to compile
+	CPU    int64  // seconds that all jobs together may take, for the kernel
 }
 
 // A job asks for one run of the module. Its files are stdin, stdout and stderr.
 type job struct {
 	Args   []string
 	Env    []string // NAME=value
-	CPU    int64    // seconds
 	Output int64    // bytes
 }
 

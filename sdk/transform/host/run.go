@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -68,7 +70,7 @@ func (h *Host) Compile(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	w, err := h.startWorker(ctx, m)
+	w, err := h.startWorker(ctx, m, 0)
 	if err != nil {
 		return err
 	}
@@ -91,6 +93,9 @@ func (h *Host) Run(ctx context.Context, steps []Step, in, out string, progress f
 	r := &run{host: h, limits: h.limits(), work: out + ".work", progress: progress, steps: len(steps)}
 	if err := os.RemoveAll(r.work); err != nil {
 		return Report{}, fmt.Errorf("cannot clean up before the transform: %w", err)
+	}
+	if err := os.Remove(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Report{}, fmt.Errorf("cannot transform into a directory that is not empty: %w", err)
 	}
 	defer os.RemoveAll(r.work)
 	result, err := r.chain(ctx, steps, in)

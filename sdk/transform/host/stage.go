@@ -91,7 +91,7 @@ func (s *stage) parallel(ctx context.Context, files []entry) error {
 	var group sync.WaitGroup
 	for range min(len(files), runtime.GOMAXPROCS(0)) {
 		// One after the other: the first one fills the cache for the rest.
-		w, err := s.host.startWorker(ctx, s.module)
+		w, err := s.host.startWorker(ctx, s.module, len(files))
 		if err != nil {
 			cancel(err)
 			break
@@ -183,8 +183,8 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 
 	limit := s.limits.Output
 	setDefault(&limit, 2*size+16<<20)
-	result, err := w.call(ctx, job{Args: s.args(file), Env: env, CPU: seconds(s.limits.CPU), Output: limit},
-		[]*os.File{in, out, stderr}, s.limits.Wall, func() { s.tick(in) })
+	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: limit},
+		[]*os.File{in, out, stderr}, budget{s.limits.Wall, s.limits.CPU}, func() { s.tick(in) })
 	if err != nil || result.Class == Deadline {
 		w.close() // it still runs, and holds the log open
 	}

@@ -28,8 +28,12 @@ type worker struct {
 	done   chan struct{} // closed when the process has ended
 }
 
-// startWorker starts a sandbox and lets it compile the module.
-func (h *Host) startWorker(ctx context.Context, m module) (*worker, error) {
+// A budget bounds the answer to one message. The kernel bounds CPU time as
+// well, but only that of the whole process.
+type budget struct{ wall, cpu time.Duration }
+
+// startWorker starts a sandbox for some jobs and lets it compile the module.
+func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, error) {
 	limits := h.limits()
 	w, err := h.spawn()
 	if err != nil {
@@ -40,8 +44,8 @@ func (h *Host) startWorker(ctx context.Context, m module) (*worker, error) {
 		SHA256: m.sum,
 		Cache:  filepath.Join(h.Cache, "compiled"),
 		Memory: limits.Memory,
-		CPU:    seconds(limits.Compile),
-	}, nil, limits.Compile, nil)
+		CPU:    int64((limits.Compile + time.Duration(jobs)*limits.CPU + time.Second) / time.Second),
+	}, nil, budget{limits.Compile, limits.Compile}, nil)
 	if err == nil && result.Class != "" {
 		err = &Error{Class: result.Class, Reason: result.Reason}
 	}
@@ -51,8 +55,6 @@ func (h *Host) startWorker(ctx context.Context, m module) (*worker, error) {
 	}
 	return w, nil
 }
-
-func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 func (h *Host) spawn() (*worker, error) {
 	empty := filepath.Join(h.Cache, "empty")
@@ -104,8 +106,8 @@ func (w *worker) live(started chan<- error) {
 // call sends a message and waits for the outcome. A sandbox that dies or is
 // late has its outcome, too; an error is a failure of the host or of ctx. tick
 // is called now and then, and may be nil.
-func (w *worker) call(ctx context.Context, message any, files []*os.File, wall time.Duration, tick func()) (outcome, error) {
-	deadline := time.Now().Add(wall)
+func (w *worker) call(ctx context.Context, message any, files []*os.File, b budget, tick func()) (outcome, error) {
+	deadline, cpu := time.Now().Add(b.wall), w.cpuTime()
 	if err := send(w.conn, message, files...); err != nil {
 		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 			return w.died(), nil
@@ -117,7 +119,10 @@ func (w *worker) call(ctx context.Context, message any, files []*os.File, wall t
 			return outcome{}, context.Cause(ctx)
 		}
 		if time.Now().After(deadline) {
-			return outcome{Class: Deadline, Reason: fmt.Sprintf("more than %v", wall)}, nil
+			return outcome{Class: Deadline, Reason: fmt.Sprintf("more than %v", b.wall)}, nil
+		}
+		if w.cpuTime()-cpu > b.cpu {
+			return outcome{Class: Deadline, Reason: fmt.Sprintf("more than %v of CPU time", b.cpu)}, nil
 		}
 		if err := w.conn.SetReadDeadline(time.Now().Add(tickEvery)); err != nil {
 			return outcome{}, err
@@ -139,6 +144,16 @@ func (w *worker) call(ctx context.Context, message any, files []*os.File, wall t
 	}
 }
 
+// cpuTime returns the CPU time the sandbox has used, or 0 when it has ended.
+func (w *worker) cpuTime() time.Duration {
+	clock := ^w.cmd.Process.Pid<<3 | 2 // MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+	var used unix.Timespec
+	if err := unix.ClockGettime(int32(clock), &used); err != nil {
+		return 0
+	}
+	return time.Duration(used.Nano())
+}
+
 // died tells why the sandbox ended without being asked to.
 func (w *worker) died() outcome {
 	lingering := time.AfterFunc(5*time.Second, func() { w.cmd.Process.Kill() })
@@ -147,8 +162,6 @@ func (w *worker) died() outcome {
 	text := w.stderr.String()
 	status, _ := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	switch {
-	case strings.Contains(text, "SIGXCPU"):
-		return outcome{Class: Deadline, Reason: "too much CPU time"}
 	case strings.Contains(text, "out of memory") || strings.Contains(text, "cannot allocate memory"):
 		return outcome{Class: ResourceLimit, Reason: "out of memory"}
 	case status.Signaled() && status.Signal() == syscall.SIGKILL:

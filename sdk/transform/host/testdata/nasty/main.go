@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform"
 )
@@ -32,8 +33,11 @@ func main() {
 			fmt.Fprint(os.Stderr, "first\x1b[31m\n"+strings.Repeat("blah ", 1<<20)+"\nlast")
 			os.Exit(7)
 		case "look around":
-			_, err := os.ReadFile(os.Args[0])
-			fmt.Fprintf(out, "%q %q %v", os.Args, os.Environ(), err == nil)
+			fmt.Fprintf(out, "%q %q %v", os.Args, os.Environ(), time.Now().UTC())
+		case "sleep":
+			begin := time.Now()
+			time.Sleep(time.Hour)
+			fmt.Fprint(out, time.Since(begin).Round(time.Minute))
 		}
 		return nil
 	})
