@@ -87,20 +87,20 @@ func notListening(ctx context.Context, err error) error {
 	return err
 }
 
-// askSoon is ask for a component that was only just started and may not serve
-// its socket yet. alive is asked in between.
-func askSoon(ctx context.Context, socket, path, dir string, alive func() error) error {
+// ready waits until the component listens on its control socket, as long as
+// alive finds no reason why it never will.
+func ready(ctx context.Context, socket string, alive func(context.Context) error) error {
 	for {
-		err := ask(ctx, socket, path, dir)
-		if !errors.Is(err, errNotListening) {
-			return err
+		connection, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if err == nil {
+			return connection.Close()
 		}
-		if err := alive(); err != nil {
+		if err := alive(ctx); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", err, ctx.Err())
+			return fmt.Errorf("%w: %w", errNotListening, ctx.Err())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

@@ -129,9 +129,7 @@ func (u *Updater) work(ctx context.Context, component string) (h home, done func
 func removeAll(paths ...string) error {
 	var errs []error
 	for _, path := range paths {
-		if disk.Exists(path) {
-			errs = append(errs, disk.Remove(path))
-		}
+		errs = append(errs, disk.Remove(path))
 	}
 	return errors.Join(errs...)
 }

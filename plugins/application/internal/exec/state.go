@@ -169,6 +169,9 @@ func (h home) snapshot(ctx context.Context, dir string) error {
 		return err
 	}
 	if runs && v.Settings.State == stateHandover {
+		if err := ready(ctx, now.Spec.Control, h.alive); err != nil {
+			return err
+		}
 		return ask(ctx, now.Spec.Control, component.PathSave, dir)
 	}
 	source, err := h.source()
@@ -189,6 +192,9 @@ func (h home) collect(ctx context.Context, socket string, limit time.Duration) e
 	defer cancel()
 	half := h.path(".saved.new")
 	if err := empty(half); err != nil {
+		return err
+	}
+	if err := ready(ctx, socket, h.alive); err != nil {
 		return err
 	}
 	if err := quiesce(ctx, socket); err != nil {
@@ -218,15 +224,21 @@ func (h home) promote() error {
 }
 
 // handOver gives the incoming state to the running component, if that is how
-// it wants it.
+// it wants it. It waits for the control socket even if there is no state to
+// give: until then the component could not be stopped without losing some.
 func (h home) handOver(ctx context.Context, v version, socket string) error {
-	if v.Settings.State != stateHandover || !disk.Exists(h.incoming()) {
+	if v.Settings.State != stateHandover {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 	defer cancel()
-	alive := func() error { return h.alive(ctx) }
-	if err := askSoon(ctx, socket, component.PathApply, h.incoming(), alive); err != nil {
+	if err := ready(ctx, socket, h.alive); err != nil {
+		return h.withLog(err)
+	}
+	if !disk.Exists(h.incoming()) {
+		return nil
+	}
+	if err := ask(ctx, socket, component.PathApply, h.incoming()); err != nil {
 		return h.withLog(fmt.Errorf("the component does not take its state: %w", err))
 	}
 	return removeAll(h.incoming(), h.incoming()+component.AppliedSuffix)

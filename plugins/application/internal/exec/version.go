@@ -170,7 +170,11 @@ func (h home) unstage(r updater.UnstageRequest) error {
 		if name == current || !isOf(name, r.Version) {
 			continue
 		}
-		if err := disk.Remove(h.path("versions", name)); err != nil {
+		remove := disk.Remove
+		if strings.HasPrefix(name, ".") {
+			remove = os.RemoveAll
+		}
+		if err := remove(h.path("versions", name)); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,47 @@
+package exec
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/tranquil-iot/tranquil/sdk/component"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+	"github.com/tranquil-iot/tranquil/sdk/updater/updatertest"
+)
+
+func TestConformance(t *testing.T) {
+	for mode, content := range map[string]string{
+		stateDirectory: settings("served", `,"health":{"http":"/v1/health"}`),
+		stateHandover:  settings("handover", `,"state":"handover","health":{"http":"/v1/health"}`),
+	} {
+		t.Run(mode, func(t *testing.T) {
+			updatertest.Run(t, updatertest.Suite{
+				Type: Type,
+				Open: Open,
+				Artifact: func(t testing.TB, version string) updatertest.Artifact {
+					path := artifact(t, map[string]string{"about": version})
+					return updatertest.Artifact{Path: path, MediaType: pack.MediaTypeArtifact, Settings: []byte(content)}
+				},
+				Running: running,
+			})
+		})
+	}
+}
+
+// running finds the component's process by its environment.
+func running(t testing.TB, env updater.Environment, name string) (version string) {
+	for _, path := range glob("/proc/[0-9]*/environ") {
+		data, _ := os.ReadFile(path)
+		vars := map[string]string{}
+		for _, entry := range strings.Split(string(data), "\x00") {
+			key, value, _ := strings.Cut(entry, "=")
+			vars[key] = value
+		}
+		if vars[component.EnvComponent] == name && strings.HasPrefix(vars[component.EnvState], env.Data+"/") {
+			version = vars[component.EnvVersion]
+		}
+	}
+	return version
+}
