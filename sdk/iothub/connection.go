@@ -56,7 +56,7 @@ func (c *ConnectionString) set(name, value string) error {
 		c.Key = value
 	case "insecure":
 		if value != "true" && value != "false" {
-			return errors.New("Insecure must be true or false")
+			return errors.New("field Insecure must be true or false")
 		}
 		c.Insecure = value == "true"
 	default:
