@@ -1,0 +1,98 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// sandboxes returns the processes that parent has started as sandboxes.
+func sandboxes(t *testing.T, parent int) []string {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, dir := range dirs {
+		cmdline, _ := os.ReadFile(dir + "/cmdline") // processes come and go
+		status, _ := os.ReadFile(dir + "/status")
+		if string(cmdline) == childName+"\x00" && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", parent)) {
+			found = append(found, dir)
+		}
+	}
+	return found
+}
+
+func TestSandboxIsConfined(t *testing.T) {
+	h := &Host{Cache: cache, Ceiling: Limits{Wall: time.Second}}
+	seen := map[string]string{}
+	step := Step{Module: hostile(t, spinning), From: 1, To: 2}
+	in := write(t, map[string]string{"f": "x"})
+	_, err := h.Run(t.Context(), []Step{step}, in, filepath.Join(t.TempDir(), "out"), func(int64, int64) {
+		for _, dir := range sandboxes(t, os.Getpid()) {
+			for _, name := range []string{"status", "limits", "environ", "oom_score_adj"} {
+				content, _ := os.ReadFile(filepath.Join(dir, name))
+				seen[name] = string(content)
+			}
+			seen["cwd"], _ = os.Readlink(dir + "/cwd")
+		}
+	})
+	if e := failed(t, err); e.Class != Deadline {
+		t.Fatalf("got %v", e)
+	}
+	for name, want := range map[string]string{
+		"status":        "NoNewPrivs:\t1\n",
+		"limits":        "Max core file size        0 ",
+		"oom_score_adj": "1000\n",
+		"cwd":           filepath.Join(cache, "empty"),
+	} {
+		if !strings.Contains(seen[name], want) {
+			t.Errorf("%s is %q, want %q in it", name, seen[name], want)
+		}
+	}
+	if seen["environ"] != "" {
+		t.Errorf("the environment is %q", seen["environ"])
+	}
+	if left := sandboxes(t, os.Getpid()); len(left) > 0 {
+		t.Errorf("sandboxes are left: %v", left)
+	}
+}
+
+// A sandbox dies with its host, also when that is killed.
+func TestParentDies(t *testing.T) {
+	dir := filepath.Dir(write(t, nil))
+	if err := os.Rename(write(t, map[string]string{"f": "x"}), filepath.Join(dir, "in")); err != nil {
+		t.Fatal(err)
+	}
+	parent := exec.Command(os.Args[0], "run-for-ever", dir, hostile(t, spinning))
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var children []string
+	poll(t, "the sandbox to start", func() bool {
+		children = sandboxes(t, parent.Process.Pid)
+		return len(children) == 1
+	})
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	parent.Wait() // it was killed
+	poll(t, "the sandbox to die", func() bool {
+		cmdline, _ := os.ReadFile(children[0] + "/cmdline")
+		return string(cmdline) != childName+"\x00"
+	})
+}
+
+func poll(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
