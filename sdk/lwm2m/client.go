@@ -2,7 +2,11 @@ package lwm2m
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -32,36 +36,129 @@ type ClientConfig struct {
 // Client is the device's side of LwM2M: it keeps the device registered, answers
 // its server and sends notifications.
 type Client struct {
-	config ClientConfig
+	config  ClientConfig
+	logger  *slog.Logger
+	objects map[uint16]Object
+	model   Model
+	kick    chan struct{} // asks for a registration update now
+	workers sync.WaitGroup
+
+	transport Transport
+
+	mu         sync.Mutex
+	running    context.Context // of the observations
+	peer       string
+	lifetime   time.Duration
+	location   []string
+	listed     []byte // the object list the server has
+	registered bool
+	renewed    chan struct{} // closed by the next successful update
+	watches    map[string]*watch
+	attributes map[Path]attributes
+	deliveries map[*delivery]struct{}
 }
 
 // NewClient checks the configuration and makes a Client. Nothing is sent before
 // [Client.Run].
 func NewClient(config ClientConfig) (*Client, error) {
-	return &Client{config: config}, nil
+	c := &Client{
+		config:     config,
+		logger:     loggerOrDiscard(config.Logger),
+		objects:    map[uint16]Object{},
+		model:      Model{},
+		kick:       make(chan struct{}, 1),
+		lifetime:   config.Lifetime,
+		renewed:    make(chan struct{}),
+		watches:    map[string]*watch{},
+		attributes: map[Path]attributes{},
+		deliveries: map[*delivery]struct{}{},
+	}
+	if c.config.Version == "" {
+		c.config.Version = "1.1"
+	}
+	if c.lifetime == 0 {
+		c.lifetime = defaultLifetime
+	}
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("cannot make an LwM2M client: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Client) check() error {
+	switch {
+	case c.config.Endpoint == "":
+		return errors.New("the endpoint name is missing")
+	case c.config.Server == "":
+		return errors.New("the server's address is missing")
+	case c.lifetime < time.Second:
+		return fmt.Errorf("the lifetime %v is shorter than a second", c.lifetime)
+	case c.config.Version != "1.0" && c.config.Version != "1.1":
+		return fmt.Errorf("the version %q is neither 1.0 nor 1.1", c.config.Version)
+	}
+	for _, o := range append(slices.Clone(c.config.Objects), &serverObject{client: c}) {
+		d := o.Definition()
+		if _, twice := c.objects[d.ID]; twice && d.ID != ServerDefinition.ID {
+			return fmt.Errorf("object %d is given twice", d.ID)
+		} else if !twice {
+			c.objects[d.ID], c.model[d.ID] = o, d
+		}
+	}
+	return nil
 }
 
 // Run keeps the device registered over t until ctx ends, then deregisters and
 // returns nil. While the server does not answer it tries again, with growing,
 // jittered pauses. An error means that the transport is broken. Run may be
 // called once; t is not closed.
-func (c *Client) Run(ctx context.Context, t Transport) error { panic("soon") }
+func (c *Client) Run(ctx context.Context, t Transport) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	c.transport = t
+	c.mu.Lock()
+	c.running = ctx
+	c.mu.Unlock()
+	served := make(chan error, 1)
+	go func() {
+		served <- t.Serve(serving, clientHandler{c})
+		cancel()
+	}()
+	c.stayRegistered(ctx)
+	c.workers.Wait()
+	c.deregister(serving)
+	stop()
+	return <-served
+}
 
 // Registered tells whether the device is registered now.
-func (c *Client) Registered() bool { panic("soon") }
+func (c *Client) Registered() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.registered
+}
 
 // Changed says that the values at these paths (of any depth) may have changed:
 // whoever observes them is notified. Changes are coalesced: while a notification
 // is under way, or its minimum period has not passed, later ones wait and are
 // sent as one, with the values of that time.
-func (c *Client) Changed(paths ...Path) { panic("soon") }
+func (c *Client) Changed(paths ...Path) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.watches {
+		if slices.ContainsFunc(paths, w.path.Overlaps) {
+			w.changed()
+		}
+	}
+}
 
 // ObjectsChanged says that instances came or went: the server gets the new list.
-func (c *Client) ObjectsChanged() { panic("soon") }
+func (c *Client) ObjectsChanged() { c.updateSoon() }
 
-// Deliver notifies like Changed and waits until the server has acknowledged the
-// values at these paths as they are now or newer: a path is delivered when a
-// notification of an observation that covers it was acknowledged. If the device
-// is not registered or nobody observes yet, Deliver waits for it; the only error
-// is that of ctx.
-func (c *Client) Deliver(ctx context.Context, paths ...Path) error { panic("soon") }
+func (c *Client) updateSoon() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}

@@ -2,7 +2,11 @@ package lwm2m
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -47,83 +51,193 @@ type Event struct {
 	Registration Registration // as it was after the event
 }
 
-// Registration is what a device told about itself.
-type Registration struct {
-	ID       string // last segment of the location, /rd/{ID}
-	Endpoint string
-	Address  string // the peer it was last heard from
-	Lifetime time.Duration
-	Version  string // of LwM2M: "1.0" or "1.1"
-	Binding  string // "U" for UDP
-	Root     string // alternate path of its objects, "" if none
-	Links    []Link // the registration payload
-	// Objects are the paths of Links: instances, and objects that have none.
-	Objects []Path
-	// Registered and Updated tell when.
-	Registered, Updated time.Time
-}
-
 // Server is the management server's side of LwM2M: the table of registered
 // devices and the operations on them.
 type Server struct {
 	config ServerConfig
+	logger *slog.Logger
+	events mailbox
+
+	mu           sync.Mutex
+	transport    Transport
+	devices      map[string]*Device // by endpoint
+	locations    map[string]*Device // by registration id
+	observations map[string]*observation
 }
 
 // NewServer makes a Server.
-func NewServer(config ServerConfig) *Server { return &Server{config: config} }
+func NewServer(config ServerConfig) *Server {
+	return &Server{
+		config:       config,
+		logger:       loggerOrDiscard(config.Logger),
+		devices:      map[string]*Device{},
+		locations:    map[string]*Device{},
+		observations: map[string]*observation{},
+	}
+}
+
+func loggerOrDiscard(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return l
+}
 
 // Run serves devices over t until ctx ends; then it returns nil. An error means
 // that the transport is broken. Run may be called once; t is not closed.
-func (s *Server) Run(ctx context.Context, t Transport) error { panic("soon") }
+func (s *Server) Run(ctx context.Context, t Transport) error {
+	s.mu.Lock()
+	s.transport = t
+	s.mu.Unlock()
+	err := t.Serve(ctx, serverHandler{s})
+	for _, d := range s.Devices() {
+		s.remove(d)
+		d.notifications.drain()
+	}
+	s.events.drain()
+	return err
+}
 
 // Device finds a registered device by its endpoint name.
-func (s *Server) Device(endpoint string) (*Device, bool) { panic("soon") }
+func (s *Server) Device(endpoint string) (*Device, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.devices[endpoint]
+	return d, ok
+}
 
 // Devices lists the registered devices by endpoint name.
-func (s *Server) Devices() []*Device { panic("soon") }
-
-// Device is one registration of a device. When the device registers anew there is
-// a new Device, and operations on the old one give [ErrGone].
-//
-// Operations send a request and wait for its answer. Their context should have a
-// deadline; without one they end when the transport gives up (about 90 s). An
-// answer of class 4 or 5 is an [*Error].
-type Device struct{}
-
-// Registration is its present state.
-func (d *Device) Registration() Registration { panic("soon") }
-
-// Read reads an object, an instance, a resource or a resource instance.
-func (d *Device) Read(ctx context.Context, p Path) ([]Record, error) { panic("soon") }
-
-// Write writes records, all under p, an instance or a resource: Replace (PUT) or,
-// on an instance or a multiple resource, Update (POST).
-func (d *Device) Write(ctx context.Context, p Path, mode WriteMode, records []Record) error {
-	panic("soon")
+func (s *Server) Devices() []*Device {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*Device, 0, len(s.devices))
+	for _, d := range s.devices {
+		list = append(list, d)
+	}
+	slices.SortFunc(list, func(a, b *Device) int { return strings.Compare(a.endpoint, b.endpoint) })
+	return list
 }
 
-// WriteAttributes sets the notification attributes of p in seconds: pmin, the
-// shortest time between notifications, and pmax, the longest (0: unset).
-func (d *Device) WriteAttributes(ctx context.Context, p Path, pmin, pmax time.Duration) error {
-	panic("soon")
+// serverHandler keeps the Handler's methods out of the Server's API.
+type serverHandler struct{ *Server }
+
+// ServeRequest implements [Handler]: the registration interface under /rd.
+func (s serverHandler) ServeRequest(_ context.Context, peer string, m *Message) *Message {
+	answer, err := s.serve(peer, m)
+	if err != nil {
+		s.logger.Info("refused a device's request", "peer", peer, "error", err)
+		return errorMessage(err)
+	}
+	return answer
 }
 
-// Execute executes a resource.
-func (d *Device) Execute(ctx context.Context, p Path, arguments string) error { panic("soon") }
-
-// Discover lists what lies under p, an object, an instance or a resource, with
-// attributes.
-func (d *Device) Discover(ctx context.Context, p Path) ([]Link, error) { panic("soon") }
-
-// Observe asks for notifications of p, an object, an instance or a resource, and
-// returns its present values. Each notification is given to notify, one at a time
-// per device and in order, until CancelObserve or the end of the registration;
-// stale and repeated notifications are dropped. Observing a path again replaces
-// the former observation.
-func (d *Device) Observe(ctx context.Context, p Path, notify func([]Record)) ([]Record, error) {
-	panic("soon")
+// errorMessage is the answer for an error: its code if it is an [*Error]. The
+// text of other errors stays on this side.
+func errorMessage(err error) *Message {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return &Message{Code: e.Code, Payload: []byte(e.Reason)}
+	}
+	return &Message{Code: CodeInternal}
 }
 
-// CancelObserve ends the observation of p. Even if the device cannot be told now,
-// notify is not called any more.
-func (d *Device) CancelObserve(ctx context.Context, p Path) error { panic("soon") }
+func (s *Server) serve(peer string, m *Message) (*Message, error) {
+	switch {
+	case len(m.Path) == 0 || m.Path[0] != "rd" || len(m.Path) > 2:
+		return nil, Errorf(CodeNotFound, "there is only /rd here")
+	case m.Code == Post && len(m.Path) == 1:
+		return s.register(peer, m)
+	case m.Code == Post:
+		return s.update(peer, m)
+	case m.Code == Delete && len(m.Path) == 2:
+		return s.deregister(m)
+	}
+	return nil, Errorf(CodeMethodNotAllowed, "use POST or DELETE")
+}
+
+func (s *Server) register(peer string, m *Message) (*Message, error) {
+	r, err := newRegistration(peer, m)
+	if err != nil {
+		return nil, err
+	}
+	d := newDevice(s, r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, ok := s.devices[r.Endpoint]; ok {
+		s.removeLocked(old)
+	}
+	s.devices[r.Endpoint], s.locations[r.ID] = d, d
+	d.expiry = time.AfterFunc(r.Lifetime, func() { s.expire(d) })
+	s.report(Registered, d, r)
+	return &Message{Code: CodeCreated, Location: []string{"rd", r.ID}}, nil
+}
+
+func (s *Server) update(peer string, m *Message) (*Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.locations[m.Path[1]]
+	if !ok {
+		return nil, Errorf(CodeNotFound, "register first")
+	}
+	r, err := d.update(peer, m)
+	if err != nil {
+		return nil, err
+	}
+	d.expiry.Reset(r.Lifetime)
+	s.report(Updated, d, r)
+	return &Message{Code: CodeChanged}, nil
+}
+
+func (s *Server) deregister(m *Message) (*Message, error) {
+	s.mu.Lock()
+	d, ok := s.locations[m.Path[1]]
+	s.mu.Unlock()
+	if !ok || !s.remove(d) {
+		return nil, Errorf(CodeNotFound, "register first")
+	}
+	s.report(Deregistered, d, d.Registration())
+	return &Message{Code: CodeDeleted}, nil
+}
+
+func (s *Server) expire(d *Device) {
+	r := d.Registration()
+	if left := time.Until(r.Updated.Add(r.Lifetime)); left > 0 { // it was updated just now
+		d.expiry.Reset(left)
+		return
+	}
+	if s.remove(d) {
+		s.report(Expired, d, r)
+	}
+}
+
+// remove ends a registration and tells whether it was there.
+func (s *Server) remove(d *Device) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.removeLocked(d)
+}
+
+func (s *Server) removeLocked(d *Device) bool {
+	id := d.Registration().ID
+	if s.locations[id] != d {
+		return false
+	}
+	delete(s.locations, id)
+	if s.devices[d.endpoint] == d {
+		delete(s.devices, d.endpoint)
+	}
+	for token, o := range s.observations {
+		if o.device == d {
+			delete(s.observations, token)
+		}
+	}
+	d.expiry.Stop()
+	d.end()
+	return true
+}
+
+func (s *Server) report(kind EventKind, d *Device, r Registration) {
+	s.logger.Debug("registration", "event", kind.String(), "endpoint", r.Endpoint, "address", r.Address)
+	if s.config.OnEvent != nil {
+		s.events.put(func() { s.config.OnEvent(Event{Kind: kind, Device: d, Registration: r}) })
+	}
+}

@@ -1,0 +1,187 @@
+package lwm2m
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxNotifications bounds what waits for a slow notify function, per device.
+const maxNotifications = 1024
+
+// Device is one registration of a device. When the device registers anew there is
+// a new Device, and operations on the old one give [ErrGone].
+//
+// Operations send a request and wait for its answer. Their context should have a
+// deadline; without one they end when the transport gives up (with CoAP's usual
+// parameters after three minutes). An answer of class 4 or 5 is an [*Error].
+type Device struct {
+	server        *Server
+	endpoint      string
+	expiry        *time.Timer
+	notifications mailbox
+	alive         context.Context // ends with the registration
+	end           context.CancelFunc
+
+	mu           sync.Mutex
+	registration Registration
+	observed     map[Path]*observation
+}
+
+func newDevice(s *Server, r Registration) *Device {
+	d := &Device{server: s, endpoint: r.Endpoint, registration: r, observed: map[Path]*observation{}}
+	d.notifications.limit = maxNotifications
+	d.alive, d.end = context.WithCancel(context.Background())
+	return d
+}
+
+// Registration is its present state.
+func (d *Device) Registration() Registration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.registration.clone()
+}
+
+func (d *Device) update(peer string, m *Message) (Registration, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.registration.clone()
+	if err := r.update(m); err != nil {
+		return r, err
+	}
+	r.Address, r.Updated = peer, time.Now()
+	d.registration = r
+	return r.clone(), nil
+}
+
+// Read reads an object, an instance, a resource or a resource instance.
+func (d *Device) Read(ctx context.Context, p Path) ([]Record, error) {
+	return d.read(ctx, p, &Message{Code: Get})
+}
+
+// read sends m, a GET, for p. A device that cannot answer in the preferred format
+// may choose one.
+func (d *Device) read(ctx context.Context, p Path, m *Message) ([]Record, error) {
+	m.Accept = new(d.Registration().format)
+	answer, err := d.request(ctx, p, m)
+	if e, ok := err.(*Error); ok && e.Code == CodeNotAcceptable {
+		m.Accept = nil
+		answer, err = d.request(ctx, p, m)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.Observe = answer.Observe
+	return d.decode(p, answer)
+}
+
+func (d *Device) decode(p Path, m *Message) ([]Record, error) {
+	f := FormatText
+	if m.Format != nil {
+		f = *m.Format
+	}
+	records, err := Decode(f, p, m.Payload, d.server.config.Model)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the answer of %s: %v", d.endpoint, err)
+	}
+	return records, nil
+}
+
+// Write writes records, all under p, an instance or a resource: Replace (PUT) or,
+// on an instance or a multiple resource, Update (POST). Values are converted to
+// the kind that the server's model has for the resource.
+func (d *Device) Write(ctx context.Context, p Path, mode WriteMode, records []Record) error {
+	f := d.Registration().format
+	records, err := conform(records, d.server.config.Model)
+	if err != nil {
+		return err
+	}
+	payload, err := Encode(f, p, records)
+	if err != nil {
+		return err
+	}
+	m := &Message{Code: Put, Format: &f, Payload: payload}
+	if mode == Update {
+		m.Code = Post
+	}
+	_, err = d.request(ctx, p, m)
+	return err
+}
+
+// conform gives each value the kind that the model has for it.
+func conform(records []Record, model Model) ([]Record, error) {
+	out := make([]Record, len(records))
+	for i, r := range records {
+		v, err := r.Value.Convert(model.kind(r.Path))
+		if err != nil {
+			return nil, fmt.Errorf("%v: %w", r.Path, err)
+		}
+		r.Value = v
+		out[i] = r
+	}
+	return out, nil
+}
+
+// WriteAttributes sets the notification attributes of p in whole seconds: pmin,
+// the shortest time between notifications, and pmax, the longest (0: unset).
+func (d *Device) WriteAttributes(ctx context.Context, p Path, pmin, pmax time.Duration) error {
+	query := []string{attributeQuery("pmin", pmin), attributeQuery("pmax", pmax)}
+	_, err := d.request(ctx, p, &Message{Code: Put, Query: query})
+	return err
+}
+
+// attributeQuery without a value unsets the attribute.
+func attributeQuery(name string, d time.Duration) string {
+	if d == 0 {
+		return name
+	}
+	return name + "=" + strconv.FormatInt(int64(d/time.Second), 10)
+}
+
+// Execute executes a resource.
+func (d *Device) Execute(ctx context.Context, p Path, arguments string) error {
+	m := &Message{Code: Post, Payload: []byte(arguments)}
+	if arguments != "" {
+		m.Format = new(FormatText)
+	}
+	_, err := d.request(ctx, p, m)
+	return err
+}
+
+// Discover lists what lies under p, an object, an instance or a resource, with
+// attributes.
+func (d *Device) Discover(ctx context.Context, p Path) ([]Link, error) {
+	answer, err := d.request(ctx, p, &Message{Code: Get, Accept: new(FormatLink)})
+	if err != nil {
+		return nil, err
+	}
+	return DecodeLinks(answer.Payload)
+}
+
+// request sends m to p on the device. The error is ErrGone as soon as the
+// registration has ended.
+func (d *Device) request(ctx context.Context, p Path, m *Message) (*Message, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(d.alive, func() { cancel(ErrGone) })()
+	r := d.Registration()
+	if r.Root != "" {
+		m.Path = strings.Split(r.Root, "/")
+	} else {
+		m.Path = nil
+	}
+	m.Path = append(m.Path, p.segments()...)
+	answer, err := d.server.transport.Exchange(ctx, r.Address, m)
+	switch {
+	case d.alive.Err() != nil:
+		return nil, ErrGone
+	case err != nil:
+		return nil, fmt.Errorf("cannot reach %s: %w", d.endpoint, err)
+	case !answer.Code.Success():
+		return nil, &Error{Code: answer.Code, Reason: string(answer.Payload)}
+	}
+	return answer, nil
+}

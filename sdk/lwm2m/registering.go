@@ -1,0 +1,203 @@
+package lwm2m
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// How long the device waits before it tries to register again: from the first to
+// the last, doubling, each times a random 0.5 to 1.5.
+const (
+	firstPause = 500 * time.Millisecond
+	lastPause  = time.Minute
+)
+
+// deregisterTimeout bounds the goodbye when the device shuts down.
+const deregisterTimeout = 3 * time.Second
+
+// stayRegistered registers, keeps the registration alive and, when it is lost,
+// registers anew, until ctx ends.
+func (c *Client) stayRegistered(ctx context.Context) {
+	pause := firstPause
+	for ctx.Err() == nil {
+		err := c.register(ctx)
+		if err == nil {
+			pause = firstPause
+			c.setRegistered(true)
+			err = c.keepUpdating(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			c.setRegistered(false)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		c.logger.Warn("not registered, trying again", "server", c.config.Server, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(float64(pause) * (0.5 + rand.Float64()))):
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+func (c *Client) register(ctx context.Context) error {
+	peer, err := c.transport.Resolve(ctx, c.config.Server)
+	if err != nil {
+		return err
+	}
+	c.forgetObservations() // they end with the former registration
+	c.mu.Lock()
+	c.peer = peer
+	lifetime := c.lifetime
+	c.mu.Unlock()
+	links := c.links()
+	answer, err := c.exchange(ctx, &Message{
+		Code: Post, Path: []string{"rd"},
+		Query: []string{
+			"ep=" + c.config.Endpoint, lifetimeQuery(lifetime),
+			"lwm2m=" + c.config.Version, "b=U",
+		},
+		Format: new(FormatLink), Payload: links,
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.location, c.listed = answer.Location, links
+	return nil
+}
+
+// keepUpdating updates the registration when it is due or asked for; it returns
+// with the first update that fails, or when ctx ends.
+func (c *Client) keepUpdating(ctx context.Context) error {
+	c.mu.Lock()
+	sent := c.lifetime
+	c.mu.Unlock()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.kick:
+		case <-time.After(updateInterval(sent)):
+		}
+		next, err := c.update(ctx, sent)
+		if err != nil {
+			return err
+		}
+		sent = next
+		c.mu.Lock()
+		close(c.renewed)
+		c.renewed = make(chan struct{})
+		c.mu.Unlock()
+	}
+}
+
+// updateInterval leaves a third of the lifetime for retransmissions.
+func updateInterval(lifetime time.Duration) time.Duration {
+	return time.Duration(float64(lifetime) * (0.6 + 0.06*rand.Float64()))
+}
+
+// update sends what changed since the last update, often nothing.
+func (c *Client) update(ctx context.Context, sent time.Duration) (time.Duration, error) {
+	c.mu.Lock()
+	lifetime, location, listed := c.lifetime, c.location, c.listed
+	c.mu.Unlock()
+	m := &Message{Code: Post, Path: location}
+	if lifetime != sent {
+		m.Query = append(m.Query, lifetimeQuery(lifetime))
+	}
+	links := c.links()
+	if !bytes.Equal(links, listed) {
+		m.Format, m.Payload = new(FormatLink), links
+	}
+	if _, err := c.exchange(ctx, m); err != nil {
+		return 0, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listed = links
+	return lifetime, nil
+}
+
+// deregister says goodbye; that the server does not hear it does no harm.
+func (c *Client) deregister(ctx context.Context) {
+	if !c.Registered() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, deregisterTimeout)
+	defer cancel()
+	c.mu.Lock()
+	m := &Message{Code: Delete, Path: c.location}
+	c.mu.Unlock()
+	if _, err := c.exchange(ctx, m); err != nil {
+		c.logger.Info("cannot deregister", "server", c.config.Server, "error", err)
+	}
+	c.setRegistered(false)
+}
+
+// exchange is a request to the server; an answer of class 4 or 5 is an *Error.
+func (c *Client) exchange(ctx context.Context, m *Message) (*Message, error) {
+	c.mu.Lock()
+	peer := c.peer
+	c.mu.Unlock()
+	answer, err := c.transport.Exchange(ctx, peer, m)
+	if err != nil {
+		return nil, err
+	}
+	if !answer.Code.Success() {
+		return nil, &Error{Code: answer.Code, Reason: string(answer.Payload)}
+	}
+	return answer, nil
+}
+
+func (c *Client) setRegistered(registered bool) {
+	c.mu.Lock()
+	c.registered = registered
+	c.mu.Unlock()
+	c.logger.Info("registration", "server", c.config.Server, "registered", registered)
+	if c.config.OnRegistered != nil {
+		c.config.OnRegistered(registered)
+	}
+}
+
+func lifetimeQuery(d time.Duration) string {
+	return "lt=" + strconv.FormatInt(int64(d/time.Second), 10)
+}
+
+// links is the registration payload: all objects but 0, with their instances.
+func (c *Client) links() []byte {
+	links := []Link{{Target: "/", Attributes: map[string]string{"rt": rootType}}}
+	if c.config.Version != "1.0" {
+		links[0].Attributes["ct"] = "110 112 11542"
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.objects)) {
+		if id == securityObject {
+			continue
+		}
+		instances := c.objects[id].Instances()
+		if object := c.objectLink(id); len(instances) == 0 || object.Attributes != nil {
+			links = append(links, object)
+		}
+		for _, instance := range instances {
+			links = append(links, Link{Target: NewPath(id, instance).String()})
+		}
+	}
+	return EncodeLinks(links)
+}
+
+// objectLink tells the object's version if it is not 1.0.
+func (c *Client) objectLink(id uint16) Link {
+	l := Link{Target: NewPath(id).String()}
+	if v := c.model[id].Version; v != "" && v != "1.0" {
+		l.Attributes = map[string]string{"ver": v}
+	}
+	return l
+}

@@ -1,0 +1,261 @@
+package lwm2m
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// watch is the device's side of one observation.
+type watch struct {
+	client *Client
+	path   Path
+	token  []byte
+	format Format
+	stop   context.CancelFunc
+	dirty  chan struct{} // holds one element while a change waits to be sent
+	poke   chan struct{} // the attributes changed
+
+	sequence uint32
+	sent     time.Time
+}
+
+func (w *watch) changed()    { signal(w.dirty) }
+func (w *watch) reconsider() { signal(w.poke) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// observe answers an Observe request (0) or its cancellation (1). A path is
+// observed once; observing it again replaces the token.
+func (c *Client) observe(ctx context.Context, p Path, m *Message) (*Message, error) {
+	if *m.Observe != 0 {
+		c.forgetObservation(m.Token)
+		return c.readAnswer(ctx, p, m)
+	}
+	w := &watch{
+		client: c, path: p, token: m.Token, format: FormatTLV, sequence: 1, sent: time.Now(),
+		dirty: make(chan struct{}, 1), poke: make(chan struct{}, 1),
+	}
+	if m.Accept != nil {
+		w.format = *m.Accept
+	}
+	c.startWatch(w) // before reading, so that no change is missed
+	answer, err := c.readAnswer(ctx, p, m)
+	if err != nil {
+		c.forgetObservation(m.Token)
+		return nil, err
+	}
+	answer.Observe = new(uint32(1))
+	return answer, nil
+}
+
+func (c *Client) startWatch(w *watch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for token, old := range c.watches {
+		if old.path == w.path || token == string(w.token) {
+			old.stop()
+			delete(c.watches, token)
+		}
+	}
+	ctx, stop := context.WithCancel(c.running)
+	w.stop = stop
+	c.watches[string(w.token)] = w
+	if len(c.awaited(w.path)) > 0 {
+		w.changed()
+	}
+	c.workers.Go(func() { w.run(ctx) })
+}
+
+func (c *Client) forgetObservation(token []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w, ok := c.watches[string(token)]; ok {
+		w.stop()
+		delete(c.watches, string(token))
+	}
+}
+
+func (c *Client) forgetObservations() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for token, w := range c.watches {
+		w.stop()
+		delete(c.watches, token)
+	}
+}
+
+// run sends a notification for each batch of changes, and at least once per pmax.
+func (w *watch) run(ctx context.Context) {
+	for w.wait(ctx) {
+		err := w.send(ctx)
+		switch {
+		case err == nil:
+			continue
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, ErrReset):
+			w.client.logger.Info("the server does not know an observation", "path", w.path.String())
+			w.client.forgetObservation(w.token)
+			w.client.updateSoon() // does it still know the device?
+			return
+		}
+		w.client.logger.Warn("cannot notify, waiting for the server", "path", w.path.String(), "error", err)
+		w.changed()
+		if !w.client.awaitUpdate(ctx) {
+			return
+		}
+	}
+}
+
+// wait returns true when a notification is due, false when the watch has ended.
+func (w *watch) wait(ctx context.Context) bool {
+	dirty := false
+	for {
+		pmin, pmax := w.client.periods(w.path)
+		var due <-chan time.Time
+		switch {
+		case dirty && time.Since(w.sent) >= pmin:
+			return true
+		case dirty:
+			due = time.After(pmin - time.Since(w.sent))
+		case pmax > 0:
+			due = time.After(pmax - time.Since(w.sent))
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-w.dirty:
+			dirty = true
+		case <-due:
+			return true
+		case <-w.poke:
+		}
+	}
+}
+
+// send notifies the present values and returns when they are acknowledged. If
+// they cannot be read, the observation ends with the reason.
+func (w *watch) send(ctx context.Context) error {
+	c := w.client
+	c.mu.Lock()
+	peer, carried := c.peer, c.awaited(w.path)
+	c.mu.Unlock()
+	select {
+	case <-w.dirty: // what changed up to here is in the values read below
+	default:
+	}
+	w.sequence = (w.sequence + 1) & 0xffffff
+	m := &Message{Code: CodeContent, Token: w.token, Format: &w.format, Observe: new(w.sequence)}
+	payload, err := c.readWatched(ctx, w)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		m = errorMessage(err)
+		m.Token, m.Observe = w.token, new(w.sequence)
+		c.forgetObservation(w.token)
+		return c.transport.Notify(context.WithoutCancel(ctx), peer, m)
+	}
+	m.Payload = payload
+	w.sent = time.Now()
+	if err := c.transport.Notify(ctx, peer, m); err != nil {
+		return err
+	}
+	c.delivered(carried)
+	return nil
+}
+
+func (c *Client) readWatched(ctx context.Context, w *watch) ([]byte, error) {
+	if _, err := c.target(w.path.segments()); err != nil {
+		return nil, err
+	}
+	return c.readAs(ctx, w.path, w.format)
+}
+
+// awaitUpdate asks for a registration update and waits until one succeeds.
+func (c *Client) awaitUpdate(ctx context.Context) bool {
+	c.mu.Lock()
+	renewed := c.renewed
+	c.mu.Unlock()
+	c.updateSoon()
+	select {
+	case <-renewed:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// delivery is one call of Deliver: the paths that nobody has acknowledged yet.
+type delivery struct {
+	pending []Path
+	done    chan struct{}
+}
+
+// parcel is a path of a delivery that a notification carries.
+type parcel struct {
+	delivery *delivery
+	path     Path
+}
+
+// Deliver notifies like Changed and waits until the server has acknowledged the
+// values at these paths as they are now or newer: a path is delivered when a
+// notification of an observation that covers it was acknowledged. If the device
+// is not registered or nobody observes yet, Deliver waits for it; the only error
+// is that of ctx.
+func (c *Client) Deliver(ctx context.Context, paths ...Path) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	d := &delivery{pending: slices.Clone(paths), done: make(chan struct{})}
+	c.mu.Lock()
+	c.deliveries[d] = struct{}{}
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.deliveries, d)
+		c.mu.Unlock()
+	}()
+	c.Changed(paths...)
+	select {
+	case <-d.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// awaited lists what deliveries wait for under p. The caller holds the lock.
+func (c *Client) awaited(p Path) []parcel {
+	var list []parcel
+	for d := range c.deliveries {
+		for _, q := range d.pending {
+			if p.Contains(q) {
+				list = append(list, parcel{d, q})
+			}
+		}
+	}
+	return list
+}
+
+func (c *Client) delivered(parcels []parcel) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range parcels {
+		i := slices.Index(x.delivery.pending, x.path)
+		if i < 0 {
+			continue
+		}
+		x.delivery.pending = slices.Delete(x.delivery.pending, i, i+1)
+		if len(x.delivery.pending) == 0 {
+			close(x.delivery.done)
+		}
+	}
+}
