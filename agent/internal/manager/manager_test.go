@@ -1,0 +1,273 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const name = "application/a"
+
+func TestNext(t *testing.T) {
+	v1 := engine.Installed{Version: "1.0.0", Digest: "sha256:1"}
+	none := engine.Wish{}
+	wish := func(v string) engine.Wish { return engine.Wish{Version: v} }
+	for label, test := range map[string]struct {
+		wish, settled engine.Wish
+		installed     engine.Installed
+		want          Decision
+	}{
+		"nothing wanted":           {none, none, v1, Nothing},
+		"newer":                    {wish("2.0.0"), none, v1, Update},
+		"older, as asked":          {wish("0.9.0"), none, v1, Update},
+		"first installation":       {wish("1.0.0"), none, engine.Installed{}, Update},
+		"answered before":          {wish("2.0.0"), wish("2.0.0"), v1, Nothing},
+		"asked again":              {engine.Wish{Version: "2.0.0", Attempt: 1}, wish("2.0.0"), v1, Update},
+		"installed already":        {wish("1.0.0"), wish("0.9.0"), v1, Unchanged},
+		"package there already":    {engine.Wish{Package: "sha256:1"}, none, v1, Unchanged},
+		"package":                  {engine.Wish{Package: "sha256:2"}, none, v1, Update},
+		"no version":               {wish("latest"), none, v1, Refuse},
+		"only an attempt":          {engine.Wish{Attempt: 3}, none, v1, Nothing},
+		"taken back":               {none, wish("2.0.0"), v1, Nothing},
+		"nothing, with no version": {none, none, engine.Installed{}, Nothing},
+	} {
+		got, cause := Next(test.wish, test.settled, test.installed)
+		if got != test.want {
+			t.Errorf("%s: %v (%s), want %v", label, got, cause, test.want)
+		}
+		if (got == Refuse || got == Unchanged) && cause == "" {
+			t.Errorf("%s: no cause", label)
+		}
+	}
+}
+
+// memory is a store, and an engine that installs whatever is wished for.
+type memory struct {
+	mu        sync.Mutex
+	installed engine.Installed
+	wishes    engine.Wishes
+	outcome   *engine.Outcome
+	runs      []engine.Wish
+	fail      bool
+	finished  bool // the unfinished update of an earlier process
+	newest    Found
+	checks    int
+}
+
+// set changes what the manager will find.
+func (m *memory) set(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+}
+
+func (m *memory) Installed(string) (i engine.Installed, err error) {
+	m.set(func() { i = m.installed })
+	return i, nil
+}
+
+func (m *memory) Wishes(string) (w engine.Wishes, err error) {
+	m.set(func() { w = m.wishes })
+	return w, nil
+}
+
+func (m *memory) SetWishes(_ string, w engine.Wishes) error {
+	m.set(func() { m.wishes = w })
+	return nil
+}
+
+func (m *memory) Outcome(string) (engine.Outcome, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.outcome == nil {
+		return engine.Outcome{}, false, nil
+	}
+	return *m.outcome, true, nil
+}
+
+func (m *memory) Report(o engine.Outcome) error {
+	m.set(func() { m.outcome = &o })
+	return nil
+}
+
+func (m *memory) run(_ context.Context, u engine.Update) (engine.Outcome, error) {
+	o := engine.Outcome{Update: u.ID, Wish: u.Wish, To: u.Wish.Version, Result: engine.Updated}
+	m.set(func() {
+		switch {
+		case u.ID == "":
+			m.finished = true
+			return
+		case m.fail:
+			o.Result = engine.TurnedBack
+		default:
+			m.installed = engine.Installed{Version: u.Wish.Version, Digest: u.Wish.Package}
+		}
+		m.runs, m.outcome = append(m.runs, u.Wish), &o
+	})
+	return o, nil
+}
+
+func (m *memory) check(_ context.Context, _, current string) (Found, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.checks++
+	if m.newest.Version == "" {
+		return Found{}, false, errors.New("no file server")
+	}
+	return m.newest, m.newest.Version != current, nil
+}
+
+// start runs a manager until the test ends, in a bubble of its own time.
+func start(t *testing.T, m *memory) (manager *Manager, stop func()) {
+	t.Helper()
+	manager = New(Config{
+		Components: []string{name}, Memory: m, Run: m.run, Check: m.check, Changed: func(string) {},
+		Ensure:  func(context.Context, string) error { return nil },
+		Running: func(context.Context, string) bool { return true },
+		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = manager.Run(ctx) }()
+	synctest.Wait()
+	return manager, func() { cancel(); <-ended }
+}
+
+func want(t *testing.T, m *Manager, w engine.Wish) {
+	t.Helper()
+	if err := m.Want(name, func(all *engine.Wishes) { all.Wish = w }); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func TestAWishRunsOnceHoweverOftenItComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		manager, stop := start(t, m)
+		want(t, manager, engine.Wish{Version: "2.0.0"})
+		want(t, manager, engine.Wish{Version: "2.0.0"})
+		stop()
+		manager, stop = start(t, m) // a restart
+		want(t, manager, engine.Wish{Version: "2.0.0"})
+		stop()
+		if !m.finished || !cmp.Equal(m.runs, []engine.Wish{{Version: "2.0.0"}}) || m.outcome.Result != engine.Updated {
+			t.Fatalf("runs %v, outcome %+v", m.runs, m.outcome)
+		}
+	})
+}
+
+func TestAFailedWishIsTriedAgainWhenAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{fail: true}
+		manager, stop := start(t, m)
+		defer stop()
+		want(t, manager, engine.Wish{Version: "2.0.0"})
+		pass(time.Hour)
+		if len(m.runs) != 1 {
+			t.Fatalf("runs %v", m.runs)
+		}
+		m.set(func() { m.fail = false })
+		want(t, manager, engine.Wish{Version: "2.0.0", Attempt: 1})
+		if len(m.runs) != 2 || m.installed.Version != "2.0.0" {
+			t.Fatalf("runs %v", m.runs)
+		}
+	})
+}
+
+func TestBadWishesAreAnsweredAndTheNextGoodOneWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{installed: engine.Installed{Version: "1.0.0"}}
+		manager, stop := start(t, m)
+		defer stop()
+		for wish, result := range map[string]string{"latest": engine.Refused, "1.0.0": engine.Unchanged} {
+			want(t, manager, engine.Wish{Version: wish})
+			if m.outcome == nil || m.outcome.Result != result || m.outcome.Cause == "" || len(m.runs) != 0 {
+				t.Errorf("%s: %+v, runs %v", wish, m.outcome, m.runs)
+			}
+		}
+		want(t, manager, engine.Wish{Version: "2.0.0"})
+		if m.installed.Version != "2.0.0" {
+			t.Errorf("installed %+v", m.installed)
+		}
+		if err := manager.Want("application/other", func(*engine.Wishes) {}); err == nil {
+			t.Error("a wish for a component that is not here")
+		}
+	})
+}
+
+// The agent may end after an update and before the wish is noted as answered.
+func TestTheAnswerOfAnEarlierProcessCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wish := engine.Wish{Version: "2.0.0"}
+		m := &memory{
+			installed: engine.Installed{Version: "2.0.0"}, wishes: engine.Wishes{Wish: wish},
+			outcome: &engine.Outcome{Wish: wish, Result: engine.Updated},
+		}
+		_, stop := start(t, m)
+		stop()
+		if m.wishes.Settled != wish || m.outcome.Result != engine.Updated || len(m.runs) != 0 {
+			t.Fatalf("%+v, %+v, %v", m.wishes, m.outcome, m.runs)
+		}
+	})
+}
+
+func TestPull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{installed: engine.Installed{Version: "1.0.0"}}
+		manager, stop := start(t, m)
+		defer stop()
+		if err := manager.Want(name, func(w *engine.Wishes) { w.Schedule = "*/10 * * * *" }); err != nil {
+			t.Fatal(err)
+		}
+		pass(25 * time.Minute)
+		if m.checks < 2 || m.checks > 3 || len(m.runs) != 0 {
+			t.Fatalf("%d checks in 25 minutes, runs %v", m.checks, m.runs)
+		}
+		m.set(func() { m.newest = Found{Version: "2.0.0", Digest: "sha256:2"} })
+		pass(11 * time.Minute)
+		if !cmp.Equal(m.runs, []engine.Wish{{Version: "2.0.0", Package: "sha256:2"}}) {
+			t.Fatalf("runs %v", m.runs)
+		}
+		m.set(func() { m.newest, m.fail = Found{Version: "3.0.0", Digest: "sha256:3"}, true })
+		pass(time.Hour) // a package that fails is not tried at every check
+		if len(m.runs) != 2 || m.installed.Version != "2.0.0" {
+			t.Fatalf("runs %v", m.runs)
+		}
+		m.set(func() { m.newest, m.fail = Found{Version: "4.0.0", Digest: "sha256:4"}, false })
+		if err := manager.CheckNow(name); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if m.installed.Version != "4.0.0" {
+			t.Fatalf("installed %+v", m.installed)
+		}
+	})
+}
+
+func TestSchedules(t *testing.T) {
+	m := New(Config{})
+	for expr, ok := range map[string]bool{"": true, "0 */6 * * *": true, "*/5 * * * * *": true, "often": false, "99 * * * *": false} {
+		if err := m.CheckSchedule(expr); (err == nil) != ok {
+			t.Errorf("%q: %v", expr, err)
+		}
+	}
+}
+
+// pass lets time pass in the bubble, and all that is due in it happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}

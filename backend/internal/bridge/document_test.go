@@ -1,0 +1,175 @@
+package bridge
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
+)
+
+func decode(t testing.TB, text string) (m map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestReadDesired(t *testing.T) {
+	for _, test := range []struct {
+		name, desired string
+		wants         map[string]want
+		refused       []string
+	}{
+		{name: "nothing", desired: `{"$version": 1}`},
+		{
+			name:    "goal state",
+			desired: `{"components": {"application/a": {"version": "2.0.0", "attempt": 1, "check": "0 * * * *"}, "container/b": {"package": "sha256:1"}}}`,
+			wants:   map[string]want{"application/a": {version: "2.0.0", attempt: 1, schedule: "0 * * * *"}, "container/b": {file: "sha256:1"}},
+		},
+		{
+			name:    "push of the method",
+			desired: `{"update": {"type": "Push", "component": "container", "componentName": "Java8"}}`,
+			wants:   map[string]want{"container/java8": {check: true}},
+		},
+		{
+			name:    "push of one version",
+			desired: `{"update": {"type": "Push", "component": "container", "componentName": "Java8", "version": "1.3.0"}}`,
+			wants:   map[string]want{"container/java8": {version: "1.3.0"}},
+		},
+		{
+			name:    "pull of the method",
+			desired: `{"update": {"type": "Pull", "component": "container", "componentName": "Java8", "schedule": "0 3 * * *"}}`,
+			wants:   map[string]want{"container/java8": {schedule: "0 3 * * *"}},
+		},
+		{
+			name:    "resource operation of the method",
+			desired: `{"method": "write", "resourceUri": "/9/0/0", "newValue": "container.Java8.java_8_container_v1_3_0_b.tar"}`,
+			wants:   map[string]want{"container/java8": {file: "container.Java8.java_8_container_v1_3_0_b.tar"}},
+		},
+		{name: "components of a wrong type", desired: `{"components": "all"}`, refused: []string{"components"}},
+		{
+			name:    "one bad among good",
+			desired: `{"components": {"application/a": {"version": "2.0.0"}, "application/b": {"version": 2}, "b": {}, "application/c": {"vresion": "1"}, "application/d": [], "application/e": {"version": "two"}}}`,
+			wants:   map[string]want{"application/a": {version: "2.0.0"}},
+			refused: []string{"components/application/b", "components/application/c", "components/application/d", "components/application/e", "components/b"},
+		},
+		{name: "update of a wrong type", desired: `{"update": 7}`, refused: []string{"update"}},
+		{name: "another resource", desired: `{"method": "write", "resourceUri": "/5/0/1", "newValue": "x"}`, refused: []string{"resourceUri"}},
+		{name: "another method", desired: `{"method": "execute", "resourceUri": "/9/0/0"}`, refused: []string{"resourceUri"}},
+	} {
+		wants, refused := readDesired(decode(t, test.desired))
+		if len(test.wants)+len(wants) > 0 && !cmp.Equal(test.wants, wants, cmp.AllowUnexported(want{})) {
+			t.Errorf("%s: %s", test.name, cmp.Diff(test.wants, wants, cmp.AllowUnexported(want{})))
+		}
+		for _, path := range test.refused {
+			if refused[path] == nil || refused[path] == "" {
+				t.Errorf("%s: %s is not refused: %v", test.name, path, refused)
+			}
+		}
+		if len(refused) != len(test.refused) {
+			t.Errorf("%s: refused %v", test.name, refused)
+		}
+	}
+}
+
+func TestDiff(t *testing.T) {
+	for _, test := range []struct{ from, to, want string }{
+		{`{}`, `{}`, `{}`},
+		{`{"a": 1}`, `{"a": 1}`, `{}`},
+		{`{"a": 1}`, `{"a": 2}`, `{"a": 2}`},
+		{`{"a": 1, "$version": 3}`, `{}`, `{"a": null}`},
+		{`{"a": {"b": 1, "c": 2}}`, `{"a": {"b": 1, "d": [1]}}`, `{"a": {"c": null, "d": [1]}}`},
+		{`{"a": 1}`, `{"a": {"b": 1}}`, `{"a": {"b": 1}}`},
+		{`{"a": {"b": 1}}`, `{"a": "x"}`, `{"a": "x"}`},
+	} {
+		if got := diff(decode(t, test.from), decode(t, test.to)); !cmp.Equal(got, decode(t, test.want)) {
+			t.Errorf("from %s to %s: %v, want %s", test.from, test.to, got, test.want)
+		}
+	}
+}
+
+// told is a device with one component, in the middle of an update.
+func told() values {
+	v := values{}
+	set := func(resource uint16, value lwm2m.Value) {
+		p := lwm2m.NewPath(objects.ComponentUpdateID, 0, resource)
+		v.take([]lwm2m.Record{{Path: p, Value: value}})
+	}
+	set(objects.ComponentName, lwm2m.String("application/a"))
+	set(objects.ComponentVersion, lwm2m.String("1.0.0"))
+	set(objects.ComponentSchema, lwm2m.Int(1))
+	set(objects.ComponentRunning, lwm2m.Bool(true))
+	set(objects.ComponentStale, lwm2m.Bool(true))
+	set(objects.ComponentUpdateIdentifier, lwm2m.String("u1"))
+	set(objects.ComponentTo, lwm2m.String("2.0.0"))
+	set(objects.ComponentPhase, lwm2m.String("transformation"))
+	set(objects.ComponentStep, lwm2m.String("transform"))
+	set(objects.ComponentProgress, lwm2m.Float(0.6789))
+	set(objects.ComponentUnavailableUntil, lwm2m.Time(time.Date(2026, 11, 22, 8, 0, 4, 0, time.UTC)))
+	v.take([]lwm2m.Record{{Path: lwm2m.NewPath(3303, 0, 5700), Value: lwm2m.Float(21.5)}})
+	return v
+}
+
+func TestReported(t *testing.T) {
+	v := told()
+	want := decode(t, `{"state": "updating", "refused": {"update": "why"},
+		"components": {"application/a": {"version": "1.0.0", "schema": 1, "running": true, "stale": true,
+			"update": {"id": "u1", "to": "2.0.0", "phase": "transformation", "step": "transform", "progress": 0.68, "unavailableUntil": "2026-11-22T08:00:04Z"}}},
+		"lwm2m": {"3303": {"0": {"5700": {"value": 21.5}}}}}`)
+	if got := v.reported(map[string]any{"update": "why"}); !cmp.Equal(want, got) {
+		t.Error(cmp.Diff(want, got))
+	}
+	for result, state := range map[string]string{"updated": online, "turned back": online, "inconsistent": malfunction} {
+		v.take([]lwm2m.Record{
+			{Path: lwm2m.NewPath(objects.ComponentUpdateID, 0, objects.ComponentResult), Value: lwm2m.String(result)},
+			{Path: lwm2m.NewPath(objects.ComponentUpdateID, 0, objects.ComponentStale), Value: lwm2m.Bool(false)},
+			{Path: lwm2m.NewPath(objects.ComponentUpdateID, 0, objects.ComponentCause), Value: lwm2m.String(strings.Repeat("x", 9999))},
+		})
+		doc := v.reported(nil)
+		if doc["state"] != state {
+			t.Errorf("%s: state %v, want %s", result, doc["state"], state)
+		}
+		if b, err := json.Marshal(doc); err != nil || len(b) > 4096 {
+			t.Errorf("%d bytes, %v", len(b), err)
+		}
+	}
+}
+
+func FuzzReadDesired(f *testing.F) {
+	f.Add(`{"components": {"application/a": {"version": "2.0.0"}}, "update": {"type": "Push"}, "method": "write"}`)
+	f.Fuzz(func(_ *testing.T, text string) {
+		var m map[string]any
+		if json.Unmarshal([]byte(text), &m) == nil {
+			readDesired(m)
+		}
+	})
+}
+
+func FuzzParseResponse(f *testing.F) {
+	f.Add("$iothub/twin/res/204/?$rid=1&$version=3")
+	f.Fuzz(func(t *testing.T, topic string) {
+		if _, _, ok := parseResponse(topic); ok && !strings.HasPrefix(topic, "$iothub/twin/res/") {
+			t.Errorf("%q is no response", topic)
+		}
+	})
+}
+
+func FuzzDiff(f *testing.F) {
+	f.Add(`{"a": {"b": 1}}`, `{"a": {"c": 2}}`)
+	f.Fuzz(func(t *testing.T, a, b string) {
+		var from, to map[string]any
+		if json.Unmarshal([]byte(a), &from) != nil || json.Unmarshal([]byte(b), &to) != nil {
+			return
+		}
+		if patch := diff(to, to); len(patch) != 0 {
+			t.Errorf("a document differs from itself: %v", patch)
+		}
+		diff(from, to)
+	})
+}
