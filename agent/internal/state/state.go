@@ -167,8 +167,8 @@ type Entry struct {
 	Meta
 }
 
-// List returns the sealed generations of a component, oldest first, without
-// reading their files.
+// List returns the sealed generations of a component, oldest first. It reads
+// the seals alone: whether the files are as sealed is for Load to say.
 func (m *Manager) List(component string) ([]Entry, error) {
 	all, err := m.generations(component)
 	if err != nil {
@@ -177,7 +177,7 @@ func (m *Manager) List(component string) ([]Entry, error) {
 	var entries []Entry
 	for _, gen := range all {
 		_, sealed, err := m.sealed(component, gen)
-		if errors.Is(err, ErrNotSealed) {
+		if errors.Is(err, ErrNotSealed) || errors.Is(err, ErrDamaged) {
 			continue
 		}
 		if err != nil {

@@ -1,0 +1,227 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+)
+
+const component = "application/sensor-adapter"
+
+// Without steps the host copies, which needs no sandbox.
+func open(t *testing.T) *Manager {
+	t.Helper()
+	m, err := Open(filepath.Join(t.TempDir(), "state"), &host.Host{Cache: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func meta(version string) Meta {
+	return Meta{Schema: 1, Version: version, Time: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}
+}
+
+// save makes a generation and seals it.
+func save(t *testing.T, m *Manager, gen Generation, content string) string {
+	t.Helper()
+	dir, err := m.Fresh(component, gen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "deep", "file"), content)
+	if err := m.Seal(component, gen, meta("1.0.0")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func put(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSealAndLoad(t *testing.T) {
+	m := open(t)
+	want := save(t, m, 1, "content")
+	dir, got, err := m.Load(component, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(meta("1.0.0"), got); diff != "" || dir != want {
+		t.Errorf("loaded %s, %s", dir, diff)
+	}
+	if err := m.Seal(component, 1, meta("1.0.1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err = m.Load(component, 1); err != nil || got.Version != "1.0.1" {
+		t.Errorf("sealed again: %v, %v", got, err)
+	}
+}
+
+func TestUnsealedIsGarbage(t *testing.T) {
+	m := open(t)
+	dir, err := m.Fresh(component, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "half"), "written")
+	if _, _, err := m.Load(component, 1); !errors.Is(err, ErrNotSealed) {
+		t.Errorf("load: %v", err)
+	}
+	if _, err := m.Transform(t.Context(), component, 1, 2, nil, nil); !errors.Is(err, ErrNotSealed) {
+		t.Errorf("transform: %v", err)
+	}
+	if entries, err := m.List(component); err != nil || len(entries) > 0 {
+		t.Errorf("list: %v, %v", entries, err)
+	}
+	if next, err := m.Next(component); err != nil || next != 2 {
+		t.Errorf("next: %v, %v", next, err)
+	}
+	if dir, err = m.Fresh(component, 1); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("leftovers: %v, %v", left, err)
+	}
+}
+
+func TestDamage(t *testing.T) {
+	for name, damage := range map[string]func(dir string) error{
+		"changed":   func(dir string) error { return os.WriteFile(filepath.Join(dir, "deep/file"), []byte("c0ntent"), 0) },
+		"added":     func(dir string) error { return os.WriteFile(filepath.Join(dir, "more"), nil, 0o600) },
+		"removed":   func(dir string) error { return os.Remove(filepath.Join(dir, "deep/file")) },
+		"renamed":   func(dir string) error { return os.Rename(filepath.Join(dir, "deep"), filepath.Join(dir, "peed")) },
+		"mode":      func(dir string) error { return os.Chmod(filepath.Join(dir, "deep/file"), 0o640) },
+		"half seal": func(dir string) error { return os.Truncate(filepath.Join(dir, "..", sealName), 10) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := open(t)
+			if err := damage(save(t, m, 1, "content")); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := m.Load(component, 1); !errors.Is(err, ErrDamaged) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestSealRefusesLinks(t *testing.T) {
+	m := open(t)
+	dir, err := m.Fresh(component, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Seal(component, 1, meta("1.0.0")); err == nil {
+		t.Error("a link was sealed")
+	}
+}
+
+func TestTransform(t *testing.T) {
+	m := open(t)
+	save(t, m, 1, "content")
+	for range 2 { // the second time over an unsealed result
+		if _, err := m.Transform(t.Context(), component, 1, 2, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := m.Load(component, 2); !errors.Is(err, ErrNotSealed) {
+		t.Errorf("the result is sealed: %v", err)
+	}
+	if err := m.Seal(component, 2, meta("2.0.0")); err != nil {
+		t.Fatal(err)
+	}
+	dir, _, err := m.Load(component, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content, err := os.ReadFile(filepath.Join(dir, "deep/file")); err != nil || string(content) != "content" {
+		t.Errorf("got %q, %v", content, err)
+	}
+}
+
+type failing struct{ error }
+
+func (f failing) Run(context.Context, []host.Step, string, string, func(int64, int64)) (host.Report, error) {
+	return host.Report{}, f
+}
+
+func TestTransformFails(t *testing.T) {
+	m, err := Open(t.TempDir(), failing{errors.New("no")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	save(t, m, 1, "content")
+	save(t, m, 2, "of an update before")
+	if _, err := m.Transform(t.Context(), component, 1, 2, nil, nil); err == nil {
+		t.Error("no error")
+	}
+	if _, _, err := m.Load(component, 2); !errors.Is(err, ErrNotSealed) {
+		t.Errorf("the old result is still there: %v", err)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	m := open(t)
+	for gen := range Generation(4) {
+		save(t, m, gen+8, "content") // 8 to 11: numbers, not strings, are sorted
+	}
+	if _, err := m.Fresh(component, 12); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Prune(component, 2); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := m.List(component)
+	want := []Entry{{10, meta("1.0.0")}, {11, meta("1.0.0")}}
+	if diff := cmp.Diff(want, entries); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	if next, err := m.Next(component); err != nil || next != 12 {
+		t.Errorf("next: %v, %v", next, err)
+	}
+	for range 2 {
+		if err := m.Drop(component, 11); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestComponentNames(t *testing.T) {
+	m := open(t)
+	for _, name := range []string{"", "a", "a/", "/b", "../b", "a/..", "a/b/c", "a/b\x00"} {
+		if _, err := m.Fresh(name, 1); err == nil {
+			t.Errorf("%q is accepted", name)
+		}
+	}
+}
+
+func FuzzParseSeal(f *testing.F) {
+	good, err := json.Marshal(seal{Meta: meta("1.0.0"), Digest: "sha256:00"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(good[:10])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if s, err := parseSeal(data); (err == nil) != (s.Digest != "") {
+			t.Errorf("got %+v, %v", s, err)
+		}
+	})
+}

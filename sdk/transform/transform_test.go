@@ -1,0 +1,60 @@
+package transform
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRun(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		fn   func(io.Reader, io.Writer, Edge) error
+		code int
+		out  string
+		log  string
+	}{
+		"copies": {[]string{"t", "1", "2", "f"}, func(in io.Reader, out io.Writer, _ Edge) error {
+			_, err := io.Copy(out, in)
+			return err
+		}, 0, "old", ""},
+		"fails":   {[]string{"t", "1", "2"}, func(io.Reader, io.Writer, Edge) error { return errors.New("no") }, 1, "", "no\n"},
+		"refuses": {[]string{"t", "1", "2"}, func(_ io.Reader, _ io.Writer, e Edge) error { return e.Unknown() }, 2, "", "state refused: this transform knows no way 1→2\n"},
+		"usage":   {[]string{"t", "1"}, nil, 1, "", "usage: transform FROM TO [FILE] <old >new\n"},
+		"schema":  {[]string{"t", "1", "x"}, nil, 1, "", "TO is not a schema number: strconv.Atoi: parsing \"x\": invalid syntax\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, log bytes.Buffer
+			code := run(test.args, nil, strings.NewReader("old"), &out, &log, test.fn)
+			if code != test.code || out.String() != test.out || log.String() != test.log {
+				t.Errorf("got %d, %q, %q", code, out.String(), log.String())
+			}
+		})
+	}
+}
+
+func TestParseEdge(t *testing.T) {
+	env := []string{"STATE_FROM=1", "STATE_FORMAT=json", "PARAM_UNIT=a=b", "HOME=/"}
+	got, err := parseEdge([]string{"transform", "1", "2", "deep/f.json"}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Edge{From: 1, To: 2, File: "deep/f.json", Format: "json", Params: map[string]string{"unit": "a=b"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func FuzzParseEdge(f *testing.F) {
+	f.Add("1", "2", "f", "PARAM_A=b")
+	f.Fuzz(func(t *testing.T, from, to, file, pair string) {
+		edge, err := parseEdge([]string{"transform", from, to, file}, []string{pair})
+		if err == nil && edge.File != file {
+			t.Errorf("file %q became %q", file, edge.File)
+		}
+	})
+}

@@ -1,0 +1,95 @@
+// Package transformtest tests state transforms where they will run: in the
+// real sandbox, as WebAssembly. A test directory holds a state before and
+// after, "old" and "new":
+//
+//	func TestMain(m *testing.M) { transformtest.Main(m) }
+//
+//	func TestUp(t *testing.T) {
+//		module := transformtest.Build(t, ".")
+//		up := host.Step{Module: module, From: 1, To: 2, Format: "json"}
+//		transformtest.Golden(t, "testdata/up", up)
+//	}
+package transformtest
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+)
+
+// Main runs the tests of a package that uses this kit: the test binary is its
+// own sandbox.
+func Main(m *testing.M) {
+	host.Main()
+	os.Exit(m.Run())
+}
+
+// Build compiles the Go command in a directory to Wasm and returns the path of
+// the module, which lasts as long as the test.
+func Build(t testing.TB, dir string) string {
+	t.Helper()
+	module := filepath.Join(t.TempDir(), "transform.wasm")
+	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", module, ".")
+	build.Dir = dir
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build the transform: %v\n%s", err, out)
+	}
+	return module
+}
+
+// Golden applies the steps to the state in dir/old and wants the state in
+// dir/new, byte by byte.
+func Golden(t testing.TB, dir string, steps ...host.Step) {
+	t.Helper()
+	got, err := Run(t, filepath.Join(dir, "old"), steps...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Same(t, filepath.Join(dir, "new"), got)
+}
+
+// Run applies the steps to a state and returns the directory of the result.
+// What a module does wrong comes back as *[host.Error].
+func Run(t testing.TB, state string, steps ...host.Step) (string, error) {
+	t.Helper()
+	work := t.TempDir()
+	out := filepath.Join(work, "state")
+	h := &host.Host{Cache: filepath.Join(work, "cache")}
+	_, err := h.Run(t.Context(), steps, state, out, nil)
+	return out, err
+}
+
+// Same wants two directories to hold the same files with the same content.
+func Same(t testing.TB, want, got string) {
+	t.Helper()
+	if diff := cmp.Diff(read(t, want), read(t, got)); diff != "" {
+		t.Errorf("the state differs (-want +got):\n%s", diff)
+	}
+}
+
+func read(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		files[rel] = string(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
