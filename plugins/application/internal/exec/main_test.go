@@ -84,11 +84,12 @@ func sleeper() { <-untilTerm().Done() }
 // stubborn ignores SIGTERM, and so does its child, in a session of its own.
 func stubborn() {
 	signal.Ignore(syscall.SIGTERM)
-	if os.Getenv("CHILD") == "" {
+	child := os.Getenv("CHILD")
+	if child == "" {
 		os.Setenv("CHILD", "1")
 		os.StartProcess("/proc/self/exe", []string{"child"}, &os.ProcAttr{Sys: &syscall.SysProcAttr{Setsid: true}, Env: os.Environ()})
 	}
-	os.WriteFile(filepath.Join(component.StateDir(""), "pid"+os.Getenv("CHILD")), []byte(strconv.Itoa(os.Getpid())), 0o600)
+	os.WriteFile(filepath.Join(component.StateDir(""), "pid"+child), []byte(strconv.Itoa(os.Getpid())), 0o600)
 	time.Sleep(time.Hour)
 }
 

@@ -1,0 +1,199 @@
+package exec
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+func TestStartRefuses(t *testing.T) {
+	r := newRig(t)
+	start := func(want string) {
+		t.Helper()
+		err := r.u.Start(r.ctx, updater.StartRequest{Component: name})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
+		}
+		if r.status().Running {
+			t.Error("runs")
+		}
+	}
+	start("not installed")
+	h, err := r.tryStage("1.0.0", `{"command":["./run.sh"]}`, map[string]string{"run.sh": "#!/bin/sh\nexec sleep 1000"})
+	r.must(err)
+	r.switchTo(h)
+	program := r.h.path("current", "files", "run.sh")
+	r.fill(r.h.path("log"), map[string]string{"component.log": "what it said before\n"})
+	r.must(os.Chmod(program, 0o600))
+	start("permission denied; its log ends with:\nwhat it said before")
+	r.must(os.Remove(program))
+	start("cannot start ./run.sh")
+	r.switchTo(updater.Handle{})
+	start("not installed")
+}
+
+func TestCrashIsRestarted(t *testing.T) {
+	r := newRig(t)
+	r.install("crash", "")
+	r.eventually("three restarts", func() bool { return r.status().Restarts >= 3 })
+	probe := r.probe()
+	if probe.Healthy || !strings.Contains(probe.Reason, "exit status 3") || !strings.Contains(probe.Reason, "about to crash") {
+		t.Errorf("probe says %+v", probe)
+	}
+	r.start() // which changes nothing: it is being restarted already
+	r.stop(time.Minute)
+	if s := r.status(); s.Running || s.Restarts != 0 {
+		t.Errorf("status after Stop is %+v", s)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	r := newRig(t)
+	h := r.stage("1.0.0", `{"command":["sh","-c","pwd; env; exec sleep 1000"],"env":{"COLOUR":"blue"}}`)
+	r.switchTo(h)
+	r.start()
+	want := []string{
+		r.h.versionDir(string(h.Data)) + "/files", "COLOUR=blue", "TRANQUIL_COMPONENT=application/a", "TRANQUIL_VERSION=1.0.0",
+		"TRANQUIL_STATE=" + r.h.path("state"), "TRANQUIL_CONTROL=" + r.h.control, "TRANQUIL_LINK=" + r.h.link,
+	}
+	log := func() string { data, _ := os.ReadFile(r.h.logFile()); return string(data) }
+	r.eventually("the log", func() bool { return strings.Contains(log(), "TRANQUIL_LINK") && strings.Contains(log(), "COLOUR") })
+	r.stop(time.Minute)
+	for _, line := range want {
+		if !strings.Contains(log(), line+"\n") {
+			t.Errorf("%q is missing in\n%s", line, log())
+		}
+	}
+}
+
+// TestForce: a component that ignores SIGTERM, with a child in a session of
+// its own, is ended by force, and Stop says so.
+func TestForce(t *testing.T) {
+	r := newRig(t)
+	r.install("stubborn", "")
+	pids := r.stubborn()
+	if !r.stop(50 * time.Millisecond) {
+		t.Error("Stop says that no force was needed")
+	}
+	r.dead(pids)
+	if r.stop(time.Second) {
+		t.Error("a second Stop says that force was needed")
+	}
+}
+
+// stubborn waits for both processes of the role and returns their PIDs.
+func (r *rig) stubborn() (pids []string) {
+	r.Helper()
+	for _, file := range []string{"pid", "pid1"} {
+		r.eventually(file, func() bool {
+			pid, err := os.ReadFile(filepath.Join(r.h.state(), file))
+			if err == nil && len(pid) > 0 {
+				pids = append(pids, string(pid))
+			}
+			return err == nil && len(pid) > 0
+		})
+	}
+	return pids
+}
+
+func (r *rig) dead(pids []string) {
+	r.Helper()
+	for _, pid := range pids {
+		if !zombie(pid) {
+			r.Errorf("process %s runs", pid)
+		}
+	}
+}
+
+// TestSupervisorKilled: the kernel ends the component, its child is found by
+// whoever comes next.
+func TestSupervisorKilled(t *testing.T) {
+	for name, next := range map[string]func(*rig){
+		"Stop":  func(r *rig) { r.stop(time.Second) },
+		"Start": func(r *rig) { r.start() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.install("stubborn", "")
+			pids := r.stubborn()
+			r.must(syscall.Kill(r.supervised().PID, syscall.SIGKILL))
+			r.eventually("the component is dead", func() bool { return zombie(pids[0]) })
+			r.eventually("the status says so", func() bool { return !r.status().Running })
+			if p := r.probe(); p.Healthy {
+				t.Error("healthy without a supervisor")
+			}
+			next(r)
+			r.dead(pids)
+			r.stop(time.Millisecond)
+		})
+	}
+}
+
+// TestAnotherProcess: a status whose PID belongs to another process now, or
+// that is of another boot, is not believed.
+func TestAnotherProcess(t *testing.T) {
+	for name, change := range map[string]func(*supervisor.Status){
+		"recycled PID":   func(s *supervisor.Status) { s.Begun++ },
+		"another boot":   func(s *supervisor.Status) { s.Boot = "another" },
+		"no such PID":    func(s *supervisor.Status) { s.PID = 1 << 22 },
+		"no PID at all":  func(s *supervisor.Status) { s.PID = 0 },
+		"an absurd PID":  func(s *supervisor.Status) { s.PID = -1 },
+		"the lock helps": func(*supervisor.Status) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.install("sleep", "")
+			status := r.supervised()
+			r.stop(time.Minute)
+			status.PID = os.Getpid() // which runs, but is no supervisor
+			if name == "the lock helps" {
+				status.Begun = 0
+			}
+			change(&status)
+			data, err := json.Marshal(status)
+			r.must(err)
+			r.must(os.WriteFile(r.h.path("run", "status.json"), data, 0o600))
+			if r.status().Running {
+				t.Error("runs")
+			}
+			r.start()
+			r.eventually("runs", func() bool { return r.status().Running })
+		})
+	}
+}
+
+func TestTornStatus(t *testing.T) {
+	r := newRig(t)
+	r.install("sleep", "")
+	r.stop(time.Minute)
+	r.must(os.WriteFile(r.h.path("run", "status.json"), []byte(`{"Boot":`), 0o600))
+	if r.status().Running {
+		t.Error("runs")
+	}
+	r.start()
+}
+
+// TestStartAnother: Start means the version switched to, whatever runs.
+func TestStartAnother(t *testing.T) {
+	r := newRig(t)
+	r.install("sleep", "")
+	first := r.supervised()
+	r.start()
+	if now := r.supervised(); now.PID != first.PID || now.Process != first.Process {
+		t.Error("Start of what runs started it again")
+	}
+	r.switchTo(r.stage("2.0.0", settings("sleep", "")))
+	r.start()
+	if now := r.supervised(); !strings.HasPrefix(now.Spec.Version, "2.0.0-") {
+		t.Errorf("%s runs", now.Spec.Version)
+	}
+	r.dead([]string{strconv.Itoa(first.Process), strconv.Itoa(first.PID)})
+}
