@@ -52,7 +52,10 @@ func read(reported map[string]any) view {
 		_, name, _ = strings.Cut(name, "/")
 		v.Why = name + " " + c.Version
 		if c.Stale {
-			v.Worth, v.Why = "stale", v.Why+", becomes "+c.Update.To
+			v.Worth = "stale"
+			if c.Update.To != c.Version {
+				v.Why += ", becomes " + c.Update.To
+			}
 			if until := c.Update.UnavailableUntil; until != nil {
 				v.Until = *until
 			}

@@ -112,6 +112,29 @@ func (d *demo) awaitStopped(ctx context.Context) error {
 	return fmt.Errorf("the component was not stopped within %s", rig.UpdateTime)
 }
 
+// claimLive says that new readings reach the twin.
+func (d *demo) claimLive(ctx context.Context, what string) error {
+	before, err := d.system.Reported(ctx)
+	if err != nil {
+		return err
+	}
+	after, err := d.system.Await(ctx, "a new reading", patience, func(r rig.Reported) bool {
+		return reading(r).Value != nil && reading(r).TS != reading(before).TS
+	})
+	if ctx.Err() != nil {
+		return err
+	}
+	seen := fmt.Sprint(reading(after).Value)
+	if err != nil {
+		seen = "still " + seen
+	}
+	d.claim(what, "a new temperature", seen, err == nil)
+	return nil
+}
+
+// reading is the temperature in the twin.
+func reading(r rig.Reported) rig.Value { return r.LwM2M["3303"]["0"]["5700"] }
+
 // dashboardSaid returns what the dashboard has printed so far.
 func (d *demo) dashboardSaid() string {
 	b, _ := os.ReadFile(d.dashboard.Log)

@@ -31,12 +31,14 @@ func TestTable(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	got := describe(rig.Update{Phase: "execution", Step: "stop", Progress: 0.5})
-	if want := "execution       stop       ██████████░░░░░░░░░░  50 %"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got := describe(rig.Update{Result: "updated"}); got != "" {
-		t.Errorf("got %q", got)
+	u := rig.Update{Phase: "execution", Step: "stop", Progress: 0.5}
+	for back, want := range map[bool]string{
+		false: "execution       stop            ██████████░░░░░░░░░░  50 %",
+		true:  "execution       undo stop       ██████████░░░░░░░░░░  50 %",
+	} {
+		if got := describe(u, back); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

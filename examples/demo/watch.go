@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -14,27 +15,36 @@ import (
 
 // watch shows where updates are, from the hub's events, until ctx ends.
 func (d *demo) watch(ctx context.Context) {
-	last := ""
+	var shown rig.Update
 	for reported, err := range d.system.Follow(ctx) {
 		if err != nil {
 			return
 		}
-		update := reported.Components[rig.SensorAdapter].Update
-		if line := describe(update); update.Result == "" && line != "" && line != last {
-			d.console.say("twin", cyan, "%s", line)
-			last = line
+		u := reported.Components[rig.SensorAdapter].Update
+		if u.Result != "" || u.Step == "" || !isNews(shown, u) {
+			continue
 		}
+		back := shown.ID == u.ID && u.Progress < shown.Progress
+		d.console.say("twin", cyan, "%s", describe(u, back))
+		shown = u
 	}
 }
 
-// describe tells of a step in one line; of anything else it tells nothing.
-func describe(u rig.Update) string {
-	if u.Step == "" || u.Phase == "" {
-		return ""
+// isNews reports whether an update has come to another step, or far enough in
+// a long one.
+func isNews(shown, u rig.Update) bool {
+	return u.ID != shown.ID || u.Step != shown.Step || math.Abs(u.Progress-shown.Progress) >= 0.025
+}
+
+// describe tells of a step in one line.
+func describe(u rig.Update, back bool) string {
+	step := u.Step
+	if back {
+		step = "undo " + step
 	}
-	line := fmt.Sprintf("%-14s  %-9s  %s %3.0f %%", u.Phase, u.Step, bar(u.Progress, 20), 100*u.Progress)
+	line := fmt.Sprintf("%-14s  %-14s  %s %3.0f %%", u.Phase, step, bar(u.Progress, 20), 100*u.Progress)
 	if u.UnavailableUntil != nil {
-		line += "  stale until " + u.UnavailableUntil.Local().Format("15:04:05.0")
+		line += "  stale until " + u.UnavailableUntil.Local().Format("15:04:05")
 	}
 	return line
 }

@@ -3,5 +3,5 @@
 // tests only.
 //
 //	go test ./examples/fleet
-//	go test -tags torture -timeout 2h ./examples/fleet -run Torture -kills 50
+//	TRANQUIL_TORTURE=50 go test -timeout 1h ./examples/fleet -run TestTorture -v
 package fleet

@@ -27,7 +27,7 @@ func TestRefused(t *testing.T) {
 		{"malformed schedule", malformedSchedule, "cron"},
 		{"unknown version", unknownVersion, "9.9.9"},
 		{"package for another component", otherComponent, "application/other"},
-		{"package for another architecture", otherArchitecture, "s390x"},
+		{"package for another architecture", otherArchitecture, "no artifact for"},
 		{"digest does not match", damagedBlob, "digest"},
 		{"installed already", installedAlready, "installed already"},
 	} {

@@ -1,10 +1,9 @@
-//go:build torture
-
 package fleet
 
 import (
-	"flag"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -12,17 +11,19 @@ import (
 	"github.com/tranquil-iot/tranquil/examples/sensor-adapter/audit"
 )
 
-var kills = flag.Int("kills", 50, "how often the agent is killed")
-
-// TestTorture kills the agent at random moments of updates there and back.
-// Whatever the moment, the old or the new version runs in the end, and the
-// sequence is unbroken.
+// TestTorture kills the agent at random moments of updates there and back: at
+// TRANQUIL_TORTURE moments, or at a few. Whatever the moment, the old or the
+// new version runs in the end, and the sequence is unbroken.
 func TestTorture(t *testing.T) {
+	kills := 3
+	if n, err := strconv.Atoi(os.Getenv("TRANQUIL_TORTURE")); err == nil {
+		kills = n
+	}
 	s := start(t, "1.0.0", "2.0.0")
 	length := typical(t, s)
 	t.Logf("an update takes %s", length)
 	ends := map[string]int{}
-	for n := range *kills {
+	for n := range kills {
 		before, history := check(t, s)
 		wanted := other(before.Version)
 		last := lastUpdate(t, s)

@@ -126,6 +126,7 @@ func (c *Client) Run(ctx context.Context, t Transport) error {
 		cancel()
 	}()
 	c.stayRegistered(ctx)
+	c.forgetObservations()
 	c.workers.Wait()
 	c.deregister(serving)
 	stop()

@@ -33,7 +33,7 @@ type Device struct {
 
 func newDevice(s *Server, r Registration) *Device {
 	d := &Device{server: s, endpoint: r.Endpoint, registration: r, observed: map[Path]*observation{}}
-	d.notifications.limit = maxNotifications
+	d.notifications.limit, d.notifications.workers = maxNotifications, &s.workers
 	d.alive, d.end = context.WithCancel(context.Background())
 	return d
 }

@@ -6,16 +6,20 @@ import "sync"
 // while there are some. Beyond limit the oldest is dropped; 0 means no limit.
 type mailbox struct {
 	limit   int
+	workers *sync.WaitGroup // of its owner
 	mu      sync.Mutex
 	queue   []func()
 	running bool
-	workers sync.WaitGroup
+	closed  bool
 }
 
 // put adds f and tells whether another had to be dropped for it.
 func (m *mailbox) put(f func()) (dropped bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.closed {
+		return false
+	}
 	if m.limit > 0 && len(m.queue) >= m.limit {
 		m.queue, dropped = m.queue[1:], true
 	}
@@ -49,10 +53,9 @@ func (m *mailbox) take() func() {
 	return f
 }
 
-// drain drops what waits and returns when the running function has.
-func (m *mailbox) drain() {
+// close drops what waits; only the function that runs now goes on.
+func (m *mailbox) close() {
 	m.mu.Lock()
-	m.queue = nil
-	m.mu.Unlock()
-	m.workers.Wait()
+	defer m.mu.Unlock()
+	m.queue, m.closed = nil, true
 }

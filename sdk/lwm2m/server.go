@@ -56,7 +56,9 @@ type Event struct {
 type Server struct {
 	config ServerConfig
 	logger *slog.Logger
-	events mailbox
+
+	workers sync.WaitGroup // of the mailboxes
+	events  mailbox
 
 	mu           sync.Mutex
 	transport    Transport
@@ -67,13 +69,15 @@ type Server struct {
 
 // NewServer makes a Server.
 func NewServer(config ServerConfig) *Server {
-	return &Server{
+	s := &Server{
 		config:       config,
 		logger:       loggerOrDiscard(config.Logger),
 		devices:      map[string]*Device{},
 		locations:    map[string]*Device{},
 		observations: map[string]*observation{},
 	}
+	s.events.workers = &s.workers
+	return s
 }
 
 func loggerOrDiscard(l *slog.Logger) *slog.Logger {
@@ -92,9 +96,9 @@ func (s *Server) Run(ctx context.Context, t Transport) error {
 	err := t.Serve(ctx, serverHandler{s})
 	for _, d := range s.Devices() {
 		s.remove(d)
-		d.notifications.drain()
 	}
-	s.events.drain()
+	s.events.close()
+	s.workers.Wait()
 	return err
 }
 
@@ -231,6 +235,7 @@ func (s *Server) removeLocked(d *Device) bool {
 		}
 	}
 	d.expiry.Stop()
+	d.notifications.close()
 	d.end()
 	return true
 }

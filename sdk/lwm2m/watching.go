@@ -58,6 +58,9 @@ func (c *Client) observe(ctx context.Context, p Path, m *Message) (*Message, err
 func (c *Client) startWatch(w *watch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.running.Err() != nil { // Run is about to wait for the watches
+		return
+	}
 	for token, old := range c.watches {
 		if old.path == w.path || token == string(w.token) {
 			old.stop()
@@ -117,7 +120,7 @@ func (w *watch) run(ctx context.Context) {
 // wait returns true when a notification is due, false when the watch has ended.
 func (w *watch) wait(ctx context.Context) bool {
 	dirty := false
-	for {
+	for ctx.Err() == nil {
 		pmin, pmax := w.client.periods(w.path)
 		var due <-chan time.Time
 		switch {
@@ -134,23 +137,24 @@ func (w *watch) wait(ctx context.Context) bool {
 		case <-w.dirty:
 			dirty = true
 		case <-due:
-			return true
+			return ctx.Err() == nil
 		case <-w.poke:
 		}
 	}
+	return false
 }
 
 // send notifies the present values and returns when they are acknowledged. If
 // they cannot be read, the observation ends with the reason.
 func (w *watch) send(ctx context.Context) error {
 	c := w.client
-	c.mu.Lock()
-	peer, carried := c.peer, c.awaited(w.path)
-	c.mu.Unlock()
 	select {
 	case <-w.dirty: // what changed up to here is in the values read below
 	default:
 	}
+	c.mu.Lock()
+	peer, carried, running := c.peer, c.awaited(w.path), c.running
+	c.mu.Unlock()
 	w.sequence = (w.sequence + 1) & 0xffffff
 	m := &Message{Code: CodeContent, Token: w.token, Format: &w.format, Observe: new(w.sequence)}
 	payload, err := c.readWatched(ctx, w)
@@ -161,7 +165,7 @@ func (w *watch) send(ctx context.Context) error {
 		m = errorMessage(err)
 		m.Token, m.Observe = w.token, new(w.sequence)
 		c.forgetObservation(w.token)
-		return c.transport.Notify(context.WithoutCancel(ctx), peer, m)
+		return c.transport.Notify(running, peer, m)
 	}
 	m.Payload = payload
 	w.sent = time.Now()

@@ -233,7 +233,7 @@ func (e *Engine) tell(r *Record, steps []Step, at int, part float64) {
 	e.Tell(Progress{
 		Update: u.ID, Component: u.Component, To: u.To.Version, Phase: steps[at].Phase, Step: steps[at].Name,
 		Back: r.Back, Fraction: (float64(at) + part) / float64(len(steps)),
-		Until: u.Until, Predicted: u.Predicted, Stale: !u.Until.IsZero(),
+		Until: u.Until, Predicted: u.Predicted, Stale: !u.Until.IsZero() && !u.Serving,
 	})
 }
 

@@ -193,6 +193,7 @@ func (e *Engine) start(ctx context.Context, u *Update) error {
 }
 
 func (e *Engine) stopNew(ctx context.Context, u *Update) error {
+	u.Serving = false
 	h, err := e.updater(ctx, u)
 	if err != nil {
 		return err
@@ -224,6 +225,8 @@ func (e *Engine) probe(ctx context.Context, u *Update) error {
 	if u.Down != (Moment{}) && u.Downtime == 0 {
 		u.Downtime = since(u.Down)
 	}
+	u.Serving = true
+	progress(ctx, 0.5) // the data is live again
 	return e.probation(ctx, u, orDefault(p.Manifest.Probe.Probation, defaultProbation))
 }
 

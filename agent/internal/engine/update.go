@@ -45,6 +45,7 @@ type Update struct {
 
 	Predicted time.Duration `json:"predicted,omitempty"` // downtime, from the rehearsal
 	Until     time.Time     `json:"until,omitzero"`      // announced time of return
+	Serving   bool          `json:"serving,omitempty"`   // the new version is healthy
 	Down      Moment        `json:"down,omitzero"`       // when the component stopped serving
 	Downtime  time.Duration `json:"downtime,omitempty"`  // measured
 	Forced    bool          `json:"forced,omitempty"`    // it had to be stopped by force

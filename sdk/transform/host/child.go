@@ -128,7 +128,7 @@ func confine(s setup) error {
 	if err != nil {
 		return err
 	}
-	data += childHeap + 2*uint64(s.Memory)
+	data += childHeap + raceHeap + 2*uint64(s.Memory)
 	for _, l := range []struct {
 		resource int
 		value    uint64

@@ -15,7 +15,7 @@ import (
 // files, and the sandbox answers each with an outcome.
 
 // maxMessage bounds one message; params and reasons are short.
-const maxMessage = 64 << 10
+const maxMessage = 128 << 10
 
 // A setup tells the sandbox which module to compile.
 type setup struct {
