@@ -55,10 +55,18 @@ func pause(ctx context.Context, why error) error {
 	}
 }
 
-// checkLock fails if this process did not inherit the lock: then Start did
-// not start it.
-func checkLock() error {
-	if err := syscall.Flock(lockFD, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+// checkLock fails if this process did not inherit the lock of dir: then Start
+// did not start it.
+func checkLock(dir string) error {
+	var inherited, real syscall.Stat_t
+	err := errors.Join(syscall.Fstat(lockFD, &inherited), syscall.Stat(lockPath(dir), &real))
+	if err == nil && (inherited.Dev != real.Dev || inherited.Ino != real.Ino) {
+		err = errors.New("it is not the lock that was inherited")
+	}
+	if err == nil {
+		err = syscall.Flock(lockFD, syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err != nil {
 		return fmt.Errorf("not started as a supervisor: %w", err)
 	}
 	return nil

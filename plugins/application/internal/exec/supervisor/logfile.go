@@ -20,10 +20,9 @@ type logFile struct {
 
 // Write appends p, all in one file.
 func (l *logFile) Write(p []byte) (int, error) {
-	if l.file != nil && l.written > 0 && l.written+int64(len(p)) > l.size {
+	l.open()
+	if l.written > 0 && l.written+int64(len(p)) > l.size {
 		l.rotate()
-	}
-	if l.file == nil {
 		l.open()
 	}
 	if l.file != nil {
@@ -33,7 +32,11 @@ func (l *logFile) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// open goes on where an earlier process ended.
 func (l *logFile) open() {
+	if l.file != nil {
+		return
+	}
 	file, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return
@@ -41,10 +44,6 @@ func (l *logFile) open() {
 	l.file, l.written = file, 0
 	if info, err := file.Stat(); err == nil {
 		l.written = info.Size()
-	}
-	if l.written >= l.size {
-		l.rotate()
-		l.open()
 	}
 }
 
@@ -66,6 +65,6 @@ func (l *logFile) numbered(n int) string { return fmt.Sprintf("%s.%d", l.path, n
 func (l *logFile) Close() {
 	if l.file != nil {
 		l.file.Close()
-		l.file = nil
+		l.file, l.written = nil, 0
 	}
 }

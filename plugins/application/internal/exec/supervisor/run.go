@@ -85,7 +85,7 @@ func (s *supervisor) run(report func(error)) error {
 
 // prepare does all that comes before the first spawn.
 func (s *supervisor) prepare() (finish func(), err error) {
-	if err := checkLock(); err != nil {
+	if err := checkLock(s.dir); err != nil {
 		return nil, err
 	}
 	if s.status.Spec, err = readSpec(s.dir); err != nil {
