@@ -24,17 +24,18 @@ const component = "application/a"
 // packages are version 1 (schema 1) and version 2 (schema 2, with transforms).
 type packages map[string]*pack.Layout
 
-// build makes the packages once.
-func build(t *testing.T) packages {
+// build makes the packages once. Only version 2 has the given deadline for
+// becoming healthy.
+func build(t *testing.T, deadline string) packages {
 	t.Helper()
 	all := packages{}
 	for version, rest := range map[string]string{
-		"1.0.0": "[state]\nschema = 1\n",
-		"2.0.0": "[state]\nschema = 2\n[[transform]]\nfrom = 1\nto = 2\nmodule = \"t.wasm\"\n[[transform]]\nfrom = 2\nto = 1\nmodule = \"t.wasm\"\n",
+		"1.0.0": "[probe]\ndeadline = \"1m\"\nprobation = \"1ms\"\n[state]\nschema = 1\n",
+		"2.0.0": "[probe]\ndeadline = \"" + deadline + "\"\nprobation = \"1ms\"\n[state]\nschema = 2\n[[transform]]\nfrom = 1\nto = 2\nmodule = \"t.wasm\"\n[[transform]]\nfrom = 2\nto = 1\nmodule = \"t.wasm\"\n",
 	} {
 		dir, out := t.TempDir(), filepath.Join(t.TempDir(), "layout")
 		recipe := "type = \"application\"\nname = \"a\"\nversion = \"" + version + "\"\n" +
-			"[probe]\ndeadline = \"50ms\"\nprobation = \"1ms\"\n" + rest + "[[artifact]]\npath = \"program\"\n"
+			rest + "[[artifact]]\npath = \"program\"\n"
 		for name, data := range map[string]string{"tranquil.toml": recipe, "program": version, "t.wasm": "\x00asm\x01\x00\x00\x00"} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
 				t.Fatal(err)
@@ -334,7 +335,7 @@ func (w *world) check(t *testing.T, o Outcome) {
 // that fails always or once: the component ends on one version, running, with
 // its state.
 func TestPowerCutsOfTheRealSequence(t *testing.T) {
-	p := build(t)
+	patient, hasty := build(t, "1m"), build(t, "20ms")
 	failures := []string{"", "manifest", "blob", "stage", "snapshot", "run1", "quiesce", "stop", "save", "switch", "run0", "apply", "start2.0.0", "probe2.0.0"}
 	for _, failAt := range failures {
 		for _, once := range []bool{false, true} {
@@ -343,6 +344,10 @@ func TestPowerCutsOfTheRealSequence(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("fail=%s/once=%v", failAt, once), func(t *testing.T) {
 				t.Parallel()
+				p := patient
+				if failAt == "probe2.0.0" && !once {
+					p = hasty // it never gets healthy: no need to wait for it
+				}
 				for cut := 0; ; cut++ {
 					if whole := cutOnce(t, p, failAt, once, cut); whole || t.Failed() {
 						return
@@ -382,7 +387,7 @@ func undoFails(failAt string, once bool) bool {
 }
 
 func TestAdmission(t *testing.T) {
-	p := build(t)
+	p := build(t, "1m")
 	for name, test := range map[string]struct {
 		change func(*world, *Update)
 		cause  string
