@@ -31,12 +31,12 @@ func TestTable(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	u := rig.Update{Phase: "execution", Step: "stop", Progress: 0.5}
+	c := rig.Component{Update: rig.Update{Phase: "execution", Step: "stop", Progress: 0.5}}
 	for back, want := range map[bool]string{
 		false: "execution       stop            ██████████░░░░░░░░░░  50 %",
 		true:  "execution       undo stop       ██████████░░░░░░░░░░  50 %",
 	} {
-		if got := describe(u, back); got != want {
+		if got := describe(c, back); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}

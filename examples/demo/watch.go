@@ -20,12 +20,13 @@ func (d *demo) watch(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		u := reported.Components[rig.SensorAdapter].Update
+		c := reported.Components[rig.SensorAdapter]
+		u := c.Update
 		if u.Result != "" || u.Step == "" || !isNews(shown, u) {
 			continue
 		}
 		back := shown.ID == u.ID && u.Progress < shown.Progress
-		d.console.say("twin", cyan, "%s", describe(u, back))
+		d.console.say("twin", cyan, "%s", describe(c, back))
 		shown = u
 	}
 }
@@ -37,13 +38,14 @@ func isNews(shown, u rig.Update) bool {
 }
 
 // describe tells of a step in one line.
-func describe(u rig.Update, back bool) string {
+func describe(c rig.Component, back bool) string {
+	u := c.Update
 	step := u.Step
 	if back {
 		step = "undo " + step
 	}
 	line := fmt.Sprintf("%-14s  %-14s  %s %3.0f %%", u.Phase, step, bar(u.Progress, 20), 100*u.Progress)
-	if u.UnavailableUntil != nil {
+	if c.Stale && u.UnavailableUntil != nil {
 		line += "  stale until " + u.UnavailableUntil.Local().Format("15:04:05")
 	}
 	return line

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -11,44 +12,64 @@ import (
 	"github.com/tranquil-iot/tranquil/examples/sensor-adapter/audit"
 )
 
-// TestTorture kills the agent at random moments of updates there and back: at
-// TRANQUIL_TORTURE moments, or at a few. Whatever the moment, the old or the
-// new version runs in the end, and the sequence is unbroken.
+// TestTorture kills the agent at random moments of updates there and back, and
+// of updates that turn back: at TRANQUIL_TORTURE moments, or at a few. Whatever
+// the moment, the old or the new version runs in the end, and the sequence is
+// unbroken.
 func TestTorture(t *testing.T) {
 	kills := 3
 	if n, err := strconv.Atoi(os.Getenv("TRANQUIL_TORTURE")); err == nil {
 		kills = n
 	}
-	s := start(t, "1.0.0", "2.0.0")
+	s := start(t, "1.0.0", "2.0.0", "3.0.0")
 	length := typical(t, s)
 	t.Logf("an update takes %s", length)
 	ends := map[string]int{}
 	for n := range kills {
-		before, history := check(t, s)
-		wanted := other(before.Version)
-		last := lastUpdate(t, s)
-		if err := s.Wish(t.Context(), rig.SensorAdapter, `{"version": "`+wanted+`"}`); err != nil {
-			t.Fatal(err)
-		}
-		moment := rand.N(length)
-		time.Sleep(moment) // the moment is random on purpose
-		s.Agent.Kill()
-		if err := s.StartAgent(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		c, err := s.Ended(t.Context(), last)
-		if err != nil {
-			t.Fatalf("kill %d after %s: %v", n+1, moment, err)
-		}
-		result := c.Update.Result
-		t.Logf("kill %d after %s: %s, %s runs, downtime %v", n+1, moment, result, c.Version, c.Update.Downtime)
-		if want := map[string]string{"updated": wanted, "turned back": before.Version}[result]; want != c.Version {
-			t.Fatalf("%s, but %s runs: %s", result, c.Version, c.Update.Cause)
-		}
-		ends[result]++
-		unbroken(t, s, c.Version, history)
+		c := wishAndKill(t, s, n, length)
+		ends[c.Update.Result]++
 	}
 	t.Logf("ends: %v", ends)
+}
+
+// wishAndKill is one kill, and all that must hold after it.
+func wishAndKill(t *testing.T, s *rig.System, n int, length time.Duration) rig.Component {
+	t.Helper()
+	before, history := check(t, s)
+	wanted, result := next(before.Version)
+	last := lastUpdate(t, s)
+	wish := fmt.Sprintf(`{"version": %q, "attempt": %d}`, wanted, n+1)
+	if err := s.Wish(t.Context(), rig.SensorAdapter, wish); err != nil {
+		t.Fatal(err)
+	}
+	moment := rand.N(length)
+	time.Sleep(moment) // the moment is random on purpose
+	s.Agent.Kill()
+	if err := s.StartAgent(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Ended(t.Context(), last)
+	if err != nil {
+		t.Fatalf("kill %d after %s: %v", n+1, moment, err)
+	}
+	t.Logf("kill %d after %s to %s: %s, %s runs, downtime %.2f s", n+1, moment.Round(time.Millisecond), wanted, c.Update.Result, c.Version, c.Update.Downtime)
+	if c.Update.Result != result || c.Version != map[string]string{"updated": wanted, "turned back": before.Version}[result] {
+		t.Fatalf("expected %s: %+v", result, c)
+	}
+	unbroken(t, s, c.Version, history)
+	return c
+}
+
+// next chooses what to wish for, and says how that must end: to be killed is
+// no reason to turn back.
+func next(version string) (wanted, result string) {
+	switch {
+	case version == "1.0.0":
+		return "2.0.0", "updated"
+	case rand.N(2) == 0:
+		return "3.0.0", "turned back" // is never healthy
+	}
+	return "1.0.0", "updated"
 }
 
 // typical measures how long an update takes, there and back.
@@ -57,10 +78,6 @@ func typical(t *testing.T, s *rig.System) time.Duration {
 	update(t, s, "2.0.0")
 	update(t, s, "1.0.0")
 	return time.Since(begin) / 2
-}
-
-func other(version string) string {
-	return map[string]string{"1.0.0": "2.0.0", "2.0.0": "1.0.0"}[version]
 }
 
 func lastUpdate(t *testing.T, s *rig.System) string {
