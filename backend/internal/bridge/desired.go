@@ -106,8 +106,11 @@ func readUpdate(v any, wants map[string]want) error {
 	w := wants[name]
 	switch text("type") {
 	case "Push":
-		w.version, w.file = text("version"), text("package")
-		w.check = w.version == "" && w.file == ""
+		if version, file := text("version"), text("package"); version != "" || file != "" {
+			w.version, w.file = version, file
+		} else {
+			w.check = true
+		}
 	case "Pull":
 		if w.schedule = text("schedule"); w.schedule == "" {
 			return fmt.Errorf(`a Pull needs a schedule such as "0 */6 * * *"`)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type session struct {
 
 	base    map[string]any // reported document as the hub has it
 	wants   map[string]want
+	pushed  any // the last "update" of the desired properties
 	refused map[string]any
 }
 
@@ -186,15 +188,15 @@ func (s *session) hear(ctx context.Context) error {
 		s.mu.Unlock()
 		return err
 	}
-	before := s.wants
 	s.base = reported
 	s.wants, s.refused = readDesired(desired)
-	for name, w := range s.wants {
-		if before[name] == w {
-			w.check = false // it was looked for when this was new
+	if reflect.DeepEqual(s.pushed, desired["update"]) {
+		for name, w := range s.wants {
+			w.check = false // it was looked for when this push was new
 			s.wants[name] = w
 		}
 	}
+	s.pushed = desired["update"]
 	return nil
 }
 

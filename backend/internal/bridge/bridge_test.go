@@ -1,0 +1,289 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/hub"
+	"github.com/tranquil-iot/tranquil/backend/internal/store"
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
+)
+
+// A client of paho's that is closed while it connects again sleeps out its
+// pause first.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/eclipse/paho%2emqtt%2egolang.(*client).reconnect"),
+		goleak.IgnoreAnyFunction("github.com/eclipse/paho%2emqtt%2egolang.(*connectionStatus).Disconnecting"))
+}
+
+const (
+	endpoint = "device-1"
+	name     = "application/a"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// background runs serve until the test, or stop, ends it.
+func background(t *testing.T, serve func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// startHub runs the real hub in a directory, on addresses that stay the same
+// if it is started again.
+func startHub(t *testing.T, dir, mqtt, http string) (*hub.Hub, func()) {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Config{Dir: filepath.Join(dir, "store"), Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := hub.New(hub.Config{Dir: dir, MQTT: mqtt, HTTP: http, Log: quiet}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, background(t, func(ctx context.Context) error {
+		defer s.Close()
+		return h.Serve(ctx)
+	})
+}
+
+func connection(t *testing.T, h *hub.Hub, policy string) iothub.ConnectionString {
+	t.Helper()
+	cs, err := h.ConnectionString(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cs
+}
+
+// A device is a real LwM2M client with one component.
+type device struct {
+	updates *objects.Memory
+	sensor  objects.Sensor
+	client  *lwm2m.Client
+
+	mu       sync.Mutex
+	written  []string
+	executed []lwm2m.Path
+}
+
+func (d *device) write(_ context.Context, records []lwm2m.Record) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range records {
+		if r.Path.Resource() == objects.ComponentSchedule && r.Value.Text() == "never" {
+			return lwm2m.Errorf(lwm2m.CodeBadRequest, "no such schedule")
+		}
+		if r.Path.Resource() == objects.ComponentWanted {
+			d.written = append(d.written, r.Value.Text())
+		}
+	}
+	return nil
+}
+
+func (d *device) execute(_ context.Context, p lwm2m.Path, _ string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.executed = append(d.executed, p)
+	return nil
+}
+
+func startDevice(t *testing.T, server string) (*device, func()) {
+	t.Helper()
+	d := &device{updates: objects.NewMemory(objects.ComponentUpdate), sensor: objects.NewSensor(objects.TemperatureID)}
+	d.updates.OnWrite, d.updates.OnExecute = d.write, d.execute
+	d.updates.SetValue(0, objects.ComponentName, lwm2m.String(name))
+	d.updates.SetValue(0, objects.ComponentVersion, lwm2m.String("1.0.0"))
+	d.sensor.Reading(0, 21.5, "Cel", time.Now())
+	var err error
+	d.client, err = lwm2m.NewClient(lwm2m.ClientConfig{
+		Endpoint: endpoint, Server: server, Lifetime: time.Minute, Objects: []lwm2m.Object{d.updates, d.sensor}, Logger: quiet,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport, err := coap.Dial(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, background(t, func(ctx context.Context) error {
+		defer transport.Close()
+		return d.client.Run(ctx, transport)
+	})
+}
+
+// set changes a resource of the component, as its agent would.
+func (d *device) set(resource uint16, v lwm2m.Value) {
+	d.updates.SetValue(0, resource, v)
+	d.client.Changed(lwm2m.NewPath(objects.ComponentUpdateID, 0))
+}
+
+// A system is hub, bridge and device, joined by real sockets.
+type system struct {
+	*device
+	service *iothub.Client
+	address string
+}
+
+func start(t *testing.T) (s system, h *hub.Hub, dir string, stopHub, stopDevice func()) {
+	t.Helper()
+	dir = t.TempDir()
+	h, stopHub = startHub(t, dir, "127.0.0.1:0", "127.0.0.1:0")
+	s.service = iothub.NewClient(connection(t, h, hub.PolicyOwner))
+	if _, err := s.service.CreateDevice(t.Context(), endpoint); err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, b.Serve)
+	s.address = "coap://" + b.Addr()
+	s.device, stopDevice = startDevice(t, s.address)
+	return s, h, dir, stopHub, stopDevice
+}
+
+// eventually waits until ok holds for what get says.
+func eventually[T any](t *testing.T, what string, get func() T, ok func(T) bool) {
+	t.Helper()
+	var last T
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if last = get(); ok(last) {
+			return
+		}
+	}
+	t.Fatalf("%s: last seen %v", what, last)
+}
+
+// at walks down the reported properties.
+func (s system) at(t *testing.T, path ...string) func() any {
+	return func() any {
+		twin, err := s.service.Twin(t.Context(), endpoint)
+		if err != nil {
+			return err
+		}
+		var v any = map[string]any(twin.Properties.Reported)
+		for _, key := range path {
+			m, _ := v.(map[string]any)
+			v = m[key]
+		}
+		return v
+	}
+}
+
+func is(want any) func(any) bool { return func(got any) bool { return got == want } }
+
+func (s system) desire(t *testing.T, patch map[string]any) {
+	t.Helper()
+	if _, err := s.service.PatchTwin(t.Context(), endpoint, iothub.TwinPatch{Desired: patch}, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wish(fields map[string]any) map[string]any {
+	return map[string]any{"components": map[string]any{name: fields}}
+}
+
+func (d *device) wishes() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.written)
+}
+
+func last(want string) func([]string) bool {
+	return func(all []string) bool { return len(all) > 0 && all[len(all)-1] == want }
+}
+
+func TestTwinAndDeviceStayInStep(t *testing.T) {
+	s, _, _, _, stopDevice := start(t)
+	eventually(t, "the device is online", s.at(t, "state"), is("online"))
+	eventually(t, "its version", s.at(t, "components", name, "version"), is("1.0.0"))
+	eventually(t, "its reading", s.at(t, "lwm2m", "3303", "0", "5700", "value"), is(21.5))
+
+	s.desire(t, wish(map[string]any{"version": "2.0.0"}))
+	eventually(t, "the wish", s.wishes, last("2.0.0"))
+	s.set(objects.ComponentStale, lwm2m.Bool(true))
+	eventually(t, "the update shows", s.at(t, "state"), is("updating"))
+	s.set(objects.ComponentStale, lwm2m.Bool(false))
+	eventually(t, "and ends", s.at(t, "state"), is("online"))
+
+	stopDevice()
+	eventually(t, "a device that has gone", s.at(t, "state"), is("offline"))
+	s.desire(t, wish(map[string]any{"version": "3.0.0"}))
+	s.device, _ = startDevice(t, s.address)
+	eventually(t, "the wish that waited", s.wishes, last("3.0.0"))
+	eventually(t, "a device that is back", s.at(t, "state"), is("online"))
+	if all := s.wishes(); len(all) != 1 {
+		t.Errorf("a wish was written %d times: %v", len(all), all)
+	}
+}
+
+func TestBadWishes(t *testing.T) {
+	s, _, _, _, _ := start(t)
+	for path, desired := range map[string]map[string]any{
+		"components":                   {"components": "everything"},
+		"components/application/other": {"components": map[string]any{"application/other": map[string]any{"version": "1.0.0"}}},
+		"components/" + name:           wish(map[string]any{"version": "two"}),
+		"update":                       {"update": map[string]any{"type": "Shove"}},
+	} {
+		s.desire(t, map[string]any{"components": nil, "update": nil})
+		s.desire(t, desired)
+		eventually(t, "refused "+path, s.at(t, "refused", path), func(v any) bool { text, ok := v.(string); return ok && text != "" })
+	}
+	s.desire(t, map[string]any{"components": nil, "update": nil})
+	s.desire(t, wish(map[string]any{"check": "never"}))
+	eventually(t, "refused by the device", s.at(t, "refused", "components/"+name), func(v any) bool { return v != nil })
+	s.desire(t, wish(map[string]any{"version": "2.0.0", "check": nil}))
+	eventually(t, "the next good wish", s.wishes, last("2.0.0"))
+	eventually(t, "nothing is refused", s.at(t, "refused"), is(nil))
+}
+
+func TestPushWithoutVersionChecksOnce(t *testing.T) {
+	s, _, _, _, _ := start(t)
+	s.desire(t, map[string]any{"update": map[string]any{"type": "Push", "component": "application", "componentName": "a"}})
+	count := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.executed)
+	}
+	eventually(t, "a check", count, func(n int) bool { return n == 1 })
+	s.desire(t, map[string]any{"unrelated": true})
+	s.desire(t, wish(map[string]any{"version": "2.0.0"}))
+	eventually(t, "the wish", s.wishes, last("2.0.0"))
+	if n := count(); n != 1 {
+		t.Errorf("%d checks for one push", n)
+	}
+}
+
+func TestTheHubIsAwayForAWhile(t *testing.T) {
+	s, h, dir, stopHub, _ := start(t)
+	eventually(t, "the device is online", s.at(t, "state"), is("online"))
+	mqtt, http := h.MQTTAddr(), h.HTTPAddr()
+	stopHub()
+	s.set(objects.ComponentVersion, lwm2m.String("1.1.0"))
+	startHub(t, dir, mqtt, http)
+	eventually(t, "what happened meanwhile", s.at(t, "components", name, "version"), is("1.1.0"))
+	s.desire(t, wish(map[string]any{"version": "2.0.0"}))
+	eventually(t, "a wish after that", s.wishes, last("2.0.0"))
+}
