@@ -16,16 +16,22 @@ type observation struct {
 	notify func([]Record)
 	token  string
 
-	seen     bool // a notification or the first answer arrived
+	// Guarded by the server's lock.
+	begun    bool       // notify has the first values
+	held     []*Message // notifications that came before them
+	seen     bool       // sequence and at are those of the latest values
 	sequence uint32
 	at       time.Time
 }
 
-// Observe asks for notifications of p, an object, an instance or a resource, and
-// returns its present values. Each notification is given to notify, one at a time
-// per device and in order, until CancelObserve or the end of the registration;
-// the first may come before Observe returns. Stale and repeated notifications are
-// dropped. Observing a path again replaces the former observation.
+// Observe asks for notifications of p, an object, an instance or a resource.
+// First its present values and then each notification are given to notify, one at
+// a time per device and in order, until CancelObserve or the end of the
+// registration. Stale and repeated notifications are dropped. Observing a path
+// again replaces the former observation.
+//
+// The present values are returned too. Who keeps state should take it from notify
+// alone: it may have newer values before the caller has looked at these.
 func (d *Device) Observe(ctx context.Context, p Path, notify func([]Record)) ([]Record, error) {
 	token := make([]byte, 8)
 	_, _ = rand.Read(token) // never fails
@@ -40,7 +46,7 @@ func (d *Device) Observe(ctx context.Context, p Path, notify func([]Record)) ([]
 		d.server.dropObservation(o)
 		return nil, err
 	}
-	d.server.fresh(o, *m.Observe)
+	d.server.begin(o, *m.Observe, records)
 	d.mu.Lock()
 	former := d.observed[p]
 	d.observed[p] = o
@@ -87,7 +93,7 @@ func (s *Server) observation(token []byte) (*observation, bool) {
 
 // ServeNotification implements [Handler]. Rejecting an unknown token makes the
 // device forget the observation.
-func (s serverHandler) ServeNotification(peer string, m *Message) bool {
+func (s serverHandler) ServeNotification(_ string, m *Message) bool {
 	o, ok := s.observation(m.Token)
 	if !ok {
 		return false
@@ -97,20 +103,56 @@ func (s serverHandler) ServeNotification(peer string, m *Message) bool {
 		s.dropObservation(o)
 		return true
 	}
-	if m.Observe == nil || !s.fresh(o, *m.Observe) {
-		return true
-	}
-	if o.device.notifications.put(func() { s.notified(o, m) }) {
-		s.logger.Warn("dropped a notification: too many wait", "endpoint", o.device.endpoint, "peer", peer)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case m.Observe == nil || !o.fresh(*m.Observe):
+	case o.begun:
+		s.deliver(o, m)
+	case len(o.held) < maxNotifications:
+		o.held = append(o.held, m)
 	}
 	return true
 }
 
-// fresh tells whether a notification is newer than the last (RFC 7641 section
-// 3.4), and remembers it.
-func (s *Server) fresh(o *observation, sequence uint32) bool {
+// begin gives the first values to notify, then what came meanwhile.
+func (s *Server) begin(o *observation, sequence uint32, records []Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	o.fresh(sequence)
+	o.device.notifications.put(func() { s.hand(o, records) })
+	for _, m := range o.held {
+		s.deliver(o, m)
+	}
+	o.begun, o.held = true, nil
+}
+
+// deliver lets the device's mailbox decode a notification. The caller holds the
+// lock.
+func (s *Server) deliver(o *observation, m *Message) {
+	dropped := o.device.notifications.put(func() {
+		records, err := s.notificationRecords(o, m)
+		if err != nil {
+			s.logger.Warn("dropped a notification", "endpoint", o.device.endpoint, "path", o.path.String(), "error", err)
+			return
+		}
+		s.hand(o, records)
+	})
+	if dropped {
+		s.logger.Warn("dropped a notification: too many wait", "endpoint", o.device.endpoint)
+	}
+}
+
+// hand gives values to notify unless the observation has ended.
+func (s *Server) hand(o *observation, records []Record) {
+	if _, ok := s.observation([]byte(o.token)); ok {
+		o.notify(records)
+	}
+}
+
+// fresh tells whether values are newer than the last (RFC 7641 section 3.4), and
+// remembers their sequence number. The caller holds the lock.
+func (o *observation) fresh(sequence uint32) bool {
 	now := time.Now()
 	if o.seen && !newer(o.sequence, sequence) && now.Sub(o.at) < 128*time.Second {
 		return false
@@ -123,18 +165,6 @@ func (s *Server) fresh(o *observation, sequence uint32) bool {
 func newer(last, next uint32) bool {
 	diff := (next - last) & 0xffffff
 	return diff != 0 && diff < 1<<23
-}
-
-// notified gives one notification to whoever observes.
-func (s *Server) notified(o *observation, m *Message) {
-	records, err := s.notificationRecords(o, m)
-	if err != nil {
-		s.logger.Warn("dropped a notification", "endpoint", o.device.endpoint, "path", o.path.String(), "error", err)
-		return
-	}
-	if _, ok := s.observation([]byte(o.token)); ok {
-		o.notify(records)
-	}
 }
 
 func (s *Server) notificationRecords(o *observation, m *Message) ([]Record, error) {
