@@ -91,10 +91,8 @@ func TestCheckAccepts(t *testing.T) {
 	if err := Check(assemble(idle)); err != nil {
 		t.Error(err)
 	}
-	for _, name := range []string{"counter", "tree", "nasty"} {
-		if err := (&Host{}).Check(built(name)); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
+	if err := (&Host{}).Check(built("subject")); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -114,7 +112,7 @@ func FuzzCheck(f *testing.F) {
 		f.Add(module)
 	}
 	f.Add(assemble(flooding))
-	if module, err := os.ReadFile(built("counter")); err == nil {
+	if module, err := os.ReadFile(built("subject")); err == nil {
 		f.Add(module[:64<<10])
 	}
 	f.Fuzz(func(t *testing.T, module []byte) {

@@ -111,7 +111,7 @@ func TestNastyPrograms(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			h := &Host{Cache: cache, Ceiling: Limits{Memory: 32 << 20, Log: 1000}}
-			step := Step{Module: built("nasty"), Format: test.format, Params: map[string]string{"how": how}}
+			step := Step{Module: built("subject"), Format: test.format, Params: map[string]string{"how": how}}
 			_, _, err := runOne(t, h, step, "{}")
 			e := failed(t, err)
 			if e.Class != test.class || !strings.Contains(e.Reason, test.reason) {
@@ -132,7 +132,7 @@ func TestModuleIsPure(t *testing.T) {
 		"look around": `["transform" "1" "2" "f"] ["STATE_FROM=1" "STATE_TO=2" "STATE_FILE=f" "STATE_FORMAT=" "PARAM_HOW=look around"] 2022-01-01 00:00:00`,
 		"sleep":       "1h0m0s",
 	} {
-		step := Step{Module: built("nasty"), Params: map[string]string{"how": how}}
+		step := Step{Module: built("subject"), Params: map[string]string{"how": how}}
 		first, _, err := runOne(t, h, step, "x")
 		if err != nil {
 			t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 
 func counter(from, to int) Step {
 	return Step{
-		Module: built("counter"), From: from, To: to,
+		Module: built("subject"), From: from, To: to,
 		Files: []string{"*.json", "deep/*.json"}, Format: "json", Params: map[string]string{"Note": "hi = there"},
 	}
 }
@@ -117,13 +117,13 @@ func TestNoSteps(t *testing.T) {
 
 func TestRefusedByTransform(t *testing.T) {
 	h := &Host{Cache: cache}
-	_, _, err := runOne(t, h, Step{Module: built("counter")}, `[1`)
+	_, _, err := runOne(t, h, Step{Module: built("subject")}, `[1`)
 	e := failed(t, err)
 	if e.Class != Refused || e.File != "f" || e.Edge != "1→2" || !strings.Contains(e.Reason, "not the JSON of schema 1") {
 		t.Errorf("got %#v", e)
 	}
 	in := write(t, map[string]string{"f": "{}"})
-	_, err = h.Run(t.Context(), []Step{{Module: built("counter"), From: 7, To: 8}}, in, t.TempDir(), nil)
+	_, err = h.Run(t.Context(), []Step{{Module: built("subject"), From: 7, To: 8}}, in, t.TempDir(), nil)
 	if e := failed(t, err); e.Class != Refused || !strings.Contains(e.Reason, "no way 7→8") {
 		t.Errorf("got %#v", e)
 	}
@@ -136,7 +136,7 @@ func TestHostErrors(t *testing.T) {
 	}
 	full := write(t, map[string]string{"a": "1"})
 	good := write(t, map[string]string{"a": "{}"})
-	step := Step{Module: built("counter"), From: 1, To: 2}
+	step := Step{Module: built("subject"), From: 1, To: 2}
 	with := func(change func(*Step)) []Step {
 		s := step
 		change(&s)
@@ -179,8 +179,10 @@ func TestCancel(t *testing.T) {
 }
 
 func TestCompile(t *testing.T) {
-	h := &Host{Cache: filepath.Join(t.TempDir(), "cache")}
-	if err := h.Compile(t.Context(), built("counter")); err != nil {
+	t.Chdir(t.TempDir())
+	h := &Host{Cache: "cache"}
+	module := hostile(t, idle)
+	if err := h.Compile(t.Context(), module); err != nil {
 		t.Fatal(err)
 	}
 	entries := cached(t, h.Cache)
@@ -191,7 +193,7 @@ func TestCompile(t *testing.T) {
 	if err := os.WriteFile(entries[0], []byte("WAZEVO but not really"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Compile(t.Context(), built("counter")); err != nil {
+	if err := h.Compile(t.Context(), module); err != nil {
 		t.Fatal(err)
 	}
 	if mode := stat(t, h.Cache).Mode().Perm(); mode != 0o700 {

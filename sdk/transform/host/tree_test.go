@@ -14,7 +14,7 @@ func TestTree(t *testing.T) {
 	if err := os.Chmod(in, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	step := Step{Module: built("tree"), From: 1, To: 2, Mode: Tree}
+	step := Step{Module: built("subject"), From: 1, To: 2, Mode: Tree}
 	out := filepath.Join(t.TempDir(), "out")
 	report, err := (&Host{Cache: cache}).Run(t.Context(), []Step{step}, in, out, nil)
 	if err != nil {
@@ -46,7 +46,7 @@ func TestEvilTrees(t *testing.T) {
 		"nothing":      "it left no file",
 	} {
 		t.Run(evil, func(t *testing.T) {
-			step := Step{Module: built("tree"), Mode: Tree, Params: map[string]string{"evil": evil}}
+			step := Step{Module: built("subject"), Mode: Tree, Params: map[string]string{"evil": evil}}
 			_, _, err := runOne(t, &Host{Cache: cache}, step, "x")
 			if e := failed(t, err); e.Class != Invalid || !strings.Contains(e.Reason, want) {
 				t.Errorf("got %v", e)
@@ -56,7 +56,7 @@ func TestEvilTrees(t *testing.T) {
 }
 
 func TestNoTar(t *testing.T) {
-	step := Step{Module: built("nasty"), Mode: Tree, Params: map[string]string{"how": "half a document"}}
+	step := Step{Module: built("subject"), Mode: Tree, Params: map[string]string{"how": "half a document"}}
 	_, _, err := runOne(t, &Host{Cache: cache}, step, "x")
 	if e := failed(t, err); e.Class != Invalid || !strings.Contains(e.Reason, "no tar archive") {
 		t.Errorf("got %v", e)
@@ -64,7 +64,7 @@ func TestNoTar(t *testing.T) {
 }
 
 func TestTreeFormat(t *testing.T) {
-	step := Step{Module: built("tree"), Mode: Tree, Format: "json", Files: []string{"all/*"}}
+	step := Step{Module: built("subject"), Mode: Tree, Format: "json", Files: []string{"all/*"}}
 	_, _, err := runOne(t, &Host{Cache: cache}, step, "x")
 	if e := failed(t, err); e.Class != Invalid || e.File != "all/joined" || !strings.Contains(e.Reason, "not json") {
 		t.Errorf("got %#v", e)

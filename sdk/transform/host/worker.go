@@ -35,6 +35,10 @@ type budget struct{ wall, cpu time.Duration }
 // startWorker starts a sandbox for some jobs and lets it compile the module.
 func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, error) {
 	limits := h.limits()
+	cache, err := filepath.Abs(h.Cache) // the sandbox has another working directory
+	if err != nil {
+		return nil, err
+	}
 	w, err := h.spawn()
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the sandbox of transforms: %w", err)
@@ -42,7 +46,7 @@ func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, er
 	result, err := w.call(ctx, setup{
 		Module: m.path,
 		SHA256: m.sum,
-		Cache:  filepath.Join(h.Cache, "compiled"),
+		Cache:  filepath.Join(cache, "compiled"),
 		Memory: limits.Memory,
 		CPU:    int64((limits.Compile + time.Duration(jobs)*limits.CPU + time.Second) / time.Second),
 	}, nil, budget{limits.Compile, limits.Compile}, nil)

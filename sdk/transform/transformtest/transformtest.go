@@ -13,6 +13,7 @@ package transformtest
 
 import (
 	"io/fs"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,11 +23,24 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
-// Main runs the tests of a package that uses this kit: the test binary is its
-// own sandbox.
+// cache holds the modules compiled by the tests of a package.
+var cache string
+
+// Main runs the tests of a package that uses this kit, which TestMain must
+// leave to it: the test binary is its own sandbox.
 func Main(m *testing.M) {
 	host.Main()
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "transformtest-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	cache = filepath.Join(dir, "cache")
+	return m.Run()
 }
 
 // Build compiles the Go command in a directory to Wasm and returns the path of
@@ -58,9 +72,11 @@ func Golden(t testing.TB, dir string, steps ...host.Step) {
 // What a module does wrong comes back as *[host.Error].
 func Run(t testing.TB, state string, steps ...host.Step) (string, error) {
 	t.Helper()
-	work := t.TempDir()
-	out := filepath.Join(work, "state")
-	h := &host.Host{Cache: filepath.Join(work, "cache")}
+	if cache == "" {
+		t.Fatal("TestMain must call transformtest.Main")
+	}
+	out := filepath.Join(t.TempDir(), "state")
+	h := &host.Host{Cache: cache}
 	_, err := h.Run(t.Context(), steps, state, out, nil)
 	return out, err
 }

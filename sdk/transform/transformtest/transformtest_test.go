@@ -18,7 +18,7 @@ func (w *witness) Helper()               {}
 func (w *witness) Errorf(string, ...any) { w.failed = true }
 
 func TestGolden(t *testing.T) {
-	step := host.Step{Module: Build(t, "../host/testdata/counter"), From: 1, To: 2, Format: "json"}
+	step := host.Step{Module: Build(t, "../host/testdata/subject"), From: 1, To: 2, Format: "json"}
 	Golden(t, "testdata/up", step)
 
 	wrong := &witness{TB: t}

@@ -1,4 +1,3 @@
-// Nasty is a transform of the tests that misbehaves as the param how says.
 package main
 
 import (
@@ -11,7 +10,8 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/transform"
 )
 
-func main() {
+// nasty misbehaves as the param how says.
+func nasty() {
 	transform.Filter(func(in io.Reader, out io.Writer, e transform.Edge) error {
 		if _, err := io.Copy(io.Discard, in); err != nil {
 			return err

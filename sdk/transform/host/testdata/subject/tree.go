@@ -1,5 +1,3 @@
-// Tree is a transform of the tests: it joins all files into one, "all/joined",
-// or writes what a host must refuse, by the param evil.
 package main
 
 import (
@@ -11,7 +9,9 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/transform"
 )
 
-func main() {
+// tree joins all files into one, "all/joined", or writes what a host must
+// refuse, by the param evil.
+func tree() {
 	transform.Tree(func(in *tar.Reader, out *tar.Writer, e transform.Edge) error {
 		var joined strings.Builder
 		for {

@@ -1,5 +1,3 @@
-// Counter is a transform of the tests: 1 {"count":3} ⇄ 2 {"total":3} ⇄ 3
-// {"total":3,"note":<param note>}.
 package main
 
 import (
@@ -11,7 +9,8 @@ import (
 
 type state map[string]any
 
-func main() {
+// counter turns 1 {"count":3} ⇄ 2 {"total":3} ⇄ 3 {"total":3,"note":<param note>}.
+func counter() {
 	transform.JSON(func(old state, e transform.Edge) (state, error) {
 		fmt.Fprintln(os.Stderr, "transforming", e.File)
 		switch e.Way() {
