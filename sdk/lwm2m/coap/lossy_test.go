@@ -59,6 +59,12 @@ func (l *lossy) copies() int {
 	return 1
 }
 
+func (l *lossy) losses() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
+}
+
 func (l *lossy) up() {
 	b := make([]byte, 1<<16)
 	for {
@@ -111,7 +117,7 @@ func TestLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	var sent []string
-	for i := range 12 {
+	for i := range 8 {
 		v := fmt.Sprintf("%02d", i)
 		sent = append(sent, v)
 		if err := remote.Write(ctx, wanted, lwm2m.Replace, []lwm2m.Record{{Path: wanted, Value: lwm2m.String(v)}}); err != nil {
@@ -134,10 +140,9 @@ func TestLoss(t *testing.T) {
 	if seen[len(seen)-1] != sent[len(sent)-1] {
 		t.Errorf("the last notification is %q", seen[len(seen)-1])
 	}
-	if proxy.lost == 0 {
+	if proxy.losses() == 0 {
 		t.Error("nothing was lost")
 	}
-	t.Logf("lost %d datagrams, %d notifications", proxy.lost, len(seen))
 }
 
 // onWrite notes the values that reach the device.

@@ -290,3 +290,23 @@ func TestLongPayloads(t *testing.T) {
 	d.Changed(wanted)
 	box.await(t, wanted, lwm2m.String(long+"!"))
 }
+
+// TestSlowExecute gets its answer separately, after the acknowledgement, and is
+// done once although the server may have asked again.
+func TestSlowExecute(t *testing.T) {
+	_, d, remote := connect(t, nil)
+	started, finish := make(chan struct{}, 10), make(chan struct{})
+	d.component.OnExecute = func(context.Context, lwm2m.Path, string) error {
+		started <- struct{}{}
+		<-finish
+		return lwm2m.Errorf(lwm2m.CodeForbidden, "late refusal")
+	}
+	done := make(chan error, 1)
+	go func() { done <- remote.Execute(deadline(t), component.Child(objects.ComponentCancel), "") }()
+	<-started
+	time.AfterFunc(500*time.Millisecond, func() { close(finish) }) // longer than all retransmissions of the ACK timeout
+	wantCode(t, "slow execute", <-done, lwm2m.CodeForbidden)
+	if len(started) != 0 {
+		t.Error("executed more than once")
+	}
+}

@@ -1,0 +1,128 @@
+package coap
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+)
+
+var peerA = netip.MustParseAddrPort("127.0.0.1:1")
+
+func TestDuplicatesForget(t *testing.T) {
+	d := newDuplicates()
+	old := exchangeID{peerA, 1}
+	d.begin(old)
+	d.finish(old, []byte("done"))
+	if fresh, answer := d.begin(old); fresh || string(answer) != "done" {
+		t.Errorf("repeated: %v, %q", fresh, answer)
+	}
+	d.order[0].at = time.Now().Add(-2 * exchangeLifetime)
+	if fresh, _ := d.begin(old); !fresh {
+		t.Error("remembered longer than a message id is taken")
+	}
+	for i := range maxDuplicates + 10 {
+		d.begin(exchangeID{netip.AddrPortFrom(peerA.Addr(), uint16(i>>8)+2), uint16(i)})
+	}
+	if len(d.m) > maxDuplicates || len(d.order) > maxDuplicates {
+		t.Errorf("%d, %d answers are remembered", len(d.m), len(d.order))
+	}
+}
+
+func TestOneConfirmableAtATime(t *testing.T) {
+	p := newPeers()
+	first, release, err := p.acquire(t.Context(), peerA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := p.acquire(ctx, peerA); !errors.Is(err, context.Canceled) {
+		t.Errorf("a second one: %v", err)
+	}
+	release()
+	second, release, err := p.acquire(t.Context(), peerA)
+	if err != nil || second == first {
+		t.Errorf("message ids %d and %d, %v", first, second, err)
+	}
+	release()
+}
+
+func TestPeersForget(t *testing.T) {
+	p := newPeers()
+	p.nextMID(peerA)
+	long := time.Now().Add(-2 * exchangeLifetime)
+	p.m[peerA].used, p.swept = long, long
+	p.nextMID(netip.MustParseAddrPort("127.0.0.1:2"))
+	if _, ok := p.m[peerA]; ok || len(p.m) != 1 {
+		t.Error("a peer that was silent for long is remembered")
+	}
+}
+
+func TestUploads(t *testing.T) {
+	u := newUploads()
+	part := func(num uint32, more bool, payload string) (codes.Code, []byte) {
+		request := &lwm2m.Message{Code: lwm2m.Put, Path: []string{"1"}, Payload: []byte(payload)}
+		m := message.Message{Options: block{num: num, more: more, szx: 0}.add(nil, message.Block1)}
+		early, complete := u.add(peerA, m, request)
+		if complete {
+			return codes.Empty, request.Payload
+		}
+		return early.Code, nil
+	}
+	sixteen := "0123456789abcdef"
+	for _, tt := range []struct {
+		num     uint32
+		more    bool
+		payload string
+		code    codes.Code
+		whole   string
+	}{
+		{0, true, sixteen, codes.Continue, ""},
+		{1, false, "end", codes.Empty, sixteen + "end"},
+		{1, false, "end", codes.RequestEntityIncomplete, ""},
+		{0, true, sixteen, codes.Continue, ""},
+		{2, true, sixteen, codes.RequestEntityIncomplete, ""},
+		{0, true, "short", codes.RequestEntityIncomplete, ""},
+	} {
+		code, whole := part(tt.num, tt.more, tt.payload)
+		if code != tt.code || string(whole) != tt.whole {
+			t.Errorf("block %d: %v %q, want %v %q", tt.num, code, whole, tt.code, tt.whole)
+		}
+	}
+	for i := range uint32(maxUpload/16 + 1) {
+		if code, _ := part(i, true, sixteen); code != codes.Continue {
+			if i != maxUpload/16 || code != codes.RequestEntityTooLarge {
+				t.Errorf("block %d: %v", i, code)
+			}
+		}
+	}
+}
+
+func TestAnswerBlock(t *testing.T) {
+	response := message.Message{Code: codes.Content, Payload: bytes.Repeat([]byte("x"), 2500)}
+	var whole []byte
+	for num := uint32(0); ; num++ {
+		r := answerBlock(response, message.Message{Options: block{num: num, szx: maxSZX}.add(nil, message.Block2)})
+		whole = append(whole, r.Payload...)
+		if b, ok := getBlock(r, message.Block2); !ok || b.num != num {
+			t.Fatalf("block %d: %+v", num, b)
+		} else if !b.more {
+			break
+		}
+	}
+	if !bytes.Equal(whole, response.Payload) {
+		t.Error("the blocks do not make the payload")
+	}
+	beyond := answerBlock(response, message.Message{Options: block{num: 3, szx: maxSZX}.add(nil, message.Block2)})
+	if lwm2m.Code(beyond.Code).Success() {
+		t.Error("a block beyond the end")
+	}
+}
