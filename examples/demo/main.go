@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -38,6 +39,8 @@ func run(ctx context.Context, stay, keep, verbose bool) error {
 	err = d.play(ctx, scenes)
 	d.table.print(d.console)
 	switch {
+	case ctx.Err() != nil:
+		err = errors.New("interrupted; everything is cleaned up")
 	case err != nil:
 		d.showLogs()
 	case d.table.wrong() > 0:

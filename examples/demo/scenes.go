@@ -25,7 +25,8 @@ var scenes = []scene{
 const patience = 20 * time.Second
 
 func build(ctx context.Context, d *demo) (err error) {
-	d.say("agent, backend, updater, command line, dashboard and two sensor adapters; two state transforms to WebAssembly")
+	d.say("agent, backend, updater, command line, dashboard, two sensor adapters; two state transforms to WebAssembly")
+	d.say("the first time this takes a minute or two")
 	d.built, err = rig.Build(ctx, filepath.Join(d.dir, "built"))
 	return err
 }
