@@ -95,11 +95,43 @@ type device struct {
 	sensor    objects.Sensor
 	component *objects.Memory
 	stop      func()
+
+	mu        sync.Mutex
+	onWrite   func(context.Context, []lwm2m.Record) error
+	onExecute func(context.Context, lwm2m.Path, string) error
+}
+
+// hook sets what the component does; it may be called while the device runs.
+func (d *device) hook(onWrite func(context.Context, []lwm2m.Record) error, onExecute func(context.Context, lwm2m.Path, string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.onWrite, d.onExecute = onWrite, onExecute
+}
+
+func (d *device) write(ctx context.Context, records []lwm2m.Record) error {
+	d.mu.Lock()
+	f := d.onWrite
+	d.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return f(ctx, records)
+}
+
+func (d *device) execute(ctx context.Context, p lwm2m.Path, arguments string) error {
+	d.mu.Lock()
+	f := d.onExecute
+	d.mu.Unlock()
+	if f == nil {
+		return lwm2m.Errorf(lwm2m.CodeMethodNotAllowed, "nothing to execute")
+	}
+	return f(ctx, p, arguments)
 }
 
 func startDevice(t *testing.T, server string, change func(*lwm2m.ClientConfig)) *device {
 	t.Helper()
 	d := &device{sensor: objects.NewSensor(objects.TemperatureID), component: objects.NewMemory(objects.ComponentUpdate)}
+	d.component.OnWrite, d.component.OnExecute = d.write, d.execute
 	d.component.SetValue(0, objects.ComponentName, lwm2m.String("application/sensor-adapter"))
 	d.component.SetValue(0, objects.ComponentVersion, lwm2m.String("1.0.0"))
 	d.component.SetValue(0, objects.ComponentWanted, lwm2m.String(""))

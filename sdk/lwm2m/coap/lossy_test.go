@@ -107,7 +107,7 @@ func TestLoss(t *testing.T) {
 	ctx := deadline(t)
 	var mu sync.Mutex
 	var written, seen []string
-	d.component.OnWrite = onWrite(&mu, &written)
+	d.hook(onWrite(&mu, &written), nil)
 	_, err := remote.Observe(ctx, wanted, func(records []lwm2m.Record) {
 		mu.Lock()
 		defer mu.Unlock()

@@ -87,12 +87,12 @@ func TestRead(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	_, d, remote := connect(t, nil)
-	d.component.OnWrite = func(_ context.Context, records []lwm2m.Record) error {
+	d.hook(func(_ context.Context, records []lwm2m.Record) error {
 		if records[0].Value.Text() == "bad" {
 			return lwm2m.Errorf(lwm2m.CodeForbidden, "no")
 		}
 		return errors.New("internal secret")
-	}
+	}, nil)
 	ctx := deadline(t)
 	read := func(ids ...uint16) error { _, err := remote.Read(ctx, lwm2m.NewPath(ids...)); return err }
 	write := func(p lwm2m.Path, v lwm2m.Value) error {
@@ -123,10 +123,10 @@ func TestWriteAndExecute(t *testing.T) {
 	for _, v := range []string{"1.0", "1.1"} {
 		_, d, remote := connect(t, func(c *lwm2m.ClientConfig) { c.Version = v })
 		executed := make(chan string, 1)
-		d.component.OnExecute = func(_ context.Context, p lwm2m.Path, arguments string) error {
+		d.hook(nil, func(_ context.Context, p lwm2m.Path, arguments string) error {
 			executed <- p.String() + " " + arguments
 			return nil
-		}
+		})
 		ctx := deadline(t)
 		attempt := component.Child(objects.ComponentAttempt)
 		records := []lwm2m.Record{{Path: wanted, Value: lwm2m.String("2.0.0")}, {Path: attempt, Value: lwm2m.Int(1 << 40)}}
@@ -296,11 +296,11 @@ func TestLongPayloads(t *testing.T) {
 func TestSlowExecute(t *testing.T) {
 	_, d, remote := connect(t, nil)
 	started, finish := make(chan struct{}, 10), make(chan struct{})
-	d.component.OnExecute = func(context.Context, lwm2m.Path, string) error {
+	d.hook(nil, func(context.Context, lwm2m.Path, string) error {
 		started <- struct{}{}
 		<-finish
 		return lwm2m.Errorf(lwm2m.CodeForbidden, "late refusal")
-	}
+	})
 	done := make(chan error, 1)
 	go func() { done <- remote.Execute(deadline(t), component.Child(objects.ComponentCancel), "") }()
 	<-started

@@ -57,6 +57,9 @@ func TestMemory(t *testing.T) {
 	if err != nil || len(records) != 2 || records[0].Path.Resource() != ComponentName || records[1] != attempt[0] {
 		t.Errorf("after Replace: %v, %v", records, err)
 	}
+	if err := m.Execute(t.Context(), p.Child(ComponentCancel), ""); !errors.Is(err, &lwm2m.Error{Code: lwm2m.CodeMethodNotAllowed}) {
+		t.Errorf("execute without a hook: %v", err)
+	}
 	m.Remove(p)
 	if diff := cmp.Diff([]uint16{0}, m.Instances()); diff != "" {
 		t.Error(diff)
