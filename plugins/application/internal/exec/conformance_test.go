@@ -17,6 +17,7 @@ func TestConformance(t *testing.T) {
 		stateHandover:  settings("handover", `,"state":"handover","health":{"http":"/v1/health"}`),
 	} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			updatertest.Run(t, updatertest.Suite{
 				Type: Type,
 				Open: Open,

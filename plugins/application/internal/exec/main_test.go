@@ -18,14 +18,15 @@ import (
 )
 
 // The test binary is everything: the tests, the updater when the kit launches
-// it, the supervisors, and the components.
+// it, the supervisors, and the components. They end by syscall.Exit, since
+// the race detector lets os.Exit take a second.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == SuperviseArg {
-		os.Exit(supervisor.Run(os.Args[2]))
+		syscall.Exit(supervisor.Run(os.Args[2]))
 	}
 	if role := os.Getenv("ROLE"); role != "" {
 		roles[role]()
-		os.Exit(0)
+		syscall.Exit(0)
 	}
 	if updater.Launched() {
 		updater.Main(Type, Open)
@@ -68,7 +69,7 @@ var roles = map[string]func(){
 	"sleep":    sleeper,
 	"served":   served,
 	"handover": handover,
-	"crash":    func() { fmt.Println("about to crash"); os.Exit(3) },
+	"crash":    func() { fmt.Println("about to crash"); syscall.Exit(3) },
 	"stubborn": stubborn,
 	"healthy":  func() { os.WriteFile("healthy", nil, 0o600); sleeper() },
 	"appender": appender,

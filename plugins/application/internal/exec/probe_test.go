@@ -19,7 +19,7 @@ func TestProbe(t *testing.T) {
 			http.Error(w, "too hot", http.StatusServiceUnavailable)
 		}
 	}))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	for _, test := range []struct{ name, role, health, reason string }{
 		{"none", "sleep", `{}`, ""},
 		{"URL", "sleep", `{"http":"` + server.URL + `/good"}`, ""},

@@ -30,6 +30,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	t.Parallel()
 	run, err := os.MkdirTemp("", "x") // t.TempDir is too long for sockets
 	if err != nil {
 		t.Fatal(err)
