@@ -154,11 +154,11 @@ func (s *session) watch(ctx context.Context) error {
 				return err
 			}
 		}
-		records, err := d.Observe(ctx, p, func(records []lwm2m.Record) { s.take(records); s.poke() })
+		first, err := d.Observe(ctx, p, func(records []lwm2m.Record) { s.take(records); s.poke() })
 		if err != nil {
 			return err
 		}
-		s.take(records)
+		s.begin(p, first)
 	}
 	s.mu.Lock()
 	s.observed = s.device == d
@@ -170,6 +170,16 @@ func (s *session) take(records []lwm2m.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.values.take(records)
+}
+
+// begin takes the values that an observation began with, unless notifications
+// have brought newer ones by now.
+func (s *session) begin(p lwm2m.Path, first []lwm2m.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.values.has(p) {
+		s.values.take(first)
+	}
 }
 
 // hear gets the twin if it may have changed.

@@ -1,0 +1,255 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/sdk/component"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+const name = "application/a"
+
+// manager is what the device manager sees of the manager and its store.
+type manager struct {
+	mu      sync.Mutex
+	view    engine.View
+	wishes  engine.Wishes
+	checked int
+	outbox  []string
+}
+
+func (m *manager) with(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
+func (m *manager) View(string) (v engine.View, err error) {
+	m.with(func() { v = m.view; v.Wish, v.Schedule = m.wishes.Wish, m.wishes.Schedule })
+	return v, nil
+}
+
+func (m *manager) Want(_ string, change func(*engine.Wishes)) error {
+	m.with(func() { change(&m.wishes) })
+	return nil
+}
+
+func (m *manager) CheckNow(string) error {
+	m.with(func() { m.checked++ })
+	return nil
+}
+
+func (m *manager) CheckSchedule(expr string) error {
+	if expr == "never" {
+		return errors.New("no such schedule")
+	}
+	return nil
+}
+
+func (m *manager) Unacknowledged() (all []string, err error) {
+	m.with(func() { all = m.outbox })
+	return all, nil
+}
+
+func (m *manager) Outcome(string) (o engine.Outcome, found bool, err error) {
+	m.with(func() {
+		if m.view.Outcome != nil {
+			o, found = *m.view.Outcome, true
+		}
+	})
+	return o, found, nil
+}
+
+func (m *manager) Acknowledge(component, update string) error {
+	m.with(func() { m.outbox = append(m.outbox, "acknowledged "+component+" "+update) })
+	return nil
+}
+
+// start registers a device at a real server and returns both ends.
+func start(t *testing.T, m *manager) (*Device, *lwm2m.Device) {
+	t.Helper()
+	listener, err := coap.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registered := make(chan *lwm2m.Device, 8)
+	server := lwm2m.NewServer(lwm2m.ServerConfig{Model: objects.Model(), Logger: quiet, OnEvent: func(e lwm2m.Event) {
+		if e.Kind == lwm2m.Registered {
+			registered <- e.Device
+		}
+	}})
+	background(t, func(ctx context.Context) error { return server.Run(ctx, listener) }, listener.Close)
+
+	address := "coap://" + listener.LocalAddr().String()
+	d, err := New(Config{
+		Endpoint: "device-1", Server: address, Lifetime: time.Minute, Components: []string{name},
+		Manager: m, Outbox: m, Log: quiet,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport, err := coap.Dial(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, func(ctx context.Context) error { return d.Run(ctx, transport) }, transport.Close)
+	select {
+	case remote := <-registered:
+		return d, remote
+	case <-time.After(30 * time.Second):
+		t.Fatal("the device does not register")
+		return nil, nil
+	}
+}
+
+func background(t *testing.T, run func(context.Context) error, closeIt func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-ended, closeIt()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func instance() lwm2m.Path { return lwm2m.NewPath(objects.ComponentUpdateID, 0) }
+
+func read(t *testing.T, remote *lwm2m.Device, p lwm2m.Path) map[uint16]lwm2m.Value {
+	t.Helper()
+	records, err := remote.Read(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[uint16]lwm2m.Value{}
+	for _, r := range records {
+		values[r.Path.Resource()] = r.Value
+	}
+	return values
+}
+
+func TestAComponentAsResources(t *testing.T) {
+	m := &manager{view: engine.View{
+		Component: name, Installed: engine.Installed{Version: "1.0.0", Schema: 1}, Running: true,
+		Progress: &engine.Progress{Update: "u1", To: "2.0.0", Phase: engine.Execution, Step: "save", Fraction: 0.5, Stale: true, Until: time.Unix(1800000000, 1)},
+	}}
+	_, remote := start(t, m)
+	got := read(t, remote, instance())
+	for resource, want := range map[uint16]string{
+		objects.ComponentName: name, objects.ComponentVersion: "1.0.0", objects.ComponentTo: "2.0.0",
+		objects.ComponentPhase: "execution", objects.ComponentStep: "save", objects.ComponentResult: "",
+	} {
+		if got[resource].Text() != want {
+			t.Errorf("resource %d is %v, want %s", resource, got[resource], want)
+		}
+	}
+	if !got[objects.ComponentStale].Bool() || got[objects.ComponentUnavailableUntil].Time().Unix() != 1800000001 {
+		t.Errorf("stale %v until %v: rounded down, it would be late before it is", got[objects.ComponentStale], got[objects.ComponentUnavailableUntil])
+	}
+	software := read(t, remote, lwm2m.NewPath(objects.SoftwareManagementID, 0))
+	if software[objects.SoftwareUpdateState].Int() != objects.SoftwareDelivered || software[objects.SoftwarePackageVersion].Text() != "1.0.0" {
+		t.Errorf("object 9: %v", software)
+	}
+	for _, p := range remote.Registration().Objects {
+		if p.Object() == objects.SecurityID {
+			t.Error("object 0 is shown to the server")
+		}
+	}
+}
+
+func TestWishes(t *testing.T) {
+	m := &manager{view: engine.View{Component: name}}
+	_, remote := start(t, m)
+	write := func(resource uint16, v lwm2m.Value) error {
+		return remote.Write(t.Context(), instance(), lwm2m.Update, []lwm2m.Record{{Path: instance().Child(resource), Value: v}})
+	}
+	if err := write(objects.ComponentWanted, lwm2m.String("2.0.0")); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(objects.ComponentAttempt, lwm2m.Int(3)); err != nil {
+		t.Fatal(err)
+	}
+	var refused *lwm2m.Error
+	if err := write(objects.ComponentSchedule, lwm2m.String("never")); !errors.As(err, &refused) || refused.Code != lwm2m.CodeBadRequest {
+		t.Errorf("a bad schedule: %v", err)
+	}
+	if err := write(objects.ComponentVersion, lwm2m.String("9.9.9")); !errors.As(err, &refused) {
+		t.Errorf("a write to what is read only: %v", err)
+	}
+	if err := remote.Execute(t.Context(), instance().Child(objects.ComponentCheckNow), ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Execute(t.Context(), instance().Child(objects.ComponentCancel), ""); err == nil {
+		t.Error("cancel was accepted, and nothing would cancel")
+	}
+	m.with(func() {
+		if want := (engine.Wishes{Wish: engine.Wish{Version: "2.0.0", Attempt: 3}}); m.wishes != want || m.checked != 1 {
+			t.Errorf("wishes %+v, checked %d", m.wishes, m.checked)
+		}
+	})
+}
+
+func TestReadings(t *testing.T) {
+	d, remote := start(t, &manager{view: engine.View{Component: name}})
+	at := time.Unix(1800000000, 0)
+	if err := d.Publish(component.Reading{Object: 3303, Instance: 1, Value: 21.5, Unit: "Cel", Time: at}); err != nil {
+		t.Fatal(err)
+	}
+	got := read(t, remote, lwm2m.NewPath(3303, 1))
+	if got[objects.SensorValue].Float() != 21.5 || got[objects.SensorUnits].Text() != "Cel" || !got[objects.SensorTimestamp].Time().Equal(at) {
+		t.Errorf("%v", got)
+	}
+	for _, bad := range []component.Reading{{Object: 3}, {Object: 3303, Instance: -1}, {Object: 3303, Instance: 1000}, {Object: 3349}} {
+		if err := d.Publish(bad); err == nil {
+			t.Errorf("%+v was published", bad)
+		}
+	}
+}
+
+// An outcome leaves the outbox when the server has acknowledged it: here,
+// only after the server observes.
+func TestOutcomesAreDelivered(t *testing.T) {
+	m := &manager{outbox: []string{name}, view: engine.View{
+		Component: name, Outcome: &engine.Outcome{Update: "u1", Result: engine.TurnedBack, Cause: "why"},
+	}}
+	_, remote := start(t, m)
+	heard := make(chan string, 1)
+	take := func(records []lwm2m.Record) {
+		for _, r := range records {
+			if r.Path.Resource() == objects.ComponentResult {
+				select {
+				case heard <- r.Value.Text():
+				default: // the first is enough
+				}
+			}
+		}
+	}
+	if _, err := remote.Observe(t.Context(), instance(), take); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-heard; got != engine.TurnedBack {
+		t.Errorf("heard %q", got)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for acknowledged := false; !acknowledged; time.Sleep(10 * time.Millisecond) {
+		m.with(func() { acknowledged = len(m.outbox) > 1 && m.outbox[1] == "acknowledged "+name+" u1" })
+		if time.Now().After(deadline) {
+			t.Fatal("the outcome was not acknowledged")
+		}
+	}
+}
