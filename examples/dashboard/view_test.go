@@ -22,9 +22,11 @@ func TestRead(t *testing.T) {
 		want        view
 	}{
 		{"live", `{}`, view{Worth: "live", Why: "sensor-adapter 1.0.0", Reading: "21.5 Cel"}},
-		{"stale",
+		{
+			"stale",
 			`{"components":{"application/sensor-adapter":{"stale":true,"update":{"to":"2.0.0","unavailableUntil":"2026-11-22T08:00:04Z"}}}}`,
-			view{Worth: "stale", Why: "sensor-adapter 1.0.0, becomes 2.0.0", Until: until, Reading: "21.5 Cel"}},
+			view{Worth: "stale", Why: "sensor-adapter 1.0.0, becomes 2.0.0", Until: until, Reading: "21.5 Cel"},
+		},
 		{"offline", `{"state":"offline"}`, view{Worth: "offline", Why: "sensor-adapter 1.0.0", Reading: "21.5 Cel"}},
 		{"deleted", `{"lwm2m":null,"components":null}`, view{Worth: "live"}},
 		{"strange", `{"state":7}`, view{Worth: "offline", Why: "sensor-adapter 1.0.0", Reading: "21.5 Cel"}},

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -82,6 +85,28 @@ func (d *demo) claimTakenBack() {
 
 // lifeLine is what an adapter prints when it begins and when it ends.
 var lifeLine = regexp.MustCompile(`sensor-adapter ([0-9.]+) (goes on|ends) after reading ([0-9]+)`)
+
+// fingerprint is the SHA-256, shortened, of the calibration and of the first
+// segments of the history.
+func (d *demo) fingerprint(segments int) (string, error) {
+	running, err := d.running()
+	if err != nil {
+		return "", err
+	}
+	names := []string{"calibration.json"}
+	for n := range segments {
+		names = append(names, fmt.Sprintf("history/%06d.json", n+1))
+	}
+	sum := sha256.New()
+	for _, name := range names {
+		b, err := os.ReadFile(filepath.Join(running.State, name))
+		if err != nil {
+			return "", err
+		}
+		sum.Write(b)
+	}
+	return hex.EncodeToString(sum.Sum(nil))[:12], nil
+}
 
 // awaitReading waits until the running component has stored a reading.
 func (d *demo) awaitReading(seq int) error {

@@ -94,6 +94,11 @@ func turnBack(ctx context.Context, d *demo) error {
 	if err != nil {
 		return err
 	}
+	full := before.Segments - 1 // the last one still grows
+	bytes, err := d.fingerprint(full)
+	if err != nil {
+		return err
+	}
 	d.say("version 3 samples too, and writes to the state: all of that has to be taken back")
 	c, err := d.update(ctx, "3.0.0")
 	if err != nil {
@@ -107,7 +112,9 @@ func turnBack(ctx context.Context, d *demo) error {
 		return err
 	}
 	d.claimTakenBack()
-	return nil
+	after, err := d.fingerprint(full)
+	d.claim("byte by byte", fmt.Sprintf("%d files are %s", full+1, bytes), fmt.Sprintf("%d files are %s", full+1, after), after == bytes)
+	return err
 }
 
 func refuse(ctx context.Context, d *demo) error {

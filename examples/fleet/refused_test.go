@@ -16,6 +16,7 @@ import (
 // TestRefused asks one device for what it must refuse. After each refusal the
 // component must still be the same process, and the next good wish must work.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	s := start(t, "1.0.0", "2.0.0")
 	for _, c := range []struct {
 		name string
@@ -23,7 +24,7 @@ func TestRefused(t *testing.T) {
 		want string // in the cause
 	}{
 		{"unknown component", unknownComponent, "no component"},
-		{"malformed version", malformedVersion, ""},
+		{"malformed version", malformedVersion, "wrong type"},
 		{"malformed schedule", malformedSchedule, "cron"},
 		{"unknown version", unknownVersion, "9.9.9"},
 		{"package for another component", otherComponent, "application/other"},
@@ -187,6 +188,7 @@ func refused(t *testing.T, s *rig.System, wish string) string {
 // TestUpdaterWithWrongChecksum pins another updater than the one that is
 // there: it must not be started, and the component must not notice.
 func TestUpdaterWithWrongChecksum(t *testing.T) {
+	t.Parallel()
 	s := start(t, "1.0.0", "2.0.0")
 	before, _ := check(t, s)
 	s.Agent.Stop()
