@@ -8,9 +8,9 @@ import (
 // Limits of a package. They keep a hostile one from costing much before it is
 // refused, and are far above what an honest one needs.
 const (
-	MaxManifestSize  = 1 << 20 // bytes of the OCI manifest
-	MaxConfigSize    = 1 << 18 // bytes of the config blob
-	MaxTransformSize = 64 << 20
+	MaxManifestSize  = 1 << 20  // bytes of the OCI manifest
+	MaxConfigSize    = 1 << 18  // bytes of the config blob
+	MaxTransformSize = 16 << 20 // what the sandbox takes
 	MaxArtifactSize  = 1 << 40
 
 	maxArtifacts  = 64

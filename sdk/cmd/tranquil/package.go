@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
 type packageCmd struct {
@@ -28,6 +32,9 @@ func (c *buildCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := checkTransforms(path); err != nil {
+		return errors.Join(err, os.RemoveAll(path)) // nobody should push it
+	}
 	fmt.Fprintf(s.out, "%s\n%s %s %s\n", path, p.Manifest.Component(), p.Manifest.Version, p.Digest)
 	return nil
 }
@@ -38,6 +45,34 @@ func (c *buildCmd) build(recipe *pack.Recipe) (*pack.Package, string, error) {
 		return p, c.Output, err
 	}
 	return recipe.BuildFile(c.Output)
+}
+
+// checkTransforms refuses a package with a module that no device would run.
+func checkTransforms(path string) error {
+	l, err := pack.Open(path)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for _, t := range l.Package.Transforms {
+		if err := checkTransform(l, t); err != nil {
+			return fmt.Errorf("transform %d → %d: %w", t.From, t.To, err)
+		}
+	}
+	return nil
+}
+
+func checkTransform(l *pack.Layout, t pack.Transform) error {
+	r, err := l.Blob(t.Descriptor)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	module, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	return host.Check(module)
 }
 
 type verifyCmd struct {
@@ -52,6 +87,9 @@ func (c *verifyCmd) Run(s *session) error {
 	defer l.Close()
 	if err := l.Verify(); err != nil {
 		return fmt.Errorf("%s is damaged:\n%w", c.Package, err)
+	}
+	if err := checkTransforms(c.Package); err != nil {
+		return err
 	}
 	m := l.Package.Manifest
 	fmt.Fprintf(s.out, "%s is whole\n%s %s %s\n", c.Package, m.Component(), m.Version, l.Package.Digest)
