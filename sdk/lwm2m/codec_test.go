@@ -28,9 +28,16 @@ var testModel = NewModel(
 		{ID: 1, Kind: KindLink},
 	}},
 	Definition{ID: 100, Multiple: true, Resources: []Resource{
-		{ID: 0, Kind: KindString}, {ID: 1, Kind: KindInteger}, {ID: 2, Kind: KindUnsigned}, {ID: 3, Kind: KindFloat},
-		{ID: 4, Kind: KindBoolean}, {ID: 5, Kind: KindOpaque}, {ID: 6, Kind: KindTime}, {ID: 7, Kind: KindLink},
-		{ID: 8, Kind: KindString, Multiple: true}, {ID: 300, Kind: KindFloat},
+		{ID: 0, Kind: KindString},
+		{ID: 1, Kind: KindInteger},
+		{ID: 2, Kind: KindUnsigned},
+		{ID: 3, Kind: KindFloat},
+		{ID: 4, Kind: KindBoolean},
+		{ID: 5, Kind: KindOpaque},
+		{ID: 6, Kind: KindTime},
+		{ID: 7, Kind: KindLink},
+		{ID: 8, Kind: KindString, Multiple: true},
+		{ID: 300, Kind: KindFloat},
 	}},
 )
 

@@ -15,7 +15,8 @@ func TestLinks(t *testing.T) {
 		{in: "", want: nil},
 		{in: `</>;ct="110 112 11542";rt="oma.lwm2m",</1/0>,</3303>;ver=1.1`, want: []Link{
 			{"/", map[string]string{"rt": "oma.lwm2m", "ct": "110 112 11542"}},
-			{Target: "/1/0"}, {"/3303", map[string]string{"ver": "1.1"}},
+			{Target: "/1/0"},
+			{"/3303", map[string]string{"ver": "1.1"}},
 		}},
 		{in: ` </3/0> ; pmin = 5 , </a>;x="\"\\,;>"`, want: []Link{
 			{"/3/0", map[string]string{"pmin": "5"}}, {"/a", map[string]string{"x": `"\,;>`}},

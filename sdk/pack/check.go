@@ -175,7 +175,7 @@ func (t Transform) checkFiles() error {
 			return fmt.Errorf("files: %.80q is not a valid glob", glob)
 		}
 		if path.IsAbs(glob) || path.Clean(glob) != glob || strings.HasPrefix(glob, "..") {
-			return fmt.Errorf("files: %.80q must be relative to the state directory, without . and ..", glob)
+			return fmt.Errorf("files: %.80q must be relative to the state directory, with no part . or .. in it", glob)
 		}
 	}
 	return nil

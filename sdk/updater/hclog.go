@@ -56,6 +56,7 @@ func (l *hcLogger) Named(name string) hclog.Logger {
 	}
 	return l.ResetNamed(name)
 }
+
 func (l *hcLogger) ResetNamed(name string) hclog.Logger {
 	return &hcLogger{l.l.With("logger", name), name, l.args}
 }
@@ -73,6 +74,7 @@ func (l *hcLogger) GetLevel() hclog.Level {
 func (l *hcLogger) StandardLogger(*hclog.StandardLoggerOptions) *log.Logger {
 	return slog.NewLogLogger(l.l.Handler(), slog.LevelDebug)
 }
+
 func (l *hcLogger) StandardWriter(o *hclog.StandardLoggerOptions) io.Writer {
 	return l.StandardLogger(o).Writer()
 }

@@ -142,7 +142,7 @@ func TestUpdatersOnOneDirectoryTakeTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Kill()
-	var dirs, _ = first.Status(t.Context(), StatusRequest{Component: "env"})
+	dirs, _ := first.Status(t.Context(), StatusRequest{Component: "env"})
 	cfg := config(t, "")
 	cfg.Data = dirs.Version
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)

@@ -44,12 +44,15 @@ type natsLog struct{ log *slog.Logger }
 func (l natsLog) Noticef(format string, v ...any) {
 	l.log.Debug("nats", "notice", fmt.Sprintf(format, v...))
 }
+
 func (l natsLog) Warnf(format string, v ...any) {
 	l.log.Warn("nats", "warning", fmt.Sprintf(format, v...))
 }
+
 func (l natsLog) Errorf(format string, v ...any) {
 	l.log.Error("nats", "error", fmt.Sprintf(format, v...))
 }
+
 func (l natsLog) Fatalf(format string, v ...any) {
 	l.log.Error("nats", "fatal", fmt.Sprintf(format, v...))
 }

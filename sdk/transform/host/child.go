@@ -133,8 +133,10 @@ func confine(s setup) error {
 		resource int
 		value    uint64
 	}{
-		{syscall.RLIMIT_DATA, data}, {syscall.RLIMIT_CPU, uint64(s.CPU)},
-		{syscall.RLIMIT_NOFILE, 32}, {syscall.RLIMIT_CORE, 0},
+		{syscall.RLIMIT_DATA, data},
+		{syscall.RLIMIT_CPU, uint64(s.CPU)},
+		{syscall.RLIMIT_NOFILE, 32},
+		{syscall.RLIMIT_CORE, 0},
 	} {
 		if err := syscall.Setrlimit(l.resource, &syscall.Rlimit{Cur: l.value, Max: l.value}); err != nil {
 			return err
