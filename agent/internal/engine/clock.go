@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -32,6 +33,30 @@ func since(m Moment) time.Duration {
 		return n.At
 	}
 	return n.At - m.At
+}
+
+// within returns a context that ends d from now on the boot-time clock: also
+// if the device sleeps meanwhile, and whatever is done to the wall clock.
+func within(ctx context.Context, d time.Duration) (context.Context, func()) {
+	late := fmt.Errorf("not done within %s", d)
+	fd, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
+	if err == nil {
+		err = unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(max(d, 1)))}, nil)
+	}
+	if err != nil { // no file descriptor left: the monotonic clock is second best
+		return context.WithTimeoutCause(ctx, d, late)
+	}
+	timer := os.NewFile(uintptr(fd), "timer")
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		if _, err := timer.Read(make([]byte, 8)); err == nil {
+			cancel(late)
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		timer.Close() // ends the read
+	}
 }
 
 type progressKey struct{}

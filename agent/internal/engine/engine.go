@@ -149,13 +149,21 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 		e.Log.Info("update goes on", "update", r.Update.ID, "component", u.Component, "step", r.Step, "back", r.Back)
 	}
 	last := slices.IndexFunc(steps, func(s Step) bool { return s.Name == pointOfNoReturn })
+	work, close, end := e.cancellable(ctx, u.Component)
+	defer end()
 	for ; !r.Back && at < len(steps); at++ {
-		err := e.attempt(ctx, &r, steps, at)
+		if at == last {
+			close(ErrTooLate)
+		}
+		err := e.attempt(work, &r, steps, at)
+		cancelled := work.Err() != nil && ctx.Err() == nil
 		switch {
-		case err == nil:
+		case err == nil && !cancelled:
 			continue
 		case stopped(ctx, err):
 			return Outcome{}, err
+		case cancelled:
+			err = context.Cause(work)
 		case at >= last:
 			return e.end(r, Inconsistent, fmt.Errorf("cannot %s: %w; the new version runs: ask for it again", r.Step, err))
 		}
@@ -163,6 +171,7 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 		e.Log.Warn("update turns back", "update", r.Update.ID, "component", u.Component, "step", r.Step, "cause", err)
 		break // the step that failed is the first to be undone
 	}
+	close(ErrGoesBack)
 	for ; r.Back && at >= 0; at-- {
 		err := e.attempt(ctx, &r, steps, at)
 		if stopped(ctx, err) {
@@ -194,6 +203,9 @@ func (e *Engine) attempt(ctx context.Context, r *Record, steps []Step, at int) e
 		if err := e.Journal.Save(*r); err != nil {
 			return Wait{"a journal that can be written: " + err.Error()}
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		e.tell(r, steps, at, 0)
 		err := e.once(ctx, r, steps, at)
 		var wait Wait
@@ -214,8 +226,8 @@ func (e *Engine) once(ctx context.Context, r *Record, steps []Step, at int) erro
 	if r.Back {
 		run = s.Undo
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, s.Within, fmt.Errorf("not done within %s", s.Within))
-	defer cancel()
+	limited, done := within(ctx, s.Within)
+	defer done()
 	limited = withProgress(limited, func(f float64) { e.tell(r, steps, at, f) })
 	begin := time.Now()
 	err := run(limited, &r.Update)

@@ -83,6 +83,10 @@ func (d *device) steps() []Step {
 	}
 }
 
+func (d *device) engine() *Engine {
+	return &Engine{Journal: d, Tell: func(Progress) {}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), firstPause: time.Microsecond}
+}
+
 // run runs an update in a process that may lose power.
 func (d *device) run(ctx context.Context, steps []Step) (o Outcome, err error, cut bool) {
 	defer func() {
@@ -93,8 +97,7 @@ func (d *device) run(ctx context.Context, steps []Step) (o Outcome, err error, c
 			cut = true
 		}
 	}()
-	e := &Engine{Journal: d, Tell: func(Progress) {}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), firstPause: time.Microsecond}
-	o, err = e.run(ctx, steps, Update{ID: "1", Component: "application/a"})
+	o, err = d.engine().run(ctx, steps, Update{ID: "1", Component: "application/a"})
 	return o, err, false
 }
 
@@ -243,5 +246,66 @@ func TestTheListOfSteps(t *testing.T) {
 	}
 	if !seen[pointOfNoReturn] {
 		t.Error("no point of no return")
+	}
+}
+
+// A cancelled update turns back and says why; when it cannot, the caller
+// hears that instead.
+func TestCancel(t *testing.T) {
+	for at, want := range map[string]string{"download": Refused, "transform": TurnedBack} {
+		d := &device{done: map[string]bool{}, budget: -1}
+		e, steps := d.engine(), d.steps()
+		for i := range steps {
+			do := steps[i].Do
+			steps[i].Do = func(ctx context.Context, u *Update) error {
+				if steps[i].Name == at {
+					if err := e.Cancel("application/a", "by Ada"); err != nil {
+						t.Error(err)
+					}
+					if err := e.Cancel("application/a", "again"); !errors.Is(err, ErrGoesBack) {
+						t.Errorf("a second cancel: %v", err)
+					}
+				}
+				return do(ctx, u) // the step itself takes no notice
+			}
+		}
+		o, err := e.run(t.Context(), steps, Update{ID: "1", Component: "application/a"})
+		if err != nil || o.Result != want || !strings.Contains(o.Cause, "by Ada") || len(d.done) != 0 {
+			t.Errorf("cancelled in %s: %+v, %v, %v", at, o, err, d.done)
+		}
+	}
+}
+
+func TestCancelTooLate(t *testing.T) {
+	d := &device{done: map[string]bool{}, budget: -1}
+	e, steps := d.engine(), d.steps()
+	late := func(ctx context.Context, u *Update) error {
+		if err := e.Cancel("application/a", "by Ada"); !errors.Is(err, ErrTooLate) {
+			t.Errorf("cancel: %v", err)
+		}
+		return nil
+	}
+	steps[4].Do, steps[5].Do = late, late
+	if o, err := e.run(t.Context(), steps, Update{ID: "1", Component: "application/a"}); err != nil || o.Result != Updated {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if err := e.Cancel("application/a", "by Ada"); !errors.Is(err, ErrNoUpdate) {
+		t.Errorf("cancel after the end: %v", err)
+	}
+}
+
+// A step that waits for something notices the cancel at once, and the reason
+// is the cancel, not what the step made of it.
+func TestCancelInterrupts(t *testing.T) {
+	d := &device{done: map[string]bool{}, budget: -1}
+	e, steps := d.engine(), d.steps()
+	steps[1].Do = func(ctx context.Context, _ *Update) error {
+		_ = e.Cancel("application/a", "by Ada")
+		<-ctx.Done()
+		return Retry{Err: errors.New("lost the connection")}
+	}
+	o, err := e.run(t.Context(), steps, Update{ID: "1", Component: "application/a"})
+	if err != nil || o.Result != TurnedBack || !strings.HasSuffix(o.Cause, "cancelled: by Ada") {
+		t.Errorf("%+v, %v", o, err)
 	}
 }

@@ -30,6 +30,7 @@ type Engine struct {
 	Log       *slog.Logger
 
 	firstPause time.Duration // before the second try; 0 is 0.1 s
+	cancels    cancels
 }
 
 // An Inventory remembers what is installed, and the outcomes that nobody has
