@@ -88,6 +88,7 @@ func listen(cfg Config, address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	l = bounded{l}
 	if cfg.TLSCert != "" {
 		cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
 		if err != nil {
@@ -101,6 +102,20 @@ func listen(cfg Config, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("%s is not loopback: give a certificate and key, or permit plaintext", address)
 	}
 	return l, nil
+}
+
+// bounded keeps what the kernel buffers for a peer that does not read small: left alone it takes megabytes for each,
+// and notices late that nobody is there.
+type bounded struct{ net.Listener }
+
+const sendBuffer = 64 << 10 // bytes; twice the largest section of a twin
+
+func (b bounded) Accept() (net.Conn, error) {
+	conn, err := b.Listener.Accept()
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		err = errors.Join(err, tcp.SetWriteBuffer(sendBuffer))
+	}
+	return conn, err
 }
 
 // MQTTAddr is the address that devices connect to, host:port.
