@@ -111,7 +111,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
 	}
 	a.manager = manager.New(manager.Config{
-		Components: c.Components, Memory: a.store, Run: runner.Run, Check: a.check, Ensure: a.ensure, Running: a.running,
+		Components: c.Components, Memory: a.store, Run: runner.Run, Cancel: runner.Cancel, Check: a.check, Ensure: a.ensure, Running: a.running,
 		Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{

@@ -26,6 +26,7 @@ type Components interface {
 	View(component string) (engine.View, error)
 	Want(component string, change func(*engine.Wishes)) error
 	CheckNow(component string) error
+	Cancel(component string) error
 	CheckSchedule(expr string) error
 }
 

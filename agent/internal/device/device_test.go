@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -52,6 +53,8 @@ func (m *manager) CheckNow(string) error {
 	m.with(func() { m.checked++ })
 	return nil
 }
+
+func (m *manager) Cancel(string) error { return engine.ErrTooLate }
 
 func (m *manager) CheckSchedule(expr string) error {
 	if expr == "never" {
@@ -194,8 +197,9 @@ func TestWishes(t *testing.T) {
 	if err := remote.Execute(t.Context(), instance().Child(objects.ComponentCheckNow), ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Execute(t.Context(), instance().Child(objects.ComponentCancel), ""); err == nil {
-		t.Error("cancel was accepted, and nothing would cancel")
+	err := remote.Execute(t.Context(), instance().Child(objects.ComponentCancel), "")
+	if !errors.As(err, &refused) || refused.Code != lwm2m.CodeMethodNotAllowed || !strings.Contains(refused.Reason, "too late") {
+		t.Errorf("a cancel that comes too late: %v", err)
 	}
 	m.with(func() {
 		if want := (engine.Wishes{Wish: engine.Wish{Version: "2.0.0", Attempt: 3}}); m.wishes != want || m.checked != 1 {

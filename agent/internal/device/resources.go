@@ -150,9 +150,20 @@ func (d *Device) write(_ context.Context, records []lwm2m.Record) error {
 	})
 }
 
+// execute answers when it is known whether the thing will be done.
 func (d *Device) execute(_ context.Context, p lwm2m.Path, _ string) error {
-	if p.Resource() != objects.ComponentCheckNow || int(p.Instance()) >= len(d.Components) {
-		return lwm2m.Errorf(lwm2m.CodeMethodNotAllowed, "%v cannot be executed", p)
+	if int(p.Instance()) >= len(d.Components) {
+		return lwm2m.Errorf(lwm2m.CodeNotFound, "there is no component %v", p)
 	}
-	return d.Manager.CheckNow(d.Components[p.Instance()])
+	component := d.Components[p.Instance()]
+	switch p.Resource() {
+	case objects.ComponentCheckNow:
+		return d.Manager.CheckNow(component)
+	case objects.ComponentCancel:
+		if err := d.Manager.Cancel(component); err != nil {
+			return lwm2m.Errorf(lwm2m.CodeMethodNotAllowed, "%v", err)
+		}
+		return nil
+	}
+	return lwm2m.Errorf(lwm2m.CodeMethodNotAllowed, "%v cannot be executed", p)
 }

@@ -37,6 +37,8 @@ type Config struct {
 	Components []string // names such as "application/sensor-adapter"
 	Memory     Memory
 	Run        func(context.Context, engine.Update) (engine.Outcome, error)
+	// Cancel asks the update of a component to turn back.
+	Cancel func(component, why string) error
 	// Check asks the file server for a package newer than current.
 	Check func(ctx context.Context, component, current string) (Found, bool, error)
 	// Ensure starts an installed component if it does not run.
@@ -57,6 +59,7 @@ type Manager struct {
 	mu       sync.Mutex
 	progress map[string]engine.Progress
 	running  map[string]bool
+	answers  map[string]engine.Wish // what the update under way answers
 	checkNow map[string]bool
 	due      map[string]time.Time // of the next scheduled check
 }
@@ -66,7 +69,7 @@ func New(c Config) *Manager {
 	slices.Sort(c.Components)
 	return &Manager{
 		Config: c, wake: make(chan struct{}, 1), progress: map[string]engine.Progress{},
-		running: map[string]bool{}, checkNow: map[string]bool{}, due: map[string]time.Time{},
+		running: map[string]bool{}, answers: map[string]engine.Wish{}, checkNow: map[string]bool{}, due: map[string]time.Time{},
 	}
 }
 
@@ -178,8 +181,12 @@ func (m *Manager) pull(ctx context.Context, component string) {
 // run has the engine run u, or finish what the journal holds, and reports
 // whether that has ended.
 func (m *Manager) run(ctx context.Context, u engine.Update) bool {
+	m.mu.Lock()
+	m.answers[u.Component] = u.Wish
+	m.mu.Unlock()
 	_, err := m.Config.Run(ctx, u)
 	m.mu.Lock()
+	delete(m.answers, u.Component)
 	delete(m.progress, u.Component)
 	m.mu.Unlock()
 	m.look(ctx, u.Component)

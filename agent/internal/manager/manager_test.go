@@ -61,7 +61,8 @@ type memory struct {
 	outcome   *engine.Outcome
 	runs      []engine.Wish
 	fail      bool
-	finished  bool // the unfinished update of an earlier process
+	hang      chan string // if not nil, an update waits here, and turns back
+	finished  bool        // the unfinished update of an earlier process
 	newest    Found
 	checks    int
 }
@@ -104,12 +105,16 @@ func (m *memory) Report(o engine.Outcome) error {
 
 func (m *memory) run(_ context.Context, u engine.Update) (engine.Outcome, error) {
 	o := engine.Outcome{Update: u.ID, Wish: u.Wish, To: u.Wish.Version, Result: engine.Updated}
+	hangs := m.hang != nil && u.Wish.Version == "2.0.0"
+	if hangs {
+		o.Cause = <-m.hang
+	}
 	m.set(func() {
 		switch {
 		case u.ID == "":
 			m.finished = true
 			return
-		case m.fail:
+		case m.fail || hangs:
 			o.Result = engine.TurnedBack
 		default:
 			m.installed = engine.Installed{Version: u.Wish.Version, Digest: u.Wish.Package}
@@ -117,6 +122,12 @@ func (m *memory) run(_ context.Context, u engine.Update) (engine.Outcome, error)
 		m.runs, m.outcome = append(m.runs, u.Wish), &o
 	})
 	return o, nil
+}
+
+// cancel ends an update that hangs.
+func (m *memory) cancel(_, why string) error {
+	m.hang <- why
+	return nil
 }
 
 func (m *memory) check(_ context.Context, _, current string) (Found, bool, error) {
@@ -133,7 +144,7 @@ func (m *memory) check(_ context.Context, _, current string) (Found, bool, error
 func start(t *testing.T, m *memory) (manager *Manager, stop func()) {
 	t.Helper()
 	manager = New(Config{
-		Components: []string{name}, Memory: m, Run: m.run, Check: m.check, Changed: func(string) {},
+		Components: []string{name}, Memory: m, Run: m.run, Cancel: m.cancel, Check: m.check, Changed: func(string) {},
 		Ensure:  func(context.Context, string) error { return nil },
 		Running: func(context.Context, string) bool { return true },
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -204,6 +215,23 @@ func TestBadWishesAreAnsweredAndTheNextGoodOneWorks(t *testing.T) {
 		}
 		if err := manager.Want("application/other", func(*engine.Wishes) {}); err == nil {
 			t.Error("a wish for a component that is not here")
+		}
+	})
+}
+
+func TestANewerWishSupersedesAnOlderOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{installed: engine.Installed{Version: "1.0.0"}, hang: make(chan string)}
+		manager, stop := start(t, m)
+		defer stop()
+		want(t, manager, engine.Wish{Version: "2.0.0"})
+		want(t, manager, engine.Wish{Version: "2.0.0"}) // the same again: no reason to turn back
+		if len(m.runs) != 0 {
+			t.Fatalf("runs %v", m.runs)
+		}
+		want(t, manager, engine.Wish{Version: "3.0.0"})
+		if !cmp.Equal(m.runs, []engine.Wish{{Version: "2.0.0"}, {Version: "3.0.0"}}) || m.installed.Version != "3.0.0" {
+			t.Fatalf("runs %v, installed %v", m.runs, m.installed)
 		}
 	})
 }

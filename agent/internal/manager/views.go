@@ -19,9 +19,38 @@ func (m *Manager) Want(component string, change func(*engine.Wishes)) error {
 	m.mu.Lock()
 	delete(m.due, component) // the schedule may be another one now
 	m.mu.Unlock()
+	m.supersede(component)
 	m.Changed(component)
 	m.poke()
 	return nil
+}
+
+// supersede turns back an update that answers an older wish, if it still can
+// be: the newer one is answered next in any case.
+func (m *Manager) supersede(component string) {
+	w, installed, err := m.read(component)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	answers, busy := m.answers[component]
+	m.mu.Unlock()
+	decision, _ := Next(w.Wish, w.Settled, installed)
+	if !busy || answers == w.Wish || answers == (engine.Wish{}) || decision == Nothing {
+		return
+	}
+	if err := m.Config.Cancel(component, "a newer wish supersedes it"); err != nil {
+		m.Log.Info("older update goes on", "component", component, "cause", err)
+	}
+}
+
+// Cancel asks the update of a component to turn back. The error says why it
+// cannot.
+func (m *Manager) Cancel(component string) error {
+	if !slices.Contains(m.Components, component) {
+		return unknown(component)
+	}
+	return m.Config.Cancel(component, "as asked")
 }
 
 // CheckNow looks for a newer package now rather than when it is due.
