@@ -16,7 +16,6 @@ import (
 // TestRefused asks one device for what it must refuse. After each refusal the
 // component must still be the same process, and the next good wish must work.
 func TestRefused(t *testing.T) {
-	t.Parallel()
 	s := start(t, "1.0.0", "2.0.0")
 	for _, c := range []struct {
 		name string
@@ -188,7 +187,6 @@ func refused(t *testing.T, s *rig.System, wish string) string {
 // TestUpdaterWithWrongChecksum pins another updater than the one that is
 // there: it must not be started, and the component must not notice.
 func TestUpdaterWithWrongChecksum(t *testing.T) {
-	t.Parallel()
 	s := start(t, "1.0.0", "2.0.0")
 	before, _ := check(t, s)
 	s.Agent.Stop()

@@ -89,7 +89,7 @@ func (s *System) Desire(ctx context.Context, patch string) error {
 }
 
 // UpdateTime is how long an update may take, on a slow machine.
-const UpdateTime = 2 * time.Minute
+const UpdateTime = 5 * time.Minute
 
 // Update wishes for a version of the sensor adapter and awaits the result.
 func (s *System) Update(ctx context.Context, version string) (Component, error) {
