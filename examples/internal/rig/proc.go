@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 )
 
 // A Running is one process of a component, as the process table shows it.
@@ -61,21 +59,6 @@ func under(dir string) []int {
 		}
 	}
 	return pids
-}
-
-// killUnder ends every process whose program lies below dir, until none is
-// left: a supervisor may start its component again while it is killed.
-func killUnder(dir string) {
-	for range 100 {
-		pids := under(dir)
-		if len(pids) == 0 {
-			return
-		}
-		for _, pid := range pids {
-			syscall.Kill(pid, syscall.SIGKILL)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }
 
 func environ(pid int) map[string]string {

@@ -13,9 +13,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestComponentsAndKillUnder runs a program as a supervisor would run a
+// TestComponentsAndGuard runs a program as a supervisor would run a
 // component: it is found by its environment, and ended by its place.
-func TestComponentsAndKillUnder(t *testing.T) {
+func TestComponentsAndGuard(t *testing.T) {
 	s := &System{Dir: t.TempDir()}
 	sleep, err := exec.LookPath("sleep")
 	if err != nil {
@@ -40,7 +40,15 @@ func TestComponentsAndKillUnder(t *testing.T) {
 	if p.Ended() {
 		t.Error("ended before it was killed")
 	}
-	killUnder(s.Dir)
+	remove := t.TempDir()
+	g, err := watch(s.Dir, remove)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.dismiss()
+	if _, err := os.Stat(remove); err == nil {
+		t.Error("the directory was not removed")
+	}
 	select {
 	case <-p.ended:
 	case <-time.After(30 * time.Second):

@@ -30,6 +30,7 @@ type System struct {
 	endpoints endpoints
 	service   string // connection string for applications
 	others    []*Process
+	guard     *guard
 }
 
 // endpoints is the backend's endpoints.json.
@@ -66,6 +67,9 @@ func Start(ctx context.Context, built Built, dir string) (*System, error) {
 		return &System{}, err
 	}
 	s := &System{Dir: dir, Device: "device-1", built: built, run: run}
+	if s.guard, err = watch(dir, run); err != nil {
+		return s, fmt.Errorf("cannot start a guard: %w", err)
+	}
 	for _, step := range []func(context.Context) error{s.install, s.StartBackend, s.create, s.StartAgent, s.online} {
 		if err := step(ctx); err != nil {
 			return s, err
@@ -192,8 +196,7 @@ func (s *System) Close() {
 	if s.Backend != nil {
 		s.Backend.Stop()
 	}
-	if s.Dir != "" {
-		killUnder(s.Dir)
-		os.RemoveAll(s.run)
+	if s.guard != nil {
+		s.guard.dismiss()
 	}
 }
