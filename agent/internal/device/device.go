@@ -57,6 +57,8 @@ type Device struct {
 	updates  *objects.Memory
 	sensors  map[uint16]objects.Sensor
 	outcomes chan string // components with an outcome to deliver
+
+	delivered map[string]string // last update whose outcome was; of deliver alone
 }
 
 // New makes the device's objects; [Device.Run] registers it.
@@ -64,6 +66,7 @@ func New(c Config) (*Device, error) {
 	d := &Device{
 		Config: c, software: objects.NewMemory(objects.SoftwareManagement), updates: objects.NewMemory(objects.ComponentUpdate),
 		sensors: map[uint16]objects.Sensor{}, outcomes: make(chan string, len(c.Components)),
+		delivered: map[string]string{},
 	}
 	slices.Sort(d.Components)
 	d.updates.OnWrite, d.updates.OnExecute = d.write, d.execute
@@ -108,33 +111,40 @@ func (d *Device) Run(ctx context.Context, t lwm2m.Transport) error {
 	return d.client.Run(ctx, t)
 }
 
-// Changed takes over what the manager says of a component, and has the server
-// notified.
+// Changed takes over what the manager says of a component, has the server
+// notified, and the outcome delivered if there is a new one.
 func (d *Device) Changed(component string) {
+	v, ok := d.show(component)
+	if !ok || v.Progress != nil || v.Outcome == nil {
+		return
+	}
+	select {
+	case d.outcomes <- component:
+	default: // it is waiting already
+	}
+}
+
+// show brings the objects up to date with the manager.
+func (d *Device) show(component string) (v engine.View, ok bool) {
 	i, found := slices.BinarySearch(d.Components, component)
 	if !found {
-		return
+		return v, false
 	}
 	v, err := d.Manager.View(component)
 	if err != nil {
 		d.Log.Error("cannot show component", "component", component, "error", err)
-		return
+		return v, false
 	}
 	d.updates.Set(updateRecords(uint16(i), v)...)
 	d.software.Set(softwareRecords(uint16(i), v)...)
 	d.client.Changed(lwm2m.NewPath(objects.ComponentUpdateID, uint16(i)), lwm2m.NewPath(objects.SoftwareManagementID, uint16(i)))
-	if v.Progress == nil && v.Outcome != nil {
-		select {
-		case d.outcomes <- component:
-		default: // it is waiting already
-		}
-	}
+	return v, true
 }
 
 // Announce returns when the server knows what is to be known of a component,
 // or when ctx ends.
 func (d *Device) Announce(ctx context.Context, component string) {
-	d.Changed(component)
+	d.show(component)
 	if err := d.client.Deliver(ctx, d.instance(component)); err != nil {
 		d.Log.Warn("cannot announce, the server does not listen", "component", component, "error", err)
 	}
@@ -166,10 +176,10 @@ func (d *Device) deliver(ctx context.Context) {
 
 func (d *Device) deliverOne(ctx context.Context, component string) {
 	o, found, err := d.Outbox.Outcome(component)
-	if err != nil || !found {
+	if err != nil || !found || d.delivered[component] == o.Update {
 		return
 	}
-	d.Changed(component)
+	d.show(component)
 	if err := d.client.Deliver(ctx, d.instance(component)); err != nil {
 		return // the agent ends; the outbox keeps it
 	}
@@ -177,6 +187,7 @@ func (d *Device) deliverOne(ctx context.Context, component string) {
 		d.Log.Error("cannot acknowledge outcome", "component", component, "error", err)
 		return
 	}
+	d.delivered[component] = o.Update
 	d.Log.Debug("outcome acknowledged", "component", component, "update", o.Update)
 }
 

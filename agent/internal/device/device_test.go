@@ -231,7 +231,7 @@ func TestOutcomesAreDelivered(t *testing.T) {
 	m := &manager{outbox: []string{name}, view: engine.View{
 		Component: name, Outcome: &engine.Outcome{Update: "u1", Result: engine.TurnedBack, Cause: "why"},
 	}}
-	_, remote := start(t, m)
+	d, remote := start(t, m)
 	heard := make(chan string, 1)
 	take := func(records []lwm2m.Record) {
 		for _, r := range records {
@@ -256,4 +256,11 @@ func TestOutcomesAreDelivered(t *testing.T) {
 			t.Fatal("the outcome was not acknowledged")
 		}
 	}
+	d.Changed(name)
+	time.Sleep(100 * time.Millisecond) // too short a time hides a fault, and never shows one that is not there
+	m.with(func() {
+		if len(m.outbox) != 2 {
+			t.Errorf("one outcome was delivered %d times", len(m.outbox)-1)
+		}
+	})
 }
