@@ -91,7 +91,7 @@ func (b *Bridge) event(ctx context.Context, e lwm2m.Event) {
 		s.attach(e.Device)
 	case lwm2m.Updated:
 		if s != nil {
-			s.renew(e.Device)
+			s.poke() // its objects may be others now
 		}
 	default:
 		if s != nil {

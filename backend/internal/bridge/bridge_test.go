@@ -259,6 +259,24 @@ func TestBadWishes(t *testing.T) {
 	eventually(t, "nothing is refused", s.at(t, "refused"), is(nil))
 }
 
+// A sensor appears with the first reading, after the registration; so it does
+// again when the device comes back.
+func TestReadingsGoOnAfterARestart(t *testing.T) {
+	s, _, _, _, stopDevice := start(t)
+	for i, want := range []float64{22.5, 23.5} {
+		if i > 0 {
+			stopDevice()
+			s.device, stopDevice = startDevice(t, s.address)
+		}
+		eventually(t, "its version", s.at(t, "components", name, "version"), is("1.0.0"))
+		s.sensor.Reading(1, want, "Cel", time.Now())
+		s.client.ObjectsChanged()
+		eventually(t, "the new sensor", s.at(t, "lwm2m", "3303", "1", "5700", "value"), is(want))
+		s.client.Changed(s.sensor.Reading(1, want+1, "Cel", time.Now())...)
+		eventually(t, "its next reading", s.at(t, "lwm2m", "3303", "1", "5700", "value"), is(want+1))
+	}
+}
+
 func TestPushWithoutVersionChecksOnce(t *testing.T) {
 	s, _, _, _, _ := start(t)
 	s.desire(t, map[string]any{"update": map[string]any{"type": "Push", "component": "application", "componentName": "a"}})

@@ -25,10 +25,10 @@ type session struct {
 	wake     chan struct{}
 
 	mu       sync.Mutex
-	device   *lwm2m.Device // the present registration; nil when it is over
-	observed bool          // the present registration is read and observed
-	fresh    bool          // the twin is as we know it
-	values   values
+	device   *lwm2m.Device       // the present registration; nil when it is over
+	watching map[lwm2m.Path]bool // what is observed in this registration
+	fresh    bool                // the twin is as we know it
+	values   values              // what this registration has told
 
 	base    map[string]any // reported document as the hub has it
 	wants   map[string]want
@@ -58,10 +58,13 @@ func (s *session) stale() {
 }
 
 // attach gives the session a new registration of its device, or nil at the
-// end of one.
+// end of one. Observations end with their registration.
 func (s *session) attach(d *lwm2m.Device) {
 	s.mu.Lock()
-	s.device, s.observed = d, false
+	s.device, s.watching = d, map[lwm2m.Path]bool{}
+	if d != nil {
+		s.values = values{}
+	}
 	s.mu.Unlock()
 	s.poke()
 }
@@ -73,25 +76,10 @@ func (s *session) gone() bool {
 	return s.device == nil
 }
 
-// renew has the device read again, since its objects may have changed.
-func (s *session) renew(d *lwm2m.Device) {
-	s.mu.Lock()
-	known := s.observed && s.device == d
-	missing := slices.ContainsFunc(watched(d), func(p lwm2m.Path) bool { return !s.values.has(p) })
-	if !known || missing {
-		s.device, s.observed = d, false
-	}
-	s.mu.Unlock()
-	s.poke()
-}
-
-func (v values) has(instance lwm2m.Path) bool {
-	for p := range v {
-		if instance.Contains(p) {
-			return true
-		}
-	}
-	return false
+// observed reports whether all that the device offers is observed. The caller
+// holds s.mu.
+func (s *session) observed() bool {
+	return s.device != nil && !slices.ContainsFunc(watched(s.device), func(p lwm2m.Path) bool { return !s.watching[p] })
 }
 
 func (s *session) poke() {
@@ -138,48 +126,67 @@ func watched(d *lwm2m.Device) (paths []lwm2m.Path) {
 	return paths
 }
 
-// watch reads and observes what a new registration offers.
+// watch observes what the registration offers and is not observed yet: a
+// device may add objects to its registration.
 func (s *session) watch(ctx context.Context) error {
 	s.mu.Lock()
-	d, done := s.device, s.observed
+	d, watching := s.device, maps.Clone(s.watching)
 	s.mu.Unlock()
-	if d == nil || done {
+	if d == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	for _, p := range watched(d) {
-		if p.Object() != objects.ComponentUpdateID {
-			if err := d.WriteAttributes(ctx, p, readingsPeriod, 0); err != nil {
-				return err
-			}
+		if watching[p] {
+			continue
 		}
-		first, err := d.Observe(ctx, p, func(records []lwm2m.Record) { s.take(records); s.poke() })
-		if err != nil {
+		if err := s.observe(ctx, d, p); err != nil {
 			return err
 		}
-		s.begin(p, first)
 	}
-	s.mu.Lock()
-	s.observed = s.device == d
-	s.mu.Unlock()
 	return nil
 }
 
-func (s *session) take(records []lwm2m.Record) {
+func (s *session) observe(ctx context.Context, d *lwm2m.Device, p lwm2m.Path) error {
+	if p.Object() != objects.ComponentUpdateID {
+		if err := d.WriteAttributes(ctx, p, readingsPeriod, 0); err != nil {
+			return err
+		}
+	}
+	first, err := d.Observe(ctx, p, func(records []lwm2m.Record) { s.take(d, records) })
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.values.take(records)
-}
-
-// begin takes the values that an observation began with, unless notifications
-// have brought newer ones by now.
-func (s *session) begin(p lwm2m.Path, first []lwm2m.Record) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.values.has(p) {
+	if s.device != d {
+		return nil // it has registered anew meanwhile
+	}
+	if s.watching[p] = true; !s.values.has(p) { // else notifications have brought newer ones
 		s.values.take(first)
 	}
+	return nil
+}
+
+// take keeps what a registration of the device has told, if it is the present
+// one.
+func (s *session) take(d *lwm2m.Device, records []lwm2m.Record) {
+	s.mu.Lock()
+	if s.device == d {
+		s.values.take(records)
+	}
+	s.mu.Unlock()
+	s.poke()
+}
+
+func (v values) has(instance lwm2m.Path) bool {
+	for p := range v {
+		if instance.Contains(p) {
+			return true
+		}
+	}
+	return false
 }
 
 // hear gets the twin if it may have changed.
@@ -214,7 +221,7 @@ func (s *session) hear(ctx context.Context) error {
 func (s *session) ask(ctx context.Context) error {
 	s.mu.Lock()
 	d, known := s.device, maps.Clone(s.values)
-	ready := s.observed
+	ready := s.observed()
 	s.mu.Unlock()
 	if d == nil || !ready {
 		return nil
@@ -263,7 +270,7 @@ func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, inst
 		return err
 	}
 	s.log.Info("wish written to the device", "component", name, "version", w.version, "package", w.file, "check", w.schedule)
-	s.take(records)
+	s.take(d, records)
 	return nil
 }
 
@@ -274,7 +281,7 @@ func (s *session) tell(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	gone := s.device == nil
-	ready := s.observed
+	ready := s.observed()
 	doc := s.values.reported(s.refused)
 	s.mu.Unlock()
 	if gone {
