@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
@@ -81,8 +83,11 @@ func (c config) validate() error {
 		errs = append(errs, errors.New("lwm2m.lifetime is below 10s"))
 	}
 	for _, name := range c.Components {
+		kind, _, _ := strings.Cut(name, "/")
 		if err := pack.CheckComponent(name); err != nil {
 			errs = append(errs, fmt.Errorf("components: %w", err))
+		} else if !slices.ContainsFunc(c.Updaters, func(u updaterConfig) bool { return u.Type == kind }) {
+			errs = append(errs, fmt.Errorf("components: %s needs an [[updater]] with type = %q", name, kind))
 		}
 	}
 	for _, dir := range []string{c.Data, c.Run} {

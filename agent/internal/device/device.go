@@ -191,8 +191,13 @@ func (d *Device) deliverOne(ctx context.Context, component string) {
 	d.Log.Debug("outcome acknowledged", "component", component, "update", o.Update)
 }
 
-// Publish shows a component's reading as an IPSO sensor.
+// Publish shows a component's reading as an IPSO sensor, with the component's
+// name as its application type, so that whoever reads it knows whose update
+// makes it stale.
 func (d *Device) Publish(r component.Reading) error {
+	if !slices.Contains(d.Components, r.Component) {
+		return fmt.Errorf("this device has no component %q", r.Component)
+	}
 	if r.Object < firstSensor || r.Object > lastSensor || r.Instance < 0 || r.Instance > maxInstance {
 		return fmt.Errorf("no sensor /%d/%d: want an IPSO object from %d to %d, and an instance up to %d", r.Object, r.Instance, firstSensor, lastSensor, maxInstance)
 	}
@@ -200,7 +205,12 @@ func (d *Device) Publish(r component.Reading) error {
 	if !known {
 		return fmt.Errorf("IPSO object %d is no sensor that this agent knows", r.Object)
 	}
+	owner := lwm2m.NewPath(uint16(r.Object), uint16(r.Instance), objects.SensorApplication)
+	if other := s.Value(owner).Text(); other != "" && other != r.Component {
+		return fmt.Errorf("sensor /%d/%d is a sensor of %s: publish as another instance", r.Object, r.Instance, other)
+	}
 	isNew := !slices.Contains(s.Instances(), uint16(r.Instance))
+	s.Set(lwm2m.Record{Path: owner, Value: lwm2m.String(r.Component)})
 	d.client.Changed(s.Reading(uint16(r.Instance), r.Value, r.Unit, r.Time)...)
 	if isNew {
 		d.client.ObjectsChanged()

@@ -211,14 +211,17 @@ func TestWishes(t *testing.T) {
 func TestReadings(t *testing.T) {
 	d, remote := start(t, &manager{view: engine.View{Component: name}})
 	at := time.Unix(1800000000, 0)
-	if err := d.Publish(component.Reading{Object: 3303, Instance: 1, Value: 21.5, Unit: "Cel", Time: at}); err != nil {
+	if err := d.Publish(component.Reading{Component: name, Object: 3303, Instance: 1, Value: 21.5, Unit: "Cel", Time: at}); err != nil {
 		t.Fatal(err)
 	}
 	got := read(t, remote, lwm2m.NewPath(3303, 1))
-	if got[objects.SensorValue].Float() != 21.5 || got[objects.SensorUnits].Text() != "Cel" || !got[objects.SensorTimestamp].Time().Equal(at) {
+	if got[objects.SensorValue].Float() != 21.5 || got[objects.SensorUnits].Text() != "Cel" || got[objects.SensorApplication].Text() != name || !got[objects.SensorTimestamp].Time().Equal(at) {
 		t.Errorf("%v", got)
 	}
-	for _, bad := range []component.Reading{{Object: 3}, {Object: 3303, Instance: -1}, {Object: 3303, Instance: 1000}, {Object: 3349}} {
+	for _, bad := range []component.Reading{
+		{Component: name, Object: 3}, {Component: name, Object: 3303, Instance: -1}, {Component: name, Object: 3303, Instance: 1000},
+		{Component: name, Object: 3349}, {Component: "application/other", Object: 3303, Instance: 1}, {Object: 3303},
+	} {
 		if err := d.Publish(bad); err == nil {
 			t.Errorf("%+v was published", bad)
 		}

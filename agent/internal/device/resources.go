@@ -25,8 +25,8 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 	}
 	values := map[uint16]lwm2m.Value{
 		objects.ComponentName:              lwm2m.String(v.Component),
-		objects.ComponentVersion:           lwm2m.String(v.Installed.Version),
-		objects.ComponentSchema:            lwm2m.Int(int64(v.Installed.Schema)),
+		objects.ComponentVersion:           lwm2m.String(v.Serves().Version),
+		objects.ComponentSchema:            lwm2m.Int(int64(v.Serves().Schema)),
 		objects.ComponentRunning:           lwm2m.Bool(v.Running),
 		objects.ComponentStale:             lwm2m.Bool(p.Stale),
 		objects.ComponentWanted:            lwm2m.String(v.Wish.Version),

@@ -241,12 +241,7 @@ func (e *Engine) once(ctx context.Context, r *Record, steps []Step, at int) erro
 
 // tell announces where the update is. The runner alone does this.
 func (e *Engine) tell(r *Record, steps []Step, at int, part float64) {
-	u := &r.Update
-	e.Tell(Progress{
-		Update: u.ID, Component: u.Component, To: u.To.Version, Phase: steps[at].Phase, Step: steps[at].Name,
-		Back: r.Back, Fraction: (float64(at) + part) / float64(len(steps)),
-		Until: u.Until, Predicted: u.Predicted, Stale: !u.Until.IsZero() && !u.Serving,
-	})
+	e.Tell(r.progress(steps[at], (float64(at)+part)/float64(len(steps))))
 }
 
 // end writes down how the update ended; only then is it over.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -142,10 +143,13 @@ func share(ctx context.Context) func(done, total int64) {
 	return func(done, total int64) { progress(ctx, float64(done)/float64(max(total, 1))) }
 }
 
+// target is the version that u is about, known or only wished for.
+func (u *Update) target() string { return cmp.Or(u.To.Version, u.Wish.Version) }
+
 // outcome describes how u ended.
 func (u *Update) outcome(result string) Outcome {
 	return Outcome{
-		Update: u.ID, Component: u.Component, Wish: u.Wish, From: u.From.Version, To: u.To.Version, Result: result,
+		Update: u.ID, Component: u.Component, Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
 		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, At: time.Now().UTC(),
 	}
 }

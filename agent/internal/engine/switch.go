@@ -219,7 +219,9 @@ func (e *Engine) probe(ctx context.Context, u *Update) error {
 	deadline := orDefault(p.Manifest.Probe.Deadline, defaultHealthy)
 	limited, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	if err := e.healthy(limited, u); err != nil {
+	if err := e.healthy(limited, u); errors.Is(err, errCrashes) {
+		return err
+	} else if err != nil {
 		return fmt.Errorf("not healthy within %s: %w", deadline, err)
 	}
 	if u.Down != (Moment{}) && u.Downtime == 0 {
@@ -247,10 +249,28 @@ func (e *Engine) healthy(ctx context.Context, u *Update) error {
 		if reason == nil {
 			return nil
 		}
+		if e.crashes(ctx, u) {
+			return fmt.Errorf("%w: %w", errCrashes, reason)
+		}
 		if sleep(ctx, probePause) != nil {
 			return reason
 		}
 	}
+}
+
+// errCrashes ends a probe early: what crashes again and again costs downtime
+// and nothing else.
+var errCrashes = fmt.Errorf("it has crashed %d times", maxCrashes)
+
+const maxCrashes = 3
+
+func (e *Engine) crashes(ctx context.Context, u *Update) bool {
+	h, err := e.updater(ctx, u)
+	if err != nil || !h.Capabilities().Status {
+		return false
+	}
+	status, err := h.Status(ctx, updater.StatusRequest{Component: u.Component})
+	return err == nil && status.Restarts >= maxCrashes
 }
 
 // probation fails as soon as the component is not healthy any more.

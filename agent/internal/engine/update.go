@@ -87,7 +87,30 @@ type Progress struct {
 	Fraction  float64       `json:"progress"`       // of the whole update, 0 to 1
 	Until     time.Time     `json:"unavailableUntil,omitzero"`
 	Predicted time.Duration `json:"predicted,omitempty"`
-	Stale     bool          `json:"stale"` // the component does not serve
+	Stale     bool          `json:"stale"`             // the component does not serve
+	Serving   *Installed    `json:"serving,omitempty"` // the new version, if that serves already
+}
+
+// progress is what is told of an update while a step runs.
+func (r *Record) progress(s Step, fraction float64) Progress {
+	u := r.Update
+	p := Progress{
+		Update: u.ID, Component: u.Component, To: u.target(), Phase: s.Phase, Step: s.Name, Back: r.Back, Fraction: fraction,
+		Until: u.Until, Predicted: u.Predicted, Stale: !u.Until.IsZero() && !u.Serving,
+	}
+	if u.Serving {
+		p.Serving = &u.To
+	}
+	return p
+}
+
+// Serves returns the version that serves, or served last: the new one as soon
+// as it is healthy, before it is committed.
+func (v View) Serves() Installed {
+	if v.Progress != nil && v.Progress.Serving != nil {
+		return *v.Progress.Serving
+	}
+	return v.Installed
 }
 
 // A View is all that can be said of one component now.
