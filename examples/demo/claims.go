@@ -23,7 +23,7 @@ func (d *demo) wish(ctx context.Context, version string) error {
 		return err
 	}
 	wish := fmt.Sprintf(`{"version": %q}`, version)
-	d.say(`tranquil twin patch %s: {"components": {%q: %s}}`, d.system.Device, rig.SensorAdapter, wish)
+	d.say(`tranquil twin patch %s '{"properties": {"desired": {"components": {%q: %s}}}}'`, d.system.Device, rig.SensorAdapter, wish)
 	return d.system.Wish(ctx, rig.SensorAdapter, wish)
 }
 
