@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,7 +36,21 @@ type lwm2mConfig struct {
 }
 
 type filesConfig struct {
-	URL string `toml:"url"` // of the file server: "coap://host:5685", "https://host"
+	URL      string `toml:"url"`      // of the file server: "coap://host:5685", "https://host"
+	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: anyone there can replace packages
+}
+
+// check refuses plaintext that others could alter, unless that was asked for.
+func (f filesConfig) check() error {
+	u, err := url.Parse(f.URL)
+	if err != nil {
+		return fmt.Errorf("files.url: %w", err)
+	}
+	ip := net.ParseIP(u.Hostname())
+	if f.Insecure || u.Scheme == "https" || u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("files.url %s is plaintext beyond this machine, where others can replace packages: use https, or set files.insecure = true", f.URL)
 }
 
 type updaterConfig struct {
@@ -90,6 +106,7 @@ func (c config) validate() error {
 			errs = append(errs, fmt.Errorf("components: %s needs an [[updater]] with type = %q", name, kind))
 		}
 	}
+	errs = append(errs, c.Files.check())
 	for _, dir := range []string{c.Data, c.Run} {
 		if !filepath.IsAbs(dir) {
 			errs = append(errs, fmt.Errorf("%q is not an absolute path", dir))

@@ -167,24 +167,38 @@ func (a *agent) views() (views []engine.View) {
 	return views
 }
 
-// call gives f the updater of a component, once it runs.
-func (a *agent) call(ctx context.Context, component string, f func(*updater.Client) error) error {
+// call gives f the updater of a component, once it runs. One that does not
+// answer in time is killed: the next call finds a new one.
+func (a *agent) call(ctx context.Context, component string, within time.Duration, f func(context.Context, *updater.Client) error) error {
 	kind, _, _ := strings.Cut(component, "/")
-	u, err := a.plugins.Updater(ctx, kind)
+	limited, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	u, err := a.plugins.Updater(limited, kind)
 	if err != nil {
 		return err
 	}
-	return f(u)
+	err = f(limited, u)
+	if limited.Err() != nil && ctx.Err() == nil {
+		a.log.Error("updater does not answer and is killed", "updater", kind, "within", within)
+		u.Kill()
+	}
+	return err
 }
 
+// How long an updater may take for what is asked beside updates.
+const (
+	startWithin  = 2 * time.Minute
+	statusWithin = 15 * time.Second
+)
+
 func (a *agent) ensure(ctx context.Context, component string) error {
-	return a.call(ctx, component, func(u *updater.Client) error {
+	return a.call(ctx, component, startWithin, func(ctx context.Context, u *updater.Client) error {
 		return u.Start(ctx, updater.StartRequest{Component: component})
 	})
 }
 
 func (a *agent) running(ctx context.Context, component string) (runs bool) {
-	err := a.call(ctx, component, func(u *updater.Client) error {
+	err := a.call(ctx, component, statusWithin, func(ctx context.Context, u *updater.Client) error {
 		status, err := u.Status(ctx, updater.StatusRequest{Component: component})
 		runs = status.Running
 		return err

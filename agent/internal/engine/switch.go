@@ -241,13 +241,14 @@ func orDefault(d pack.Duration, fallback time.Duration) time.Duration {
 
 // healthy returns when the component is, or the last reason when ctx ends.
 func (e *Engine) healthy(ctx context.Context, u *Update) error {
-	reason := errors.New("it was not asked")
+	reason := errors.New("it did not answer")
 	for {
-		if err := e.ask(ctx, u); err == nil || ctx.Err() == nil {
-			reason = err
-		}
-		if reason == nil {
+		err := e.ask(ctx, u)
+		if err == nil {
 			return nil
+		}
+		if ctx.Err() == nil { // else the error is only that time is up
+			reason = err
 		}
 		if e.crashes(ctx, u) {
 			return fmt.Errorf("%w: %w", errCrashes, reason)

@@ -121,15 +121,22 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// Tell sends a view to all who listen. One who does not keep up misses views,
-// never the last one for long: the next replaces it.
+// Tell sends a view to all who listen. One who does not keep up misses the
+// oldest.
 func (s *Server) Tell(v engine.View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.listeners {
-		select {
-		case c <- v:
-		default:
+		for sent := false; !sent; {
+			select {
+			case c <- v:
+				sent = true
+			default:
+				select {
+				case <-c:
+				default: // it was read meanwhile
+				}
+			}
 		}
 	}
 }

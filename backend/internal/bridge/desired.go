@@ -3,6 +3,7 @@ package bridge
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -81,11 +82,12 @@ func readComponent(name string, v any) (w want, err error) {
 			var f float64
 			f, ok = v.(float64)
 			w.attempt = int64(f)
+			ok = ok && float64(w.attempt) == f && w.attempt >= 0 && w.attempt <= math.MaxInt32
 		default:
 			return want{}, fmt.Errorf("unknown property %q: known are version, package, attempt and check", key)
 		}
 		if !ok {
-			return want{}, fmt.Errorf("%s has a value of the wrong type: %v", key, v)
+			return want{}, fmt.Errorf("%s has a value that cannot be used: %v", key, v)
 		}
 	}
 	if w.version != "" {

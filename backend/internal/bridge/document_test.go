@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -55,9 +56,9 @@ func TestReadDesired(t *testing.T) {
 		{name: "components of a wrong type", desired: `{"components": "all"}`, refused: []string{"components"}},
 		{
 			name:    "one bad among good",
-			desired: `{"components": {"application/a": {"version": "2.0.0"}, "application/b": {"version": 2}, "b": {}, "application/c": {"vresion": "1"}, "application/d": [], "application/e": {"version": "two"}}}`,
+			desired: `{"components": {"application/a": {"version": "2.0.0"}, "application/b": {"version": 2}, "b": {}, "application/c": {"vresion": "1"}, "application/d": [], "application/e": {"version": "two"}, "application/f": {"attempt": 1.5}}}`,
 			wants:   map[string]want{"application/a": {version: "2.0.0"}},
-			refused: []string{"components/application/b", "components/application/c", "components/application/d", "components/application/e", "components/b"},
+			refused: []string{"components/application/b", "components/application/c", "components/application/d", "components/application/e", "components/application/f", "components/b"},
 		},
 		{name: "update of a wrong type", desired: `{"update": 7}`, refused: []string{"update"}},
 		{name: "another resource", desired: `{"method": "write", "resourceUri": "/5/0/1", "newValue": "x"}`, refused: []string{"resourceUri"}},
@@ -138,6 +139,22 @@ func TestReported(t *testing.T) {
 		if b, err := json.Marshal(doc); err != nil || len(b) > 4096 {
 			t.Errorf("%d bytes, %v", len(b), err)
 		}
+	}
+}
+
+// However much a device and its operator say, the update's result has room.
+func TestReportedFitsATwin(t *testing.T) {
+	v, refused := told(), map[string]any{}
+	for i := range 1000 {
+		v.take([]lwm2m.Record{{Path: lwm2m.NewPath(3303, uint16(i), 5701), Value: lwm2m.String(strings.Repeat("u", 60))}})
+		refused["components/application/c"+strconv.Itoa(i)] = "this device has no component"
+	}
+	doc := v.reported(refused)
+	if n := size(doc); n > maxReported {
+		t.Errorf("%d bytes", n)
+	}
+	if doc["components"] == nil || doc["refused"] == nil {
+		t.Errorf("what matters is missing: %v", doc)
 	}
 }
 

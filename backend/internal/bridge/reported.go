@@ -1,9 +1,12 @@
 package bridge
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,12 +71,38 @@ func (v values) reported(refused map[string]any) map[string]any {
 		doc["components"] = components
 	}
 	if len(refused) > 0 {
-		doc["refused"] = refused
+		doc["refused"] = few(refused)
 	}
 	if tree := v.tree(); len(tree) > 0 {
 		doc["lwm2m"] = tree
 	}
+	if size(doc) > maxReported { // readings go first: what an update does must reach the twin
+		doc["lwm2m"] = map[string]any{"omitted": "the readings of this device are more than a twin can hold"}
+	}
 	return doc
+}
+
+// What a twin takes: 32 KB of reported properties. Refusals beyond a few are
+// counted only.
+const (
+	maxReported = 28 << 10
+	maxRefused  = 16
+)
+
+func size(doc map[string]any) int {
+	b, _ := json.Marshal(doc) // made of plain values only
+	return len(b)
+}
+
+func few(refused map[string]any) map[string]any {
+	if len(refused) <= maxRefused {
+		return refused
+	}
+	kept := map[string]any{"more": fmt.Sprintf("%d refused in all", len(refused))}
+	for _, path := range slices.Sorted(maps.Keys(refused))[:maxRefused] {
+		kept[path] = refused[path]
+	}
+	return kept
 }
 
 // describe is one component, and the state of the device as far as this

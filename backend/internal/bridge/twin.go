@@ -41,6 +41,7 @@ const (
 	keepAlive      = 3 * time.Minute
 	requestTimeout = 20 * time.Second
 	maxPause       = 30 * time.Second
+	firstPause     = 10 * time.Second // most often the device is not in the registry
 )
 
 // errDown says that the connection is being made again.
@@ -53,7 +54,7 @@ func dial(hub iothub.ConnectionString, device string, up, desired func(), log *s
 	l := &twinLink{log: log, waiting: map[string]chan answer{}}
 	o := mqtt.NewClientOptions().AddBroker(hub.MQTTURL()).SetClientID(device).
 		SetProtocolVersion(4).SetCleanSession(true).SetKeepAlive(keepAlive).
-		SetConnectRetry(true).SetConnectRetryInterval(time.Second).SetMaxReconnectInterval(maxPause).
+		SetConnectRetry(true).SetConnectRetryInterval(firstPause).SetMaxReconnectInterval(maxPause).
 		SetTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12}).SetOrderMatters(true)
 	o.SetCredentialsProvider(func() (string, string) {
 		token, err := hub.DeviceToken(time.Now().Add(tokenLife))

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -89,12 +90,23 @@ func probeCommand(ctx context.Context, command []string, spec supervisor.Spec) e
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
-	output, err := cmd.CombinedOutput()
-	if err != nil {
-		last := strings.TrimSpace(string(output[max(0, len(output)-512):]))
-		return fmt.Errorf("health command %s: %w: %s", command[0], err, last)
+	var output tail
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("health command %s: %w: %s", command[0], err, bytes.TrimSpace(output))
 	}
 	return nil
+}
+
+// A tail keeps the end of what is written to it, however much that is.
+type tail []byte
+
+const tailSize = 512 // bytes
+
+func (t *tail) Write(b []byte) (int, error) {
+	*t = append(*t, b[max(0, len(b)-tailSize):]...)
+	*t = (*t)[max(0, len(*t)-tailSize):]
+	return len(b), nil
 }
 
 // Quiesce asks the component to come to tranquillity. One that does not run or
