@@ -17,7 +17,7 @@ const (
 // A Manifest is the component manifest, the config blob of a package. It says
 // all that a device must know before it fetches anything large.
 type Manifest struct {
-	Type    string `json:"type"`    // "container", "firmware", "application"
+	Type    string `json:"type"`    // "application": which updater is asked
 	Name    string `json:"name"`    // "sensor-adapter"
 	Version string `json:"version"` // semantic version 2.0.0, without "v"
 	Epoch   int    `json:"epoch,omitempty"`

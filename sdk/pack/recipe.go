@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -14,9 +13,6 @@ import (
 
 // RecipeFile is the name of the recipe in an author's directory.
 const RecipeFile = "tranquil.toml"
-
-// Types are the component types that a recipe may name.
-var Types = []string{"application", "container", "firmware"}
 
 // A Recipe is what an author writes, in TOML, to have a package built. Paths
 // are relative to the recipe's directory.
@@ -154,14 +150,7 @@ func (r *Recipe) outline() (*Package, error) {
 		edge.setDefaults()
 		p.Transforms = append(p.Transforms, edge)
 	}
-	return p, errors.Join(r.checkType(), p.check(), r.checkPaths())
-}
-
-func (r *Recipe) checkType() error {
-	if !slices.Contains(Types, r.Type) {
-		return fmt.Errorf("type: %q is unknown: use %s", r.Type, strings.Join(Types, ", "))
-	}
-	return nil
+	return p, errors.Join(p.check(), r.checkPaths())
 }
 
 // checkPaths reports files that the recipe names but that are not there.

@@ -40,7 +40,7 @@ func TestRecipeErrors(t *testing.T) {
 		"wrong type":         {replace(`"2.0.0"`, "2"), "line 3"},
 		"not TOML":           {replace(`"greeter"`, `"greeter`), "line 2"},
 		"duration":           {"downtime = \"soon\"\n" + goodRecipe, "line 1"},
-		"type":               {replace("application", "gadget"), `"gadget" is unknown: use application, container, firmware`},
+		"type":               {replace("application", "Gadget"), `type: "Gadget" is not a name`},
 		"version":            {replace("2.0.0", "2"), "not a semantic version"},
 		"name missing":       {replace(`name = "greeter"`, ""), "name: "},
 		"schema":             {replace("schema = 2", "schema = -1"), "not a positive number"},
@@ -62,6 +62,14 @@ func TestRecipeErrors(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// The types are not a closed list: whoever writes an updater names a new one.
+func TestRecipeOfANewType(t *testing.T) {
+	p, path := build(t, recipeDir(t, strings.Replace(goodRecipe, "application", "file", 1)))
+	if p.Manifest.Component() != "file/greeter" || filepath.Base(path) != "file.greeter.greeter_v2_0_0.tar" {
+		t.Errorf("got %s in %s", p.Manifest.Component(), path)
 	}
 }
 

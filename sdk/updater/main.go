@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
@@ -20,7 +19,7 @@ type Open func(Environment) (Updater, error)
 // ends too. It does not return.
 func Main(componentType string, open Open) {
 	if !Launched() {
-		explain(os.Stderr, componentType)
+		explain(os.Stdout, os.Stderr, componentType)
 		os.Exit(2)
 	}
 	go exitWithAgent(os.Stdin)
@@ -71,23 +70,27 @@ func exitWithAgent(stdin io.Reader) {
 	os.Exit(0)
 }
 
-// explain tells a person who started an updater by hand what to do with it.
-func explain(w io.Writer, componentType string) {
+// explain tells a person who started an updater by hand what to do with it:
+// the lines of a configuration on out, so that they can be appended to one,
+// and everything else on notes.
+func explain(out, notes io.Writer, componentType string) {
+	fmt.Fprintf(notes, `This program updates components of type %[1]q for Tranquil. tranquil-agent
+starts it. It prints the lines that make the agent do so, for the end of the
+agent's configuration:
+
+	%[2]s >> agent.toml
+
+Name the components, as in %[1]s/some-name, at the top of that file:
+components = ["%[1]s/some-name"].
+`, componentType, os.Args[0])
 	path, err := os.Executable()
 	if err != nil {
 		path = os.Args[0]
 	}
 	sum, err := Checksum(path)
 	if err != nil {
-		sum = "checksum of " + filepath.Base(path)
+		fmt.Fprintf(notes, "\nThere are no lines now: %v\n", err)
+		return
 	}
-	fmt.Fprintf(w, `This program updates components of type %[1]q for Tranquil.
-It is not meant to be run by hand: tranquil-agent starts it. Let it do so by
-adding these lines to the agent's configuration:
-
-[[updater]]
-type = %[1]q
-path = %[2]q
-sha256 = %[3]q
-`, componentType, path, sum)
+	fmt.Fprintf(out, "\n[[updater]]\ntype = %q\npath = %q\nsha256 = %q\n", componentType, path, sum)
 }

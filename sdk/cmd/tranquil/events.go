@@ -10,7 +10,7 @@ import (
 
 type eventsCmd struct {
 	ID    string `arg:"" optional:"" help:"Device id; default: all devices."`
-	Since string `placeholder:"EVENT-ID" help:"Begin after this event."`
+	Since string `placeholder:"EVENT-ID" help:"Begin after this event: an id that --json prints."`
 	JSON  bool   `help:"Print one JSON object per line."`
 }
 
@@ -34,6 +34,6 @@ func (c *eventsCmd) print(s *session, event iothub.Event) error {
 	if c.JSON {
 		return json.NewEncoder(s.out).Encode(event)
 	}
-	_, err := fmt.Fprintf(s.out, "%s  %s  %s  %s  %s\n", event.Time.Local().Format(time.TimeOnly), event.ID, event.Device, event.Type, event.Body)
+	_, err := fmt.Fprintf(s.out, "%s  %s  %s\n", event.Time.Local().Format(time.DateTime), event.Device, describeEvent(event))
 	return err
 }

@@ -22,7 +22,9 @@ type fakeServer struct {
 
 	mu      sync.Mutex
 	blobs   map[string]int // sizes by digest
+	pushed  []byte         // the manifest
 	streams int
+	reads   int
 }
 
 func newFakeServer(log string) http.Handler {
@@ -32,11 +34,18 @@ func newFakeServer(log string) http.Handler {
 	mux.HandleFunc("POST /v2/application/greeter/blobs/uploads/", s.publisher(s.begin))
 	mux.HandleFunc("PUT /v2/application/greeter/blobs/uploads/1", s.publisher(s.blob))
 	mux.HandleFunc("PUT /v2/application/greeter/manifests/{version}", s.publisher(s.manifest))
+	mux.HandleFunc("HEAD /v2/application/greeter/manifests/{version}", s.known)
 	mux.HandleFunc("PUT /devices/{id}", s.answer(`{"deviceId":"d1","authentication":{"symmetricKey":{"primaryKey":"a2V5"}}}`))
 	mux.HandleFunc("PUT /devices/forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	mux.HandleFunc("GET /devices/", s.answer(`[{"deviceId":"d1","status":"enabled","connectionState":"Connected","authentication":{"symmetricKey":{"primaryKey":"a2V5"}}}]`))
 	mux.HandleFunc("GET /twins/d1", s.answer(fakeTwin))
 	mux.HandleFunc("PATCH /twins/d1", s.answer(fakeTwin))
+	for _, id := range []string{"good", "bad", "refusing"} {
+		mux.HandleFunc("GET /twins/"+id, s.answer(fakeTwin))
+		mux.HandleFunc("PATCH /twins/"+id, s.answer(fakeTwin))
+	}
+	mux.HandleFunc("GET /twins/quick", s.quick)
+	mux.HandleFunc("PATCH /twins/quick", s.answer(fakeTwin))
 	mux.HandleFunc("GET /twins/unknown", s.refuse)
 	mux.HandleFunc("PATCH /twins/unknown", s.refuse)
 	mux.HandleFunc("GET /api/v1/events", s.events)
@@ -44,9 +53,9 @@ func newFakeServer(log string) http.Handler {
 }
 
 const fakeTwin = `{"deviceId":"d1","version":7,"properties":{
-  "desired":{"components":{"application/greeter":{"version":"2.1.0","attempt":2}}},
+  "desired":{"$version":3,"components":{"application/greeter":{"version":"2.1.0","attempt":2}}},
   "reported":{"state":"online","refused":{"components.x":"not a component"},"components":{"application/greeter":
-    {"version":"2.0.0","schema":2,"running":true,"update":{"to":"2.1.0","result":"turned back","cause":"never healthy"}}}}}}`
+    {"version":"2.0.0","schema":2,"running":true,"update":{"id":"u1","to":"2.1.0","result":"turned back","cause":"never\n\thealthy"}}}}}}`
 
 func (s *fakeServer) record(r *http.Request, body string) {
 	s.mu.Lock()
@@ -106,8 +115,35 @@ func (s *fakeServer) manifest(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.record(r, pack.DigestOf(b))
+	s.mu.Lock()
+	s.pushed = b
+	s.mu.Unlock()
 	w.Header().Set("Docker-Content-Digest", pack.DigestOf(b))
 	w.WriteHeader(http.StatusCreated)
+}
+
+func (s *fakeServer) known(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pushed == nil {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", pack.MediaTypeManifest)
+	w.Header().Set("Content-Length", strconv.Itoa(len(s.pushed)))
+	w.Header().Set("Docker-Content-Digest", pack.DigestOf(s.pushed))
+}
+
+// quick answers a wish before anybody follows its events.
+func (s *fakeServer) quick(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.reads++
+	twin := fakeTwin
+	if s.reads > 1 {
+		twin = strings.NewReplacer(`"version":7`, `"version":9`, `"u1"`, `"u2"`, "turned back", "unchanged").Replace(twin)
+	}
+	s.mu.Unlock()
+	s.answer(twin)(w, r)
 }
 
 func (s *fakeServer) answer(body string) http.HandlerFunc {
@@ -133,17 +169,48 @@ func (s *fakeServer) refuse(w http.ResponseWriter, _ *http.Request) {
 	io.WriteString(w, `{"Message":"ErrorCode:DeviceNotFound;unknown is not registered"}`)
 }
 
-// events sends one event, and refuses the next connection so that the tool
-// comes to an end.
+// stories are the bodies of the twin events of devices that answer a wish for
+// version 2.1.0.
+var stories = map[string][]string{
+	"good": {
+		`{"version":7,"properties":{"desired":{"components":{"application/greeter":{"version":"2.1.0"}}}}}`,
+		`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u2","phase":"preparation","step":"download","progress":0.25,"result":null,"cause":null}}}}}}`,
+		`{"version":9,"properties":{"reported":{"components":{"application/greeter":{"update":{"progress":0.3}}}}}}`,
+		`{"version":10,"properties":{"reported":{"components":{"application/greeter":{"stale":true,"update":{"phase":"execution","step":"stop","progress":0.5,"unavailableUntil":"2026-11-22T08:00:04Z"}}}}}}`,
+		`{"version":11,"properties":{"reported":{"lwm2m":{"3303":{"0":{"5700":{"value":21.5,"ts":"2026-11-22T08:00:04Z"}}}}}}}`,
+		`{"version":12,"properties":{"reported":{"components":{"application/greeter":{"version":"2.1.0","stale":false,"update":{"result":"updated","downtime":2.5,"step":"clean"}}}}}}`,
+	},
+	"bad": {
+		`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u2","to":"3.0.0","result":"updated"}}}}}}`,
+		`{"version":9,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u3","to":"2.1.0","result":"turned back","cause":"no\nluck","downtime":1}}}}}}`,
+	},
+	"refusing": {`{"version":8,"properties":{"reported":{"refused":{"components/application/greeter":"the device refused"}}}}`},
+}
+
+// events tells a device's story and leaves the stream open. Of other devices it
+// sends one event and refuses the next connection, so that the tool comes to
+// an end.
 func (s *fakeServer) events(w http.ResponseWriter, r *http.Request) {
+	device := r.URL.Query().Get("device")
 	s.mu.Lock()
 	s.streams++
 	again := s.streams%2 == 0
 	s.mu.Unlock()
-	if again {
+	w.Header().Set("Content-Type", "text/event-stream")
+	story, open := stories[device]
+	open = open || device == "quick"
+	if !open && again {
 		w.WriteHeader(http.StatusForbidden)
 		return
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	fmt.Fprintf(w, "id: 5\ndata: {\"id\":\"5\",\"type\":\"twinChanged\",\"device\":%q,\"time\":\"2026-11-22T08:00:00Z\",\"body\":{\"version\":8}}\n\n", r.URL.Query().Get("device"))
+	if !open {
+		story = []string{`{"version":8}`}
+	}
+	for i, body := range story {
+		fmt.Fprintf(w, "id: %d\ndata: {\"id\":\"%[1]d\",\"type\":\"twinChanged\",\"device\":%q,\"time\":\"2026-11-22T08:00:00Z\",\"body\":%s}\n\n", i+5, device, body)
+	}
+	if open {
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}
 }

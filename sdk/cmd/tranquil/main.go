@@ -25,17 +25,24 @@ type cli struct {
 	Twin    twinCmd    `cmd:"" help:"Read and change the twin of a device."`
 	Update  updateCmd  `cmd:"" help:"Wish a version of a component onto a device."`
 	Events  eventsCmd  `cmd:"" help:"Follow what happens to devices."`
+	Access  tokenCmd   `cmd:"" name:"token" help:"Print a token for the twin hub, for curl and the like."`
 
 	Hub   string `env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Connection string of the twin hub: the policy service suffices for twins and events, devices need iothubowner."`
 	Files string `env:"TRANQUIL_FILES" placeholder:"URL" help:"File server."`
 	Token string `env:"TRANQUIL_TOKEN" placeholder:"TOKEN" help:"Publisher token for the file server. Better in the environment: others can see arguments."`
+
+	Version kong.VersionFlag `help:"Print the version of this tool."`
 }
+
+// version is set when the tool is built.
+var version = "0.0.0-dev"
 
 // A session is what every command runs with.
 type session struct {
 	*cli
 	ctx context.Context
 	out io.Writer
+	err io.Writer // for warnings
 }
 
 func main() { os.Exit(run()) }
@@ -47,9 +54,14 @@ func run() int {
 	parser := kong.Must(&c,
 		kong.Name("tranquil"),
 		kong.Description("Updates of IoT devices that lose no state."),
-		kong.Bind(&session{cli: &c, ctx: ctx, out: os.Stdout}),
+		kong.Bind(&session{cli: &c, ctx: ctx, out: os.Stdout, err: os.Stderr}),
+		kong.Vars{"version": "tranquil " + version},
 	)
-	command, err := parser.Parse(os.Args[1:])
+	args := os.Args[1:]
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "tranquil: %v\nTry tranquil --help.\n", err)
 		return 2

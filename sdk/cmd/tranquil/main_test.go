@@ -24,6 +24,7 @@ func TestScripts(t *testing.T) {
 			server := httptest.NewServer(newFakeServer(filepath.Join(env.WorkDir, "requests")))
 			env.Defer(server.Close)
 			host := strings.TrimPrefix(server.URL, "http://")
+			env.Setenv("TZ", "UTC")
 			env.Setenv("TRANQUIL_FILES", server.URL)
 			env.Setenv("TRANQUIL_TOKEN", fakeToken)
 			env.Setenv("TRANQUIL_HUB", "HostName="+host+";SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0;Insecure=true")

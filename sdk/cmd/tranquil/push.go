@@ -33,10 +33,16 @@ func (c *pushCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	m := l.Package.Manifest
+	// Whatever goes wrong here the push will tell.
+	if known, err := repo.Resolve(s.ctx, m.Version); err == nil && known.Digest.String() == l.Package.Digest {
+		fmt.Fprintf(s.out, "%s:%s is there already\n%s\n", repo.Reference, m.Version, l.Package.Digest)
+		return nil
+	}
 	if err := push(s.ctx, repo, l); err != nil {
 		return fmt.Errorf("cannot push package: %w", err)
 	}
-	fmt.Fprintf(s.out, "pushed %s:%s\n%s\n", repo.Reference, l.Package.Manifest.Version, l.Package.Digest)
+	fmt.Fprintf(s.out, "pushed %s:%s\n%s\n", repo.Reference, m.Version, l.Package.Digest)
 	return nil
 }
 

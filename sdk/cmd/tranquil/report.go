@@ -7,8 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/tranquil-iot/tranquil/sdk/iothub"
+	"time"
+	"unicode"
 )
 
 // A report is the part of a device's reported properties that people ask for.
@@ -27,26 +27,40 @@ type componentReport struct {
 }
 
 type updateReport struct {
-	ID       string  `json:"id"`
-	To       string  `json:"to"`
-	Phase    string  `json:"phase"`
-	Step     string  `json:"step"`
-	Progress float64 `json:"progress"`
-	Result   string  `json:"result"`
-	Cause    string  `json:"cause"`
-	Downtime any     `json:"downtime"`
+	ID       string     `json:"id"`
+	To       string     `json:"to"`
+	Phase    string     `json:"phase"`
+	Step     string     `json:"step"`
+	Progress float64    `json:"progress"` // 0 to 1
+	Until    *time.Time `json:"unavailableUntil"`
+	Result   string     `json:"result"` // "" while it goes on
+	Cause    string     `json:"cause"`
+	Downtime *float64   `json:"downtime"` // seconds; nil before the end
 }
 
-func decodeReport(reported iothub.Section) (*report, error) {
+func decodeReport(reported map[string]any) (*report, error) {
 	b, err := json.Marshal(reported)
 	if err != nil {
 		return nil, err
 	}
 	var r report
 	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("device reports something this tool does not understand (try --json): %w", err)
+		return nil, fmt.Errorf("device reports something this tool does not understand: %w", err)
 	}
 	return &r, nil
+}
+
+// last returns the last update of a component, the zero update if it had none.
+func (r *report) last(component string) updateReport {
+	if u := r.Components[component].Update; u != nil {
+		return *u
+	}
+	return updateReport{}
+}
+
+// failed tells whether u has ended without what was wished for.
+func (u updateReport) failed() bool {
+	return u.Result != "" && u.Result != "updated" && u.Result != "unchanged"
 }
 
 func (r *report) show(w io.Writer) {
@@ -58,7 +72,7 @@ func (r *report) show(w io.Writer) {
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(r.Refused)) {
-		fmt.Fprintf(w, "refused\t%s: %s\n", path, r.Refused[path])
+		fmt.Fprintf(w, "refused\t%s: %s\n", path, oneLine(r.Refused[path]))
 	}
 }
 
@@ -80,14 +94,42 @@ func (c componentReport) String() string {
 	return strings.Join(words, ", ")
 }
 
-// String tells how an update goes or went.
+// String tells how an update goes or went, in one line.
 func (u updateReport) String() string {
 	if u.Result == "" {
-		return fmt.Sprintf("to %s: %s, %s, %.0f %%", u.To, u.Phase, u.Step, 100*u.Progress)
+		return fmt.Sprintf("to %s: %s", u.To, u.going())
 	}
-	line := fmt.Sprintf("to %s: %s", u.To, u.Result)
-	if u.Cause != "" {
-		line += ": " + u.Cause
+	return fmt.Sprintf("to %s: %s", u.To, u.ending())
+}
+
+// going is where an update is: "execution, stop, 40 %, unavailable until 08:00:04".
+func (u updateReport) going() string {
+	line := fmt.Sprintf("%s, %s, %.0f %%", u.Phase, u.Step, 100*u.Progress)
+	if u.Until != nil {
+		line += ", unavailable until " + u.Until.Local().Format(time.TimeOnly)
 	}
 	return line
+}
+
+// ending is how it ended: "turned back: never healthy, downtime 2.5 s".
+func (u updateReport) ending() string {
+	line := u.Result
+	if u.Cause != "" {
+		line += ": " + oneLine(u.Cause)
+	}
+	if u.Downtime != nil {
+		line += fmt.Sprintf(", downtime %g s", *u.Downtime)
+	}
+	return line
+}
+
+// oneLine keeps a device's text from breaking a table or steering a terminal.
+func oneLine(s string) string {
+	visible := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	return strings.Join(strings.Fields(visible), " ")
 }

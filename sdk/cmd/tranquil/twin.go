@@ -16,7 +16,9 @@ type twinCmd struct {
 }
 
 type getTwinCmd struct {
-	ID string `arg:"" help:"Device id."`
+	ID       string `arg:"" help:"Device id."`
+	Reported bool   `xor:"section" help:"Only what the device reports, without metadata."`
+	Desired  bool   `xor:"section" help:"Only what is desired of it, without metadata."`
 }
 
 func (c *getTwinCmd) Run(s *session) error {
@@ -28,14 +30,37 @@ func (c *getTwinCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	switch {
+	case c.Reported:
+		return s.printJSON(plain(twin.Properties.Reported))
+	case c.Desired:
+		return s.printJSON(plain(twin.Properties.Desired))
+	}
 	return s.printJSON(twin)
+}
+
+// plain returns a section without the hub's own members, which begin with $.
+func plain(section map[string]any) map[string]any {
+	clean := map[string]any{}
+	for key, v := range section {
+		if strings.HasPrefix(key, "$") {
+			continue
+		}
+		if inner, ok := v.(map[string]any); ok {
+			v = plain(inner)
+		}
+		clean[key] = v
+	}
+	return clean
 }
 
 type patchTwinCmd struct {
 	ID   string `arg:"" help:"Device id."`
-	JSON string `arg:"" help:"Merge patch: {\"tags\": …, \"properties\": {\"desired\": …}}; null removes."`
+	JSON string `arg:"" help:"Merge patch such as {\"desired\": {…}}, {\"tags\": {…}} or {\"properties\": {\"desired\": {…}}}; null removes."`
 }
 
+// Run patches, and prints what came out of it: the desired properties, or the
+// tags if only these were changed.
 func (c *patchTwinCmd) Run(s *session) error {
 	patch, err := decodePatch(c.JSON)
 	if err != nil {
@@ -49,12 +74,19 @@ func (c *patchTwinCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.printJSON(twin)
+	if patch.Desired == nil {
+		return s.printJSON(plain(twin.Tags))
+	}
+	return s.printJSON(plain(twin.Properties.Desired))
 }
+
+// patchForm is shown to whoever wrote a patch of another form.
+const patchForm = `want {"desired": {…}}, {"tags": {…}} or {"properties": {"desired": {…}}}`
 
 func decodePatch(text string) (iothub.TwinPatch, error) {
 	var body struct {
 		Tags       map[string]any `json:"tags"`
+		Desired    map[string]any `json:"desired"` // short for the next
 		Properties struct {
 			Desired map[string]any `json:"desired"`
 		} `json:"properties"`
@@ -63,13 +95,20 @@ func decodePatch(text string) (iothub.TwinPatch, error) {
 	dec.DisallowUnknownFields()
 	dec.UseNumber()
 	if err := dec.Decode(&body); err != nil {
-		return iothub.TwinPatch{}, fmt.Errorf("patch is not like {\"properties\": {\"desired\": …}}: %w", err)
+		return iothub.TwinPatch{}, fmt.Errorf("cannot read patch: %w: %s", err, patchForm)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return iothub.TwinPatch{}, errors.New("patch is more than one JSON value")
 	}
-	if body.Tags == nil && body.Properties.Desired == nil {
-		return iothub.TwinPatch{}, errors.New("patch changes nothing: it has neither tags nor properties.desired")
+	desired := body.Properties.Desired
+	if desired != nil && body.Desired != nil {
+		return iothub.TwinPatch{}, errors.New("patch has desired properties in two places: " + patchForm)
 	}
-	return iothub.TwinPatch{Tags: body.Tags, Desired: body.Properties.Desired}, nil
+	if desired == nil {
+		desired = body.Desired
+	}
+	if body.Tags == nil && desired == nil {
+		return iothub.TwinPatch{}, errors.New("patch changes nothing: " + patchForm)
+	}
+	return iothub.TwinPatch{Tags: body.Tags, Desired: desired}, nil
 }

@@ -1,54 +1,150 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 type updateCmd struct {
-	ID        string `arg:"" help:"Device id."`
-	Component string `arg:"" help:"Component, as in application/sensor-adapter."`
-	Version   string `arg:"" help:"Version it shall have."`
-	Again     bool   `help:"Try a version again that has failed before."`
-	Check     string `placeholder:"CRON" help:"Also have the device look for newer versions by this schedule."`
+	ID        string        `arg:"" help:"Device id."`
+	Component string        `arg:"" help:"Component, as in application/sensor-adapter."`
+	Version   string        `arg:"" optional:"" help:"Version it shall have; may be left out with --check, --no-check and --no-version."`
+	NoVersion bool          `help:"Take the wish for a version back. What is installed stays."`
+	Again     bool          `help:"Try a version again that has failed before."`
+	Check     string        `xor:"check" placeholder:"CRON" help:"Have the device look for newer versions by this schedule, as in '0 */6 * * *'."`
+	NoCheck   bool          `xor:"check" help:"End the schedule."`
+	Wait      bool          `help:"Follow the update to its end; exit code 1 unless it is updated or unchanged."`
+	Timeout   time.Duration `default:"10m" help:"How long to --wait."`
+}
+
+// Help is the long text of tranquil update --help.
+func (*updateCmd) Help() string {
+	return `A VERSION is a goal, and is answered once: the device goes to it, up or down, or
+says why not, and leaves it at that. A failed one is tried anew with --again.
+
+A --check goes on: whenever the schedule is due, the device installs whatever is
+newer than what it has. Both may be set, and neither ends the other: a schedule
+goes on beyond the VERSION. To keep a device at a version, give it and --no-check.`
 }
 
 func (c *updateCmd) Run(s *session) error {
-	if err := pack.CheckComponent(c.Component); err != nil {
-		return err
-	}
-	if err := pack.CheckVersion(c.Version); err != nil {
+	if err := c.check(); err != nil {
 		return err
 	}
 	hub, err := s.hub()
 	if err != nil {
 		return err
 	}
-	wish := map[string]any{"version": c.Version}
-	if c.Check != "" {
-		wish["check"] = c.Check
-	}
-	if c.Again {
-		twin, err := hub.Twin(s.ctx, c.ID)
-		if err != nil {
-			return err
-		}
-		wish["attempt"] = attemptOf(twin, c.Component) + 1
-	}
-	patch := iothub.TwinPatch{Desired: map[string]any{"components": map[string]any{c.Component: wish}}}
-	if _, err := hub.PatchTwin(s.ctx, c.ID, patch, ""); err != nil {
+	before, err := hub.Twin(s.ctx, c.ID)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "%s shall have %s %s\n", c.ID, c.Component, c.Version)
+	desired := map[string]any{"components": map[string]any{c.Component: c.wish(before)}}
+	after, err := hub.PatchTwin(s.ctx, c.ID, iothub.TwinPatch{Desired: desired}, "")
+	if err != nil {
+		return err
+	}
+	c.confirm(s)
+	return c.follow(s, hub, before, after)
+}
+
+func (c *updateCmd) check() error {
+	if err := pack.CheckComponent(c.Component); err != nil {
+		return err
+	}
+	switch {
+	case c.Version == "" && (c.Again || c.Wait):
+		return errors.New("--again and --wait need a VERSION")
+	case c.Version == "" && !c.NoVersion && c.Check == "" && !c.NoCheck:
+		return errors.New("nothing to wish for: give a VERSION, --check, --no-check or --no-version")
+	case c.Version != "" && c.NoVersion:
+		return errors.New("a VERSION and --no-version contradict each other")
+	case c.Version != "":
+		return pack.CheckVersion(c.Version)
+	}
 	return nil
 }
 
-// attemptOf returns how often a wish for a component was repeated.
-func attemptOf(twin *iothub.Twin, component string) int {
+// wish is the patch of the component's desired properties.
+func (c *updateCmd) wish(before *iothub.Twin) map[string]any {
+	wish := map[string]any{}
+	switch {
+	case c.NoVersion:
+		wish["version"], wish["package"] = nil, nil
+	case c.Version != "":
+		wish["version"] = c.Version
+	}
+	switch {
+	case c.NoCheck:
+		wish["check"] = nil
+	case c.Check != "":
+		wish["check"] = c.Check
+	}
+	if c.Again {
+		attempt, _ := wishOf(before, c.Component)["attempt"].(float64)
+		wish["attempt"] = int(attempt) + 1
+	}
+	return wish
+}
+
+// wishOf returns what a device was asked for before.
+func wishOf(twin *iothub.Twin, component string) map[string]any {
 	components, _ := twin.Properties.Desired["components"].(map[string]any)
 	wish, _ := components[component].(map[string]any)
-	attempt, _ := wish["attempt"].(float64)
-	return int(attempt)
+	return wish
+}
+
+func (c *updateCmd) confirm(s *session) {
+	if c.Version != "" {
+		fmt.Fprintf(s.out, "%s shall have %s %s\n", c.ID, c.Component, c.Version)
+	}
+	if c.NoVersion {
+		fmt.Fprintf(s.out, "%s may keep the %s it has\n", c.ID, c.Component)
+	}
+	if c.Check != "" {
+		fmt.Fprintf(s.out, "%s looks for newer versions of %s: %s\n", c.ID, c.Component, c.Check)
+	}
+	if c.NoCheck {
+		fmt.Fprintf(s.out, "%s no longer looks for newer versions of %s by itself\n", c.ID, c.Component)
+	}
+}
+
+// follow warns of what the device's report says against the wish, and waits
+// for the answer if that was asked for.
+func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub.Twin) error {
+	report, err := decodeReport(before.Properties.Reported)
+	if err != nil {
+		return err
+	}
+	last := report.last(c.Component)
+	if _, has := report.Components[c.Component]; !has && len(report.Components) > 0 {
+		warning := fmt.Sprintf("%s has no component %s, it has %s", c.ID, c.Component,
+			strings.Join(slices.Sorted(maps.Keys(report.Components)), ", "))
+		if c.Wait {
+			return errors.New(warning)
+		}
+		fmt.Fprintln(s.err, "warning: "+warning)
+	}
+	if report.State == "offline" {
+		fmt.Fprintf(s.err, "%s is offline: the wish waits for it\n", c.ID)
+	}
+	if last.To == c.Version && last.failed() && !c.Again {
+		fmt.Fprintf(s.err, "warning: %s was tried and has %s; a failed version is tried anew with --again\n", c.Version, last.ending())
+	}
+	if !c.Wait {
+		return nil
+	}
+	w := &watch{updateCmd: c, last: last, twin: after, refusal: report.Refused["components/"+c.Component]}
+	same := wishOf(before, c.Component)["version"] == c.Version && !c.Again
+	if same && last.To == c.Version && last.Result != "" && report.State != "offline" {
+		return w.conclude(s, last) // the wish was answered long ago: nothing more will come
+	}
+	return w.run(s, hub)
 }
