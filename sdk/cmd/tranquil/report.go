@@ -52,10 +52,15 @@ func decodeReport(reported map[string]any) (*report, error) {
 
 // last returns the last update of a component, the zero update if it had none.
 func (r *report) last(component string) updateReport {
-	if u := r.Components[component].Update; u != nil {
-		return *u
+	c := r.Components[component]
+	if c.Update == nil {
+		return updateReport{}
 	}
-	return updateReport{}
+	u := *c.Update
+	if !c.Stale {
+		u.Until = nil // it is back already
+	}
+	return u
 }
 
 // failed tells whether u has ended without what was wished for.
@@ -68,7 +73,7 @@ func (r *report) show(w io.Writer) {
 		c := r.Components[name]
 		fmt.Fprintf(w, "%s\t%s\n", name, c)
 		if c.Update != nil {
-			fmt.Fprintf(w, "\t%s\n", c.Update)
+			fmt.Fprintf(w, "\t%s\n", r.last(name))
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(r.Refused)) {

@@ -136,7 +136,7 @@ func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub
 		fmt.Fprintf(s.err, "%s is offline: the wish waits for it\n", c.ID)
 	}
 	if last.To == c.Version && last.failed() && !c.Again {
-		fmt.Fprintf(s.err, "warning: %s was tried and has %s; a failed version is tried anew with --again\n", c.Version, last.ending())
+		fmt.Fprintf(s.err, "warning: the last update to %s: %s\nThe same wish is not tried anew: add --again.\n", c.Version, last.ending())
 	}
 	if !c.Wait {
 		return nil
@@ -144,7 +144,8 @@ func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub
 	w := &watch{updateCmd: c, last: last, twin: after, refusal: report.Refused["components/"+c.Component]}
 	same := wishOf(before, c.Component)["version"] == c.Version && !c.Again
 	if same && last.To == c.Version && last.Result != "" && report.State != "offline" {
-		return w.conclude(s, last) // the wish was answered long ago: nothing more will come
+		fmt.Fprintln(s.err, "this wish is not new, and was answered before:")
+		return w.conclude(s, last)
 	}
 	return w.run(s, hub)
 }
