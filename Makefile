@@ -30,7 +30,7 @@ $(BIN)/tranquil-updater-application: FORCE
 FORCE:
 
 demo: ## the main job, whole: a stateful component is updated six times (STAY=1 leaves it running)
-	$(GO) run ./examples/demo $(if $(STAY),-stay)
+	CGO_ENABLED=0 $(GO) run ./examples/demo $(if $(STAY),-stay)
 
 test: ## all tests
 	$(GO) test ./...

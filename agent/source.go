@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
@@ -13,7 +14,11 @@ import (
 type source struct{ *fetch.Fetcher }
 
 func (s source) Manifest(ctx context.Context, component, reference string) ([]byte, error) {
-	if _, err := pack.ParseFileName(reference); err == nil {
+	file, err := pack.ParseFileName(reference)
+	if err == nil && pack.CheckVersion(reference) != nil { // 1.0.0-rc.1 could be either
+		if file.Component() != component {
+			return nil, fmt.Errorf("the package %s is for %s, not for %s", reference, file.Component(), component)
+		}
 		found, err := s.Named(ctx, reference)
 		if err != nil {
 			return nil, passing(err)
