@@ -67,8 +67,11 @@ type States interface {
 	Drop(component string, gen state.Generation) error
 }
 
-// A Transformer makes one generation from another, and retires old ones.
+// A Transformer makes one generation from another, rehearses that, and retires
+// old ones.
 type Transformer interface {
+	Rehearse(ctx context.Context, component string, live state.Generation, steps []host.Step, progress func(done, total int64)) (time.Duration, error)
+	Settle(component string, live state.Generation) error
 	Transform(ctx context.Context, component string, from, to state.Generation, steps []host.Step, progress func(done, total int64)) (host.Report, error)
 	Prune(component string, keep int) error
 }
@@ -235,8 +238,9 @@ func (e *Engine) unstage(ctx context.Context, u *Update) error {
 }
 
 // rehearse transforms a live snapshot of the state. A bad transform fails
-// here, while the component serves, and the time it takes predicts the
-// downtime. The snapshot may be torn, so a failure is tried again.
+// here, while the component serves; what it makes is kept, so that only what
+// changes from now on is left to do; and the time that would take now predicts
+// the downtime. The snapshot may be torn, so a failure is tried again.
 func (e *Engine) rehearse(ctx context.Context, u *Update) error {
 	p, err := e.load(u.To.Digest)
 	if err != nil {
@@ -267,7 +271,6 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error
 	if u.Rehearsal, err = e.States.Next(u.Component); err != nil {
 		return 0, err
 	}
-	defer e.forget(ctx, u)
 	dir, err := e.States.Fresh(u.Component, u.Rehearsal)
 	if err != nil {
 		return 0, err
@@ -275,23 +278,16 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error
 	if err := h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}); err != nil {
 		return 0, err
 	}
-	if err := e.seal(u, u.Rehearsal, u.From); err != nil {
-		return 0, err
-	}
 	steps, err := e.plan(u)
 	if err != nil {
 		return 0, err
 	}
-	report, err := e.Transform.Transform(ctx, u.Component, u.Rehearsal, u.Rehearsal+1, steps, share(ctx))
-	return report.Wall, err
+	return e.Transform.Rehearse(ctx, u.Component, u.Rehearsal, steps, share(ctx))
 }
 
-// forget removes the rehearsal's generations.
+// forget removes what the rehearsal has left.
 func (e *Engine) forget(_ context.Context, u *Update) error {
-	if u.Rehearsal == 0 {
-		return nil
-	}
-	return e.drop(u, u.Rehearsal, u.Rehearsal+1)
+	return e.Transform.Prune(u.Component, keptGenerations)
 }
 
 // announce tells the twin, and through it everybody, until when the component

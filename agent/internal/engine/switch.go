@@ -61,10 +61,14 @@ func (e *Engine) stop(ctx context.Context, u *Update) error {
 }
 
 // startOld lets the old version run again, and waits a while until it serves.
-// That it does not is no reason to give up: it is what ran before.
+// That it does not is no reason to give up: it is what ran before. The live
+// snapshot goes first: an updater may have to separate files from their links.
 func (e *Engine) startOld(ctx context.Context, u *Update) error {
 	h, err := e.updater(ctx, u)
 	if err != nil || u.From.Version == "" {
+		return err
+	}
+	if err := e.drop(u, u.Rehearsal); err != nil {
 		return err
 	}
 	if err := h.Start(ctx, updater.StartRequest{Component: u.Component}); err != nil {
@@ -93,6 +97,9 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 		if u.Saved, err = e.States.Next(u.Component); err != nil {
 			return err
 		}
+	}
+	if err := e.Transform.Settle(u.Component, u.Rehearsal); err != nil {
+		return err
 	}
 	dir, err := e.States.Fresh(u.Component, u.Saved)
 	if err != nil {
@@ -141,6 +148,8 @@ func (e *Engine) transform(ctx context.Context, u *Update) error {
 
 func (e *Engine) dropNew(_ context.Context, u *Update) error { return e.drop(u, u.New) }
 
+// apply hands over the new state. The updater may move it away; then it has
+// applied it, whatever happened afterwards.
 func (e *Engine) apply(ctx context.Context, u *Update) error {
 	if !u.transforms() {
 		return nil
@@ -149,39 +158,35 @@ func (e *Engine) apply(ctx context.Context, u *Update) error {
 }
 
 // applyOld hands back the saved state, since the new version may have written
-// over what the updater took from it.
+// over what the updater took from it. It is a copy: what was saved stays until
+// the update has turned back.
 func (e *Engine) applyOld(ctx context.Context, u *Update) error {
 	if !u.transforms() {
 		return nil
 	}
-	return e.hand(ctx, u, u.Saved)
+	handed := u.Saved + 2
+	if _, err := e.Transform.Transform(ctx, u.Component, u.Saved, handed, nil, nil); err != nil {
+		return err
+	}
+	if err := e.seal(u, handed, u.From); err != nil {
+		return err
+	}
+	if err := e.hand(ctx, u, handed); err != nil {
+		return err
+	}
+	return e.drop(u, handed)
 }
 
-// hand gives the updater a copy of a generation to take over. The generation
-// itself stays: the call may have to be repeated after a crash.
 func (e *Engine) hand(ctx context.Context, u *Update, gen state.Generation) error {
 	s, err := e.updater(ctx, u)
 	if err != nil {
 		return err
 	}
-	if _, _, err := e.States.Load(u.Component, gen); err != nil {
+	dir, _, err := e.States.Load(u.Component, gen)
+	if err != nil && !errors.Is(err, state.ErrMoved) {
 		return err
 	}
-	handed := u.Saved + 2
-	if _, err := e.Transform.Transform(ctx, u.Component, gen, handed, nil, nil); err != nil {
-		return err
-	}
-	if err := e.seal(u, handed, u.To); err != nil {
-		return err
-	}
-	dir, _, err := e.States.Load(u.Component, handed)
-	if err != nil {
-		return err
-	}
-	if err := s.Apply(ctx, updater.ApplyRequest{Component: u.Component, Dir: dir}); err != nil {
-		return err
-	}
-	return e.drop(u, handed)
+	return s.Apply(ctx, updater.ApplyRequest{Component: u.Component, Dir: dir})
 }
 
 func (e *Engine) start(ctx context.Context, u *Update) error {

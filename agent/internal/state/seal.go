@@ -3,15 +3,14 @@ package state
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Names inside the directory of a generation.
@@ -25,12 +24,14 @@ var (
 	ErrNotSealed = errors.New("not sealed")
 	// ErrDamaged marks a sealed generation whose files are not as sealed.
 	ErrDamaged = errors.New("files differ from the seal")
+	// ErrMoved marks a sealed generation whose files somebody has taken over.
+	ErrMoved = errors.New("files were moved away")
 )
 
 // A seal is the content of seal.json.
 type seal struct {
 	Meta
-	Digest string `json:"digest"` // of the tree, see digestTree
+	Digest string `json:"digest"` // of the files, see listing.digest
 }
 
 // readSeal wants exactly what writeSeal wrote. Half a seal cannot be left by a
@@ -63,19 +64,15 @@ func writeSeal(dir string, s seal) error {
 	if err != nil {
 		return err
 	}
-	temp := filepath.Join(dir, sealName+".tmp")
-	if err := writeSync(temp, data); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, filepath.Join(dir, sealName)); err != nil {
+	if err := replaceFile(filepath.Join(dir, sealName), data); err != nil {
 		return err
 	}
 	// The parents may be as new as the seal: root/type/name/generation.
-	for range 4 {
+	for range 3 {
+		dir = filepath.Dir(dir)
 		if err := syncPath(dir); err != nil {
 			return err
 		}
-		dir = filepath.Dir(dir)
 	}
 	return nil
 }
@@ -109,55 +106,46 @@ func syncPath(name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// persist makes a tree durable and returns its digest.
-func persist(root string) (string, error) { return walk(root, (*os.File).Sync) }
-
-// digestTree hashes names, modes and contents of a tree, in lexical order.
-// Times and owners do not count.
-func digestTree(root string) (string, error) {
-	return walk(root, func(*os.File) error { return nil })
-}
-
-func walk(root string, sync func(*os.File) error) (string, error) {
-	sum := sha256.New()
-	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, name)
-		if err != nil {
-			return err
-		}
-		if !entry.IsDir() && !entry.Type().IsRegular() {
-			return fmt.Errorf("%s is neither a file nor a directory", rel)
-		}
-		return digestEntry(sum, name, rel, sync)
-	})
-	if err != nil {
-		return "", err
-	}
-	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
-}
-
-func digestEntry(sum hash.Hash, name, rel string, sync func(*os.File) error) error {
-	f, err := os.Open(name)
+// syncFileSystem makes all that was written on a file system durable: data
+// and names, of any number of files at the cost of one.
+func syncFileSystem(dir string) error {
+	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
+}
+
+// replaceFile replaces a file durably.
+func replaceFile(name string, data []byte) error {
+	temp := name + ".tmp"
+	if err := writeSync(temp, data); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, name); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(name))
+}
+
+// writeChecked writes a value as JSON behind a digest of it.
+func writeChecked(name string, value any) error {
+	data, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	size := int64(0)
-	if info.Mode().IsRegular() {
-		size = info.Size()
+	return replaceFile(name, fmt.Appendf(nil, "%x\n%s", sha256.Sum256(data), data))
+}
+
+// readChecked fails unless the file is as it was written.
+func readChecked(name string, value any) error {
+	file, err := os.ReadFile(name)
+	if err != nil {
+		return err
 	}
-	fmt.Fprintf(sum, "%q %o %t %d\n", rel, info.Mode().Perm(), info.IsDir(), size)
-	if info.Mode().IsRegular() {
-		if _, err := io.Copy(sum, f); err != nil {
-			return err
-		}
+	sum, data, _ := bytes.Cut(file, []byte("\n"))
+	if fmt.Sprintf("%x", sha256.Sum256(data)) != string(sum) {
+		return ErrDamaged
 	}
-	return sync(f)
+	return json.Unmarshal(data, value)
 }

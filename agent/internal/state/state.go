@@ -6,15 +6,24 @@
 //	<root>/<type>/<name>/<generation>/files/      the state
 //	<root>/<type>/<name>/<generation>/seal.json   schema, version, time and digest
 //
+//	<root>/<type>/<name>/memo/                    what the rehearsal has found out
+//
 // The seal is written last and removed first, so after a crash a generation
 // without one is garbage, whatever lies in it. A typical update:
 //
-//	saved, _ := m.Next(component)
-//	dir, _ := m.Fresh(component, saved)   // the updater saves into dir
+//	dir, _ := m.Fresh(component, live)    // the updater makes a snapshot in dir
+//	m.Rehearse(ctx, component, live, steps, progress)
+//	m.Settle(component, live)             // the component has stopped
+//	dir, _ = m.Fresh(component, saved)    // the updater saves into dir
 //	m.Seal(component, saved, Meta{…})
 //	m.Transform(ctx, component, saved, saved+1, steps, progress)
-//	m.Seal(component, saved+1, Meta{…})   // the updater applies from it
+//	m.Seal(component, saved+1, Meta{…})
+//	dir, _, _ = m.Load(component, saved+1) // the updater may move dir away
 //	m.Prune(component, 2)
+//
+// What happens after Settle takes as long as the files need that have changed
+// since the rehearsal, and a look at the others: a [book] tells which these
+// are, and a [tree] per step keeps what was made of the others.
 //
 // All methods are idempotent; calls for one component must not overlap.
 package state
@@ -29,6 +38,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
@@ -44,16 +54,19 @@ type Meta struct {
 	Time    time.Time `json:"time"`    // when it was saved or made
 }
 
-// A Transformer applies a chain of transforms to a state directory;
+// A Transformer applies a transform to some files of a state directory;
 // *[host.Host] does.
 type Transformer interface {
-	Run(ctx context.Context, steps []host.Step, in, out string, progress func(done, total int64)) (host.Report, error)
+	Refresh(ctx context.Context, step host.Step, in, out string, files []string, progress func(done, total int64)) (host.Report, error)
 }
 
 // A Manager keeps generations below one directory.
 type Manager struct {
 	root        string
 	transformer Transformer
+
+	mu     sync.Mutex
+	memory map[string]*knowledge // by component
 }
 
 // Open returns the manager of root, which it makes (0700) if it is missing.
@@ -61,7 +74,7 @@ func Open(root string, t Transformer) (*Manager, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot open state directory: %w", err)
 	}
-	return &Manager{root: root, transformer: t}, nil
+	return &Manager{root: root, transformer: t, memory: map[string]*knowledge{}}, nil
 }
 
 // Next returns a number above every generation of the component, sealed or not.
@@ -94,54 +107,132 @@ func (m *Manager) Fresh(component string, gen Generation) (string, error) {
 }
 
 // Transform makes the generation to from the sealed generation from, by the
-// steps of a chain. It leaves to unsealed. progress gets bytes and may be nil;
-// errors are the [Transformer]'s, as [host.Error].
+// steps of a chain; without steps it copies. It leaves to unsealed. What the
+// rehearsal has made is taken over, not made again. progress gets bytes and
+// may be nil; errors are the [Transformer]'s, as [host.Error].
 func (m *Manager) Transform(ctx context.Context, component string, from, to Generation,
 	steps []host.Step, progress func(done, total int64),
 ) (host.Report, error) {
-	in, _, err := m.sealed(component, from)
+	k, err := m.known(component)
 	if err != nil {
 		return host.Report{}, err
 	}
-	out, err := m.Fresh(component, to)
+	files, in, err := m.listed(component, from)
 	if err != nil {
 		return host.Report{}, err
 	}
-	return m.transformer.Run(ctx, steps, in, out, progress)
+	if err := m.takeBack(component, to, max(len(steps), 1)); err != nil {
+		return host.Report{}, err
+	}
+	p := &pass{transformer: m.transformer, book: k.book}
+	out, err := m.refresh(ctx, p, component, steps, files, in, progress)
+	if err != nil {
+		return host.Report{}, err
+	}
+	dir, err := m.dir(component, to)
+	if err != nil {
+		return host.Report{}, err
+	}
+	if err := os.Rename(k.trees[max(len(steps), 1)-1].dir, dir); err != nil {
+		return host.Report{}, fmt.Errorf("cannot make state %s/%d: %w", component, to, err)
+	}
+	k.trees, k.lists[to] = nil, out
+	return p.report, nil
+}
+
+// listed returns a sealed generation and what is in it, which is as sealed.
+func (m *Manager) listed(component string, gen Generation) (string, listing, error) {
+	k, err := m.known(component)
+	if err != nil {
+		return "", nil, err
+	}
+	files, s, err := m.sealed(component, gen)
+	if err != nil {
+		return "", nil, err
+	}
+	if list, ok := k.lists[gen]; ok {
+		return files, list, nil
+	}
+	list, err := k.book.scan(files, false)
+	if err != nil {
+		return "", nil, fmt.Errorf("cannot check state %s/%d: %w", component, gen, err)
+	}
+	if list.digest() != s.Digest {
+		return "", nil, fmt.Errorf("state %s/%d: %w", component, gen, ErrDamaged)
+	}
+	return files, list, nil
+}
+
+// takeBack makes a generation the memo of the last of so many steps again, if
+// it became one before a crash, and drops it otherwise.
+func (m *Manager) takeBack(component string, gen Generation, steps int) error {
+	dir, err := m.dir(component, gen)
+	if err != nil {
+		return err
+	}
+	if err := unseal(dir); err != nil {
+		return fmt.Errorf("cannot drop state %s/%d: %w", component, gen, err)
+	}
+	last := filepath.Join(filepath.Dir(dir), memosName, strconv.Itoa(steps-1))
+	_, err = os.Stat(last)
+	if _, made := os.Stat(filepath.Join(dir, memoName)); made == nil && errors.Is(err, fs.ErrNotExist) {
+		if os.Rename(dir, last) == nil {
+			m.unlist(component, gen)
+			return nil
+		}
+	}
+	return m.Drop(component, gen)
 }
 
 // Seal declares a generation complete: everything in it is made durable, then
 // its digest and meta are written beside it. Sealing again replaces the seal.
 // Only directories and regular files can be sealed.
 func (m *Manager) Seal(component string, gen Generation, meta Meta) error {
-	dir, err := m.dir(component, gen)
-	if err != nil {
-		return err
-	}
-	digest, err := persist(filepath.Join(dir, filesName))
-	if err != nil {
-		return fmt.Errorf("cannot seal state %s/%d: %w", component, gen, err)
-	}
-	if err := writeSeal(dir, seal{Meta: meta, Digest: digest}); err != nil {
+	if err := m.seal(component, gen, meta); err != nil {
 		return fmt.Errorf("cannot seal state %s/%d: %w", component, gen, err)
 	}
 	return nil
 }
 
+func (m *Manager) seal(component string, gen Generation, meta Meta) error {
+	dir, err := m.dir(component, gen)
+	if err != nil {
+		return err
+	}
+	k, err := m.known(component)
+	if err != nil {
+		return err
+	}
+	list, ok := k.lists[gen]
+	if !ok {
+		if list, err = k.book.scan(filepath.Join(dir, filesName), true); err != nil {
+			return err
+		}
+	}
+	if err := syncFileSystem(dir); err != nil {
+		return err
+	}
+	k.book.unsettle()
+	k.lists[gen] = list
+	return writeSeal(dir, seal{Meta: meta, Digest: list.digest()})
+}
+
 // Load returns the directory and the meta of a sealed generation, after it has
-// compared every file with the seal. The directory is to be read only. The
-// error is [ErrNotSealed] or [ErrDamaged] if that is why.
+// compared every file with the seal. Whoever gets the directory may move it
+// away whole, but not change it. The error is [ErrNotSealed], [ErrDamaged] or
+// [ErrMoved] if that is why; with the last, the directory is returned too.
 func (m *Manager) Load(component string, gen Generation) (string, Meta, error) {
 	files, sealed, err := m.sealed(component, gen)
 	if err != nil {
+		return files, Meta{}, err
+	}
+	k, err := m.known(component)
+	if err != nil {
 		return "", Meta{}, err
 	}
-	digest, err := digestTree(files)
-	if err != nil {
-		return "", Meta{}, fmt.Errorf("cannot check state %s/%d: %w", component, gen, err)
-	}
-	if digest != sealed.Digest {
-		return "", Meta{}, fmt.Errorf("state %s/%d: %w", component, gen, ErrDamaged)
+	delete(k.lists, gen)
+	if _, _, err := m.listed(component, gen); err != nil {
+		return "", Meta{}, err
 	}
 	return files, sealed.Meta, nil
 }
@@ -152,6 +243,7 @@ func (m *Manager) Drop(component string, gen Generation) error {
 	if err != nil {
 		return err
 	}
+	m.unlist(component, gen)
 	if err := unseal(dir); err != nil {
 		return fmt.Errorf("cannot drop state %s/%d: %w", component, gen, err)
 	}
@@ -159,6 +251,14 @@ func (m *Manager) Drop(component string, gen Generation) error {
 		return fmt.Errorf("cannot drop state %s/%d: %w", component, gen, err)
 	}
 	return nil
+}
+
+func (m *Manager) unlist(component string, gen Generation) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k := m.memory[component]; k != nil {
+		delete(k.lists, gen)
+	}
 }
 
 // An Entry is a sealed generation in a list.
@@ -177,7 +277,7 @@ func (m *Manager) List(component string) ([]Entry, error) {
 	var entries []Entry
 	for _, gen := range all {
 		_, sealed, err := m.sealed(component, gen)
-		if errors.Is(err, ErrNotSealed) || errors.Is(err, ErrDamaged) {
+		if errors.Is(err, ErrNotSealed) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrMoved) {
 			continue
 		}
 		if err != nil {
@@ -189,8 +289,8 @@ func (m *Manager) List(component string) ([]Entry, error) {
 }
 
 // Prune keeps the newest sealed generations, as many as keep says, and drops
-// the older ones and everything unsealed. To be called when no update of the
-// component is open.
+// the older ones, everything unsealed and what the rehearsal has found out.
+// To be called when no update of the component is open.
 func (m *Manager) Prune(component string, keep int) error {
 	all, err := m.generations(component)
 	if err != nil {
@@ -205,17 +305,30 @@ func (m *Manager) Prune(component string, keep int) error {
 			return err
 		}
 	}
-	return nil
+	m.mu.Lock()
+	delete(m.memory, component)
+	m.mu.Unlock()
+	dir, err := m.home(component)
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(filepath.Join(dir, memosName))
 }
 
-// dir returns the directory of a generation. A component's name becomes a
-// path, so it must be two plain names.
-func (m *Manager) dir(component string, gen Generation) (string, error) {
+// home returns the directory of a component. Its name becomes a path, so it
+// must be two plain names.
+func (m *Manager) home(component string) (string, error) {
 	kind, name, ok := strings.Cut(component, "/")
 	if !ok || !plain(kind) || !plain(name) {
 		return "", fmt.Errorf("%q is not a component: expected type/name", component)
 	}
-	return filepath.Join(m.root, kind, name, strconv.FormatUint(uint64(gen), 10)), nil
+	return filepath.Join(m.root, kind, name), nil
+}
+
+// dir returns the directory of a generation.
+func (m *Manager) dir(component string, gen Generation) (string, error) {
+	home, err := m.home(component)
+	return filepath.Join(home, strconv.FormatUint(uint64(gen), 10)), err
 }
 
 func plain(name string) bool {
@@ -252,5 +365,9 @@ func (m *Manager) sealed(component string, gen Generation) (string, seal, error)
 	if err != nil {
 		return "", seal{}, fmt.Errorf("state %s/%d: %w", component, gen, err)
 	}
-	return filepath.Join(dir, filesName), s, nil
+	files := filepath.Join(dir, filesName)
+	if _, err := os.Lstat(files); errors.Is(err, fs.ErrNotExist) {
+		return files, seal{}, fmt.Errorf("state %s/%d: %w", component, gen, ErrMoved)
+	}
+	return files, s, nil
 }

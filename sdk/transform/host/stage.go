@@ -16,7 +16,8 @@ type stage struct {
 	Step
 	module module
 	index  int
-	last   bool // its result must be durable
+	last   bool     // its result must be durable
+	only   []string // the files to look at; nil: all
 
 	entries []entry // of the input
 	in, out *os.Root
@@ -38,7 +39,12 @@ func (s *stage) apply(ctx context.Context, from, to string) (string, error) {
 		return "", err
 	}
 	defer s.out.Close()
-	if s.entries, err = list(s.in); err != nil {
+	if s.only == nil {
+		s.entries, err = list(s.in)
+	} else {
+		s.entries, err = pick(s.in, s.only)
+	}
+	if err != nil {
 		return "", err
 	}
 	if s.Mode == Tree {

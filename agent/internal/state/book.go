@@ -1,0 +1,229 @@
+package state
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A book knows the digests of files that were read before, so that a file
+// which has not changed since need not be read again. Like git's index it goes
+// by what the file system says of a file, but by inode rather than by name: so
+// it knows a file again behind every hard link and in a renamed directory.
+//
+// A change always gives a file a new change time, with two exceptions, and
+// both are seen to. A change within the same tick of the clock as the one
+// before: a file that was read so early is read again ([record.Early]). And
+// memory that is mapped and stays dirty: files are brought to the disk before
+// they are read, so that the next write is seen, on the file systems that say
+// so ([faithful]).
+type book struct {
+	records map[inode]record
+}
+
+type inode struct{ Dev, Number uint64 }
+
+// An identity is what tells one content of an inode from another.
+type identity struct {
+	Size, Modified, Changed int64 // bytes; ns since 1970
+}
+
+type record struct {
+	inode
+	identity
+	Digest string
+	Early  bool // read within a tick after the last change: what followed in it cannot be seen
+	// settled means that the component has stopped and the file has not
+	// changed until then: a hard link, which changes the change time, does
+	// not count any more.
+	settled bool
+}
+
+func identify(info fs.FileInfo) (inode, identity) {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return inode{}, identity{}
+	}
+	return inode{uint64(s.Dev), uint64(s.Ino)}, identity{info.Size(), s.Mtim.Nano(), s.Ctim.Nano()}
+}
+
+// knows reports whether the record tells the digest of what is there now.
+func (r record) knows(now identity) bool {
+	if r.settled && r.Size == now.Size && r.Modified == now.Modified {
+		return true
+	}
+	return !r.Early && r.identity == now
+}
+
+// digest returns the digest of a file. If it has to read the file, and durable
+// is set, it brings it to the disk as well.
+func (b *book) digest(name string, info fs.FileInfo, durable bool) (string, error) {
+	at, now := identify(info)
+	r, ok := b.records[at]
+	if ok && r.knows(now) {
+		if r.identity != now { // a settled one
+			r.identity, r.Early = now, early(now, time.Now())
+			b.records[at] = r
+		}
+		return r.Digest, nil
+	}
+	r, err := readRecord(name, durable)
+	if err != nil {
+		return "", err
+	}
+	b.records[r.inode] = r
+	return r.Digest, nil
+}
+
+// readRecord reads a file. If it changes meanwhile the record fits neither
+// content, and its identity, from before, is not seen again.
+func readRecord(name string, durable bool) (r record, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return record{}, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if durable {
+		if err := f.Sync(); err != nil {
+			return record{}, err
+		}
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return record{}, err
+	}
+	begin := time.Now()
+	r.inode, r.identity = identify(info)
+	r.Early = early(r.identity, begin)
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return record{}, err
+	}
+	r.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	return r, nil
+}
+
+// early reports whether a file could change at that time without a new change
+// time. A clock that was set back makes it true, which is safe.
+func early(i identity, at time.Time) bool {
+	return at.UnixNano() < i.Changed+int64(tick(i.Changed))
+}
+
+// tick is longer than a step of the clock that the file system stamps with:
+// a few milliseconds, or whole seconds where it keeps no more.
+func tick(stamp int64) time.Duration {
+	if stamp%int64(time.Second) == 0 {
+		return 2 * time.Second
+	}
+	return 100 * time.Millisecond
+}
+
+// same reports whether a file is what it was when it was read.
+func (b *book) same(name string) bool {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return false
+	}
+	at, now := identify(info)
+	r, ok := b.records[at]
+	return ok && r.identity == now && (!r.Early || links(info) == 1)
+}
+
+// settle has the files below a directory count as known that have not changed
+// since they were read, whatever hard links are made from now on.
+func (b *book) settle(root string) error {
+	if !faithful(root) {
+		return nil
+	}
+	return filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		at, now := identify(info)
+		if r, ok := b.records[at]; ok && !r.Early && r.identity == now {
+			r.settled = true
+			b.records[at] = r
+		}
+		return nil
+	})
+}
+
+// unsettle ends what settle began.
+func (b *book) unsettle() {
+	for at, r := range b.records {
+		if r.settled {
+			r.settled = false
+			b.records[at] = r
+		}
+	}
+}
+
+func links(info fs.FileInfo) uint64 {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(s.Nlink)
+	}
+	return 1
+}
+
+// faithful reports whether a file system stamps also what is written through
+// mapped memory, once the file has been brought to the disk.
+func faithful(dir string) bool {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return false
+	}
+	switch uint32(s.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, ubifsMagic:
+		return true
+	}
+	return false
+}
+
+const ubifsMagic = 0x24051905
+
+// A savedBook is a book on the disk. Inodes and times of another boot are not
+// trusted: what was written before a power cut may be lost, and a device
+// number may mean another disk.
+type savedBook struct {
+	Boot    string
+	Records []record
+}
+
+func (b *book) write(name string) error {
+	s := savedBook{Boot: boot()}
+	for _, r := range b.records {
+		s.Records = append(s.Records, r)
+	}
+	return writeChecked(name, s)
+}
+
+// readBook returns an empty book if there is none that can be trusted.
+func readBook(name string) *book {
+	b := &book{records: map[inode]record{}}
+	var s savedBook
+	if readChecked(name, &s) != nil || s.Boot == "" || s.Boot != boot() {
+		return b
+	}
+	for _, r := range s.Records {
+		b.records[r.inode] = r
+	}
+	return b
+}
+
+func boot() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id))
+}

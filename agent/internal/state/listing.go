@@ -1,0 +1,69 @@
+package state
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+)
+
+// A node is a file or directory of a state.
+type node struct {
+	path   string // slash path; "." is the state itself
+	mode   fs.FileMode
+	size   int64  // of a file
+	digest string // of a file's content
+}
+
+// A listing is a whole state, each directory before its content, in lexical
+// order.
+type listing []node
+
+// scan lists a state. Files that have to be read are brought to the disk if
+// durable is set.
+func (b *book) scan(root string, durable bool) (listing, error) {
+	var all listing
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		if !entry.IsDir() && !entry.Type().IsRegular() {
+			return fmt.Errorf("%s is neither a file nor a directory", rel)
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		n := node{path: filepath.ToSlash(rel), mode: info.Mode()}
+		if !entry.IsDir() {
+			n.size = info.Size()
+			n.digest, err = b.digest(name, info, durable)
+		}
+		all = append(all, n)
+		return err
+	})
+	return all, err
+}
+
+// digest hashes names, modes and contents. Times and owners do not count.
+func (l listing) digest() string {
+	sum := sha256.New()
+	for _, n := range l {
+		fmt.Fprintf(sum, "%q %o %t %d %s\n", n.path, n.mode.Perm(), n.mode.IsDir(), n.size, n.digest)
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil))
+}
+
+// paths indexes a listing.
+func (l listing) paths() map[string]node {
+	all := make(map[string]node, len(l))
+	for _, n := range l {
+		all[n.path] = n
+	}
+	return all
+}

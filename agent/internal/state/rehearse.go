@@ -1,0 +1,253 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+)
+
+// Names inside the directory of a component.
+const (
+	memosName = "memo"
+	bookName  = "book.json"
+)
+
+// A knowledge is what the manager knows of one component while an update of
+// it is open. It is lost when the process ends, except for what a rehearsal
+// has written down; then files are read once more.
+type knowledge struct {
+	book  *book
+	trees []*tree
+	lists map[Generation]listing // of generations that nobody has changed since
+}
+
+// known returns what is known of a component.
+func (m *Manager) known(component string) (*knowledge, error) {
+	dir, err := m.home(component)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := m.memory[component]
+	if k == nil {
+		k = &knowledge{book: readBook(filepath.Join(dir, memosName, bookName)), lists: map[Generation]listing{}}
+		m.memory[component] = k
+	}
+	return k, nil
+}
+
+// Rehearse transforms a live snapshot, which lies in a generation that is not
+// sealed. Results are kept, so that [Manager.Transform] has to make only what
+// changes from now on. The files of the snapshot may be hard links to those
+// of the running component; then they are known again behind the links that
+// the updater makes when it saves.
+//
+// It returns how long the transformation would take now: it does it a second
+// time, with what the component has changed during the first.
+func (m *Manager) Rehearse(ctx context.Context, component string, gen Generation,
+	steps []host.Step, progress func(done, total int64),
+) (time.Duration, error) {
+	dir, err := m.dir(component, gen)
+	if err != nil {
+		return 0, err
+	}
+	k, err := m.known(component)
+	if err != nil {
+		return 0, err
+	}
+	k.book.unsettle()
+	files := filepath.Join(dir, filesName)
+	if err := calm(ctx, files); err != nil {
+		return 0, fmt.Errorf("cannot rehearse on state %s/%d: %w", component, gen, err)
+	}
+	if err := syncFileSystem(files); err != nil {
+		return 0, err
+	}
+	r := rehearsal{manager: m, component: component, knowledge: k, files: files, steps: steps}
+	if err := r.once(ctx, progress); err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	changed := r.changed()
+	for _, t := range k.trees {
+		t.forget(changed)
+	}
+	if err := r.once(ctx, nil); err != nil {
+		return 0, err
+	}
+	took := time.Since(begin)
+	return took, r.write()
+}
+
+// A rehearsal is one call of Rehearse.
+type rehearsal struct {
+	*knowledge
+	manager   *Manager
+	component string
+	files     string
+	steps     []host.Step
+	list      listing
+}
+
+func (r *rehearsal) once(ctx context.Context, progress func(done, total int64)) error {
+	list, err := r.book.scan(r.files, false)
+	if err != nil {
+		return fmt.Errorf("cannot read the live state: %w", err)
+	}
+	r.list = list
+	p := &pass{transformer: r.manager.transformer, book: r.book, live: true}
+	_, err = r.manager.refresh(ctx, p, r.component, r.steps, r.files, list, progress)
+	return err
+}
+
+// changed returns the files that have changed since the last pass. One that
+// the component has replaced counts too: its link here has lost a sibling,
+// which is a change of the inode.
+func (r *rehearsal) changed() []string {
+	var changed []string
+	for _, n := range r.list {
+		if n.mode.IsRegular() && !r.book.same(filepath.Join(r.files, n.path)) {
+			changed = append(changed, n.path)
+		}
+	}
+	return changed
+}
+
+// write makes the memo durable, and then that it is there.
+func (r *rehearsal) write() error {
+	if err := syncFileSystem(r.files); err != nil {
+		return err
+	}
+	for _, t := range r.trees {
+		if err := t.write(); err != nil {
+			return fmt.Errorf("cannot write memo: %w", err)
+		}
+	}
+	if err := r.book.write(filepath.Join(filepath.Dir(r.trees[0].dir), bookName)); err != nil {
+		return fmt.Errorf("cannot write memo: %w", err)
+	}
+	return nil
+}
+
+// refresh takes a state through the trees of all steps, and lists the last.
+func (m *Manager) refresh(ctx context.Context, p *pass, component string, steps []host.Step, files string, in listing,
+	progress func(done, total int64),
+) (listing, error) {
+	k, err := m.known(component)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := m.home(component)
+	if err != nil {
+		return nil, err
+	}
+	if len(steps) == 0 {
+		steps = []host.Step{{}} // a copy
+	}
+	for i, step := range steps {
+		if i == len(k.trees) {
+			k.trees = append(k.trees, openTree(filepath.Join(dir, memosName, strconv.Itoa(i)), step))
+		}
+		t := k.trees[i]
+		if t.memo.Step != stepDigest(step) {
+			t.memo = newMemo(step)
+		}
+		in, err = p.refresh(ctx, t, step, files, in, part(progress, i, len(steps)))
+		if err != nil {
+			return nil, err
+		}
+		files = t.files()
+	}
+	return in, nil
+}
+
+// part makes the progress of one step that of all.
+func part(progress func(done, total int64), i, n int) func(done, total int64) {
+	if progress == nil {
+		return nil
+	}
+	return func(done, total int64) { progress(int64(i)*total+done, int64(n)*total) }
+}
+
+// Settle is to be called when the component has stopped and before the
+// updater saves: files of the live snapshot gen that have not changed since
+// the rehearsal are not read again, if they turn up in what is saved. 0 stands
+// for a snapshot that was never made.
+func (m *Manager) Settle(component string, gen Generation) error {
+	dir, err := m.dir(component, gen)
+	if err != nil || gen == 0 {
+		return err
+	}
+	k, err := m.known(component)
+	if err != nil {
+		return err
+	}
+	err = k.book.settle(filepath.Join(dir, filesName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it was made in vain, or half removed
+	}
+	return err
+}
+
+// hot is how long ago a file was written that may be written again while the
+// rehearsal reads it.
+const hot = time.Second
+
+// calm readies a live snapshot: hard links to files that are just being
+// written become copies, which stay as they are, and the clock is past the
+// last change of the others.
+func calm(ctx context.Context, root string) error {
+	var last time.Duration
+	begin := time.Now()
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil || links(info) == 1 {
+			return err
+		}
+		if begin.Sub(info.ModTime()) < hot {
+			return separate(name, filepath.Join(filepath.Dir(root), "calm"), info)
+		}
+		_, i := identify(info)
+		last = max(last, min(tick(i.Changed), time.Duration(i.Changed-begin.UnixNano())+tick(i.Changed)))
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(last - time.Since(begin)):
+		return nil
+	}
+}
+
+// separate replaces a link by a copy, made under a name outside of the state.
+func separate(name, scratch string, info fs.FileInfo) error {
+	from, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.OpenFile(scratch, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	if err := errors.Join(err, to.Chmod(info.Mode().Perm()), to.Close()); err != nil {
+		return err
+	}
+	return os.Rename(scratch, name)
+}

@@ -1,0 +1,220 @@
+package state
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+)
+
+// A tree is the memo of one step: the state that the step made last, and of
+// each file in it, from what. A transform is a pure function of the step, the
+// file's name and its content, so a file whose input is the same needs no
+// transform. What lies in the tree is believed only if its digest is the one
+// that was noted, so a memo may be lost but cannot be wrong.
+type tree struct {
+	dir  string
+	memo memo
+}
+
+// A memo is the content of memo.json.
+type memo struct {
+	Step string          // digest of all that makes the step
+	Made map[string]made // by path; "." is the whole state, of a step in tree mode
+}
+
+type made struct{ From, Digest string } // digests of input and output
+
+const memoName = "memo.json"
+
+// openTree reads the memo of a step. That of another step is of no use.
+func openTree(dir string, step host.Step) *tree {
+	t := &tree{dir: dir}
+	if readChecked(filepath.Join(dir, memoName), &t.memo) != nil || t.memo.Step != stepDigest(step) || t.memo.Made == nil {
+		t.memo = newMemo(step)
+	}
+	return t
+}
+
+func newMemo(step host.Step) memo {
+	return memo{Step: stepDigest(step), Made: map[string]made{}}
+}
+
+func (t *tree) write() error { return writeChecked(filepath.Join(t.dir, memoName), t.memo) }
+
+// stepDigest covers all of a step but where its module lies.
+func stepDigest(step host.Step) string {
+	step.Module = ""
+	data, err := json.Marshal(step)
+	if err != nil {
+		return "" // strings, numbers and maps of strings do not fail
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+func (t *tree) files() string { return filepath.Join(t.dir, filesName) }
+
+// A pass is one way of a state through the trees.
+type pass struct {
+	transformer Transformer
+	book        *book
+	live        bool // the component runs, and may change its files meanwhile
+	report      host.Report
+}
+
+// refresh makes the tree the result of the step on the state in the directory
+// from, which is listed, and lists it.
+func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string, in listing, progress func(done, total int64)) (listing, error) {
+	if err := os.MkdirAll(t.files(), 0o700); err != nil {
+		return nil, err
+	}
+	have, err := p.book.scan(t.files(), false)
+	if err != nil {
+		return nil, err
+	}
+	if step.Mode == host.Tree {
+		return p.whole(ctx, t, step, from, in, have, progress)
+	}
+	changed, err := t.prepare(in, have.paths())
+	if err != nil {
+		return nil, err
+	}
+	report, err := p.transformer.Refresh(ctx, step, from, t.files(), changed, progress)
+	if err != nil {
+		return nil, err
+	}
+	p.add(report)
+	return p.note(t, from, in, have.paths(), changed)
+}
+
+// whole is refresh for a step that sees the state as one.
+func (p *pass) whole(ctx context.Context, t *tree, step host.Step, from string, in, have listing, progress func(done, total int64)) (listing, error) {
+	digest := in.digest()
+	if t.memo.Made["."] == (made{digest, have.digest()}) {
+		return have, nil
+	}
+	delete(t.memo.Made, ".")
+	if err := os.RemoveAll(t.files()); err != nil {
+		return nil, err
+	}
+	report, err := p.transformer.Refresh(ctx, step, from, t.files(), nil, progress)
+	if err != nil {
+		return nil, err
+	}
+	p.add(report)
+	out, err := p.book.scan(t.files(), !p.live)
+	if err != nil {
+		return nil, err
+	}
+	if !p.live || !slices.ContainsFunc(in, func(n node) bool {
+		return n.mode.IsRegular() && !p.book.same(filepath.Join(from, n.path))
+	}) {
+		t.memo.Made["."] = made{digest, out.digest()}
+	}
+	return out, nil
+}
+
+// prepare removes what the new state does not have, makes its directories,
+// and returns the files that have to be made.
+func (t *tree) prepare(in listing, have map[string]node) (changed []string, err error) {
+	if err := t.clear(in.paths(), have); err != nil {
+		return nil, err
+	}
+	for _, n := range in {
+		old := have[n.path]
+		switch {
+		case n.mode.IsDir() && !old.mode.IsDir():
+			if err := os.MkdirAll(filepath.Join(t.files(), n.path), 0o700); err != nil {
+				return nil, err
+			}
+		case n.mode.IsRegular() && t.memo.Made[n.path] != made{n.digest, old.digest}:
+			delete(t.memo.Made, n.path)
+			changed = append(changed, n.path)
+		}
+	}
+	return changed, nil
+}
+
+// clear removes what is not wanted, or is of another kind, and makes the
+// directories writable for now.
+func (t *tree) clear(want, have map[string]node) error {
+	for path, n := range have {
+		if n.mode.IsDir() && n.mode.Perm()&0o700 != 0o700 {
+			if err := os.Chmod(filepath.Join(t.files(), path), 0o700); err != nil {
+				return err
+			}
+		}
+	}
+	for path, n := range have {
+		if w, ok := want[path]; ok && w.mode.Type() == n.mode.Type() {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(t.files(), path)); err != nil {
+			return err
+		}
+		delete(have, path)
+	}
+	return nil
+}
+
+// note lists the tree and notes what the changed files were made from.
+func (p *pass) note(t *tree, from string, in listing, have map[string]node, changed []string) (listing, error) {
+	fresh := slices.Sorted(slices.Values(changed))
+	out := slices.Clone(in)
+	for i := range slices.Backward(out) { // directories after their content
+		n, old := &out[i], have[in[i].path]
+		if n.mode.IsRegular() {
+			n.size, n.digest = old.size, old.digest
+		}
+		name := filepath.Join(t.files(), n.path)
+		if _, is := slices.BinarySearch(fresh, n.path); is {
+			if err := p.noteOne(name, n); err != nil {
+				return nil, err
+			}
+			if !p.live || p.book.same(filepath.Join(from, n.path)) {
+				t.memo.Made[n.path] = made{in[i].digest, n.digest}
+			}
+		} else if n.mode.IsDir() || n.mode.Perm() != old.mode.Perm() {
+			if err := os.Chmod(name, n.mode.Perm()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// noteOne completes the node of a file that has just been made.
+func (p *pass) noteOne(name string, n *node) error {
+	info, err := os.Lstat(name)
+	if err == nil && info.Mode().Perm() != n.mode.Perm() {
+		err = os.Chmod(name, n.mode.Perm())
+	}
+	if err != nil {
+		return err
+	}
+	n.size = info.Size()
+	n.digest, err = p.book.digest(name, info, !p.live)
+	return err
+}
+
+func (p *pass) add(r host.Report) {
+	p.report.Transformed += r.Transformed
+	p.report.Carried += r.Carried
+	p.report.In += r.In
+	p.report.Out += r.Out
+	p.report.Memory = max(p.report.Memory, r.Memory)
+	p.report.Wall += r.Wall
+}
+
+// forget has the files made anew that have changed since they were listed.
+func (t *tree) forget(paths []string) {
+	for _, path := range append(paths, ".") {
+		delete(t.memo.Made, path)
+	}
+}

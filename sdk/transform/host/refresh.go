@@ -1,0 +1,107 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+)
+
+// Refresh applies one step to some files of the state in the directory in, and
+// puts the results into the directory out in place of the files of those
+// names. Each result appears whole or not at all; the rest of out stays as it
+// is. In tree mode the files count for nothing: the step is applied to the
+// whole state, and out must be empty. A step without a module copies.
+//
+// Unlike [Host.Run] it leaves it to the caller to make out durable. For the
+// rest, what Run says holds.
+func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []string,
+	progress func(done, total int64),
+) (Report, error) {
+	begin := time.Now()
+	if step.Mode != Tree && len(files) == 0 {
+		return Report{}, nil
+	}
+	r := &run{host: h, limits: h.limits(), work: out + ".work", progress: progress, steps: 1}
+	if err := os.RemoveAll(r.work); err != nil {
+		return Report{}, fmt.Errorf("cannot clean up before the transform: %w", err)
+	}
+	defer os.RemoveAll(r.work)
+	if err := os.Mkdir(r.work, 0o700); err != nil {
+		return Report{}, err
+	}
+	s := stage{run: r, Step: step}
+	if err := s.prepare(); err != nil {
+		return Report{}, step.name(err, "")
+	}
+	if step.Mode != Tree {
+		s.only = files
+	}
+	made, err := s.apply(ctx, in, filepath.Join(r.work, "new"))
+	if err != nil {
+		return Report{}, step.name(err, "")
+	}
+	if step.Mode == Tree {
+		err = os.Rename(made, out)
+	} else {
+		err = replace(made, out, files)
+	}
+	r.report.Wall = time.Since(begin)
+	return r.report, err
+}
+
+// prepare checks the step and its module.
+func (s *stage) prepare() error {
+	if s.Module == "" {
+		return nil
+	}
+	if err := s.check(); err != nil {
+		return err
+	}
+	var err error
+	s.module, err = openModule(s.Module, s.Digest)
+	return err
+}
+
+func replace(from, to string, files []string) error {
+	for _, name := range files {
+		target := filepath.Join(to, name)
+		if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(from, name), target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pick is list for some files and the directories above them. Directories
+// are writable: the caller knows their modes.
+func pick(root *os.Root, files []string) ([]entry, error) {
+	entries := []entry{{path: ".", mode: fs.ModeDir | 0o700}}
+	known := map[string]bool{".": true}
+	var dirs func(string)
+	dirs = func(dir string) {
+		if !known[dir] {
+			known[dir] = true
+			dirs(path.Dir(dir))
+			entries = append(entries, entry{path: dir, mode: fs.ModeDir | 0o700})
+		}
+	}
+	for _, name := range files {
+		info, err := root.Lstat(name)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read state: %w", err)
+		}
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is no file", name)
+		}
+		dirs(path.Dir(name))
+		entries = append(entries, entry{path: name, mode: info.Mode(), size: info.Size()})
+	}
+	return entries, nil
+}
