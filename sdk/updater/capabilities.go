@@ -59,7 +59,12 @@ type ApplyRequest struct{ Component, Dir string }
 // UpdaterWithSnapshot can copy the state of a component that runs.
 type UpdaterWithSnapshot interface {
 	// Snapshot fills the empty directory Dir. Files may be torn: the agent
-	// uses the copy only to rehearse the update.
+	// uses the copy only to rehearse the update. If the component has its
+	// state in files, and Save makes hard links, Snapshot should make hard
+	// links as well: files that are the same ones in both, and have not
+	// changed between, are neither read nor transformed again while the
+	// component is down. The agent does not change them, and removes the
+	// links before Start if the update turns back.
 	Snapshot(context.Context, SnapshotRequest) error
 }
 

@@ -143,7 +143,9 @@ func (h home) applyCopy(ctx context.Context, dir string) error {
 	return disk.Rename(half, h.incoming())
 }
 
-// Snapshot copies the live state, or has the component save it.
+// Snapshot fills Dir with hard links to the live state, by which the agent
+// knows the files again that do not change until Save; or it has the component
+// save it.
 func (u *Updater) Snapshot(ctx context.Context, r updater.SnapshotRequest) error {
 	h, done, err := u.work(ctx, r.Component)
 	if err != nil {
@@ -178,7 +180,7 @@ func (h home) snapshot(ctx context.Context, dir string) error {
 	if err != nil || source == "" {
 		return err
 	}
-	return disk.CopyLive(ctx, source, dir)
+	return disk.LinkLive(ctx, source, dir)
 }
 
 // collect asks a running component for its state. What it gave before counts

@@ -72,7 +72,7 @@ func tree(t *testing.T) string {
 }
 
 func TestCopies(t *testing.T) {
-	for name, duplicate := range map[string]func(context.Context, string, string) error{"Copy": Copy, "CopyLive": CopyLive, "Link": Link} {
+	for name, duplicate := range map[string]func(context.Context, string, string) error{"Copy": Copy, "Link": Link, "LinkLive": LinkLive} {
 		t.Run(name, func(t *testing.T) {
 			from, to := tree(t), filepath.Join(t.TempDir(), "to")
 			must(t, syscall.Mkfifo(filepath.Join(from, "pipe"), 0o600))

@@ -19,11 +19,18 @@ func Copy(ctx context.Context, from, to string) error {
 	return duplicate(ctx, from, to, copyFile)
 }
 
-// CopyLive is Copy for a directory that changes meanwhile: what disappears
-// while it is copied is left out.
-func CopyLive(ctx context.Context, from, to string) error {
+// Link is Copy with hard links instead of copies, which costs no space and
+// hardly any time. Between file systems it copies.
+func Link(ctx context.Context, from, to string) error {
+	return duplicate(ctx, from, to, linkFile)
+}
+
+// LinkLive is Link for a directory that changes meanwhile: what disappears
+// while it is linked is left out. Files that are written in place change in
+// both directories.
+func LinkLive(ctx context.Context, from, to string) error {
 	return duplicate(ctx, from, to, func(from, to string, info fs.FileInfo) error {
-		err := copyFile(from, to, info)
+		err := linkFile(from, to, info)
 		if errors.Is(err, fs.ErrNotExist) && !Exists(from) {
 			os.Remove(to)
 			return nil
@@ -32,15 +39,11 @@ func CopyLive(ctx context.Context, from, to string) error {
 	})
 }
 
-// Link is Copy with hard links instead of copies, which costs no space and
-// hardly any time. Between file systems it copies.
-func Link(ctx context.Context, from, to string) error {
-	return duplicate(ctx, from, to, func(from, to string, info fs.FileInfo) error {
-		if os.Link(from, to) == nil {
-			return nil
-		}
-		return copyFile(from, to, info)
-	})
+func linkFile(from, to string, info fs.FileInfo) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	return copyFile(from, to, info)
 }
 
 type fileFunc func(from, to string, info fs.FileInfo) error
