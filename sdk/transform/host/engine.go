@@ -11,6 +11,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
 )
@@ -24,6 +25,7 @@ const epoch = 1640995200
 type engine struct {
 	runtime wazero.Runtime
 	module  wazero.CompiledModule
+	memory  *linear
 }
 
 // compile reads and compiles the module that the host has checked. A cached
@@ -65,7 +67,6 @@ func newEngine(module []byte, s setup) (*engine, error) {
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
 		WithCoreFeatures(api.CoreFeaturesV2&^api.CoreFeatureSIMD).
 		WithMemoryLimitPages(uint32(s.Memory/pageSize)).
-		WithMemoryCapacityFromMax(true).
 		WithDebugInfoEnabled(false).
 		WithCompilationCache(cache))
 	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
@@ -75,7 +76,11 @@ func newEngine(module []byte, s setup) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &engine{r, compiled}, nil
+	memory, err := newLinear(s.Memory)
+	if err != nil {
+		return nil, err
+	}
+	return &engine{r, compiled, memory}, nil
 }
 
 // run executes the module once, with a memory of its own. Everything it can
@@ -86,7 +91,8 @@ func (e *engine) run(j job, stdin io.Reader, stdout, stderr io.Writer) (result o
 			result = outcome{Class: Crash, Reason: fmt.Sprintf("the engine failed: %v", r)}
 		}
 	}()
-	ctx := context.Background()
+	e.memory.Free() // whatever a run before has left
+	ctx := experimental.WithMemoryAllocator(context.Background(), e.memory)
 	// Wrapped, so that wazero sees plain streams and not files it could poll.
 	config := withClock(wazero.NewModuleConfig()).WithName("").WithArgs(j.Args...).WithStartFunctions().
 		WithStdin(struct{ io.Reader }{stdin}).WithStdout(stdout).WithStderr(struct{ io.Writer }{stderr})

@@ -85,7 +85,7 @@ func TestCopies(t *testing.T) {
 			must(t, err)
 			two, err := os.Stat(filepath.Join(to, "program"))
 			must(t, err)
-			if os.SameFile(one, two) != (name == "Link") {
+			if os.SameFile(one, two) != (name != "Copy") {
 				t.Error("same file or not, it is the wrong way")
 			}
 			ctx, cancel := context.WithCancel(t.Context())
