@@ -43,7 +43,7 @@ func save(t *testing.T, m *Manager, gen Generation, content string) string {
 	return dir
 }
 
-func put(t *testing.T, path, content string) {
+func put(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)

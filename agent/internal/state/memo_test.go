@@ -1,0 +1,299 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+)
+
+// A writer puts "<from>→<to> " in front of each file, and counts.
+type writer struct {
+	ran    []string
+	during func() // called before each run
+}
+
+func (w *writer) Refresh(_ context.Context, step host.Step, in, out string, files []string, _ func(int64, int64)) (host.Report, error) {
+	if w.during != nil {
+		w.during()
+	}
+	if step.Mode == host.Tree {
+		w.ran = append(w.ran, fmt.Sprintf("%d→%d", step.From, step.To))
+		return host.Report{}, os.CopyFS(out, os.DirFS(in))
+	}
+	for _, name := range files {
+		w.ran = append(w.ran, fmt.Sprintf("%d→%d %s", step.From, step.To, name))
+		data, err := os.ReadFile(filepath.Join(in, name))
+		if err != nil {
+			return host.Report{}, err
+		}
+		if err := os.Remove(filepath.Join(out, name)); err != nil && !os.IsNotExist(err) {
+			return host.Report{}, err
+		}
+		if err := os.WriteFile(filepath.Join(out, name), fmt.Appendf(nil, "%d→%d %s", step.From, step.To, data), 0o600); err != nil {
+			return host.Report{}, err
+		}
+	}
+	return host.Report{}, nil
+}
+
+func (w *writer) took() []string {
+	ran := slices.Compact(slices.Sorted(slices.Values(w.ran)))
+	w.ran = nil
+	return ran
+}
+
+// A bench is a component with a live state, and its state manager.
+type bench struct {
+	testing.TB
+	*Manager
+	*writer
+	live string
+}
+
+var up = []host.Step{{From: 1, To: 2, Module: "m", Digest: "sha256:m"}}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{TB: t, writer: &writer{}, live: filepath.Join(t.TempDir(), "live")}
+	b.Manager = manager(t, filepath.Join(t.TempDir(), "state"), b.writer)
+	for _, name := range []string{"a", "b", "deep/c"} {
+		b.put(name, name)
+	}
+	return b
+}
+
+// put writes a file in place, as if long ago.
+func (b *bench) put(name, content string) {
+	b.Helper()
+	put(b, filepath.Join(b.live, name), content)
+	age(b, filepath.Join(b.live, name))
+}
+
+func (b *bench) rehearse(steps []host.Step) {
+	b.Helper()
+	dir, err := b.Fresh(component, 1)
+	must(b, err)
+	link(b, b.live, dir)
+	_, err = b.Rehearse(b.Context(), component, 1, steps, nil)
+	must(b, err)
+}
+
+// update saves and transforms, and returns the new state.
+func (b *bench) update(steps []host.Step) map[string]string {
+	b.Helper()
+	must(b, b.Settle(component, 1))
+	dir, err := b.Fresh(component, 2)
+	must(b, err)
+	link(b, b.live, dir)
+	must(b, b.Seal(component, 2, meta("1.0.0")))
+	return b.transform(steps)
+}
+
+func (b *bench) transform(steps []host.Step) map[string]string {
+	b.Helper()
+	_, err := b.Transform(b.Context(), component, 2, 3, steps, nil)
+	must(b, err)
+	must(b, b.Seal(component, 3, meta("2.0.0")))
+	dir, _, err := b.Load(component, 3)
+	must(b, err)
+	return read(b, dir)
+}
+
+func read(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	must(t, filepath.WalkDir(dir, func(name string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		rel, _ := filepath.Rel(dir, name)
+		all[rel] = string(data)
+		return err
+	}))
+	return all
+}
+
+// want is what the live state must become.
+func (b *bench) want(prefix string) map[string]string {
+	all := read(b, b.live)
+	for name, content := range all {
+		all[name] = prefix + content
+	}
+	return all
+}
+
+func TestOnlyWhatChangedRuns(t *testing.T) {
+	forged := func(b *bench) { // the same size and time, and yet another content
+		name := filepath.Join(b.live, "b")
+		info, err := os.Stat(name)
+		must(b, err)
+		must(b, os.WriteFile(name, []byte("B"), 0o600))
+		must(b, os.Chtimes(name, info.ModTime(), info.ModTime()))
+	}
+	for name, test := range map[string]struct {
+		change func(*bench)
+		ran    []string
+	}{
+		"nothing":  {func(*bench) {}, nil},
+		"in place": {func(b *bench) { b.put("b", "other") }, []string{"1→2 b"}},
+		"forged":   {forged, []string{"1→2 b"}},
+		"replaced": {func(b *bench) {
+			b.put("new", "b2")
+			must(b, os.Rename(filepath.Join(b.live, "new"), filepath.Join(b.live, "b")))
+		}, []string{"1→2 b"}},
+		"replaced by the same": {func(b *bench) {
+			b.put("new", "b")
+			must(b, os.Rename(filepath.Join(b.live, "new"), filepath.Join(b.live, "b")))
+		}, nil},
+		"renamed": {func(b *bench) {
+			must(b, os.Rename(filepath.Join(b.live, "b"), filepath.Join(b.live, "deep/b")))
+		}, []string{"1→2 deep/b"}},
+		"removed": {func(b *bench) { must(b, os.RemoveAll(filepath.Join(b.live, "deep"))) }, nil},
+		"a file for a directory": {func(b *bench) {
+			must(b, os.RemoveAll(filepath.Join(b.live, "deep")))
+			b.put("deep", "flat")
+		}, []string{"1→2 deep"}},
+		"mode": {func(b *bench) { must(b, os.Chmod(filepath.Join(b.live, "b"), 0o640)) }, nil},
+	} {
+		for _, crash := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/crash=%v", name, crash), func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t)
+				b.rehearse(up)
+				b.took()
+				test.change(b)
+				if crash { // the agent is restarted, and knows what it has written
+					b.Manager = manager(t, b.root, b.writer)
+				}
+				if diff := cmp.Diff(b.want("1→2 "), b.update(up)); diff != "" {
+					t.Error(diff)
+				}
+				if diff := cmp.Diff(test.ran, b.took()); diff != "" {
+					t.Error("ran:", diff)
+				}
+			})
+		}
+	}
+}
+
+// What lies in the memo is believed only if it is what was put there.
+func TestSpoiledMemo(t *testing.T) {
+	spoil := map[string]func(name string) error{
+		"emptied":   func(name string) error { return os.Truncate(name, 0) },
+		"removed":   os.Remove,
+		"garbage":   func(name string) error { return os.WriteFile(name, []byte("garbage"), 0o600) },
+		"truncated": func(name string) error { return os.Truncate(name, 3) },
+	}
+	for _, file := range []string{"0/memo.json", "book.json", "0/files/deep/c"} {
+		for how, spoil := range spoil {
+			for _, crash := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/crash=%v", file, how, crash), func(t *testing.T) {
+					t.Parallel()
+					b := newBench(t)
+					b.rehearse(up)
+					must(t, spoil(filepath.Join(b.root, component, "memo", file)))
+					if crash {
+						b.Manager = manager(t, b.root, b.writer)
+					}
+					if diff := cmp.Diff(b.want("1→2 "), b.update(up)); diff != "" {
+						t.Error(diff)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A file that changes while the rehearsal transforms it is made anew.
+func TestChangeDuringRehearsal(t *testing.T) {
+	b := newBench(t)
+	n := 0
+	b.during = func() { n++; b.put("a", strings.Repeat("x", n)) }
+	b.rehearse(up)
+	b.during = nil
+	b.put("a", "x") // what it was when the first pass had read it
+	if diff := cmp.Diff(b.want("1→2 "), b.update(up)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A transform that is done again after a crash finds what it had made.
+func TestTransformAgain(t *testing.T) {
+	b := newBench(t)
+	b.rehearse(up)
+	b.put("a", "other")
+	want := b.want("1→2 ")
+	b.update(up)
+	b.took()
+	b.Manager = manager(t, b.root, b.writer)
+	if diff := cmp.Diff(want, b.transform(up)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"1→2 a"}, b.took()); diff != "" {
+		t.Error("ran:", diff)
+	}
+}
+
+func TestChain(t *testing.T) {
+	steps := []host.Step{up[0], {From: 2, To: 3, Module: "m", Mode: host.Tree}, {From: 3, To: 4, Module: "m"}}
+	b := newBench(t)
+	b.rehearse(steps)
+	b.took()
+	b.put("a", "other")
+	want := map[string]string{"a": "3→4 1→2 other", "b": "3→4 1→2 b", "deep/c": "3→4 1→2 deep/c"}
+	if diff := cmp.Diff(want, b.update(steps)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"1→2 a", "2→3", "3→4 a"}, b.took()); diff != "" {
+		t.Error("ran:", diff)
+	}
+	other := slices.Clone(steps)
+	other[0].Params = map[string]string{"another": "step"}
+	b.transform(other)
+	if ran := b.took(); !slices.Contains(ran, "1→2 b") {
+		t.Errorf("the memo of another step was taken: %v", ran)
+	}
+}
+
+// The updater may move a generation away; neither it nor its seal is lost
+// from sight by that, and it does not count when old ones are retired.
+func TestMoved(t *testing.T) {
+	b := newBench(t)
+	b.rehearse(up)
+	b.update(up)
+	dir, _, err := b.Load(component, 3)
+	must(t, err)
+	must(t, os.Rename(dir, filepath.Join(t.TempDir(), "taken")))
+	if again, _, err := b.Load(component, 3); again != dir || !errors.Is(err, ErrMoved) {
+		t.Errorf("got %s, %v", again, err)
+	}
+	must(t, b.Prune(component, 1))
+	entries, err := b.List(component)
+	if diff := cmp.Diff([]Entry{{2, meta("1.0.0")}}, entries); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	left, err := os.ReadDir(filepath.Join(b.root, component))
+	if err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func FuzzReadBook(f *testing.F) {
+	f.Add([]byte("00\n{}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		name := filepath.Join(t.TempDir(), bookName)
+		put(t, name, string(data))
+		if b := readBook(name); len(b.records) > 0 {
+			t.Errorf("believed %v", b.records)
+		}
+		openTree(filepath.Dir(name), up[0])
+	})
+}
