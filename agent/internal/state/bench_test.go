@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 // when 0.1 % of the state has changed since the rehearsal, in a large file or
 // in some small ones; against the same without a rehearsal, which copies and
 // transforms everything. TRANQUIL_BENCH_GB=1 adds a gigabyte, which takes
-// minutes.
+// minutes, most of them without a rehearsal.
 func BenchmarkDowntime(b *testing.B) {
 	sizes := []int{1 << 20, 100 << 20}
 	if os.Getenv("TRANQUIL_BENCH_GB") != "" {
@@ -126,14 +126,19 @@ func manager(t testing.TB, root string, tr Transformer) *Manager {
 // fill makes a state that was written long ago.
 func fill(t testing.TB, dir string, size, files int) {
 	t.Helper()
-	line := []byte(`{"object":3303,"instance":0,"value":21.5,"unit":"Cel","time":"2026-11-22T08:00:00Z"}` + "\n")
-	content := bytes.Repeat(line, size/files/len(line)+1)
+	content := readings(size / files)
 	for i := range files {
 		name := filepath.Join(dir, fmt.Sprint(i%100), fmt.Sprint(i))
 		must(t, os.MkdirAll(filepath.Dir(name), 0o700))
 		must(t, os.WriteFile(name, content, 0o600))
 		age(t, name)
 	}
+}
+
+// readings are lines of about so many bytes together.
+func readings(size int) []byte {
+	line := []byte(`{"object":3303,"instance":0,"value":21.5,"unit":"Cel","time":"2026-11-22T08:00:00Z"}` + "\n")
+	return bytes.Repeat(line, size/len(line)+1)
 }
 
 func age(t testing.TB, name string) {
@@ -143,13 +148,13 @@ func age(t testing.TB, name string) {
 }
 
 // change appends to the first file, or to as many as make a thousandth.
-func change(t testing.TB, dir string, bytes, files int) {
+func change(t testing.TB, dir string, size, files int) {
 	t.Helper()
 	n := max(files/1000, 1)
 	for i := range n {
 		f, err := os.OpenFile(filepath.Join(dir, fmt.Sprint(i%100), fmt.Sprint(i)), os.O_APPEND|os.O_WRONLY, 0)
 		must(t, err)
-		_, err = f.Write(make([]byte, bytes/n))
+		_, err = f.Write(readings(size / n))
 		must(t, err)
 		must(t, f.Close())
 	}

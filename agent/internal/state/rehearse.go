@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,7 +79,7 @@ func (m *Manager) Rehearse(ctx context.Context, component string, gen Generation
 		return 0, err
 	}
 	begin := time.Now()
-	changed := r.changed()
+	changed := append(r.changed(), r.smallest()...)
 	for _, t := range k.trees {
 		t.forget(changed)
 	}
@@ -120,6 +122,16 @@ func (r *rehearsal) changed() []string {
 		}
 	}
 	return changed
+}
+
+// smallest returns the smallest file: with it, the prediction has the time that
+// a sandbox needs to start.
+func (r *rehearsal) smallest() []string {
+	files := slices.DeleteFunc(slices.Clone(r.list), func(n node) bool { return !n.mode.IsRegular() })
+	if len(files) == 0 {
+		return nil
+	}
+	return []string{slices.MinFunc(files, func(a, b node) int { return cmp.Compare(a.size, b.size) }).path}
 }
 
 // write makes the memo durable, and then that it is there.
