@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -104,8 +105,7 @@ func TestOneProcessOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "db")
 	s := open(t, dir)
 	defer s.Close()
-	if second, err := Open(dir, slog.New(slog.DiscardHandler)); err == nil {
-		second.Close()
-		t.Fatal("a second agent opened the same store")
+	if _, err := Open(dir, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrInUse) {
+		t.Fatalf("a second agent opened the same store: %v", err)
 	}
 }
