@@ -82,7 +82,7 @@ func nothing(context.Context, *Update) error { return nil }
 //
 // No record means that no update of the component is in progress.
 type Record struct {
-	Format int    `json:"format"` // recordFormat
+	Format int    `json:"format"` // RecordFormat
 	Update Update `json:"update"`
 	Step   string `json:"step"`
 	Back   bool   `json:"back,omitempty"`
@@ -91,9 +91,9 @@ type Record struct {
 	Cause  string `json:"cause,omitempty"`  // and why
 }
 
-// recordFormat is raised when an older agent must not go on from a record.
+// RecordFormat is raised when an older agent must not go on from a record.
 // New fields alone do not raise it: an older agent ignores them.
-const recordFormat = 1
+const RecordFormat = 1
 
 // ErrNewer says that a newer agent has written the journal. It stays as it is.
 var ErrNewer = errors.New("a newer agent began this update: install that agent again")
@@ -143,11 +143,11 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 	if !found && u.ID == "" {
 		return Outcome{}, nil
 	}
-	if r.Format > recordFormat {
-		return Outcome{}, fmt.Errorf("cannot read journal of format %d, only up to %d: %w", r.Format, recordFormat, ErrNewer)
+	if r.Format > RecordFormat {
+		return Outcome{}, fmt.Errorf("cannot read journal of format %d, only up to %d: %w", r.Format, RecordFormat, ErrNewer)
 	}
 	if !found {
-		r = Record{Format: recordFormat, Update: u, Step: steps[0].Name}
+		r = Record{Format: RecordFormat, Update: u, Step: steps[0].Name}
 	}
 	at := slices.IndexFunc(steps, func(s Step) bool { return s.Name == r.Step })
 	if at < 0 {

@@ -75,7 +75,7 @@ func missing(t *testing.T, at string, old, current map[string]any) {
 		if nested && other != nil {
 			missing(t, at+"."+name, inner, other)
 		} else if !cmp.Equal(value, current[name]) {
-			t.Errorf("an earlier agent does not understand %s.%s: it was %v, is %v; raise recordFormat", at, name, value, current[name])
+			t.Errorf("an earlier agent does not understand %s.%s: it was %v, is %v; raise RecordFormat", at, name, value, current[name])
 		}
 	}
 }
@@ -107,11 +107,11 @@ func TestRecordWithUnknownFields(t *testing.T) {
 // TestRecordOfANewerAgent: it is refused, and not touched.
 func TestRecordOfANewerAgent(t *testing.T) {
 	for name, change := range map[string]func(*Record){
-		"format": func(r *Record) { r.Format = recordFormat + 1 },
+		"format": func(r *Record) { r.Format = RecordFormat + 1 },
 		"step":   func(r *Record) { r.Step = "something new" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Record{Format: recordFormat, Step: "a"}
+			r := Record{Format: RecordFormat, Step: "a"}
 			change(&r)
 			d := &device{record: &r, budget: -1, done: map[string]bool{}}
 			e := &Engine{Journal: d, Log: slog.New(slog.DiscardHandler), Tell: func(Progress) {}}

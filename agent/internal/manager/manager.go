@@ -41,7 +41,7 @@ type Config struct {
 	Cancel func(component, why string) error
 	// Check asks the file server for a package newer than current.
 	Check func(ctx context.Context, component, current string) (Found, bool, error)
-	// Ensure starts an installed component if it does not run.
+	// Ensure makes sure that an installed component is whole and runs.
 	Ensure func(ctx context.Context, component string) error
 	// Running reports whether a component runs.
 	Running func(ctx context.Context, component string) bool
@@ -104,9 +104,6 @@ func (m *Manager) each(f func(component string)) {
 // resume finishes what an earlier process began, then has the component run.
 func (m *Manager) resume(ctx context.Context, component string) {
 	m.run(ctx, engine.Update{Component: component})
-	if installed, err := m.Memory.Installed(component); err != nil || installed.Version == "" {
-		return
-	}
 	if err := m.Ensure(ctx, component); err != nil {
 		m.Log.Error("cannot start component", "component", component, "error", err)
 	}
@@ -135,6 +132,10 @@ func (m *Manager) push(ctx context.Context, component string) {
 		case Refuse:
 			m.answer(u, engine.Refused, cause)
 		case Unchanged:
+			if err := m.Ensure(ctx, component); err != nil {
+				m.answer(u, engine.Inconsistent, err.Error())
+				continue
+			}
 			m.answer(u, engine.Unchanged, cause)
 		}
 	}

@@ -51,8 +51,13 @@ const (
 	serialKey    = "serial" // how often the store was written to
 )
 
-// Load returns the journal record of a component.
+// Load returns the journal record of a component; of one that a newer agent
+// has written, only the format.
 func (s *Store) Load(component string) (r engine.Record, found bool, err error) {
+	var head struct{ Format int }
+	if found, err = s.get(journalKey+component, &head); err != nil || head.Format > engine.RecordFormat {
+		return engine.Record{Format: head.Format}, found, err
+	}
 	found, err = s.get(journalKey+component, &r)
 	return r, found, err
 }

@@ -47,7 +47,11 @@ func (u *Updater) Stage(ctx context.Context, r updater.StageRequest) (updater.St
 	if err != nil {
 		return updater.StageResponse{}, fmt.Errorf("cannot stage %s %s: %w", r.Component, r.Version, err)
 	}
-	return updater.StageResponse{Handle: updater.Handle{Version: handleVersion, Data: []byte(v.ID)}}, nil
+	return updater.StageResponse{Handle: v.handle()}, nil
+}
+
+func (v version) handle() updater.Handle {
+	return updater.Handle{Version: handleVersion, Data: []byte(v.ID)}
 }
 
 func (h home) stage(ctx context.Context, r updater.StageRequest) (version, error) {
