@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
@@ -229,6 +230,20 @@ func TestCopyIsBehind(t *testing.T) {
 	if diff := cmp.Diff(s.now, newest); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
+}
+
+// openDefaults opens a database twice with badger's own options.
+func openDefaults(dir string) error {
+	for range 2 {
+		db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil))
+		if err != nil {
+			return err
+		}
+		if err := db.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func FuzzDecode(f *testing.F) {
