@@ -46,8 +46,8 @@ func swap(path string, change func([]byte) []byte) error {
 
 // TestDamage harms every file and directory of the agent's data, in turn,
 // while the agent is away: it starts, the component runs with its state whole,
-// and the next wish works. TRANQUIL_DAMAGE=all harms each in every way,
-// otherwise a sample of them is harmed.
+// and the next wish works. A sample of them is harmed, with TRANQUIL_DAMAGE=all
+// each in every way, with TRANQUIL_DAMAGE=store those with "store" in the path.
 //
 // The component's own live state is left out: it belongs to the component,
 // and nobody else can tell what should be in it.
@@ -57,7 +57,7 @@ func TestDamage(t *testing.T) {
 	data := filepath.Join(s.Dir, "agent")
 	for n, target := range targets(t, data) {
 		for m, h := range harms {
-			if os.Getenv("TRANQUIL_DAMAGE") != "all" && (!sampled(target) || m != n%len(harms)) {
+			if !chosen(target, m == n%len(harms)) {
 				continue
 			}
 			t.Run(target+" "+h.name, func(t *testing.T) { damaged(t, s, filepath.Join(data, target), h) })
@@ -65,14 +65,22 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// sampled chooses what is harmed in a short test: something of each kind.
-func sampled(target string) bool {
-	for _, part := range []string{"MANIFEST", ".mem", "copy-0", "seal.json", "version.json", "current", "status.json", "files/sensor-adapter"} {
+// chosen reports whether a target is harmed in this way: in a short test
+// something of each kind is, in one way.
+func chosen(target string, turn bool) bool {
+	switch want := os.Getenv("TRANQUIL_DAMAGE"); want {
+	case "":
+	case "all":
+		return true
+	default:
+		return strings.Contains(target, want)
+	}
+	for _, part := range []string{"MANIFEST", "copy-0", "1/seal.json", "version.json", "current", "status.json", "files/sensor-adapter"} {
 		if strings.HasSuffix(target, part) {
-			return true
+			return turn
 		}
 	}
-	return target == "store" || target == "content" || target == "store+copies"
+	return turn && (target == "content" || target == "store" || target == "store+copies")
 }
 
 // targets lists what can be harmed now: later, other names may be there.
@@ -99,7 +107,12 @@ func targets(t *testing.T, data string) []string {
 // damaged is one harm, and all that must hold after it.
 func damaged(t *testing.T, s *rig.System, target string, h harm) {
 	running, history := check(t, s)
-	s.Agent.Stop()
+	if n := len(target) + len(h.name); n%2 == 0 {
+		s.Agent.Stop()
+	} else {
+		s.Agent.Kill()
+	}
+	target = present(target)
 	paths := []string{target}
 	if base, both := strings.CutSuffix(target, "+copies"); both {
 		paths = []string{base, base + ".copy-0", base + ".copy-1"}
@@ -117,7 +130,15 @@ func damaged(t *testing.T, s *rig.System, target string, h harm) {
 	last := lastUpdate(t, s)
 	again(t, s, running.Version)
 	unbroken(t, s, running.Version, history)
-	t.Log(tells(s))
+	t.Log(filepath.Base(target), tells(s))
+	if want, ok := causes[filepath.Base(target)]; ok && filepath.Base(filepath.Dir(target)) != "application" {
+		if _, err := s.Await(t.Context(), "the twin says "+want, time.Minute, func(r rig.Reported) bool {
+			return strings.Contains(r.Components[rig.SensorAdapter].Update.Cause, want)
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	last = lastUpdate(t, s)
 	next := map[string]string{"1.0.0": "2.0.0", "2.0.0": "1.0.0"}[running.Version]
 	wish := fmt.Sprintf(`{"version": %q, "attempt": %d}`, next, time.Now().UnixNano()%1e9)
 	if err := s.Wish(t.Context(), rig.SensorAdapter, wish); err != nil {
@@ -131,6 +152,29 @@ func damaged(t *testing.T, s *rig.System, target string, h harm) {
 		t.Fatal(err)
 	}
 	unbroken(t, s, next, history)
+}
+
+// causes is what the twin says after the worst.
+var causes = map[string]string{"sensor-adapter": "put in place again", "version.json": "put in place again", "store": "made anew from its copy", "store+copies": "had forgotten what is installed"}
+
+// present returns a path like the wanted one: versions, generations and the
+// files of databases have other names from time to time.
+func present(path string) string {
+	if _, err := os.Lstat(path); err == nil || strings.HasSuffix(path, "+copies") {
+		return path
+	}
+	dir := present(filepath.Dir(path))
+	best := filepath.Base(path)
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if _, err := os.Lstat(filepath.Join(dir, best)); err != nil && filepath.Ext(e.Name()) == filepath.Ext(best) {
+			best = e.Name()
+		}
+	}
+	if filepath.Base(dir) == "versions" && len(entries) > 0 {
+		best, _ = os.Readlink(filepath.Join(filepath.Dir(dir), "current"))
+	}
+	return filepath.Join(dir, filepath.Base(best))
 }
 
 // hurt reports whether there was something to hurt.
@@ -161,7 +205,7 @@ func restart(t *testing.T, s *rig.System) {
 // again waits until the component runs, and the agent has said so.
 func again(t *testing.T, s *rig.System, version string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		running := s.Components(rig.SensorAdapter)
 		if len(running) == 1 && running[0].Version == version && strings.Contains(rig.Tail(s.Agent.Log, 100), "agent starts") {
 			return

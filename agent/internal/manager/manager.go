@@ -132,12 +132,22 @@ func (m *Manager) push(ctx context.Context, component string) {
 		case Refuse:
 			m.answer(u, engine.Refused, cause)
 		case Unchanged:
-			if err := m.Ensure(ctx, component); err != nil {
-				m.answer(u, engine.Inconsistent, err.Error())
-				continue
-			}
-			m.answer(u, engine.Unchanged, cause)
+			m.unchanged(ctx, u, w, cause)
 		}
+	}
+}
+
+// unchanged answers a wish for what is installed already, once that is sure to
+// run. An agent that has forgotten everything is told again what was wanted
+// long ago: that must not hide what it has to say.
+func (m *Manager) unchanged(ctx context.Context, u engine.Update, w engine.Wishes, cause string) {
+	last, found, _ := m.Memory.Outcome(u.Component)
+	if err := m.Ensure(ctx, u.Component); err != nil {
+		m.answer(u, engine.Inconsistent, err.Error())
+	} else if found && last.Result == engine.Inconsistent && w.Settled == (engine.Wish{}) {
+		m.answer(u, last.Result, last.Cause)
+	} else {
+		m.answer(u, engine.Unchanged, cause)
 	}
 }
 

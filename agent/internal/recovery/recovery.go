@@ -6,8 +6,8 @@
 // repaired is repaired: a version is switched to again, or staged again from
 // its package. What the agent has forgotten altogether it learns from the
 // updater. A component whose journal is open is left alone: the engine
-// finishes that update, and it alone knows how. The component is never
-// stopped, and its state never touched.
+// finishes that update, and it alone knows how. A component that serves is
+// never stopped, and no state is ever touched.
 package recovery
 
 import (
@@ -120,7 +120,7 @@ func (r *Recovery) settle(ctx context.Context, component string) (sure bool, err
 			r.Log.Error("cannot start component", "component", component, "error", err)
 		}
 		return true, r.learn(ctx, component, status)
-	case err == nil && status.Version == installed.Version && u.Start(ctx, updater.StartRequest{Component: component}) == nil:
+	case err == nil && status.Version == installed.Version && start(ctx, u, component) == nil:
 		return true, nil
 	}
 	return true, r.repair(ctx, u, component, installed, cause(status, installed, err))
@@ -161,12 +161,12 @@ func (r *Recovery) repair(ctx context.Context, u *updater.Client, component stri
 		if err := u.Switch(ctx, updater.SwitchRequest{Component: component, Handle: i.Handle}); err != nil {
 			return err
 		}
-		return u.Start(ctx, updater.StartRequest{Component: component})
+		return start(ctx, u, component)
 	}
 	err := again()
 	if err != nil {
 		if i, err = r.Engine.Repair(ctx, component, i); err == nil {
-			err = u.Start(ctx, updater.StartRequest{Component: component})
+			err = restart(ctx, u, component)
 		}
 	}
 	if err != nil {
