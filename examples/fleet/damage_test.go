@@ -65,6 +65,40 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestDamageDuringUpdate kills the agent in the middle of an update, and
+// harms its store: the update is finished from the copy.
+func TestDamageDuringUpdate(t *testing.T) {
+	s := start(t, "1.0.0", "2.0.0")
+	length := typical(t, s)
+	for n, h := range harms {
+		before, history := check(t, s)
+		wanted := map[string]string{"1.0.0": "2.0.0", "2.0.0": "1.0.0"}[before.Version]
+		last := lastUpdate(t, s)
+		if err := s.Wish(t.Context(), rig.SensorAdapter, fmt.Sprintf(`{"version": %q, "attempt": %d}`, wanted, n+1)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(length * time.Duration(2*n+1) / time.Duration(2*len(harms))) // early, late and between
+		s.Agent.Kill()
+		if err := filepath.WalkDir(filepath.Join(s.Dir, "agent", "store"), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			return h.do(path)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		restart(t, s)
+		if _, err := s.Await(t.Context(), "the update is finished", rig.UpdateTime, func(r rig.Reported) bool {
+			c := r.Components[rig.SensorAdapter]
+			return c.Version == wanted && c.Update.ID != last && c.Update.Result != ""
+		}); err != nil {
+			t.Fatal(err)
+		}
+		unbroken(t, s, wanted, history)
+		t.Log(h.name, tells(s))
+	}
+}
+
 // chosen reports whether a target is harmed in this way: in a short test
 // something of each kind is, in one way.
 func chosen(target string, turn bool) bool {

@@ -109,3 +109,16 @@ func TestOneProcessOnly(t *testing.T) {
 		t.Fatalf("a second agent opened the same store: %v", err)
 	}
 }
+
+// TestRecordOfANewerAgent: of it the format alone is read, and it is kept.
+func TestRecordOfANewerAgent(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	s := open(t, dir)
+	check(t, s.write(put(journalKey+name, map[string]any{"format": 7, "update": "of another kind"})))
+	s = reopen(t, s, dir)
+	defer s.Close()
+	r, found, err := s.Load(name)
+	if err != nil || !found || r.Format != 7 || s.Damage() != (Damage{}) {
+		t.Errorf("%+v, %v, %v, %+v", r, found, err, s.Damage())
+	}
+}
