@@ -70,6 +70,10 @@ func TestDamage(t *testing.T) {
 func TestDamageDuringUpdate(t *testing.T) {
 	s := start(t, "1.0.0", "2.0.0")
 	length := typical(t, s)
+	harms := harms
+	if os.Getenv("TRANQUIL_DAMAGE") == "" {
+		harms = harms[2:]
+	}
 	for n, h := range harms {
 		before, history := check(t, s)
 		wanted := map[string]string{"1.0.0": "2.0.0", "2.0.0": "1.0.0"}[before.Version]
