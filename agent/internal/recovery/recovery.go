@@ -109,14 +109,18 @@ func (r *Recovery) settle(ctx context.Context, component string) (sure bool, err
 	case err != nil || !u.Capabilities().Status:
 		return false, nil // whoever needs the updater will say so
 	}
-	status, err := u.Status(ctx, updater.StatusRequest{Component: component})
+	var status updater.StatusResponse
+	err = within(ctx, u, func(ctx context.Context) (err error) {
+		status, err = u.Status(ctx, updater.StatusRequest{Component: component})
+		return err
+	})
 	switch {
 	case installed.Version == "" && err != nil:
 		return false, fmt.Errorf("%w: %w; ask for a version again when that is repaired", ErrUnknown, err)
 	case installed.Version == "" && status.Version == "":
 		return true, nil
 	case installed.Version == "":
-		if err := u.Start(ctx, updater.StartRequest{Component: component}); err != nil {
+		if err := start(ctx, u, component); err != nil {
 			r.Log.Error("cannot start component", "component", component, "error", err)
 		}
 		return true, r.learn(ctx, component, status)

@@ -15,6 +15,24 @@ const serveTime = 5 * time.Second
 // start has the component run, and sees whether it goes on running: a damaged
 // program may well be started, and crash.
 func start(ctx context.Context, u *updater.Client, component string) error {
+	return within(ctx, u, func(ctx context.Context) error { return startAndSee(ctx, u, component) })
+}
+
+// askTime is how long an updater may take for an answer. One that takes
+// longer is killed: the next call finds a new one.
+const askTime = 2 * time.Minute
+
+func within(ctx context.Context, u *updater.Client, f func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	err := f(limited)
+	if limited.Err() != nil && ctx.Err() == nil {
+		u.Kill()
+	}
+	return err
+}
+
+func startAndSee(ctx context.Context, u *updater.Client, component string) error {
 	if err := u.Start(ctx, updater.StartRequest{Component: component}); err != nil {
 		return err
 	}
