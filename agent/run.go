@@ -18,6 +18,7 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/link"
 	"github.com/tranquil-iot/tranquil/agent/internal/manager"
 	"github.com/tranquil-iot/tranquil/agent/internal/pluginhost"
+	"github.com/tranquil-iot/tranquil/agent/internal/recovery"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/agent/internal/store"
 	"github.com/tranquil-iot/tranquil/sdk/component"
@@ -35,6 +36,8 @@ type agent struct {
 	plugins *pluginhost.Host
 	fetcher *fetch.Fetcher
 	manager *manager.Manager
+	content *content.Store
+	repair  *recovery.Recovery
 	device  *device.Device
 	link    *link.Server
 }
@@ -61,7 +64,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	parts := []func() error{
 		func() error { return a.link.Serve(work) },
 		func() error { return a.device.Run(work, transport) },
-		func() error { return a.manager.Run(work) },
+		func() error { a.checkContent(); return a.manager.Run(work) },
 	}
 	ended := make(chan error, len(parts))
 	for _, part := range parts {
@@ -90,11 +93,13 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if a.store, err = store.Open(filepath.Join(c.Data, "store"), log); err != nil {
 		return nil, err
 	}
-	blobs, err := content.Open(filepath.Join(c.Data, "content"), c.Reserve)
-	if err != nil {
+	if d := a.store.Damage(); d.Found != nil {
+		log.Error("the store was damaged", "found", d.Found, "kept", d.Kept, "lost", d.Lost, "volatile", d.Volatile)
+	}
+	if a.content, err = content.Open(filepath.Join(c.Data, "content"), c.Reserve); err != nil {
 		return nil, err
 	}
-	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Store: blobs, Log: log}); err != nil {
+	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Store: a.content, Log: log}); err != nil {
 		return nil, err
 	}
 	if a.plugins, err = a.hostPlugins(); err != nil {
@@ -105,13 +110,14 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		return nil, err
 	}
 	runner := &engine.Engine{
-		Journal: a.store, Inventory: a.store, Source: source{a.fetcher}, Content: blobs, States: states, Transform: states,
+		Journal: a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: states, Transform: states,
 		Updater: a.plugins.Updater, Platform: platform(), Log: log,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
 	}
+	a.repair = &recovery.Recovery{Memory: a.store, Engine: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.manager = manager.New(manager.Config{
-		Components: c.Components, Memory: a.store, Run: runner.Run, Cancel: runner.Cancel, Check: a.check, Ensure: a.ensure, Running: a.running,
+		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Check: a.check, Ensure: a.ensure, Running: a.running,
 		Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
@@ -190,12 +196,6 @@ const (
 	startWithin  = 2 * time.Minute
 	statusWithin = 15 * time.Second
 )
-
-func (a *agent) ensure(ctx context.Context, component string) error {
-	return a.call(ctx, component, startWithin, func(ctx context.Context, u *updater.Client) error {
-		return u.Start(ctx, updater.StartRequest{Component: component})
-	})
-}
 
 func (a *agent) running(ctx context.Context, component string) (runs bool) {
 	err := a.call(ctx, component, statusWithin, func(ctx context.Context, u *updater.Client) error {

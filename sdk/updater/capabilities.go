@@ -117,5 +117,6 @@ type StatusRequest struct{ Component string }
 type StatusResponse struct {
 	Version  string // switched to; "" if none
 	Running  bool
-	Restarts int // since it was last started on request
+	Restarts int    // since it was last started on request
+	Handle   Handle // of Version, as Stage returned it: an agent that has lost it learns it here
 }

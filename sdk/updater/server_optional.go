@@ -74,6 +74,8 @@ func (s *server) Status(ctx context.Context, r *proto.StatusRequest) (*proto.Sta
 	}
 	return call(ctx, s, "Status", r.Component, func() (*proto.StatusResponse, error) {
 		a, err := u.Status(ctx, StatusRequest{r.Component})
-		return &proto.StatusResponse{Version: a.Version, Running: a.Running, Restarts: int64(a.Restarts)}, err
+		return &proto.StatusResponse{
+			Version: a.Version, Running: a.Running, Restarts: int64(a.Restarts), Handle: handleToProto(a.Handle),
+		}, err
 	})
 }

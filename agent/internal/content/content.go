@@ -157,6 +157,31 @@ func (s *Store) Collect(keep []string) (freed int64, err error) {
 	return freed, nil
 }
 
+// Check reads all whole blobs, and removes those that are damaged.
+func (s *Store) Check() (removed []string, err error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, wholeDir))
+	if err != nil {
+		return nil, fmt.Errorf("cannot check content store: %w", err)
+	}
+	for _, e := range entries {
+		digest := "sha256:" + e.Name()
+		f, err := s.Open(digest)
+		if err != nil {
+			continue // gone since ReadDir
+		}
+		err = check(digest, f)
+		f.Close()
+		if err == nil {
+			continue
+		}
+		removed = append(removed, digest)
+		if err := s.Delete(digest); err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
 func (s *Store) claim(digest string) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -269,3 +269,22 @@ func TestMalformedDigest(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckRemovesWhatIsDamaged(t *testing.T) {
+	s := open(t, t.TempDir())
+	good, bad := put(t, s, []byte("good")), put(t, s, []byte("bad"))
+	path, err := s.Path(bad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Chmod(path, 0o600), os.Truncate(path, 1)); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := s.Check()
+	if err != nil || len(removed) != 1 || removed[0] != bad {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+	if !s.Has(good) || s.Has(bad) {
+		t.Error("the wrong one was removed")
+	}
+}

@@ -53,6 +53,7 @@ type Config struct {
 type Device struct {
 	Config
 	client   *lwm2m.Client
+	hardware *objects.Memory
 	software *objects.Memory
 	updates  *objects.Memory
 	sensors  map[uint16]objects.Sensor
@@ -64,13 +65,13 @@ type Device struct {
 // New makes the device's objects; [Device.Run] registers it.
 func New(c Config) (*Device, error) {
 	d := &Device{
-		Config: c, software: objects.NewMemory(objects.SoftwareManagement), updates: objects.NewMemory(objects.ComponentUpdate),
+		Config: c, hardware: hardware(c), software: objects.NewMemory(objects.SoftwareManagement), updates: objects.NewMemory(objects.ComponentUpdate),
 		sensors: map[uint16]objects.Sensor{}, outcomes: make(chan string, len(c.Components)),
 		delivered: map[string]string{},
 	}
 	slices.Sort(d.Components)
 	d.updates.OnWrite, d.updates.OnExecute = d.write, d.execute
-	all := []lwm2m.Object{d.hardware(), d.software, d.updates}
+	all := []lwm2m.Object{d.hardware, d.software, d.updates}
 	for id := range objects.Model() {
 		if id >= firstSensor && id <= lastSensor {
 			d.sensors[id] = objects.NewSensor(id)
@@ -91,15 +92,37 @@ const (
 )
 
 // hardware is object 3.
-func (d *Device) hardware() *objects.Memory {
+func hardware(c Config) *objects.Memory {
 	m := objects.NewMemory(objects.Device)
 	m.SetValue(0, objects.DeviceManufacturer, lwm2m.String("Tranquil"))
 	m.SetValue(0, objects.DeviceModelNumber, lwm2m.String(runtime.GOOS+"/"+runtime.GOARCH))
-	m.SetValue(0, objects.DeviceSerialNumber, lwm2m.String(d.Endpoint))
-	m.SetValue(0, objects.DeviceSoftwareVersion, lwm2m.String(d.Config.Version))
+	m.SetValue(0, objects.DeviceSerialNumber, lwm2m.String(c.Endpoint))
+	m.SetValue(0, objects.DeviceSoftwareVersion, lwm2m.String(c.Version))
 	m.SetValue(0, objects.DeviceBindings, lwm2m.String("U"))
-	m.Set(lwm2m.Record{Path: lwm2m.NewPath(objects.DeviceID, 0, objects.DeviceErrorCode, 0), Value: lwm2m.Int(0)})
+	m.Set(errorCode(noError))
 	return m
+}
+
+// Error codes of object 3; from 16 on they are the device's own.
+const (
+	noError           = 0
+	errorInconsistent = 16 // a component's update ended so: its cause tells more
+)
+
+func errorCode(code int64) lwm2m.Record {
+	return lwm2m.Record{Path: lwm2m.NewPath(objects.DeviceID, 0, objects.DeviceErrorCode, 0), Value: lwm2m.Int(code)}
+}
+
+// showFault sets the error code to what the components' last outcomes say.
+func (d *Device) showFault() {
+	code := int64(noError)
+	for _, c := range d.Components {
+		if v, err := d.Manager.View(c); err == nil && v.Outcome != nil && v.Outcome.Result == engine.Inconsistent {
+			code = errorInconsistent
+		}
+	}
+	d.hardware.Set(errorCode(code))
+	d.client.Changed(errorCode(code).Path)
 }
 
 // Run keeps the device registered, and delivers outcomes, until ctx ends.
@@ -138,6 +161,9 @@ func (d *Device) show(component string) (v engine.View, ok bool) {
 	d.updates.Set(updateRecords(uint16(i), v)...)
 	d.software.Set(softwareRecords(uint16(i), v)...)
 	d.client.Changed(lwm2m.NewPath(objects.ComponentUpdateID, uint16(i)), lwm2m.NewPath(objects.SoftwareManagementID, uint16(i)))
+	if v.Progress == nil {
+		d.showFault()
+	}
 	return v, true
 }
 

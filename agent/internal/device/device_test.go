@@ -267,3 +267,22 @@ func TestOutcomesAreDelivered(t *testing.T) {
 		}
 	})
 }
+
+// TestFault: the error code of object 3 is 16 while a component's last update
+// has ended inconsistent.
+func TestFault(t *testing.T) {
+	m := &manager{}
+	m.view.Component = name
+	d, remote := start(t, m)
+	for _, c := range []struct {
+		result string
+		code   int64
+	}{{engine.Inconsistent, errorInconsistent}, {engine.Updated, noError}} {
+		m.with(func() { m.view.Outcome = &engine.Outcome{Update: "u", Component: name, Result: c.result} })
+		d.Changed(name)
+		records, err := remote.Read(t.Context(), lwm2m.NewPath(objects.DeviceID, 0, objects.DeviceErrorCode))
+		if err != nil || len(records) != 1 || records[0].Value.Int() != c.code {
+			t.Errorf("%s: %+v, %v", c.result, records, err)
+		}
+	}
+}

@@ -82,7 +82,7 @@ func nothing(context.Context, *Update) error { return nil }
 //
 // No record means that no update of the component is in progress.
 type Record struct {
-	Format int    `json:"format"` // recordFormat
+	Format int    `json:"format"` // RecordFormat
 	Update Update `json:"update"`
 	Step   string `json:"step"`
 	Back   bool   `json:"back,omitempty"`
@@ -91,7 +91,12 @@ type Record struct {
 	Cause  string `json:"cause,omitempty"`  // and why
 }
 
-const recordFormat = 1
+// RecordFormat is raised when an older agent must not go on from a record.
+// New fields alone do not raise it: an older agent ignores them.
+const RecordFormat = 1
+
+// ErrNewer says that a newer agent has written the journal. It stays as it is.
+var ErrNewer = errors.New("a newer agent began this update: install that agent again")
 
 // A Journal keeps one Record per component. Save and End are durable when
 // they return; End removes the record and keeps the outcome, as one.
@@ -138,12 +143,15 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 	if !found && u.ID == "" {
 		return Outcome{}, nil
 	}
+	if r.Format > RecordFormat {
+		return Outcome{}, fmt.Errorf("cannot read journal of format %d, only up to %d: %w", r.Format, RecordFormat, ErrNewer)
+	}
 	if !found {
-		r = Record{Format: recordFormat, Update: u, Step: steps[0].Name}
+		r = Record{Format: RecordFormat, Update: u, Step: steps[0].Name}
 	}
 	at := slices.IndexFunc(steps, func(s Step) bool { return s.Name == r.Step })
 	if at < 0 {
-		return Outcome{}, fmt.Errorf("cannot resume at unknown step %q: install an agent that knows it", r.Step)
+		return Outcome{}, fmt.Errorf("cannot go on at unknown step %q: %w", r.Step, ErrNewer)
 	}
 	if found {
 		e.Log.Info("update goes on", "update", r.Update.ID, "component", u.Component, "step", r.Step, "back", r.Back)

@@ -101,6 +101,11 @@ func (e *Engine) resolve(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
+	if u.From.Digest != "" {
+		if _, err := e.Describe(ctx, u.Component, u.From); err != nil {
+			e.Log.Warn("the installed package is incomplete", "component", u.Component, "error", err)
+		}
+	}
 	u.To = Installed{Version: p.Manifest.Version, Schema: p.Manifest.Schema(), Epoch: p.Manifest.Epoch, Digest: p.Digest}
 	if err := e.admit(ctx, u, p); err != nil {
 		return err

@@ -41,7 +41,7 @@ type Config struct {
 	Cancel func(component, why string) error
 	// Check asks the file server for a package newer than current.
 	Check func(ctx context.Context, component, current string) (Found, bool, error)
-	// Ensure starts an installed component if it does not run.
+	// Ensure makes sure that an installed component is whole and runs.
 	Ensure func(ctx context.Context, component string) error
 	// Running reports whether a component runs.
 	Running func(ctx context.Context, component string) bool
@@ -104,9 +104,6 @@ func (m *Manager) each(f func(component string)) {
 // resume finishes what an earlier process began, then has the component run.
 func (m *Manager) resume(ctx context.Context, component string) {
 	m.run(ctx, engine.Update{Component: component})
-	if installed, err := m.Memory.Installed(component); err != nil || installed.Version == "" {
-		return
-	}
 	if err := m.Ensure(ctx, component); err != nil {
 		m.Log.Error("cannot start component", "component", component, "error", err)
 	}
@@ -135,8 +132,22 @@ func (m *Manager) push(ctx context.Context, component string) {
 		case Refuse:
 			m.answer(u, engine.Refused, cause)
 		case Unchanged:
-			m.answer(u, engine.Unchanged, cause)
+			m.unchanged(ctx, u, w, cause)
 		}
+	}
+}
+
+// unchanged answers a wish for what is installed already, once that is sure to
+// run. An agent that has forgotten everything is told again what was wanted
+// long ago: that must not hide what it has to say.
+func (m *Manager) unchanged(ctx context.Context, u engine.Update, w engine.Wishes, cause string) {
+	last, found, _ := m.Memory.Outcome(u.Component)
+	if err := m.Ensure(ctx, u.Component); err != nil {
+		m.answer(u, engine.Inconsistent, err.Error())
+	} else if found && last.Result == engine.Inconsistent && w.Settled == (engine.Wish{}) {
+		m.answer(u, last.Result, last.Cause)
+	} else {
+		m.answer(u, engine.Unchanged, cause)
 	}
 }
 

@@ -3,7 +3,10 @@
 // acknowledged yet. Every write is on the disk when the call returns.
 //
 // It is a badger database with options small enough for a 32-bit device; no
-// other package knows that.
+// other package knows that. Beside it lie two copies of all that is in it,
+// written in turn: a few kilobytes, each with a checksum. Whatever becomes of
+// one of these three, [Open] goes on from the newest that is whole; [Damage]
+// tells what it found.
 package store
 
 import (
@@ -11,42 +14,32 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"os"
 	"strings"
+	"sync"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 )
 
 // A Store is one database directory; only one process can have it open.
-type Store struct{ db *badger.DB }
+type Store struct {
+	lock   *os.File // of the data directory
+	db     *badger.DB
+	copies copies
+	damage Damage
 
-// Open opens or creates the database in dir.
-func Open(dir string, log *slog.Logger) (*Store, error) {
-	db, err := badger.Open(small(dir).WithLogger(logger{log}))
-	if err != nil {
-		return nil, fmt.Errorf("cannot open store %s: %w", dir, err)
-	}
-	return &Store{db}, nil
-}
-
-// small keeps badger within a few megabytes, and its memory maps within a
-// 32-bit address space: the defaults fail to open a database a second time
-// there.
-func small(dir string) badger.Options {
-	return badger.DefaultOptions(dir).
-		WithSyncWrites(true).
-		WithMemTableSize(1 << 20).WithNumMemtables(1).
-		WithNumLevelZeroTables(1).WithNumLevelZeroTablesStall(2).
-		WithBaseTableSize(1 << 20).WithBaseLevelSize(2 << 20).
-		WithValueLogFileSize(4 << 20).WithValueThreshold(32 << 10).
-		WithBlockCacheSize(0).WithIndexCacheSize(1 << 20).
-		WithNumCompactors(2).WithCompression(options.None).WithMetricsEnabled(false)
+	mu  sync.Mutex // held while something is written
+	now image
 }
 
 // Close closes the database.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error { return errors.Join(s.db.Close(), s.lock.Close()) }
+
+// Damage tells what Open found.
+func (s *Store) Damage() Damage { return s.damage }
 
 // Keys are "<kind>/<component>".
 const (
@@ -55,16 +48,28 @@ const (
 	wishesKey    = "wishes/"
 	outcomeKey   = "outcome/"
 	outboxKey    = "outbox/"
+	serialKey    = "serial" // how often the store was written to
 )
 
-// Load returns the journal record of a component.
+// Load returns the journal record of a component; of one that a newer agent
+// has written, only the format.
 func (s *Store) Load(component string) (r engine.Record, found bool, err error) {
+	var head struct{ Format int }
+	if found, err = s.get(journalKey+component, &head); err != nil || head.Format > engine.RecordFormat {
+		return engine.Record{Format: head.Format}, found, err
+	}
 	found, err = s.get(journalKey+component, &r)
 	return r, found, err
 }
 
+// errVolatile keeps an update from going on that a power cut would tear.
+var errVolatile = errors.New("the disk cannot be written: see to it and start the agent again")
+
 // Save writes a journal record.
 func (s *Store) Save(r engine.Record) error {
+	if s.damage.Volatile {
+		return errVolatile
+	}
 	return s.write(put(journalKey+r.Update.Component, r))
 }
 
@@ -163,36 +168,41 @@ func (s *Store) list(prefix string) (names []string, err error) {
 	return names, err
 }
 
-// A change is one part of an atomic write.
-type change func(*badger.Txn) error
-
-func put(key string, v any) change {
-	return func(txn *badger.Txn) error {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		return txn.Set([]byte(key), b)
-	}
+// A change is one part of an atomic write; a nil value removes the key.
+type change struct {
+	key   string
+	value any
 }
 
-func remove(key string) change {
-	return func(txn *badger.Txn) error { return txn.Delete([]byte(key)) }
-}
+func put(key string, v any) change { return change{key, v} }
 
+func remove(key string) change { return change{key: key} }
+
+// write makes all changes or none. The copy comes after the database, so that
+// a copy which is ahead proves that the database has lost something.
 func (s *Store) write(changes ...change) error {
-	err := s.db.Update(func(txn *badger.Txn) error {
-		for _, c := range changes {
-			if err := c(txn); err != nil {
-				return err
-			}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := image{Serial: s.now.Serial + 1, Content: maps.Clone(s.now.Content)}
+	for _, c := range changes {
+		delete(next.Content, c.key)
+		if c.value == nil {
+			continue
 		}
-		return nil
-	})
-	if err != nil {
+		b, err := json.Marshal(c.value)
+		if err != nil {
+			return fmt.Errorf("cannot write to the store: %w", err)
+		}
+		next.Content[c.key] = b
+	}
+	if err := replace(s.db, s.now, next); err != nil {
 		return fmt.Errorf("cannot write to the store: %w", err)
 	}
-	return nil
+	s.now = next
+	if s.damage.Volatile {
+		return nil
+	}
+	return s.copies.write(next)
 }
 
 // logger lets badger log through slog.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -104,8 +105,20 @@ func TestOneProcessOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "db")
 	s := open(t, dir)
 	defer s.Close()
-	if second, err := Open(dir, slog.New(slog.DiscardHandler)); err == nil {
-		second.Close()
-		t.Fatal("a second agent opened the same store")
+	if _, err := Open(dir, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrInUse) {
+		t.Fatalf("a second agent opened the same store: %v", err)
+	}
+}
+
+// TestRecordOfANewerAgent: of it the format alone is read, and it is kept.
+func TestRecordOfANewerAgent(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	s := open(t, dir)
+	check(t, s.write(put(journalKey+name, map[string]any{"format": 7, "update": "of another kind"})))
+	s = reopen(t, s, dir)
+	defer s.Close()
+	r, found, err := s.Load(name)
+	if err != nil || !found || r.Format != 7 || s.Damage() != (Damage{}) {
+		t.Errorf("%+v, %v, %v, %+v", r, found, err, s.Damage())
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // A Running is one process of a component, as the process table shows it.
@@ -84,4 +86,24 @@ func started(pid int) string {
 
 func procFile(pid int, name string) string {
 	return filepath.Join("/proc", strconv.Itoa(pid), name)
+}
+
+// Reboot ends supervisors and components at once, as a reboot does. The agent
+// is away already.
+func (s *System) Reboot() {
+	for range 100 {
+		left := 0
+		for _, pid := range under(s.Dir) {
+			path, _ := os.Readlink(procFile(pid, "exe"))
+			if strings.HasPrefix(path, s.Program("")+"/") && filepath.Base(path) != "tranquil-updater-application" {
+				continue // the backend and the tools
+			}
+			syscall.Kill(pid, syscall.SIGKILL)
+			left++
+		}
+		if left == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }

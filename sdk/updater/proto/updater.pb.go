@@ -1274,6 +1274,7 @@ type StatusResponse struct {
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"` // switched to; empty: none
 	Running       bool                   `protobuf:"varint,2,opt,name=running,proto3" json:"running,omitempty"`
 	Restarts      int64                  `protobuf:"varint,3,opt,name=restarts,proto3" json:"restarts,omitempty"` // since it was last started on request
+	Handle        *Handle                `protobuf:"bytes,4,opt,name=handle,proto3" json:"handle,omitempty"`      // of version
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1327,6 +1328,13 @@ func (x *StatusResponse) GetRestarts() int64 {
 		return x.Restarts
 	}
 	return 0
+}
+
+func (x *StatusResponse) GetHandle() *Handle {
+	if x != nil {
+		return x.Handle
+	}
+	return nil
 }
 
 var File_updater_proto protoreflect.FileDescriptor
@@ -1395,11 +1403,12 @@ const file_updater_proto_rawDesc = "" +
 	"\ahealthy\x18\x01 \x01(\bR\ahealthy\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"-\n" +
 	"\rStatusRequest\x12\x1c\n" +
-	"\tcomponent\x18\x01 \x01(\tR\tcomponent\"`\n" +
+	"\tcomponent\x18\x01 \x01(\tR\tcomponent\"\x95\x01\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\bR\arunning\x12\x1a\n" +
-	"\brestarts\x18\x03 \x01(\x03R\brestarts2\xc6\b\n" +
+	"\brestarts\x18\x03 \x01(\x03R\brestarts\x123\n" +
+	"\x06handle\x18\x04 \x01(\v2\x1b.tranquil.updater.v1.HandleR\x06handle2\xc6\b\n" +
 	"\aUpdater\x12c\n" +
 	"\fCapabilities\x12(.tranquil.updater.v1.CapabilitiesRequest\x1a).tranquil.updater.v1.CapabilitiesResponse\x12N\n" +
 	"\x05Stage\x12!.tranquil.updater.v1.StageRequest\x1a\".tranquil.updater.v1.StageResponse\x12T\n" +
@@ -1461,37 +1470,38 @@ var file_updater_proto_depIdxs = []int32{
 	0,  // 0: tranquil.updater.v1.StageResponse.handle:type_name -> tranquil.updater.v1.Handle
 	0,  // 1: tranquil.updater.v1.UnstageRequest.handle:type_name -> tranquil.updater.v1.Handle
 	0,  // 2: tranquil.updater.v1.SwitchRequest.handle:type_name -> tranquil.updater.v1.Handle
-	1,  // 3: tranquil.updater.v1.Updater.Capabilities:input_type -> tranquil.updater.v1.CapabilitiesRequest
-	3,  // 4: tranquil.updater.v1.Updater.Stage:input_type -> tranquil.updater.v1.StageRequest
-	5,  // 5: tranquil.updater.v1.Updater.Unstage:input_type -> tranquil.updater.v1.UnstageRequest
-	7,  // 6: tranquil.updater.v1.Updater.Switch:input_type -> tranquil.updater.v1.SwitchRequest
-	9,  // 7: tranquil.updater.v1.Updater.Start:input_type -> tranquil.updater.v1.StartRequest
-	11, // 8: tranquil.updater.v1.Updater.Stop:input_type -> tranquil.updater.v1.StopRequest
-	13, // 9: tranquil.updater.v1.Updater.Save:input_type -> tranquil.updater.v1.SaveRequest
-	15, // 10: tranquil.updater.v1.Updater.Apply:input_type -> tranquil.updater.v1.ApplyRequest
-	17, // 11: tranquil.updater.v1.Updater.Snapshot:input_type -> tranquil.updater.v1.SnapshotRequest
-	19, // 12: tranquil.updater.v1.Updater.Quiesce:input_type -> tranquil.updater.v1.QuiesceRequest
-	21, // 13: tranquil.updater.v1.Updater.Resume:input_type -> tranquil.updater.v1.ResumeRequest
-	23, // 14: tranquil.updater.v1.Updater.Probe:input_type -> tranquil.updater.v1.ProbeRequest
-	25, // 15: tranquil.updater.v1.Updater.Status:input_type -> tranquil.updater.v1.StatusRequest
-	2,  // 16: tranquil.updater.v1.Updater.Capabilities:output_type -> tranquil.updater.v1.CapabilitiesResponse
-	4,  // 17: tranquil.updater.v1.Updater.Stage:output_type -> tranquil.updater.v1.StageResponse
-	6,  // 18: tranquil.updater.v1.Updater.Unstage:output_type -> tranquil.updater.v1.UnstageResponse
-	8,  // 19: tranquil.updater.v1.Updater.Switch:output_type -> tranquil.updater.v1.SwitchResponse
-	10, // 20: tranquil.updater.v1.Updater.Start:output_type -> tranquil.updater.v1.StartResponse
-	12, // 21: tranquil.updater.v1.Updater.Stop:output_type -> tranquil.updater.v1.StopResponse
-	14, // 22: tranquil.updater.v1.Updater.Save:output_type -> tranquil.updater.v1.SaveResponse
-	16, // 23: tranquil.updater.v1.Updater.Apply:output_type -> tranquil.updater.v1.ApplyResponse
-	18, // 24: tranquil.updater.v1.Updater.Snapshot:output_type -> tranquil.updater.v1.SnapshotResponse
-	20, // 25: tranquil.updater.v1.Updater.Quiesce:output_type -> tranquil.updater.v1.QuiesceResponse
-	22, // 26: tranquil.updater.v1.Updater.Resume:output_type -> tranquil.updater.v1.ResumeResponse
-	24, // 27: tranquil.updater.v1.Updater.Probe:output_type -> tranquil.updater.v1.ProbeResponse
-	26, // 28: tranquil.updater.v1.Updater.Status:output_type -> tranquil.updater.v1.StatusResponse
-	16, // [16:29] is the sub-list for method output_type
-	3,  // [3:16] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	0,  // 3: tranquil.updater.v1.StatusResponse.handle:type_name -> tranquil.updater.v1.Handle
+	1,  // 4: tranquil.updater.v1.Updater.Capabilities:input_type -> tranquil.updater.v1.CapabilitiesRequest
+	3,  // 5: tranquil.updater.v1.Updater.Stage:input_type -> tranquil.updater.v1.StageRequest
+	5,  // 6: tranquil.updater.v1.Updater.Unstage:input_type -> tranquil.updater.v1.UnstageRequest
+	7,  // 7: tranquil.updater.v1.Updater.Switch:input_type -> tranquil.updater.v1.SwitchRequest
+	9,  // 8: tranquil.updater.v1.Updater.Start:input_type -> tranquil.updater.v1.StartRequest
+	11, // 9: tranquil.updater.v1.Updater.Stop:input_type -> tranquil.updater.v1.StopRequest
+	13, // 10: tranquil.updater.v1.Updater.Save:input_type -> tranquil.updater.v1.SaveRequest
+	15, // 11: tranquil.updater.v1.Updater.Apply:input_type -> tranquil.updater.v1.ApplyRequest
+	17, // 12: tranquil.updater.v1.Updater.Snapshot:input_type -> tranquil.updater.v1.SnapshotRequest
+	19, // 13: tranquil.updater.v1.Updater.Quiesce:input_type -> tranquil.updater.v1.QuiesceRequest
+	21, // 14: tranquil.updater.v1.Updater.Resume:input_type -> tranquil.updater.v1.ResumeRequest
+	23, // 15: tranquil.updater.v1.Updater.Probe:input_type -> tranquil.updater.v1.ProbeRequest
+	25, // 16: tranquil.updater.v1.Updater.Status:input_type -> tranquil.updater.v1.StatusRequest
+	2,  // 17: tranquil.updater.v1.Updater.Capabilities:output_type -> tranquil.updater.v1.CapabilitiesResponse
+	4,  // 18: tranquil.updater.v1.Updater.Stage:output_type -> tranquil.updater.v1.StageResponse
+	6,  // 19: tranquil.updater.v1.Updater.Unstage:output_type -> tranquil.updater.v1.UnstageResponse
+	8,  // 20: tranquil.updater.v1.Updater.Switch:output_type -> tranquil.updater.v1.SwitchResponse
+	10, // 21: tranquil.updater.v1.Updater.Start:output_type -> tranquil.updater.v1.StartResponse
+	12, // 22: tranquil.updater.v1.Updater.Stop:output_type -> tranquil.updater.v1.StopResponse
+	14, // 23: tranquil.updater.v1.Updater.Save:output_type -> tranquil.updater.v1.SaveResponse
+	16, // 24: tranquil.updater.v1.Updater.Apply:output_type -> tranquil.updater.v1.ApplyResponse
+	18, // 25: tranquil.updater.v1.Updater.Snapshot:output_type -> tranquil.updater.v1.SnapshotResponse
+	20, // 26: tranquil.updater.v1.Updater.Quiesce:output_type -> tranquil.updater.v1.QuiesceResponse
+	22, // 27: tranquil.updater.v1.Updater.Resume:output_type -> tranquil.updater.v1.ResumeResponse
+	24, // 28: tranquil.updater.v1.Updater.Probe:output_type -> tranquil.updater.v1.ProbeResponse
+	26, // 29: tranquil.updater.v1.Updater.Status:output_type -> tranquil.updater.v1.StatusResponse
+	17, // [17:30] is the sub-list for method output_type
+	4,  // [4:17] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_updater_proto_init() }

@@ -151,7 +151,7 @@ func (u *Updater) Status(ctx context.Context, r updater.StatusRequest) (updater.
 	if err != nil {
 		return updater.StatusResponse{}, err
 	}
-	v, _, err := h.current()
+	v, installed, err := h.current()
 	if err != nil {
 		return updater.StatusResponse{}, fmt.Errorf("cannot tell the status of %s: %w", r.Component, err)
 	}
@@ -160,7 +160,11 @@ func (u *Updater) Status(ctx context.Context, r updater.StatusRequest) (updater.
 		return updater.StatusResponse{}, fmt.Errorf("cannot tell the status of %s: %w", r.Component, err)
 	}
 	running := runs && now.State == supervisor.Running
-	return updater.StatusResponse{Version: v.Version, Running: running, Restarts: now.Restarts}, nil
+	answer := updater.StatusResponse{Version: v.Version, Running: running, Restarts: now.Restarts}
+	if installed {
+		answer.Handle = v.handle()
+	}
+	return answer, nil
 }
 
 // withLog adds the last lines of the component's log to an error.

@@ -34,9 +34,12 @@ type version struct {
 // files is the directory that the component runs in.
 func (v version) files() string { return filepath.Join(v.dir, "files") }
 
+// note is where version is written down.
+func (v version) note() string { return filepath.Join(v.dir, "version.json") }
+
 // Stage unpacks the artifact under a name that has a digest of it and of the
-// settings: a version that was staged before is known by it, and another
-// artifact of the same version lies beside it.
+// settings: a version that was staged before is known by it and repaired if
+// need be, and another artifact of the same version lies beside it.
 func (u *Updater) Stage(ctx context.Context, r updater.StageRequest) (updater.StageResponse, error) {
 	h, done, err := u.work(ctx, r.Component)
 	if err != nil {
@@ -47,7 +50,11 @@ func (u *Updater) Stage(ctx context.Context, r updater.StageRequest) (updater.St
 	if err != nil {
 		return updater.StageResponse{}, fmt.Errorf("cannot stage %s %s: %w", r.Component, r.Version, err)
 	}
-	return updater.StageResponse{Handle: updater.Handle{Version: handleVersion, Data: []byte(v.ID)}}, nil
+	return updater.StageResponse{Handle: v.handle()}, nil
+}
+
+func (v version) handle() updater.Handle {
+	return updater.Handle{Version: handleVersion, Data: []byte(v.ID)}
 }
 
 func (h home) stage(ctx context.Context, r updater.StageRequest) (version, error) {
@@ -66,9 +73,6 @@ func (h home) stage(ctx context.Context, r updater.StageRequest) (version, error
 		return version{}, err
 	}
 	v := version{ID: id, Version: r.Version, Settings: settings, dir: h.versionDir(id)}
-	if disk.Exists(v.dir) {
-		return v, nil
-	}
 	return v, h.unpack(ctx, v, r.Artifact)
 }
 
@@ -86,7 +90,8 @@ func versionID(ctx context.Context, r updater.StageRequest) (string, error) {
 	return r.Version + "-" + hex.EncodeToString(hash.Sum(nil))[:digestLength], nil
 }
 
-// unpack makes v.dir appear, whole and durable.
+// unpack makes v.dir appear, whole and durable. What is there already is
+// left alone as far as it is whole: the component may be running in it.
 func (h home) unpack(ctx context.Context, v version, artifact string) error {
 	half := h.halfDone(v.ID)
 	if err := os.RemoveAll(half); err != nil {
@@ -111,7 +116,13 @@ func (h home) unpack(ctx context.Context, v version, artifact string) error {
 	if err != nil {
 		return err
 	}
-	if err := disk.WriteFile(filepath.Join(half, "version.json"), note, 0o600); err != nil {
+	if same, err := disk.Holds(v.files(), files); err == nil && same {
+		return errors.Join(disk.WriteFile(v.note(), note, 0o600), os.RemoveAll(half))
+	}
+	if err := disk.WriteFile(filepath.Join(half, filepath.Base(v.note())), note, 0o600); err != nil {
+		return err
+	}
+	if err := disk.Remove(v.dir); err != nil {
 		return err
 	}
 	return disk.Rename(half, v.dir)
@@ -227,7 +238,7 @@ func parseHandle(handle updater.Handle) (id string, err error) {
 // version reads what is staged under id.
 func (h home) version(id string) (version, error) {
 	v := version{ID: id, dir: h.versionDir(id)}
-	data, err := os.ReadFile(filepath.Join(v.dir, "version.json"))
+	data, err := os.ReadFile(v.note())
 	if errors.Is(err, fs.ErrNotExist) {
 		return v, fmt.Errorf("%s is not staged", id)
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
@@ -85,9 +86,10 @@ type Process struct {
 }
 
 // Find returns the supervisor that runs for dir, or nil; one that has only
-// just been started it waits for. The caller closes what it gets.
+// just been started it waits for. The caller closes what it gets. One whose
+// files have been lost or damaged has an empty Spec.
 func Find(ctx context.Context, dir string) (*Process, error) {
-	for {
+	for begin := time.Now(); ; {
 		p, err := find(dir)
 		if err != nil || p != nil && p.Status.State != Starting {
 			return p, err
@@ -97,10 +99,13 @@ func Find(ctx context.Context, dir string) (*Process, error) {
 		}
 		lock, err := tryLock(dir)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil // never started
+			return findLost(dir) // never started, or its files are gone
 		}
 		if err == nil {
 			return nil, lock.Close()
+		}
+		if errors.Is(err, errLocked) && time.Since(begin) > tellTime {
+			return findLost(dir)
 		}
 		if err := pause(ctx, err); err != nil {
 			return nil, err
@@ -108,11 +113,40 @@ func Find(ctx context.Context, dir string) (*Process, error) {
 	}
 }
 
+// tellTime is how long a supervisor may take from its start to its first
+// status.
+const tellTime = 3 * time.Second
+
+// findLost looks for a supervisor of dir that nothing in dir tells of: by its
+// last argument, and by the lock that it has open.
+func findLost(dir string) (*Process, error) {
+	pids, err := processes()
+	if err != nil {
+		return nil, err
+	}
+	for _, pid := range pids {
+		args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		lock, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, lockFD))
+		now, err := readStat(pid)
+		if err != nil || now.dead || !strings.HasSuffix(string(args), "\x00"+dir+"\x00") ||
+			strings.TrimSuffix(lock, " (deleted)") != lockPath(dir) {
+			continue
+		}
+		return open(Status{PID: pid, Begun: now.begun, State: Running})
+	}
+	return nil, nil
+}
+
 func find(dir string) (*Process, error) {
 	status, ok, err := readStatus(dir)
 	if err != nil || !ok {
 		return nil, err
 	}
+	return open(status)
+}
+
+// open returns the process that status tells of, or nil if it has ended.
+func open(status Status) (*Process, error) {
 	fd, err := unix.PidfdOpen(status.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil, nil

@@ -1,0 +1,200 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/agent/internal/store"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+const name = "application/a"
+
+// A world is the device: what the agent remembers, and what is really there.
+type world struct {
+	installed engine.Installed
+	open      bool
+	outcome   *engine.Outcome
+
+	current   string          // version switched to
+	whole     map[string]bool // versions whose files are whole
+	unnamed   bool            // the updater cannot tell what is switched to
+	runs      bool
+	published bool // the package can be fetched
+	started   int
+}
+
+func (w *world) Load(string) (engine.Record, bool, error)   { return engine.Record{}, w.open, nil }
+func (w *world) Installed(string) (engine.Installed, error) { return w.installed, nil }
+func (w *world) Commit(_ string, i engine.Installed) error  { w.installed = i; return nil }
+func (w *world) Wishes(string) (engine.Wishes, error)       { return engine.Wishes{}, nil }
+func (w *world) Report(o engine.Outcome) error              { w.outcome = &o; return nil }
+func (w *world) Stage(context.Context, updater.StageRequest) (updater.StageResponse, error) {
+	return updater.StageResponse{}, nil
+}
+func (w *world) Unstage(context.Context, updater.UnstageRequest) error { return nil }
+
+func (w *world) Switch(_ context.Context, r updater.SwitchRequest) error {
+	version := string(r.Handle.Data)
+	if _, staged := w.whole[version]; !staged {
+		return errors.New("not staged")
+	}
+	w.current, w.unnamed = version, false
+	return nil
+}
+
+func (w *world) Start(context.Context, updater.StartRequest) error {
+	w.started++
+	if !w.runs && !w.whole[w.current] {
+		return errors.New("no such program")
+	}
+	w.runs = true
+	return nil
+}
+
+func (w *world) Stop(context.Context, updater.StopRequest) (updater.StopResponse, error) {
+	w.runs = false
+	return updater.StopResponse{}, nil
+}
+
+func (w *world) Status(context.Context, updater.StatusRequest) (updater.StatusResponse, error) {
+	if w.unnamed {
+		return updater.StatusResponse{}, errors.New("cannot read current")
+	}
+	return updater.StatusResponse{Version: w.current, Running: w.runs, Handle: handle(w.current)}, nil
+}
+
+func (w *world) Probe(context.Context, updater.ProbeRequest) (updater.ProbeResponse, error) {
+	return updater.ProbeResponse{Healthy: w.runs}, nil
+}
+
+func (w *world) Describe(_ context.Context, _ string, i engine.Installed) (engine.Installed, error) {
+	if !w.published {
+		return i, errors.New("no such package")
+	}
+	i.Schema = 1
+	return i, nil
+}
+
+func (w *world) Repair(ctx context.Context, c string, i engine.Installed) (engine.Installed, error) {
+	i, err := w.Describe(ctx, c, i)
+	if err != nil {
+		return i, err
+	}
+	w.whole[i.Version] = true
+	return i, w.Switch(ctx, updater.SwitchRequest{Component: c, Handle: i.Handle})
+}
+
+func handle(version string) updater.Handle {
+	if version == "" {
+		return updater.Handle{}
+	}
+	return updater.Handle{Version: 1, Data: []byte(version)}
+}
+
+// sound is a device on which all is well.
+func sound() *world {
+	return &world{
+		installed: engine.Installed{Version: "1.0.0", Schema: 1, Handle: handle("1.0.0")},
+		current:   "1.0.0", whole: map[string]bool{"1.0.0": true}, runs: true, published: true,
+	}
+}
+
+func (w *world) recovery(t *testing.T, damage store.Damage) *Recovery {
+	t.Helper()
+	client, err := updater.Connect(t.Context(), "application", w, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Kill)
+	return &Recovery{
+		Memory: w, Engine: w, Damage: damage, Log: slog.New(slog.DiscardHandler),
+		Updater: func(context.Context, string) (*updater.Client, error) { return client, nil },
+	}
+}
+
+func TestSettle(t *testing.T) {
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		name   string
+		harm   func(*world)
+		damage store.Damage
+		result string // "" nothing is reported
+		cause  string
+		stays  bool // it cannot be settled
+	}{
+		{name: "all is well", harm: func(*world) {}},
+		{name: "nothing was ever installed", harm: func(w *world) { *w = world{whole: map[string]bool{}} }},
+		{name: "the component ended", harm: func(w *world) { w.runs = false }},
+		{name: "store made anew", harm: func(*world) {}, damage: store.Damage{Found: broken, Kept: "k"}, result: engine.Unchanged, cause: "kept for inspection in k"},
+		{name: "disk takes nothing", harm: func(*world) {}, damage: store.Damage{Found: broken, Volatile: true}, result: engine.Inconsistent, cause: "no update starts"},
+		{name: "forgotten", harm: func(w *world) { w.installed = engine.Installed{} }, damage: store.Damage{Found: broken, Lost: true}, result: engine.Inconsistent, cause: "learned from the updater that it is 1.0.0"},
+		{name: "forgotten, and its package too", harm: func(w *world) { w.installed, w.published = engine.Installed{}, false }, cause: "publish it", stays: true},
+		{name: "link lost", harm: func(w *world) { w.current = "" }, result: engine.Unchanged, cause: "version 1.0.0 is gone"},
+		{name: "link unreadable", harm: func(w *world) { w.unnamed = true }, result: engine.Unchanged, cause: "cannot read current"},
+		{name: "another version", harm: func(w *world) { w.current, w.whole["2.0.0"] = "2.0.0", true }, result: engine.Unchanged, cause: "has version 2.0.0 instead"},
+		{name: "program damaged", harm: func(w *world) { w.runs, w.whole["1.0.0"] = false, false }, result: engine.Unchanged, cause: "put in place again"},
+		{name: "program lost", harm: func(w *world) { w.runs, w.current = false, ""; delete(w.whole, "1.0.0") }, result: engine.Unchanged, cause: "put in place again"},
+		{name: "program lost, and its package too", harm: func(w *world) { w.runs, w.published, w.whole["1.0.0"] = false, false, false }, cause: "ask for a version again", stays: true},
+		{name: "in the middle of an update", harm: func(w *world) { w.open, w.current, w.runs = true, "2.0.0", false }, damage: store.Damage{Found: broken}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := sound()
+			c.harm(w)
+			settles(t, w, w.recovery(t, c.damage), c.result, c.cause, c.stays)
+		})
+	}
+}
+
+func settles(t *testing.T, w *world, r *Recovery, result, cause string, stays bool) {
+	t.Helper()
+	before := *w
+	for range 2 { // what is settled stays so, and is told once
+		err := r.Settle(t.Context(), name)
+		if stays != (err != nil) || err != nil && !strings.Contains(err.Error(), cause) {
+			t.Fatalf("error %v, want one that says %q: %v", err, cause, stays)
+		}
+	}
+	switch {
+	case result == "" && w.outcome != nil:
+		t.Errorf("reported %+v", w.outcome)
+	case result != "" && (w.outcome == nil || w.outcome.Result != result || !strings.Contains(w.outcome.Cause, cause)):
+		t.Errorf("reported %+v, want %s: %s", w.outcome, result, cause)
+	}
+	switch {
+	case before.open && w.started > 0:
+		t.Error("an open update was meddled with")
+	case !before.open && !stays && w.current != "" && (!w.runs || w.installed.Version != w.current || w.installed.Schema != 1):
+		t.Errorf("%+v", w)
+	case before.runs && !w.runs:
+		t.Error("a component that ran was stopped")
+	}
+}
+
+// TestUpdaterDoesNotStart: whoever needs it will say so, unless it alone knows
+// what is installed.
+func TestUpdaterDoesNotStart(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		w := sound()
+		r := w.recovery(t, store.Damage{Found: errors.New("broken"), Lost: lost})
+		r.Updater = func(context.Context, string) (*updater.Client, error) { return nil, errors.New("wrong checksum") }
+		if err := r.Settle(t.Context(), name); errors.Is(err, ErrUnknown) != lost {
+			t.Errorf("lost %v: %v", lost, err)
+		}
+	}
+}
+
+func TestInconsistentAnswersTheWish(t *testing.T) {
+	w := sound()
+	wish := engine.Wish{Version: "2.0.0", Attempt: 3}
+	if err := w.recovery(t, store.Damage{}).Inconsistent(engine.Update{ID: "u", Component: name, Wish: wish}, errors.New("cause")); err != nil {
+		t.Fatal(err)
+	}
+	if o := w.outcome; o.Wish != wish || o.Update != "u" || o.To != "2.0.0" || o.Result != engine.Inconsistent {
+		t.Errorf("%+v", o)
+	}
+}

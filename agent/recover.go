@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/agent/internal/recovery"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// checkContent removes damaged blobs, so that they are fetched again.
+func (a *agent) checkContent() {
+	removed, err := a.content.Check()
+	if err != nil || len(removed) > 0 {
+		a.log.Error("the content store was damaged", "removed", removed, "error", err)
+	}
+}
+
+// ensure makes sure that an installed component is whole and runs. If it
+// cannot, the back end is told what the operator has to do.
+func (a *agent) ensure(ctx context.Context, component string) error {
+	err := a.repair.Settle(ctx, component)
+	if err == nil {
+		err = a.start(ctx, component)
+	}
+	if err != nil && ctx.Err() == nil {
+		err = errors.Join(err, a.repair.Inconsistent(engine.Update{Component: component}, err))
+	}
+	a.changed(component)
+	return err
+}
+
+func (a *agent) start(ctx context.Context, component string) error {
+	if i, err := a.store.Installed(component); err != nil || i.Version == "" {
+		return err
+	}
+	return a.call(ctx, component, startWithin, func(ctx context.Context, u *updater.Client) error {
+		return u.Start(ctx, updater.StartRequest{Component: component})
+	})
+}
+
+// runner runs an update on a device that is settled, or says why it does not.
+func (a *agent) runner(e *engine.Engine) func(context.Context, engine.Update) (engine.Outcome, error) {
+	return func(ctx context.Context, u engine.Update) (engine.Outcome, error) {
+		_, open, _ := a.store.Load(u.Component)
+		if u.ID != "" || open {
+			if err := a.repair.Settle(ctx, u.Component); errors.Is(err, recovery.ErrUnknown) {
+				return a.refuse(u, err)
+			}
+		}
+		var err error
+		if u.From, err = a.store.Installed(u.Component); err != nil {
+			return engine.Outcome{}, err
+		}
+		o, err := e.Run(ctx, u)
+		if errors.Is(err, engine.ErrNewer) {
+			return a.refuse(u, err)
+		}
+		return o, err
+	}
+}
+
+// refuse ends a wish that cannot be looked at before the device is repaired.
+func (a *agent) refuse(u engine.Update, cause error) (engine.Outcome, error) {
+	return engine.Outcome{}, a.repair.Inconsistent(u, cause)
+}
