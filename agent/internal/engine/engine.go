@@ -18,7 +18,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
 // A Phase is what the twin tells people.
@@ -95,9 +94,6 @@ type Record struct {
 // New fields alone do not raise it: an older agent ignores them.
 const RecordFormat = 1
 
-// ErrNewer says that a newer agent has written the journal. It stays as it is.
-var ErrNewer = errors.New("a newer agent began this update: install that agent again")
-
 // A Journal keeps one Record per component. Save and End are durable when
 // they return; End removes the record and keeps the outcome, as one.
 type Journal interface {
@@ -105,21 +101,6 @@ type Journal interface {
 	Save(Record) error
 	End(Record, Outcome) error
 }
-
-// Retry is an error of a step that may succeed if it is done again.
-type Retry struct {
-	After time.Duration
-	Err   error
-}
-
-func (r Retry) Error() string { return r.Err.Error() }
-func (r Retry) Unwrap() error { return r.Err }
-
-// Wait ends a Run without ending the update: something outside (a reboot, a
-// consent) must happen first. The next Run repeats the step.
-type Wait struct{ For string }
-
-func (w Wait) Error() string { return "waiting for " + w.For }
 
 // maxBegun bounds how often a step is begun again after crashes: one that
 // takes the device down each time counts as failed.
@@ -276,11 +257,6 @@ func stopped(ctx context.Context, err error) bool {
 
 func phaseOf(steps []Step, name string) Phase {
 	return steps[slices.IndexFunc(steps, func(s Step) bool { return s.Name == name })].Phase
-}
-
-func passing(err error) bool {
-	var r Retry
-	return errors.As(err, &r) || errors.Is(err, updater.ErrRetry)
 }
 
 // pause is how long to wait before the next try: what the step asks for, or
