@@ -219,8 +219,12 @@ func TestReadings(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	for _, bad := range []component.Reading{
-		{Component: name, Object: 3}, {Component: name, Object: 3303, Instance: -1}, {Component: name, Object: 3303, Instance: 1000},
-		{Component: name, Object: 3349}, {Component: "application/other", Object: 3303, Instance: 1}, {Object: 3303},
+		{Component: name, Object: 3},
+		{Component: name, Object: 3303, Instance: -1},
+		{Component: name, Object: 3303, Instance: 1000},
+		{Component: name, Object: 3349},
+		{Component: "application/other", Object: 3303, Instance: 1},
+		{Object: 3303},
 	} {
 		if err := d.Publish(bad); err == nil {
 			t.Errorf("%+v was published", bad)

@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
 )
 
 // A Phase is what the twin tells people.

@@ -30,4 +30,3 @@ func passing(err error) bool {
 	var r Retry
 	return errors.As(err, &r) || errors.Is(err, updater.ErrRetry)
 }
-
