@@ -18,17 +18,14 @@ func (a *agent) checkContent() {
 }
 
 // ensure makes sure that an installed component is whole and runs. If it
-// cannot, the back end is told what the operator has to do.
+// cannot be settled, the back end is told what the operator has to do.
 func (a *agent) ensure(ctx context.Context, component string) error {
 	err := a.repair.Settle(ctx, component)
-	if err == nil {
-		err = a.start(ctx, component)
-	}
 	if err != nil && ctx.Err() == nil {
 		err = errors.Join(err, a.repair.Inconsistent(engine.Update{Component: component}, err))
 	}
 	a.changed(component)
-	return err
+	return errors.Join(err, a.start(ctx, component))
 }
 
 func (a *agent) start(ctx context.Context, component string) error {
