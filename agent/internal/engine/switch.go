@@ -157,24 +157,14 @@ func (e *Engine) apply(ctx context.Context, u *Update) error {
 	return e.hand(ctx, u, u.New)
 }
 
-// applyOld hands back the saved state, since the new version may have written
-// over what the updater took from it. It is a copy: what was saved stays until
-// the update has turned back.
+// applyOld hands back the saved state itself, since the new version may have
+// written over what the updater took from it. A copy would need space, and a
+// full disk may be why the update turns back.
 func (e *Engine) applyOld(ctx context.Context, u *Update) error {
 	if !u.transforms() {
 		return nil
 	}
-	handed := u.Saved + 2
-	if _, err := e.Transform.Transform(ctx, u.Component, u.Saved, handed, nil, nil); err != nil {
-		return err
-	}
-	if err := e.seal(u, handed, u.From); err != nil {
-		return err
-	}
-	if err := e.hand(ctx, u, handed); err != nil {
-		return err
-	}
-	return e.drop(u, handed)
+	return e.hand(ctx, u, u.Saved)
 }
 
 func (e *Engine) hand(ctx context.Context, u *Update, gen state.Generation) error {

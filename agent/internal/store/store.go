@@ -195,6 +195,11 @@ func (s *Store) write(changes ...change) error {
 		}
 		next.Content[c.key] = b
 	}
+	if !s.damage.Volatile {
+		if err := makeRoom(s.db.Opts().Dir); err != nil {
+			return fmt.Errorf("cannot write to the store: %w", err)
+		}
+	}
 	if err := replace(s.db, s.now, next); err != nil {
 		return fmt.Errorf("cannot write to the store: %w", err)
 	}
