@@ -87,7 +87,7 @@ func readComponent(name string, v any) (w want, err error) {
 			return want{}, fmt.Errorf("unknown property %q: known are version, package, attempt and check", key)
 		}
 		if !ok {
-			return want{}, fmt.Errorf("%s has a value that cannot be used: %v", key, v)
+			return want{}, fmt.Errorf("%s has a value of the wrong type: %v", key, v)
 		}
 	}
 	if w.version != "" {
