@@ -121,6 +121,9 @@ func chosen(target string, turn bool) bool {
 	return turn && (target == "content" || target == "store" || target == "store+copies")
 }
 
+// state is the component's live state, below the agent's data directory.
+const state = "updater/application/sensor-adapter/state"
+
 // targets lists what can be harmed now: later, other names may be there.
 func targets(t *testing.T, data string) []string {
 	t.Helper()
@@ -130,8 +133,11 @@ func targets(t *testing.T, data string) []string {
 			return err
 		}
 		rel, err := filepath.Rel(data, path)
-		if strings.HasPrefix(rel, "updater/application/sensor-adapter/state") {
+		if rel == state {
 			return fs.SkipDir
+		}
+		if strings.HasPrefix(state, rel+"/") {
+			return err // with it the live state would go
 		}
 		all = append(all, rel)
 		return err
