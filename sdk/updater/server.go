@@ -73,7 +73,9 @@ func (s *server) lock(ctx context.Context, component string) (unlock func(), err
 	case busy <- struct{}{}:
 		return func() { <-busy }, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("the updater is still busy with an earlier call for %s: %w", component, ctx.Err())
+		// Whether the caller's time was up or it gave up is a race that the
+		// two ends can see differently; that it may ask again is not.
+		return nil, fmt.Errorf("the updater is still busy with an earlier call for %s: %w", component, ErrRetry)
 	}
 }
 
