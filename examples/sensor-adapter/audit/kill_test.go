@@ -36,8 +36,13 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			t.Parallel()
 			state := t.TempDir()
 			var before audit.Report
-			for range 12 {
-				runAndKill(t, state, bin, c.command)
+			// The window grows, so that a slow machine as well gets beyond the
+			// first start, with its 700 readings.
+			for round := range 300 {
+				if round >= 12 && before.Count() > 700 {
+					break
+				}
+				runAndKill(t, state, bin, c.command, time.Duration(round+1)*5*time.Millisecond)
 				after, err := audit.Dir(state)
 				if err != nil {
 					t.Fatal(err)
@@ -55,7 +60,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 }
 
 // runAndKill lets the adapter run for a random time after it wrote something.
-func runAndKill(t *testing.T, state, bin string, command []string) {
+func runAndKill(t *testing.T, state, bin string, command []string, window time.Duration) {
 	t.Helper()
 	args := append(command[1:], "-interval", "1ms", "-seed", "700")
 	adapter := exec.Command(filepath.Join(bin, command[0]), args...)
@@ -69,7 +74,7 @@ func runAndKill(t *testing.T, state, bin string, command []string) {
 			break
 		}
 	}
-	time.Sleep(rand.N(40 * time.Millisecond)) // the moment is random on purpose
+	time.Sleep(rand.N(window)) // the moment is random on purpose
 	adapter.Process.Kill()
 	adapter.Wait()
 }
