@@ -63,7 +63,7 @@ func (s *session) attach(d *lwm2m.Device) {
 	s.mu.Lock()
 	s.device, s.watching = d, map[lwm2m.Path]bool{}
 	if d != nil {
-		s.values = values{}
+		s.values, s.fresh = values{}, false // what waited in the twin is written, not what was wanted before
 	}
 	s.mu.Unlock()
 	s.poke()
