@@ -1,5 +1,5 @@
 // Command tranquil is the tool of authors and operators: it builds, inspects,
-// verifies and pushes update packages, and asks the twin hub about devices and
+// verifies and pushes update packages, tries state transforms, and asks the twin hub about devices and
 // for updates.
 //
 // Exit codes: 0 done, 1 failed, 2 wrong usage.
@@ -16,16 +16,18 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
 // cli is the command line. One file per group of commands.
 type cli struct {
-	Package packageCmd `cmd:"" help:"Build, inspect, verify and push update packages."`
-	Device  deviceCmd  `cmd:"" help:"Create, list and show devices."`
-	Twin    twinCmd    `cmd:"" help:"Read and change the twin of a device."`
-	Update  updateCmd  `cmd:"" help:"Wish a version of a component onto a device."`
-	Events  eventsCmd  `cmd:"" help:"Follow what happens to devices."`
-	Access  tokenCmd   `cmd:"" name:"token" help:"Print a token for the twin hub, for curl and the like."`
+	Package   packageCmd   `cmd:"" help:"Build, inspect, verify and push update packages."`
+	Transform transformCmd `cmd:"" help:"Check, run and test state transforms."`
+	Device    deviceCmd    `cmd:"" help:"Create, list and show devices."`
+	Twin      twinCmd      `cmd:"" help:"Read and change the twin of a device."`
+	Update    updateCmd    `cmd:"" help:"Wish a version of a component onto a device."`
+	Events    eventsCmd    `cmd:"" help:"Follow what happens to devices."`
+	Access    tokenCmd     `cmd:"" name:"token" help:"Print a token for the twin hub, for curl and the like."`
 
 	Hub   string `env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Connection string of the twin hub: the policy service suffices for twins and events, devices need iothubowner."`
 	Files string `env:"TRANQUIL_FILES" placeholder:"URL" help:"File server."`
@@ -41,11 +43,15 @@ var version = "0.0.0-dev"
 type session struct {
 	*cli
 	ctx context.Context
+	in  io.Reader
 	out io.Writer
 	err io.Writer // for warnings
 }
 
-func main() { os.Exit(run()) }
+func main() {
+	host.Main() // a copy of this program may be the sandbox of a transform
+	os.Exit(run())
+}
 
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -54,7 +60,7 @@ func run() int {
 	parser := kong.Must(&c,
 		kong.Name("tranquil"),
 		kong.Description("Updates of IoT devices that lose no state."),
-		kong.Bind(&session{cli: &c, ctx: ctx, out: os.Stdout, err: os.Stderr}),
+		kong.Bind(&session{cli: &c, ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr}),
 		kong.Vars{"version": "tranquil " + version},
 	)
 	args := os.Args[1:]

@@ -1,18 +1,50 @@
 package main
 
 import (
+	"log"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
 // TestMain makes the test binary be the tool when a script runs tranquil.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tranquil": main})
+	host.Main() // a copy of this program may be the sandbox of a transform
+	dir, err := os.MkdirTemp("", "tranquil-cli-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	transformCache = dir
+	goCache, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE").Output()
+	if err != nil {
+		log.Fatal(err)
+	}
+	goCaches = strings.Fields(string(goCache))
+	testscript.Main(cleaner{m, dir}, map[string]func(){"tranquil": main})
+}
+
+// transformCache holds the modules that the scripts compile, goCaches what the
+// go command keeps.
+var (
+	transformCache string
+	goCaches       []string
+)
+
+// A cleaner removes a directory after the tests; testscript.Main never returns.
+type cleaner struct {
+	testscript.TestingM
+	dir string
+}
+
+func (c cleaner) Run() int {
+	defer os.RemoveAll(c.dir)
+	return c.TestingM.Run()
 }
 
 // TestScripts runs each script of testdata with the example package at hand
@@ -25,6 +57,9 @@ func TestScripts(t *testing.T) {
 			env.Defer(server.Close)
 			host := strings.TrimPrefix(server.URL, "http://")
 			env.Setenv("TZ", "UTC")
+			env.Setenv("XDG_CACHE_HOME", transformCache)
+			env.Setenv("GOCACHE", goCaches[0])
+			env.Setenv("GOMODCACHE", goCaches[1])
 			env.Setenv("TRANQUIL_FILES", server.URL)
 			env.Setenv("TRANQUIL_TOKEN", fakeToken)
 			env.Setenv("TRANQUIL_HUB", "HostName="+host+";SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0;Insecure=true")

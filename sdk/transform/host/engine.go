@@ -64,7 +64,11 @@ func newEngine(module []byte, s setup) (*engine, error) {
 		return nil, err
 	}
 	ctx := context.Background()
-	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
+	config := wazero.NewRuntimeConfig()
+	if s.Interpret {
+		config = wazero.NewRuntimeConfigInterpreter()
+	}
+	r := wazero.NewRuntimeWithConfig(ctx, config.
 		WithCoreFeatures(api.CoreFeaturesV2&^api.CoreFeatureSIMD).
 		WithMemoryLimitPages(uint32(s.Memory/pageSize)).
 		WithDebugInfoEnabled(false).

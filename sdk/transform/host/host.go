@@ -37,6 +37,9 @@ type Host struct {
 	Ceiling Limits
 	// Log gets what transforms write to stderr; nil discards it.
 	Log *slog.Logger
+	// Interpret uses the engine's interpreter although it has a compiler for
+	// this processor, to see what a device without one will take.
+	Interpret bool
 }
 
 // Limits bounds one run of a module, that is one file in filter mode and the
@@ -74,5 +77,6 @@ type Report struct {
 	Carried     int           // files taken over unchanged, over all steps
 	In, Out     int64         // bytes read and written by modules
 	Memory      int64         // largest linear memory of a module, bytes
+	CPU         time.Duration // longest run of a module, CPU time
 	Wall        time.Duration // whole run, with compilation
 }

@@ -24,6 +24,8 @@ type setup struct {
 	Cache  string // directory
 	Memory int64  // limit of the linear memory in bytes
 	CPU    int64  // seconds that all jobs together may take, for the kernel
+
+	Interpret bool // although there is a compiler
 }
 
 // A job asks for one run of the module. Its files are stdin, stdout and stderr.

@@ -208,3 +208,19 @@ func cached(t *testing.T, cache string) []string {
 	}
 	return entries
 }
+
+// The interpreter gives the same bytes, and the report tells what it took.
+func TestInterpret(t *testing.T) {
+	step := Step{Module: built("subject"), Format: "json"}
+	compiled, _, err := runOne(t, &Host{Cache: cache}, step, `{"count":1}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	interpreted, report, err := runOne(t, &Host{Cache: cache, Interpret: true}, step, `{"count":1}`)
+	if err != nil || interpreted != compiled {
+		t.Errorf("got %q, %v, want %q", interpreted, err, compiled)
+	}
+	if report.CPU <= 0 || report.Memory <= 0 {
+		t.Errorf("CPU %v, memory %d", report.CPU, report.Memory)
+	}
+}

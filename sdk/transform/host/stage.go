@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A stage is one step of a run: it makes a directory from a directory.
@@ -144,10 +145,12 @@ func (s *stage) file(ctx context.Context, w *worker, e entry) error {
 // and checks what holds for every format. The module must have read all of in:
 // the sandbox reads through the same file offset.
 func (s *stage) transform(ctx context.Context, w *worker, in, out *os.File, file string, size int64) error {
+	before := w.cpuTime()
 	result, log, err := s.execute(ctx, w, in, out, file, size)
 	if err != nil {
 		return err
 	}
+	cpu := w.cpuTime() - before
 	if log != "" {
 		s.host.log().Info("transform wrote to its log", "edge", s.edge(), "file", file, "log", log)
 	}
@@ -169,7 +172,7 @@ func (s *stage) transform(ctx context.Context, w *worker, in, out *os.File, file
 	if size > 0 && written == 0 {
 		return &Error{Class: Invalid, Reason: "it ended well but wrote nothing", Log: log}
 	}
-	s.count(read, written, result.Memory)
+	s.count(read, written, result.Memory, cpu)
 	return nil
 }
 
@@ -220,12 +223,13 @@ func failure(result outcome, log string) *Error {
 }
 
 // count adds a finished run of the module to the report and the progress.
-func (s *stage) count(read, written, memory int64) {
+func (s *stage) count(read, written, memory int64, cpu time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.report.In += read
 	s.report.Out += written
 	s.report.Memory = max(s.report.Memory, memory)
+	s.report.CPU = max(s.report.CPU, cpu)
 	s.report.Transformed++
 	s.read += read
 	s.show(s.read)

@@ -49,6 +49,8 @@ func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, er
 		Cache:  filepath.Join(cache, "compiled"),
 		Memory: limits.Memory,
 		CPU:    int64((limits.Compile + time.Duration(jobs)*limits.CPU + time.Second) / time.Second),
+
+		Interpret: h.Interpret,
 	}, nil, budget{limits.Compile, limits.Compile}, nil)
 	if err == nil && result.Class != "" {
 		err = &Error{Class: result.Class, Reason: result.Reason}

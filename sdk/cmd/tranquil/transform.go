@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+)
+
+type transformCmd struct {
+	Check transformCheckCmd `cmd:"" help:"Tell whether a device would run a module, and why not."`
+	Run   transformRunCmd   `cmd:"" help:"Transform a file or a directory, in the sandbox of the device."`
+}
+
+// A sandbox is where the commands run modules, with the limits of a device.
+type sandbox struct {
+	Memory  int64         `default:"128" placeholder:"MIB" help:"Limit of linear memory, in MiB."`
+	CPU     time.Duration `default:"1m" help:"Limit of CPU time for one run."`
+	Wall    time.Duration `default:"5m" help:"Limit of time for one run."`
+	Output  int64         `placeholder:"MIB" help:"Limit of one result, in MiB (default: twice the input and 16 MiB)."`
+	Verbose bool          `short:"v" help:"Show what the module writes to stderr."`
+}
+
+// host returns a host whose compiled modules last from one command to the next.
+func (b *sandbox) host(s *session) (*host.Host, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find a place for compiled modules: %w", err)
+	}
+	h := &host.Host{
+		Cache:   filepath.Join(dir, "tranquil", "transforms"),
+		Ceiling: host.Limits{Memory: b.Memory << 20, CPU: b.CPU, Wall: b.Wall, Output: b.Output << 20},
+	}
+	if b.Verbose {
+		h.Log = slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return h, nil
+}
+
+type transformCheckCmd struct {
+	Modules []string `arg:"" name:"module" help:"Wasm modules."`
+
+	sandbox
+}
+
+func (c *transformCheckCmd) Run(s *session) error {
+	h, err := c.host(s)
+	if err != nil {
+		return err
+	}
+	for _, path := range c.Modules {
+		info, err := os.Stat(path)
+		if err != nil {
+			return fmt.Errorf("cannot read transform: %w", err)
+		}
+		begin := time.Now()
+		if err := h.Compile(s.ctx, path); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		fmt.Fprintf(s.out, "%s is fit for a device: %s, compiled or found in the cache in %v\n",
+			path, amount(info.Size()), time.Since(begin).Round(time.Millisecond))
+	}
+	return nil
+}
