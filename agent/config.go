@@ -14,6 +14,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
@@ -26,7 +27,24 @@ type config struct {
 	Components []string        `toml:"components"` // "application/sensor-adapter"
 	LwM2M      lwm2mConfig     `toml:"lwm2m"`
 	Files      filesConfig     `toml:"files"`
+	State      stateConfig     `toml:"state"`
 	Updaters   []updaterConfig `toml:"updater"`
+}
+
+// A stateConfig bounds, for each component, the states that updates save.
+// Whatever the bounds are, age and number never remove the one that the way
+// back to the version before needs.
+type stateConfig struct {
+	Keep      int      `toml:"keep"`       // at most so many
+	KeepFor   duration `toml:"keep_for"`   // none that is older, in time that the device was on; "0s" is no bound
+	KeepSpace int64    `toml:"keep_space"` // bytes, at most so many together; 0 is no bound
+}
+
+func (s stateConfig) check() error {
+	if s.Keep < 0 || s.KeepFor < 0 || s.KeepSpace < 0 {
+		return errors.New("state: keep, keep_for and keep_space cannot be negative")
+	}
+	return nil
 }
 
 type lwm2mConfig struct {
@@ -75,6 +93,7 @@ func readConfig(path string) (config, error) {
 		Data: "/var/lib/tranquil", Run: "/run/tranquil", Reserve: 16 << 20,
 		LwM2M: lwm2mConfig{Server: "coap://127.0.0.1:5683", Lifetime: duration(5 * time.Minute)},
 		Files: filesConfig{URL: "coap://127.0.0.1:5685"},
+		State: stateConfig{Keep: state.DefaultRetention.Keep, KeepFor: duration(state.DefaultRetention.For)},
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -106,7 +125,7 @@ func (c config) validate() error {
 			errs = append(errs, fmt.Errorf("components: %s needs an [[updater]] with type = %q", name, kind))
 		}
 	}
-	errs = append(errs, c.Files.check())
+	errs = append(errs, c.Files.check(), c.State.check())
 	for _, dir := range []string{c.Data, c.Run} {
 		if !filepath.IsAbs(dir) {
 			errs = append(errs, fmt.Errorf("%q is not an absolute path", dir))

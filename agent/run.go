@@ -109,6 +109,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if err != nil {
 		return nil, err
 	}
+	states.Retention = state.Retention{Keep: c.State.Keep, For: time.Duration(c.State.KeepFor), Space: c.State.KeepSpace}
 	runner := &engine.Engine{
 		Journal: a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: states, Transform: states,
 		Updater: a.plugins.Updater, Platform: platform(), Log: log,

@@ -124,7 +124,7 @@ func (e *Engine) plan(u *Update) ([]host.Step, error) {
 
 // seal declares a generation complete.
 func (e *Engine) seal(u *Update, gen state.Generation, of Installed) error {
-	return e.States.Seal(u.Component, gen, state.Meta{Schema: of.Schema, Version: of.Version, Time: time.Now().UTC()})
+	return e.States.Seal(u.Component, gen, state.Meta{Schema: of.Schema, Version: of.Version, Package: of.Digest, Time: time.Now().UTC()})
 }
 
 // drop removes generations; 0 stands for one that was never made.

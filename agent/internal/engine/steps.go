@@ -73,7 +73,7 @@ type Transformer interface {
 	Rehearse(ctx context.Context, component string, live state.Generation, steps []host.Step, progress func(done, total int64)) (time.Duration, error)
 	Settle(component string, live state.Generation) error
 	Transform(ctx context.Context, component string, from, to state.Generation, steps []host.Step, progress func(done, total int64)) (host.Report, error)
-	Prune(component string, keep int) error
+	Prune(component string, need ...state.Generation) error // by retention, but not what is needed
 }
 
 // resolve finds the package and decides whether it may be installed.
@@ -292,7 +292,7 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error
 
 // forget removes what the rehearsal has left.
 func (e *Engine) forget(_ context.Context, u *Update) error {
-	return e.Transform.Prune(u.Component, keptGenerations)
+	return e.Transform.Prune(u.Component)
 }
 
 // announce tells the twin, and through it everybody, until when the component

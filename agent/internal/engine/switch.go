@@ -320,13 +320,9 @@ func (e *Engine) clean(ctx context.Context, u *Update) error {
 	if err == nil && !u.From.Handle.IsZero() {
 		err = h.Unstage(ctx, updater.UnstageRequest{Component: u.Component, Version: u.From.Version, Handle: u.From.Handle})
 	}
-	err = errors.Join(err, e.Transform.Prune(u.Component, keptGenerations), e.collect())
+	err = errors.Join(err, e.Transform.Prune(u.Component, u.Saved), e.collect())
 	if err != nil {
 		e.Log.Warn("cannot clean up after the update", "component", u.Component, "error", err)
 	}
 	return ctx.Err()
 }
-
-// keptGenerations is how many states stay: the one before the update, and the
-// one that the new version began with.
-const keptGenerations = 2

@@ -59,6 +59,17 @@ func (l listing) digest() string {
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil))
 }
 
+// sum counts the files and the bytes in them.
+func (l listing) sum() (files int, size int64) {
+	for _, n := range l {
+		if n.mode.IsRegular() {
+			files++
+			size += n.size
+		}
+	}
+	return files, size
+}
+
 // paths indexes a listing.
 func (l listing) paths() map[string]node {
 	all := make(map[string]node, len(l))

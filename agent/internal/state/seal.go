@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +32,15 @@ var (
 // A seal is the content of seal.json.
 type seal struct {
 	Meta
-	Digest string `json:"digest"` // of the files, see listing.digest
+	Digest string        `json:"digest"` // of the files, see listing.digest
+	Files  int           `json:"files,omitempty"`
+	Size   int64         `json:"size,omitempty"` // bytes
+	On     time.Duration `json:"on,omitempty"`   // reading of the [clock]
+}
+
+// entry describes a sealed generation when the clock shows on.
+func (s seal) entry(gen Generation, on time.Duration) Entry {
+	return Entry{Generation: gen, Meta: s.Meta, Digest: s.Digest, Files: s.Files, Size: s.Size, Age: max(0, on-s.On)}
 }
 
 // readSeal wants exactly what writeSeal wrote. Half a seal cannot be left by a

@@ -4,7 +4,7 @@
 // changed once it is sealed.
 //
 //	<root>/<type>/<name>/<generation>/files/      the state
-//	<root>/<type>/<name>/<generation>/seal.json   schema, version, time and digest
+//	<root>/<type>/<name>/<generation>/seal.json   schema, version, package, time, size and digest
 //
 //	<root>/<type>/<name>/memo/                    what the rehearsal has found out
 //
@@ -19,7 +19,7 @@
 //	m.Transform(ctx, component, saved, saved+1, steps, progress)
 //	m.Seal(component, saved+1, Meta{…})
 //	dir, _, _ = m.Load(component, saved+1) // the updater may move dir away
-//	m.Prune(component, 2)
+//	m.Prune(component, saved)
 //
 // What happens after Settle takes as long as the files need that have changed
 // since the rehearsal, and a look at the others: a [book] tells which these
@@ -49,9 +49,10 @@ type Generation uint64
 
 // A Meta is what is known about a sealed state.
 type Meta struct {
-	Schema  int       `json:"schema"`  // state schema
-	Version string    `json:"version"` // of the component that the state was saved from or made for
-	Time    time.Time `json:"time"`    // when it was saved or made
+	Schema  int       `json:"schema"`            // state schema
+	Version string    `json:"version"`           // of the component that the state was saved from or made for
+	Package string    `json:"package,omitempty"` // digest of that version's manifest
+	Time    time.Time `json:"time"`              // when it was saved or made, by the wall clock
 }
 
 // A Transformer applies a transform to some files of a state directory;
@@ -62,8 +63,11 @@ type Transformer interface {
 
 // A Manager keeps generations below one directory.
 type Manager struct {
+	Retention // which generations stay
+
 	root        string
 	transformer Transformer
+	clock       *clock
 
 	mu     sync.Mutex
 	memory map[string]*knowledge // by component
@@ -74,7 +78,10 @@ func Open(root string, t Transformer) (*Manager, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot open state directory: %w", err)
 	}
-	return &Manager{root: root, transformer: t, memory: map[string]*knowledge{}}, nil
+	return &Manager{
+		Retention: DefaultRetention,
+		root:      root, transformer: t, clock: openClock(root), memory: map[string]*knowledge{},
+	}, nil
 }
 
 // Next returns a number above every generation of the component, sealed or not.
@@ -214,7 +221,9 @@ func (m *Manager) seal(component string, gen Generation, meta Meta) error {
 	}
 	k.book.unsettle()
 	k.lists[gen] = list
-	return writeSeal(dir, seal{Meta: meta, Digest: list.digest()})
+	s := seal{Meta: meta, Digest: list.digest(), On: m.clock.now()}
+	s.Files, s.Size = list.sum()
+	return writeSeal(dir, s)
 }
 
 // Load returns the directory and the meta of a sealed generation, after it has
@@ -259,60 +268,6 @@ func (m *Manager) unlist(component string, gen Generation) {
 	if k := m.memory[component]; k != nil {
 		delete(k.lists, gen)
 	}
-}
-
-// An Entry is a sealed generation in a list.
-type Entry struct {
-	Generation Generation
-	Meta
-}
-
-// List returns the sealed generations of a component, oldest first. It reads
-// the seals alone: whether the files are as sealed is for Load to say.
-func (m *Manager) List(component string) ([]Entry, error) {
-	all, err := m.generations(component)
-	if err != nil {
-		return nil, err
-	}
-	var entries []Entry
-	for _, gen := range all {
-		_, sealed, err := m.sealed(component, gen)
-		if errors.Is(err, ErrNotSealed) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrMoved) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, Entry{gen, sealed.Meta})
-	}
-	return entries, nil
-}
-
-// Prune keeps the newest sealed generations, as many as keep says, and drops
-// the older ones, everything unsealed and what the rehearsal has found out.
-// To be called when no update of the component is open.
-func (m *Manager) Prune(component string, keep int) error {
-	all, err := m.generations(component)
-	if err != nil {
-		return err
-	}
-	for _, gen := range slices.Backward(all) {
-		if _, _, err := m.sealed(component, gen); err == nil && keep > 0 {
-			keep--
-			continue
-		}
-		if err := m.Drop(component, gen); err != nil {
-			return err
-		}
-	}
-	m.mu.Lock()
-	delete(m.memory, component)
-	m.mu.Unlock()
-	dir, err := m.home(component)
-	if err != nil {
-		return err
-	}
-	return os.RemoveAll(filepath.Join(dir, memosName))
 }
 
 // home returns the directory of a component. Its name becomes a path, so it

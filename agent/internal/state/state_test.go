@@ -177,32 +177,6 @@ func TestTransformFails(t *testing.T) {
 	}
 }
 
-func TestPrune(t *testing.T) {
-	m := open(t)
-	for gen := range Generation(4) {
-		save(t, m, gen+8, "content") // 8 to 11: numbers, not strings, are sorted
-	}
-	if _, err := m.Fresh(component, 12); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Prune(component, 2); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := m.List(component)
-	want := []Entry{{10, meta("1.0.0")}, {11, meta("1.0.0")}}
-	if diff := cmp.Diff(want, entries); diff != "" || err != nil {
-		t.Error(diff, err)
-	}
-	if next, err := m.Next(component); err != nil || next != 12 {
-		t.Errorf("next: %v, %v", next, err)
-	}
-	for range 2 {
-		if err := m.Drop(component, 11); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 func TestComponentNames(t *testing.T) {
 	m := open(t)
 	for _, name := range []string{"", "a", "a/", "/b", "../b", "a/..", "a/b/c", "a/b\x00"} {
