@@ -53,6 +53,7 @@ func TestErrorsTravel(t *testing.T) {
 		is              error
 	}{
 		{"retry", "engine is busy: try again", ErrRetry},
+		{"reboot", "slot B is written: the device has to be rebooted first", ErrReboot},
 		{"fail", "disk is full", nil},
 		{"panic", "panic in the updater's Stage: oh no", nil},
 		{"huge", "the updater's handle has 65537 bytes", nil},
@@ -61,7 +62,7 @@ func TestErrorsTravel(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.text) {
 			t.Errorf("%s: error %v, want %q", tc.component, err, tc.text)
 		}
-		if tc.is != nil && !errors.Is(err, tc.is) || tc.is == nil && errors.Is(err, ErrRetry) {
+		if tc.is != nil && !errors.Is(err, tc.is) || !errors.Is(tc.is, ErrRetry) && errors.Is(err, ErrRetry) {
 			t.Errorf("%s: error %v wraps the wrong sentinel", tc.component, err)
 		}
 	}

@@ -13,6 +13,8 @@ func codeOf(err error) codes.Code {
 	switch {
 	case errors.Is(err, ErrRetry):
 		return codes.Aborted
+	case errors.Is(err, ErrReboot):
+		return codes.FailedPrecondition
 	case errors.Is(err, context.DeadlineExceeded):
 		return codes.DeadlineExceeded
 	case errors.Is(err, context.Canceled):
@@ -42,6 +44,8 @@ func fromStatus(err error) error {
 		return &remoteError{"the updater process does not answer (" + s.Message() + ")", ErrRetry}
 	case codes.Aborted:
 		return &remoteError{s.Message(), ErrRetry}
+	case codes.FailedPrecondition:
+		return &remoteError{s.Message(), ErrReboot}
 	case codes.DeadlineExceeded:
 		return &remoteError{s.Message(), context.DeadlineExceeded}
 	case codes.Canceled:

@@ -15,6 +15,8 @@ func (f *fake) Stage(ctx context.Context, r StageRequest) (StageResponse, error)
 	switch r.Component {
 	case "retry":
 		return StageResponse{}, fmt.Errorf("engine is busy: %w", ErrRetry)
+	case "reboot":
+		return StageResponse{}, fmt.Errorf("slot B is written: %w", ErrReboot)
 	case "fail":
 		return StageResponse{}, fmt.Errorf("disk is full")
 	case "panic":

@@ -37,7 +37,8 @@
 // [Capabilities].
 //
 // Errors: an error fails the step and turns the update back. Wrap
-// [ErrRetry] if the same call may succeed in a moment.
+// [ErrRetry] if the same call may succeed in a moment, [ErrReboot] if the device
+// has to be rebooted first.
 package updater
 
 import (
@@ -48,6 +49,12 @@ import (
 // ErrRetry marks an error as passing: the agent calls again, a bounded number
 // of times, before it turns the update back.
 var ErrRetry = errors.New("try again")
+
+// ErrReboot says that what was asked for takes effect with the next boot of
+// the device: the agent keeps the update, and makes the same call again after
+// that boot. Wrap it with what the operator should know. Who reboots the
+// device is not the agent's business.
+var ErrReboot = errors.New("the device has to be rebooted first")
 
 // A Handle is an updater's own note about one staged version. The agent
 // journals it and hands it back unread, also to a later build of the updater:

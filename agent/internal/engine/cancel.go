@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -25,22 +26,44 @@ type cancel struct {
 	refused error                   // why it is not possible any more
 }
 
-// Cancel asks an update to turn back. There are three honest answers: nil, it
-// does, and its outcome tells why; [ErrTooLate] or [ErrGoesBack]; and
-// [ErrNoUpdate].
+// Cancel asks an update to turn back, whether it runs or waits. There are
+// three honest answers: nil, it does, and its outcome tells why; [ErrTooLate]
+// or [ErrGoesBack]; and [ErrNoUpdate]. One that waits goes back at the next
+// Run.
 func (e *Engine) Cancel(component, why string) error {
 	e.cancels.mu.Lock()
 	defer e.cancels.mu.Unlock()
+	cause := fmt.Errorf("cancelled: %s", why)
 	c := e.cancels.all[component]
 	switch {
 	case c == nil:
-		return ErrNoUpdate
+		return e.cancelWaiting(component, cause)
 	case c.refused != nil:
 		return c.refused
 	}
 	c.refused = ErrGoesBack
-	c.turn(fmt.Errorf("cancelled: %s", why))
+	c.turn(cause)
 	return nil
+}
+
+// cancelWaiting writes the cancel into the journal. No Run can begin
+// meanwhile: it would need the lock.
+func (e *Engine) cancelWaiting(component string, cause error) error {
+	r, found, err := e.Journal.Load(component)
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot load journal: %w", err)
+	case !found:
+		return ErrNoUpdate
+	case r.Format > RecordFormat:
+		return ErrNewer
+	case r.Back || r.Cancelled != "":
+		return ErrGoesBack
+	case slices.ContainsFunc(e.steps(), func(s Step) bool { return s.Name == r.Step && s.Cancel == tooLate }):
+		return ErrTooLate
+	}
+	r.Cancelled = cause.Error()
+	return e.Journal.Save(r)
 }
 
 // cancellable returns the context in which the steps of an update go forward.

@@ -17,11 +17,14 @@ type Moment struct {
 	At   time.Duration `json:"at"`   // since that boot
 }
 
+// bootID is the kernel's file with the identity of this boot.
+const bootID = "/proc/sys/kernel/random/boot_id"
+
 // now returns the present moment.
 func now() Moment {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail for this clock
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	id, _ := os.ReadFile(bootID)
 	return Moment{strings.TrimSpace(string(id)), time.Duration(ts.Nano())}
 }
 

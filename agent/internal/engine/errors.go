@@ -19,12 +19,6 @@ type Retry struct {
 func (r Retry) Error() string { return r.Err.Error() }
 func (r Retry) Unwrap() error { return r.Err }
 
-// Wait ends a Run without ending the update: something outside (a reboot, a
-// consent) must happen first. The next Run repeats the step.
-type Wait struct{ For string }
-
-func (w Wait) Error() string { return "waiting for " + w.For }
-
 // passing reports whether the same may succeed if it is done again.
 func passing(err error) bool {
 	var r Retry

@@ -54,7 +54,7 @@ func (d *device) End(_ Record, o Outcome) error {
 }
 
 func (d *device) step(phase Phase, name string, undo bool) Step {
-	s := Step{Phase: phase, Name: name, Within: time.Minute, Tries: 2, Undo: nothing, Do: func(context.Context, *Update) error {
+	s := Step{Phase: phase, Name: name, Within: time.Minute, Tries: 2, Crashes: 5, Undo: nothing, Do: func(context.Context, *Update) error {
 		d.op(name)
 		d.done[name] = true // half done: what Undo must take back even if Do fails
 		d.op(name + "…")
@@ -201,7 +201,7 @@ func TestPassingErrorsAreTriedAgain(t *testing.T) {
 func TestWaitAndCancelKeepTheJournal(t *testing.T) {
 	d := &device{done: map[string]bool{}, budget: -1}
 	steps := d.steps()
-	steps[1].Do = func(context.Context, *Update) error { return Wait{"a reboot"} }
+	steps[1].Do = func(context.Context, *Update) error { return Wait{For: "a sign"} }
 	var wait Wait
 	if _, err, _ := d.run(t.Context(), steps); !errors.As(err, &wait) || d.record == nil || d.record.Step != "stop" {
 		t.Fatalf("%v, %+v", err, d.record)

@@ -78,6 +78,9 @@ type world struct {
 	state   string // the component's state: schema and value
 	quiet   bool
 	ran     int // how often the new version has run and changed its state
+
+	rebooted func() bool // whether the device has been rebooted as the updater needs it; nil: it needs none
+	switches int         // calls
 }
 
 var errPower = errors.New("no power")
@@ -196,7 +199,7 @@ func (w *world) Switch(_ context.Context, r updater.SwitchRequest) error {
 			return errors.New("switched under a running component")
 		}
 		w.current = string(r.Handle.Data)
-		return nil
+		return w.needReboot()
 	})
 }
 

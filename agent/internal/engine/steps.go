@@ -28,6 +28,7 @@ type Engine struct {
 	Tell      func(Progress)                // hears of every step; must not block
 	Announce  func(context.Context, string) // returns when the twin knows the component's state, or ctx ends
 	Log       *slog.Logger
+	BootID    string // file with the identity of this boot; "" is the kernel's
 
 	firstPause time.Duration // before the second try; 0 is 0.1 s
 	cancels    cancels

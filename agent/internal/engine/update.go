@@ -89,6 +89,7 @@ type Progress struct {
 	Predicted time.Duration `json:"predicted,omitempty"`
 	Stale     bool          `json:"stale"`             // the component does not serve
 	Serving   *Installed    `json:"serving,omitempty"` // the new version, if that serves already
+	Waiting   *Wait         `json:"waiting,omitempty"` // what it waits for; nil if it does not
 }
 
 // progress is what is told of an update while a step runs.
@@ -97,6 +98,7 @@ func (r *Record) progress(s Step, fraction float64) Progress {
 	p := Progress{
 		Update: u.ID, Component: u.Component, To: u.target(), Phase: s.Phase, Step: s.Name, Back: r.Back, Fraction: fraction,
 		Until: u.Until, Predicted: u.Predicted, Stale: !u.Until.IsZero() && !u.Serving,
+		Waiting: r.Waiting,
 	}
 	if u.Serving {
 		p.Serving = &u.To

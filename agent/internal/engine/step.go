@@ -1,0 +1,69 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// A Step is one line of an update. Undo takes back what Do did, or half did.
+type Step struct {
+	Phase  Phase
+	Name   string
+	Do     func(context.Context, *Update) error
+	Undo   func(context.Context, *Update) error
+	Within time.Duration // for one attempt
+
+	// The next two count in each direction.
+	Tries   int // attempts if the error is passing
+	Crashes int // how often the step may be begun again because the agent ended in it
+
+	Cancel Cancellation // what a cancel does while the step runs
+}
+
+// A Cancellation says what a cancel does to a step that runs.
+type Cancellation int
+
+const (
+	// atOnce interrupts the attempt: the step only prepares or waits, and its
+	// Undo takes back what was half done.
+	atOnce Cancellation = iota
+	// between lets the attempt end first: an updater is changing the component,
+	// and would go on with that while it is asked to change it back. There is
+	// no other attempt.
+	between
+	// tooLate: the new version is committed.
+	tooLate
+)
+
+func nothing(context.Context, *Update) error { return nil }
+
+// tell announces where the update is. The runner alone does this.
+func (e *Engine) tell(r *Record, steps []Step, at int, part float64) {
+	e.Tell(r.progress(steps[at], (float64(at)+part)/float64(len(steps))))
+}
+
+func phaseOf(steps []Step, name string) Phase {
+	return steps[slices.IndexFunc(steps, func(s Step) bool { return s.Name == name })].Phase
+}
+
+// pause is how long to wait before the next try: what the step asks for, or
+// 0.2 s doubled each time.
+func (e *Engine) pause(err error, try int) time.Duration {
+	var r Retry
+	if errors.As(err, &r) && r.After > 0 {
+		return r.After
+	}
+	return min(cmp.Or(e.firstPause, 100*time.Millisecond)<<try, time.Minute)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
