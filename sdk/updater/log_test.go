@@ -12,7 +12,7 @@ func TestLogRoundTrip(t *testing.T) {
 	var out bytes.Buffer
 	w := &logWriter{log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: dropTime}))}
 	l := slog.New(newLogHandler(w))
-	l.Debug("one", "n", 9007199254740993, "err", errors.New("x y"))
+	l.Debug("one", "n", int64(9007199254740993), "err", errors.New("x y"))
 	l.With("a", 1).WithGroup("g").Warn("two", "msg", "m")
 	w.Write([]byte("panic: half a "))
 	w.Write([]byte("line\n\n{\"@message\": 1, \"@level\": \"warn\"}\n[1]\nrest"))
