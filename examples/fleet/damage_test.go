@@ -52,6 +52,7 @@ func swap(path string, change func([]byte) []byte) error {
 // The component's own live state is left out: it belongs to the component,
 // and nobody else can tell what should be in it.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	s := start(t, "1.0.0", "2.0.0")
 	update(t, s, "2.0.0") // there are generations of the state, and transforms
 	data := filepath.Join(s.Dir, "agent")
@@ -68,6 +69,7 @@ func TestDamage(t *testing.T) {
 // TestDamageDuringUpdate kills the agent in the middle of an update, and
 // harms its store: the update is finished from the copy.
 func TestDamageDuringUpdate(t *testing.T) {
+	t.Parallel()
 	s := start(t, "1.0.0", "2.0.0")
 	length := typical(t, s)
 	harms := harms

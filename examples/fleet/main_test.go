@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/examples/internal/rig"
@@ -14,9 +17,13 @@ import (
 
 var built rig.Built
 
-// TestMain compiles everything once.
+// TestMain compiles everything once. Systems mostly wait, so that a few run
+// side by side also on a small machine.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
+		flag.Set("test.parallel", "3")
+	}
 	os.Exit(buildAndRun(m))
 }
 
@@ -47,12 +54,35 @@ func start(t *testing.T, versions ...string) *rig.System {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := system.Publish(t.Context(), versions...); err != nil {
-		t.Fatal(err)
-	}
+	put(t, system, versions...)
 	update(t, system, versions[0])
 	return system
 }
+
+// packages are built once, by version.
+var packages sync.Map
+
+// put puts versions of the sensor adapter onto the file server, with less
+// patience than the recipes have.
+func put(t *testing.T, s *rig.System, versions ...string) {
+	t.Helper()
+	for _, version := range versions {
+		build, _ := packages.LoadOrStore(version, sync.OnceValues(func() (string, error) {
+			return built.Package(context.Background(), built.Dir, version, quick...)
+		}))
+		file, err := build.(func() (string, error))()
+		if err == nil {
+			err = s.Push(t.Context(), file)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// quick shortens the probation, and the wait for a version that is never
+// healthy.
+var quick = []rig.Edit{rig.Replace(`probation = "1s"`, `probation = "200ms"`), rig.Replace(`deadline = "3s"`, `deadline = "1s"`)}
 
 // update installs a version, which must succeed, and checks the state.
 func update(t *testing.T, s *rig.System, version string) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 // TestRefused asks one device for what it must refuse. After each refusal the
 // component must still be the same process, and the next good wish must work.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	s := start(t, "1.0.0", "2.0.0")
 	for _, c := range []struct {
 		name string
@@ -105,7 +107,7 @@ func otherArchitecture(t *testing.T, s *rig.System) string {
 // publish pushes a package like that of version 2, with changes.
 func publish(t *testing.T, s *rig.System, edits ...rig.Edit) (file string) {
 	t.Helper()
-	file, err := s.Package(t.Context(), "2.0.0", edits...)
+	file, err := s.Package(t.Context(), "2.0.0", slices.Concat(quick, edits)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,9 +120,7 @@ func publish(t *testing.T, s *rig.System, edits ...rig.Edit) (file string) {
 // damagedBlob damages the largest blob of the file server, which is the
 // sensor adapter, while it is being asked for.
 func damagedBlob(t *testing.T, s *rig.System) string {
-	if err := s.Publish(t.Context(), "3.0.0"); err != nil {
-		t.Fatal(err)
-	}
+	put(t, s, "3.0.0")
 	restore := damage(t, filepath.Join(s.Dir, "backend"))
 	defer restore()
 	return refused(t, s, `{"version": "3.0.0"}`)
@@ -187,6 +187,7 @@ func refused(t *testing.T, s *rig.System, wish string) string {
 // TestUpdaterWithWrongChecksum pins another updater than the one that is
 // there: it must not be started, and the component must not notice.
 func TestUpdaterWithWrongChecksum(t *testing.T) {
+	t.Parallel()
 	s := start(t, "1.0.0", "2.0.0")
 	before, _ := check(t, s)
 	s.Agent.Stop()

@@ -17,6 +17,7 @@ import (
 // the moment, the old or the new version runs in the end, and the sequence is
 // unbroken.
 func TestTorture(t *testing.T) {
+	t.Parallel()
 	kills := 3
 	if n, err := strconv.Atoi(os.Getenv("TRANQUIL_TORTURE")); err == nil {
 		kills = n

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -56,22 +57,37 @@ func Build(ctx context.Context, dir string) (Built, error) {
 	return b, errors.Join(forNative, forWasm)
 }
 
-// compile has all packages compiled at once, which shares the work on what
-// they import, and then links them under their own names.
+// compile has all programs compiled and linked at once, which shares the work
+// on what they import, and gives them their own names.
 func (b Built) compile(ctx context.Context, programs []program, env ...string) error {
-	sources := make([]string, len(programs))
-	for i, p := range programs {
-		sources[i] = p.source
+	into, err := os.MkdirTemp(b.Dir, "build-")
+	if err != nil {
+		return err
 	}
-	if err := b.goBuild(ctx, env, sources...); err != nil {
+	defer os.RemoveAll(into)
+	args := []string{"-o", into + "/"}
+	for _, p := range programs {
+		args = append(args, p.source)
+	}
+	if err := b.goBuild(ctx, env, args...); err != nil {
 		return err
 	}
 	for _, p := range programs {
-		if err := b.goBuild(ctx, env, "-o", b.Program(p.name), p.source); err != nil {
+		if err := os.Rename(filepath.Join(into, executable(p.source)), b.Program(p.name)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// executable is how go build names a program: by the last element of its
+// path that is no major version.
+func executable(source string) string {
+	if dir, base := path.Split(source); base != "v2" {
+		return base
+	} else {
+		return path.Base(dir)
+	}
 }
 
 func (b Built) goBuild(ctx context.Context, env []string, args ...string) error {

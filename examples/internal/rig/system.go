@@ -167,8 +167,12 @@ func (s *System) create(ctx context.Context) error {
 
 // CLI runs the command line tool and returns what it prints.
 func (s *System) CLI(ctx context.Context, args ...string) (string, error) {
-	command := exec.CommandContext(ctx, s.Program("tranquil"), args...)
-	command.Env = append(os.Environ(), s.Env...)
+	return cli(ctx, s.Program("tranquil"), s.Env, args...)
+}
+
+func cli(ctx context.Context, program string, env []string, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, program, args...)
+	command.Env = append(os.Environ(), env...)
 	out, err := command.Output()
 	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
 		return string(out), fmt.Errorf("tranquil %s %s: %w: %s", args[0], args[1], err, failed.Stderr)

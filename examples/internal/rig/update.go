@@ -24,11 +24,16 @@ func Replace(old, replacement string) Edit {
 // Package builds the package of one version of the sensor adapter for this
 // machine, with the command line tool, and returns its file.
 func (s *System) Package(ctx context.Context, version string, edits ...Edit) (string, error) {
-	dir, err := os.MkdirTemp(s.Dir, "package-"+version+"-")
+	return s.built.Package(ctx, s.Dir, version, edits...)
+}
+
+// Package builds a package as [System.Package] does, below dir.
+func (b Built) Package(ctx context.Context, dir, version string, edits ...Edit) (string, error) {
+	dir, err := os.MkdirTemp(dir, "package-"+version+"-")
 	if err != nil {
 		return "", err
 	}
-	text, err := os.ReadFile(filepath.Join(s.built.Root, recipes, version, "tranquil.toml"))
+	text, err := os.ReadFile(filepath.Join(b.Root, recipes, version, "tranquil.toml"))
 	if err != nil {
 		return "", err
 	}
@@ -44,11 +49,11 @@ func (s *System) Package(ctx context.Context, version string, edits ...Edit) (st
 		adapter = "sensor-adapter-1"
 	}
 	for name, from := range map[string]string{"sensor-adapter": adapter, "transform.wasm": "transform.wasm", "trap.wasm": "trap.wasm"} {
-		if err := link(s.built.Program(from), filepath.Join(dir, name)); err != nil {
+		if err := link(b.Program(from), filepath.Join(dir, name)); err != nil {
 			return "", err
 		}
 	}
-	out, err := s.CLI(ctx, "package", "build", dir, "-o", dir)
+	out, err := cli(ctx, b.Program("tranquil"), nil, "package", "build", dir, "-o", dir)
 	if err != nil {
 		return "", err
 	}
