@@ -75,6 +75,8 @@ type updaterConfig struct {
 	Type   string `toml:"type"`   // component type
 	Path   string `toml:"path"`   // of the executable
 	SHA256 string `toml:"sha256"` // pinned checksum of the executable, hex
+
+	Answer duration `toml:"answer"` // time for a sign of life, before a frozen updater is killed
 }
 
 // A duration is written as in "90s".

@@ -134,7 +134,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 func (a *agent) hostPlugins() (*pluginhost.Host, error) {
 	var configs []pluginhost.Config
 	for _, u := range a.config.Updaters {
-		configs = append(configs, pluginhost.Config{Type: u.Type, Path: u.Path, SHA256: u.SHA256})
+		configs = append(configs, pluginhost.Config{Type: u.Type, Path: u.Path, SHA256: u.SHA256, Answer: time.Duration(u.Answer)})
 	}
 	return pluginhost.New(configs, pluginhost.Options{
 		Data: filepath.Join(a.config.Data, "updater"), Run: filepath.Join(a.config.Run, "updater"),

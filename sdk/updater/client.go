@@ -42,6 +42,15 @@ func (c *Client) Exited() <-chan struct{} { return c.exited }
 // moment, so that is how it always ends. Call it even after Exited.
 func (c *Client) Kill() { c.kill() }
 
+// Ping returns nil if the updater answers, whatever else it is doing. One that
+// does not before ctx ends is frozen, and may be killed.
+func (c *Client) Ping(ctx context.Context) error {
+	if _, err := c.api.Capabilities(ctx, &proto.CapabilitiesRequest{}); err != nil {
+		return fmt.Errorf("the updater does not answer: %w", c.failed(err))
+	}
+	return nil
+}
+
 // announce asks what the updater can do.
 func (c *Client) announce(ctx context.Context) error {
 	a, err := c.api.Capabilities(ctx, &proto.CapabilitiesRequest{})

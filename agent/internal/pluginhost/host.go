@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -24,6 +25,11 @@ type Config struct {
 	Type   string // component type: "application"
 	Path   string // of the executable
 	SHA256 string // pinned checksum of the executable, hex
+
+	// Answer is how long the updater may take for a sign of life, which it
+	// gives whatever else it does: one that is frozen is killed after at most
+	// twice this time, and replaced. 0 is 30 s.
+	Answer time.Duration
 }
 
 // Options say where updaters work. Each gets a directory of its own, named by

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -175,6 +176,25 @@ func TestHungUpdaterIsReplaced(t *testing.T) {
 		}
 		return r.starts() >= 2
 	})
+}
+
+// A frozen process cannot end by itself, and closes nothing.
+func TestFrozenUpdaterIsReplaced(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "", func(c *Config) { c.Answer = time.Second })
+	u := r.updater(t)
+	failed := make(chan error)
+	go func() { failed <- u.Start(t.Context(), updater.StartRequest{Component: "application/x"}) }()
+	pids, _ := os.ReadFile(filepath.Join(r.data, "starts"))
+	var pid int
+	fmt.Sscan(string(pids), &pid)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-failed; !errors.Is(err, updater.ErrRetry) {
+		t.Errorf("call on the frozen updater: %v", err)
+	}
+	eventually(t, "a fresh process instead of the frozen one", func() bool { return r.starts() == 2 })
 }
 
 func TestRefused(t *testing.T) {

@@ -1,6 +1,7 @@
 package pluginhost
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ const (
 	firstPause = 100 * time.Millisecond // after the second failure in a row
 	maxPause   = 30 * time.Second
 	healthy    = time.Minute // who lived so long before it died did not fail in a row
+
+	defaultAnswer = 30 * time.Second
 )
 
 // A slot is the place of one component type's updater process.
@@ -20,6 +23,7 @@ type slot struct {
 	host   *Host
 	config updater.LaunchConfig
 	typ    string
+	answer time.Duration // time for a sign of life
 
 	turn     chan struct{} // holds a token while somebody works on the fields below
 	client   *updater.Client
@@ -29,7 +33,7 @@ type slot struct {
 }
 
 func newSlot(h *Host, c Config, o Options) *slot {
-	return &slot{host: h, config: launchConfig(c, o), typ: c.Type, turn: make(chan struct{}, 1)}
+	return &slot{host: h, config: launchConfig(c, o), typ: c.Type, answer: cmp.Or(c.Answer, defaultAnswer), turn: make(chan struct{}, 1)}
 }
 
 // get returns the process that runs, or starts one after the pause that the
@@ -122,9 +126,7 @@ func (s *slot) start(ctx context.Context) error {
 // supervise starts the updater anew when it dies, since it may be what keeps
 // its components running.
 func (s *slot) supervise(c *updater.Client) {
-	select {
-	case <-c.Exited():
-	case <-s.host.ctx.Done():
+	if !s.watch(c) {
 		return
 	}
 	for s.host.ctx.Err() == nil {
@@ -135,6 +137,27 @@ func (s *slot) supervise(c *updater.Client) {
 			s.config.Logger.Error("updater cannot be started again", "cause", err)
 			return
 		}
+	}
+}
+
+// watch returns true when the process has died, and sees to it that one which
+// is frozen does: all that is asked of it would wait until its own deadline,
+// which may be hours away. It returns false when the host is closed.
+func (s *slot) watch(c *updater.Client) bool {
+	for {
+		select {
+		case <-c.Exited():
+			return true
+		case <-s.host.ctx.Done():
+			return false
+		case <-time.After(s.answer):
+		}
+		ctx, cancel := context.WithTimeout(s.host.ctx, s.answer)
+		if err := c.Ping(ctx); err != nil && ctx.Err() != nil && s.host.ctx.Err() == nil {
+			s.config.Logger.Error("updater is frozen and is killed", "silent", s.answer, "cause", err)
+			c.Kill()
+		}
+		cancel()
 	}
 }
 
