@@ -29,6 +29,8 @@ const usage = `usage: tranquil-agent <command> [--config FILE]
 
   run                work, until a signal ends it
   status [--json]    what the running agent says of its components
+  repair             leave safe mode: set aside what cannot be read, ask the
+                     updaters what is installed, go on
   version
 `
 
@@ -65,6 +67,12 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 		return status(ctx, c, *asJSON, out)
+	case "repair":
+		c, err := readConfig(*file)
+		if err != nil {
+			return err
+		}
+		return link.Repair(ctx, c.control())
 	case "version":
 		_, err := fmt.Fprintln(out, version)
 		return err
@@ -92,6 +100,9 @@ func status(ctx context.Context, c config, asJSON bool, out io.Writer) error {
 		e := json.NewEncoder(out)
 		e.SetIndent("", "  ")
 		return e.Encode(views)
+	}
+	if len(views) > 0 && views[0].Fault != "" {
+		fmt.Fprintf(out, "SAFE MODE, no update starts: %s\nRepair with tranquil-agent repair.\n", views[0].Fault)
 	}
 	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "COMPONENT\tVERSION\tRUNNING\tUPDATE")

@@ -20,6 +20,9 @@ func (a *agent) checkContent() {
 // ensure makes sure that an installed component is whole and runs. If it
 // cannot be settled, the back end is told what the operator has to do.
 func (a *agent) ensure(ctx context.Context, component string) error {
+	if a.repair.Fault() != "" {
+		return a.repair.Keep(ctx, component)
+	}
 	err := a.repair.Settle(ctx, component)
 	if err != nil && ctx.Err() == nil {
 		err = errors.Join(err, a.repair.Inconsistent(engine.Update{Component: component}, err))
@@ -40,6 +43,9 @@ func (a *agent) start(ctx context.Context, component string) error {
 // runner runs an update on a device that is settled, or says why it does not.
 func (a *agent) runner(e *engine.Engine) func(context.Context, engine.Update) (engine.Outcome, error) {
 	return func(ctx context.Context, u engine.Update) (engine.Outcome, error) {
+		if a.repair.Fault() != "" {
+			return a.safe(u)
+		}
 		_, open, _ := a.store.Load(u.Component)
 		if u.ID != "" || open {
 			if err := a.repair.Settle(ctx, u.Component); errors.Is(err, recovery.ErrUnknown) {
@@ -50,15 +56,30 @@ func (a *agent) runner(e *engine.Engine) func(context.Context, engine.Update) (e
 		if u.From, err = a.store.Installed(u.Component); err != nil {
 			return engine.Outcome{}, err
 		}
-		o, err := e.Run(ctx, u)
-		if errors.Is(err, engine.ErrNewer) {
-			return a.refuse(u, err)
-		}
-		return o, err
+		return e.Run(ctx, u)
 	}
 }
 
 // refuse ends a wish that cannot be looked at before the device is repaired.
 func (a *agent) refuse(u engine.Update, cause error) (engine.Outcome, error) {
 	return engine.Outcome{}, a.repair.Inconsistent(u, cause)
+}
+
+// safe answers a wish in safe mode. What the journal holds stays as it is.
+func (a *agent) safe(u engine.Update) (engine.Outcome, error) {
+	if u.ID == "" {
+		return engine.Outcome{}, nil
+	}
+	o := u.Ended(engine.Refused, a.repair.Refusal())
+	a.log.Warn("wish refused", "component", u.Component, "update", u.ID, "cause", o.Cause)
+	return o, a.store.Report(o)
+}
+
+// mend repairs what put the agent into safe mode, and goes on.
+func (a *agent) mend(ctx context.Context) error {
+	err := a.repair.Repair(ctx, a.config.Components)
+	for _, c := range a.config.Components {
+		err = errors.Join(err, a.ensure(ctx, c))
+	}
+	return err
 }

@@ -116,17 +116,18 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
 	}
-	a.repair = &recovery.Recovery{Memory: a.store, Engine: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
+	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
+	a.repair.Check(c.Components)
 	a.manager = manager.New(manager.Config{
 		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Check: a.check, Ensure: a.ensure, Running: a.running,
-		Changed: a.changed, Log: log,
+		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
-		Link: c.link(), Control: c.control(), Views: a.views, Log: log, Publish: func(r component.Reading) error { return a.device.Publish(r) },
+		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Log: log, Publish: func(r component.Reading) error { return a.device.Publish(r) },
 	})
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: c.LwM2M.Server, Lifetime: time.Duration(c.LwM2M.Lifetime), Version: version,
-		Components: c.Components, Manager: a.manager, Outbox: a.store, Log: log,
+		Components: c.Components, Manager: a.manager, Schedule: manager.CheckSchedule, Outbox: a.store, Log: log,
 	})
 	return a, err
 }

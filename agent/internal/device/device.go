@@ -27,7 +27,7 @@ type Components interface {
 	Want(component string, change func(*engine.Wishes)) error
 	CheckNow(component string) error
 	Cancel(component string) error
-	CheckSchedule(expr string) error
+	RepairOnce(number int64) error
 }
 
 // An Outbox holds the outcomes that the server has not heard of.
@@ -45,6 +45,7 @@ type Config struct {
 	Version    string // of the agent
 	Components []string
 	Manager    Components
+	Schedule   func(expr string) error // says why a schedule cannot be used
 	Outbox     Outbox
 	Log        *slog.Logger
 }

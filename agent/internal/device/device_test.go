@@ -31,6 +31,7 @@ type manager struct {
 	wishes  engine.Wishes
 	checked int
 	outbox  []string
+	repairs []int64
 }
 
 func (m *manager) with(f func()) {
@@ -56,7 +57,12 @@ func (m *manager) CheckNow(string) error {
 
 func (m *manager) Cancel(string) error { return engine.ErrTooLate }
 
-func (m *manager) CheckSchedule(expr string) error {
+func (m *manager) RepairOnce(number int64) error {
+	m.with(func() { m.repairs = append(m.repairs, number) })
+	return nil
+}
+
+func checkSchedule(expr string) error {
 	if expr == "never" {
 		return errors.New("no such schedule")
 	}
@@ -100,7 +106,7 @@ func start(t *testing.T, m *manager) (*Device, *lwm2m.Device) {
 	address := "coap://" + listener.LocalAddr().String()
 	d, err := New(Config{
 		Endpoint: "device-1", Server: address, Lifetime: time.Minute, Components: []string{name},
-		Manager: m, Outbox: m, Log: quiet,
+		Manager: m, Schedule: checkSchedule, Outbox: m, Log: quiet,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -289,4 +295,41 @@ func TestFault(t *testing.T) {
 			t.Errorf("%s: %+v, %v", c.result, records, err)
 		}
 	}
+}
+
+// TestSafeMode: it shows, and a repair is asked for by number.
+func TestSafeMode(t *testing.T) {
+	m := &manager{view: engine.View{Component: name, Fault: "cannot read the journal", Repaired: 2}}
+	_, remote := start(t, m)
+	got := read(t, remote, instance())
+	if got[objects.ComponentMode].Text() != "safe" || got[objects.ComponentFault].Text() != "cannot read the journal" || got[objects.ComponentRepaired].Int() != 2 {
+		t.Errorf("%v", got)
+	}
+	repair := instance().Child(objects.ComponentRepair)
+	for _, bad := range []string{"", "3", "0='", "0='x'", "0='-1'", "0='3"} {
+		var refused *lwm2m.Error
+		if err := remote.Execute(t.Context(), repair, bad); !errors.As(err, &refused) || refused.Code != lwm2m.CodeBadRequest {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if err := remote.Execute(t.Context(), repair, "0='3'"); err != nil {
+		t.Fatal(err)
+	}
+	m.with(func() {
+		if len(m.repairs) != 1 || m.repairs[0] != 3 {
+			t.Errorf("repairs %v", m.repairs)
+		}
+	})
+}
+
+// FuzzRepairNumber: what is accepted is a positive number.
+func FuzzRepairNumber(f *testing.F) {
+	for _, s := range []string{"0='3'", "", "0=''", "0='-3'", "0='99999999999999999999'"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if n, err := repairNumber(s); err == nil && n <= 0 {
+			t.Errorf("%q is %d", s, n)
+		}
+	})
 }

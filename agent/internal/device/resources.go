@@ -2,6 +2,8 @@ package device
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,8 +45,19 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentCause:             lwm2m.String(o.Cause),
 		objects.ComponentDowntime:          lwm2m.Float(o.Downtime.Seconds()),
 		objects.ComponentPredictedDowntime: lwm2m.Float(p.Predicted.Seconds()),
+		objects.ComponentMode:              lwm2m.String(mode(v)),
+		objects.ComponentFault:             lwm2m.String(v.Fault),
+		objects.ComponentRepaired:          lwm2m.Int(v.Repaired),
 	}
 	return records(objects.ComponentUpdateID, instance, values)
+}
+
+// mode is "safe" while no update starts.
+func mode(v engine.View) string {
+	if v.Fault != "" {
+		return "safe"
+	}
+	return "normal"
 }
 
 // until is the announced time of return; the epoch stands for none. LwM2M
@@ -129,7 +142,7 @@ func (d *Device) write(_ context.Context, records []lwm2m.Record) error {
 	component := d.Components[records[0].Path.Instance()]
 	for _, r := range records {
 		if r.Path.Resource() == objects.ComponentSchedule {
-			if err := d.Manager.CheckSchedule(r.Value.Text()); err != nil {
+			if err := d.Schedule(r.Value.Text()); err != nil {
 				return lwm2m.Errorf(lwm2m.CodeBadRequest, "%v", err)
 			}
 		}
@@ -151,7 +164,7 @@ func (d *Device) write(_ context.Context, records []lwm2m.Record) error {
 }
 
 // execute answers when it is known whether the thing will be done.
-func (d *Device) execute(_ context.Context, p lwm2m.Path, _ string) error {
+func (d *Device) execute(_ context.Context, p lwm2m.Path, arguments string) error {
 	if int(p.Instance()) >= len(d.Components) {
 		return lwm2m.Errorf(lwm2m.CodeNotFound, "there is no component %v", p)
 	}
@@ -159,6 +172,12 @@ func (d *Device) execute(_ context.Context, p lwm2m.Path, _ string) error {
 	switch p.Resource() {
 	case objects.ComponentCheckNow:
 		return d.Manager.CheckNow(component)
+	case objects.ComponentRepair:
+		number, err := repairNumber(arguments)
+		if err != nil {
+			return lwm2m.Errorf(lwm2m.CodeBadRequest, "%v", err)
+		}
+		return d.Manager.RepairOnce(number)
 	case objects.ComponentCancel:
 		if err := d.Manager.Cancel(component); err != nil {
 			return lwm2m.Errorf(lwm2m.CodeMethodNotAllowed, "%v", err)
@@ -166,4 +185,15 @@ func (d *Device) execute(_ context.Context, p lwm2m.Path, _ string) error {
 		return nil
 	}
 	return lwm2m.Errorf(lwm2m.CodeMethodNotAllowed, "%v cannot be executed", p)
+}
+
+// repairNumber reads the argument of a repair (OMA LwM2M 1.0, 5.4.5): 0='3'.
+func repairNumber(arguments string) (int64, error) {
+	text, found := strings.CutPrefix(arguments, "0='")
+	text, closed := strings.CutSuffix(text, "'")
+	number, err := strconv.ParseInt(text, 10, 64)
+	if !found || !closed || err != nil || number <= 0 {
+		return 0, fmt.Errorf("argument %q is not of the form 0='3': the number of the repair", arguments)
+	}
+	return number, nil
 }

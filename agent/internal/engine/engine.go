@@ -78,15 +78,12 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 	if !found && u.ID == "" {
 		return Outcome{}, nil
 	}
-	if r.Format > RecordFormat {
-		return Outcome{}, fmt.Errorf("cannot read journal of format %d, only up to %d: %w", r.Format, RecordFormat, ErrNewer)
-	}
 	if !found {
 		r = Record{Format: RecordFormat, Update: u, Step: steps[0].Name}
 	}
-	at := slices.IndexFunc(steps, func(s Step) bool { return s.Name == r.Step })
-	if at < 0 {
-		return Outcome{}, fmt.Errorf("cannot go on at unknown step %q: %w", r.Step, ErrNewer)
+	at, err := r.at(steps)
+	if err != nil {
+		return Outcome{}, err
 	}
 	if found {
 		e.Log.Info("update goes on", "update", r.Update.ID, "component", u.Component, "step", r.Step, "back", r.Back)

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -9,6 +11,24 @@ import (
 
 // ErrNewer says that a newer agent has written the journal. It stays as it is.
 var ErrNewer = errors.New("a newer agent began this update: install that agent again")
+
+// Readable returns why the engine cannot go on from a record.
+func (e *Engine) Readable(r Record) error {
+	_, err := r.at(e.steps())
+	return err
+}
+
+// at finds the place of a record in the list of steps.
+func (r Record) at(steps []Step) (int, error) {
+	if r.Format > RecordFormat {
+		return 0, fmt.Errorf("cannot read journal of format %d, only up to %d: %w", r.Format, RecordFormat, ErrNewer)
+	}
+	at := slices.IndexFunc(steps, func(s Step) bool { return s.Name == r.Step })
+	if at < 0 {
+		return 0, fmt.Errorf("cannot go on at unknown step %q: %w", r.Step, ErrNewer)
+	}
+	return at, nil
+}
 
 // Retry is an error of a step that may succeed if it is done again.
 type Retry struct {

@@ -76,6 +76,13 @@ type Outcome struct {
 	At        time.Time     `json:"at"`
 }
 
+// Ended is the outcome of an update that was not begun.
+func (u Update) Ended(result string, cause error) Outcome {
+	o := u.outcome(result)
+	o.Cause = cause.Error()
+	return o
+}
+
 // Progress tells where an update is.
 type Progress struct {
 	Update    string        `json:"update"`
@@ -124,4 +131,6 @@ type View struct {
 	Schedule  string    `json:"schedule,omitempty"` // of update checks, cron
 	Progress  *Progress `json:"progress,omitempty"` // of the update in progress
 	Outcome   *Outcome  `json:"outcome,omitempty"`  // of the last one
+	Fault     string    `json:"fault,omitempty"`    // why the agent is in safe mode, and starts no update
+	Repaired  int64     `json:"repaired,omitempty"` // number of the last repair that has ended
 }

@@ -9,6 +9,7 @@
 //	link     PUT /v1/readings  {"component","object","instance","value","unit","time"}
 //	         GET /v1/events    server-sent events, one engine.View each
 //	control  GET /v1/status    [engine.View, …]
+//	         POST /v1/repair   ends safe mode; 409 with the reason if it cannot
 package link
 
 import (
@@ -34,6 +35,7 @@ type Config struct {
 	Control string // path of the operators' socket
 	Publish func(component.Reading) error
 	Views   func() []engine.View
+	Repair  func(context.Context) error // ends safe mode
 	Log     *slog.Logger
 }
 
@@ -60,6 +62,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	link.HandleFunc("GET /v1/events", s.events)
 	control := http.NewServeMux()
 	control.HandleFunc("GET /v1/status", s.status)
+	control.HandleFunc("POST /v1/repair", s.repair)
 
 	servers := map[string]*http.Server{
 		s.Link:    {Handler: link, ReadHeaderTimeout: 5 * time.Second},
@@ -183,25 +186,10 @@ func send(w http.ResponseWriter, out *http.ResponseController, v engine.View) er
 	return out.Flush()
 }
 
-// Status asks the agent behind a control socket for its components.
-func Status(ctx context.Context, control string) (views []engine.View, err error) {
-	client := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", control)
-		},
-	}}
-	defer client.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/status", nil)
-	if err != nil {
-		return nil, err
+func (s *Server) repair(w http.ResponseWriter, r *http.Request) {
+	if err := s.Repair(r.Context()); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
 	}
-	answer, err := client.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("cannot ask the agent, is it running? %w", err)
-	}
-	defer answer.Body.Close()
-	if err := json.NewDecoder(answer.Body).Decode(&views); err != nil {
-		return nil, fmt.Errorf("cannot read the agent's answer: %w", err)
-	}
-	return views, nil
+	w.WriteHeader(http.StatusNoContent)
 }

@@ -108,6 +108,18 @@ func TestStatusAndWhoMayAsk(t *testing.T) {
 	}
 }
 
+func TestRepair(t *testing.T) {
+	broken := errors.New("the disk takes nothing")
+	s := start(t, Config{Repair: func(context.Context) error { return broken }})
+	if err := Repair(t.Context(), s.Control); err == nil || err.Error() != broken.Error() {
+		t.Errorf("%v", err)
+	}
+	broken = nil
+	if err := Repair(t.Context(), s.Control); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestEvents(t *testing.T) {
 	s := start(t, Config{Views: func() []engine.View { return []engine.View{{Component: "application/first"}} }})
 	answer, err := over(s.Link).Get("http://agent/v1/events")

@@ -29,6 +29,12 @@ type Memory interface {
 	Report(engine.Outcome) error
 }
 
+// Repaired remembers which repair that was asked for has ended.
+type Repaired interface {
+	Repaired() (number int64, err error)
+	SetRepaired(number int64) error
+}
+
 // A Found is a package that a check has found.
 type Found struct{ Version, Digest string }
 
@@ -45,6 +51,10 @@ type Config struct {
 	Ensure func(ctx context.Context, component string) error
 	// Running reports whether a component runs.
 	Running func(ctx context.Context, component string) bool
+	// Repair ends safe mode; Fault says why the agent is in it, "" if not.
+	Repair   func(context.Context) error
+	Fault    func() string
+	Repaired Repaired
 	// Changed is called, often, when a view of the component has changed. It
 	// must not block.
 	Changed func(component string)
@@ -62,6 +72,7 @@ type Manager struct {
 	answers  map[string]engine.Wish // what the update under way answers
 	checkNow map[string]bool
 	due      map[string]time.Time // of the next scheduled check
+	repair   *repair              // that somebody waits for
 }
 
 // New returns a manager; [Manager.Run] sets it going.
@@ -81,6 +92,7 @@ const lookInterval = 10 * time.Second
 func (m *Manager) Run(ctx context.Context) error {
 	m.each(func(c string) { m.resume(ctx, c) })
 	for ctx.Err() == nil {
+		m.mend(ctx)
 		m.each(func(c string) {
 			m.push(ctx, c)
 			m.pull(ctx, c)

@@ -65,6 +65,9 @@ type memory struct {
 	finished  bool        // the unfinished update of an earlier process
 	newest    Found
 	checks    int
+	repaired  int64
+	repairs   int
+	broken    error // of a repair
 }
 
 // set changes what the manager will find.
@@ -124,6 +127,16 @@ func (m *memory) run(_ context.Context, u engine.Update) (engine.Outcome, error)
 	return o, nil
 }
 
+func (m *memory) Repaired() (n int64, err error) {
+	m.set(func() { n = m.repaired })
+	return n, nil
+}
+
+func (m *memory) SetRepaired(n int64) error {
+	m.set(func() { m.repaired = n })
+	return nil
+}
+
 // cancel ends an update that hangs.
 func (m *memory) cancel(_, why string) error {
 	m.hang <- why
@@ -147,7 +160,12 @@ func start(t *testing.T, m *memory) (manager *Manager, stop func()) {
 		Components: []string{name}, Memory: m, Run: m.run, Cancel: m.cancel, Check: m.check, Changed: func(string) {},
 		Ensure:  func(context.Context, string) error { return nil },
 		Running: func(context.Context, string) bool { return true },
-		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Repair: func(context.Context) error {
+			m.set(func() { m.repairs++ })
+			return m.broken
+		},
+		Fault: func() string { return "" }, Repaired: m,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -285,10 +303,32 @@ func TestPull(t *testing.T) {
 	})
 }
 
+// TestRepair: of one number there is one, whatever becomes of it; somebody at
+// the device has it done at once.
+func TestRepair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		manager, stop := start(t, m)
+		defer stop()
+		for i, number := range []int64{3, 3, 4} {
+			if err := manager.RepairOnce(number); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if m.repaired != number || m.repairs != []int{1, 1, 2}[i] {
+				t.Fatalf("repair %d: %d done, the last is %d", number, m.repairs, m.repaired)
+			}
+		}
+		m.broken = errors.New("disk")
+		if err := manager.Repair(t.Context()); !errors.Is(err, m.broken) || m.repairs != 3 || m.repaired != 4 {
+			t.Errorf("%v after %d repairs, the last is %d", err, m.repairs, m.repaired)
+		}
+	})
+}
+
 func TestSchedules(t *testing.T) {
-	m := New(Config{})
 	for expr, ok := range map[string]bool{"": true, "0 */6 * * *": true, "*/5 * * * * *": true, "often": false, "99 * * * *": false} {
-		if err := m.CheckSchedule(expr); (err == nil) != ok {
+		if err := CheckSchedule(expr); (err == nil) != ok {
 			t.Errorf("%q: %v", expr, err)
 		}
 	}

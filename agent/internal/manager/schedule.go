@@ -9,7 +9,7 @@ import (
 
 // CheckSchedule reports why a cron expression cannot be used; "" means no
 // schedule and is valid.
-func (m *Manager) CheckSchedule(expr string) error {
+func CheckSchedule(expr string) error {
 	if expr != "" && !gronx.IsValid(expr) {
 		return fmt.Errorf("%q is no cron expression such as \"0 */6 * * *\"", expr)
 	}

@@ -76,10 +76,11 @@ func (m *Manager) Progress(p engine.Progress) {
 // View returns all that can be said of a component.
 func (m *Manager) View(component string) (engine.View, error) {
 	w, installed, err := m.read(component)
-	if err != nil {
+	if !slices.Contains(m.Components, component) {
 		return engine.View{}, err
 	}
-	v := engine.View{Component: component, Installed: installed, Wish: w.Wish, Schedule: w.Schedule}
+	v := engine.View{Component: component, Installed: installed, Wish: w.Wish, Schedule: w.Schedule, Fault: m.Fault()}
+	v.Repaired, _ = m.Config.Repaired.Repaired()
 	if o, found, err := m.Memory.Outcome(component); err == nil && found {
 		v.Outcome = &o
 	}

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
@@ -39,19 +40,25 @@ type Memory interface {
 type Engine interface {
 	Describe(ctx context.Context, component string, i engine.Installed) (engine.Installed, error)
 	Repair(ctx context.Context, component string, i engine.Installed) (engine.Installed, error)
+	// Readable returns why an update cannot go on from a record.
+	Readable(engine.Record) error
 }
 
 // A Recovery settles components, each once in the life of the process.
 type Recovery struct {
 	Memory  Memory
+	Notes   Notes
 	Engine  Engine
 	Updater func(ctx context.Context, componentType string) (*updater.Client, error)
 	Damage  store.Damage // of the memory itself
 	Log     *slog.Logger
 
-	mu      sync.Mutex
-	settled map[string]bool
-	told    map[string]bool // of Damage
+	mu       sync.Mutex
+	settled  map[string]bool
+	told     map[string]bool // of Damage
+	repaired bool            // what was lost is known to be
+	faulty   []string        // components whose records cannot be read
+	fault    atomic.Pointer[string]
 }
 
 // ErrUnknown says that nobody knows what is installed. An update would not

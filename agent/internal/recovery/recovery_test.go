@@ -19,6 +19,10 @@ type world struct {
 	installed engine.Installed
 	open      bool
 	outcome   *engine.Outcome
+	record    engine.Record
+	garbled   error // the journal cannot be read
+	newer     error // it is of a newer agent
+	fault     string
 
 	current   string          // version switched to
 	whole     map[string]bool // versions whose files are whole
@@ -28,7 +32,14 @@ type world struct {
 	started   int
 }
 
-func (w *world) Load(string) (engine.Record, bool, error)   { return engine.Record{}, w.open, nil }
+func (w *world) Load(string) (engine.Record, bool, error) { return w.record, w.open, w.garbled }
+func (w *world) Readable(engine.Record) error             { return w.newer }
+func (w *world) Fault() (string, error)                   { return w.fault, nil }
+func (w *world) SetFault(text string) error               { w.fault = text; return nil }
+func (w *world) SetAside([]string) (string, error) {
+	w.open, w.garbled, w.newer, w.fault = false, nil, nil, ""
+	return "kept", nil
+}
 func (w *world) Installed(string) (engine.Installed, error) { return w.installed, nil }
 func (w *world) Commit(_ string, i engine.Installed) error  { w.installed = i; return nil }
 func (w *world) Wishes(string) (engine.Wishes, error)       { return engine.Wishes{}, nil }
@@ -112,7 +123,7 @@ func (w *world) recovery(t *testing.T, damage store.Damage) *Recovery {
 	}
 	t.Cleanup(client.Kill)
 	return &Recovery{
-		Memory: w, Engine: w, Damage: damage, Log: slog.New(slog.DiscardHandler),
+		Memory: w, Notes: w, Engine: w, Damage: damage, Log: slog.New(slog.DiscardHandler),
 		Updater: func(context.Context, string) (*updater.Client, error) { return client, nil },
 	}
 }

@@ -141,6 +141,14 @@ func setAside(dir string) (kept string, err error) {
 	if _, err := os.Lstat(dir); err != nil {
 		return "", nil
 	}
+	if kept, err = rotate(dir); err != nil {
+		return "", err
+	}
+	return kept, os.Rename(dir, kept)
+}
+
+// rotate makes room for one more thing to be kept, and returns its path.
+func rotate(dir string) (path string, err error) {
 	name := func(n int) string { return dir + ".damaged-" + strconv.Itoa(n) }
 	if err := os.RemoveAll(name(maxKept)); err != nil {
 		return "", err
@@ -150,7 +158,7 @@ func setAside(dir string) (kept string, err error) {
 			return "", err
 		}
 	}
-	return name(1), os.Rename(dir, name(1))
+	return name(1), nil
 }
 
 // Damage can be of a kind that makes badger end the process. So the attempts

@@ -48,15 +48,22 @@ const (
 	wishesKey    = "wishes/"
 	outcomeKey   = "outcome/"
 	outboxKey    = "outbox/"
-	serialKey    = "serial" // how often the store was written to
+	faultKey     = "fault"    // why no update may start
+	repairedKey  = "repaired" // number of the last repair
+	serialKey    = "serial"   // how often the store was written to
 )
 
 // Load returns the journal record of a component; of one that a newer agent
-// has written, only the format.
+// has written, only the format, and whether the component was stopped.
 func (s *Store) Load(component string) (r engine.Record, found bool, err error) {
-	var head struct{ Format int }
+	var head struct {
+		Format int
+		Update json.RawMessage
+	}
 	if found, err = s.get(journalKey+component, &head); err != nil || head.Format > engine.RecordFormat {
-		return engine.Record{Format: head.Format}, found, err
+		var update struct{ Down engine.Moment }
+		_ = json.Unmarshal(head.Update, &update) // as far as it can be understood
+		return engine.Record{Format: head.Format, Update: engine.Update{Component: component, Down: update.Down}}, found, err
 	}
 	found, err = s.get(journalKey+component, &r)
 	return r, found, err

@@ -86,6 +86,7 @@ type device struct {
 	mu       sync.Mutex
 	written  []string
 	executed []lwm2m.Path
+	repairs  []string
 }
 
 func (d *device) write(_ context.Context, records []lwm2m.Record) error {
@@ -102,9 +103,13 @@ func (d *device) write(_ context.Context, records []lwm2m.Record) error {
 	return nil
 }
 
-func (d *device) execute(_ context.Context, p lwm2m.Path, _ string) error {
+func (d *device) execute(_ context.Context, p lwm2m.Path, arguments string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if p.Resource() == objects.ComponentRepair {
+		d.repairs = append(d.repairs, arguments)
+		return nil
+	}
 	d.executed = append(d.executed, p)
 	return nil
 }
@@ -304,4 +309,38 @@ func TestTheHubIsAwayForAWhile(t *testing.T) {
 	eventually(t, "what happened meanwhile", s.at(t, "components", name, "version"), is("1.1.0"))
 	s.desire(t, wish(map[string]any{"version": "2.0.0"}))
 	eventually(t, "a wish after that", s.wishes, last("2.0.0"))
+}
+
+// TestSafeMode: the twin says so, and a repair is asked for until it has
+// ended; never again after that, though the device forgets it.
+func TestSafeMode(t *testing.T) {
+	s, _, _, _, stopDevice := start(t)
+	s.set(objects.ComponentFault, lwm2m.String("cannot read the journal"))
+	s.set(objects.ComponentMode, lwm2m.String("safe"))
+	eventually(t, "the mode", s.at(t, "mode"), is("safe"))
+	eventually(t, "the fault", s.at(t, "fault"), is("cannot read the journal"))
+	eventually(t, "the state", s.at(t, "state"), is("malfunction"))
+	s.desire(t, map[string]any{"repair": "now"})
+	eventually(t, "a bad number", s.at(t, "refused", "repair"), func(v any) bool { return v != nil })
+	s.desire(t, map[string]any{"repair": 3})
+	repairs := func() []string {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return slices.Clone(s.repairs)
+	}
+	eventually(t, "the repair", repairs, func(all []string) bool { return len(all) > 0 && all[0] == "0='3'" })
+	s.set(objects.ComponentMode, lwm2m.String("normal"))
+	s.set(objects.ComponentRepaired, lwm2m.Int(3))
+	eventually(t, "it has ended", s.at(t, "repaired"), is(3.0))
+	eventually(t, "the mode", s.at(t, "mode"), is(nil))
+	stopDevice()
+	eventually(t, "offline", s.at(t, "state"), is("offline"))
+	s.device, _ = startDevice(t, s.address)
+	s.set(objects.ComponentMode, lwm2m.String("safe"))
+	eventually(t, "safe again", s.at(t, "mode"), is("safe"))
+	s.desire(t, wish(map[string]any{"version": "2.0.0"}))
+	eventually(t, "the wish", s.wishes, last("2.0.0"))
+	if all := repairs(); len(all) > 0 {
+		t.Errorf("repaired by itself: %v", all)
+	}
 }

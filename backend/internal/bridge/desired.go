@@ -23,6 +23,7 @@ type want struct {
 // the two older ones. What it cannot understand it refuses, by path.
 //
 //	{"components": {"application/x": {"version": "2.0.0", "attempt": 1, "package": "…", "check": "0 */6 * * *"}}}
+//	{"repair": 3} is read by readRepair
 //	{"update": {"type": "Push"|"Pull", "component": "container", "componentName": "Java8", "version"?, "package"?, "schedule"?}}
 //	{"method": "write", "resourceUri": "/9/0/0", "newValue": "container.Java8.java_8_v1_3_0_b.tar"}
 func readDesired(desired map[string]any) (wants map[string]want, refused map[string]any) {
@@ -143,4 +144,19 @@ func readCommand(desired map[string]any, wants map[string]want) error {
 	w.file = value
 	wants[file.Component()] = w
 	return nil
+}
+
+// readRepair reads {"repair": n}: the agent shall leave safe mode, once for
+// each number n.
+func readRepair(desired map[string]any, refused map[string]any) int64 {
+	v, asked := desired["repair"]
+	if !asked {
+		return 0
+	}
+	f, ok := v.(float64)
+	if n := int64(f); ok && float64(n) == f && n > 0 && n <= math.MaxInt32 {
+		return n
+	}
+	refused["repair"] = "must be a positive integer: another number asks again"
+	return 0
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -59,6 +60,12 @@ func (v values) want(instance uint16) want {
 // reported is the whole reported document of a device.
 func (v values) reported(refused map[string]any) map[string]any {
 	doc := map[string]any{"state": online}
+	if fault := v.fault(); fault != "" {
+		doc["mode"], doc["fault"], doc["state"] = "safe", clip(fault), malfunction
+	}
+	if done := v.repaired(); done > 0 {
+		doc["repaired"] = float64(done)
+	}
 	components := map[string]any{}
 	for name, instance := range v.components() {
 		component, state := v.describe(instance)
@@ -80,6 +87,32 @@ func (v values) reported(refused map[string]any) map[string]any {
 		doc["lwm2m"] = map[string]any{"omitted": "the readings of this device are more than a twin can hold"}
 	}
 	return doc
+}
+
+// fault is why the agent is in safe mode, "" if it is not.
+func (v values) fault() string {
+	for _, instance := range v.components() {
+		if v.component(instance, objects.ComponentMode).Text() == "safe" {
+			return cmp.Or(v.component(instance, objects.ComponentFault).Text(), "unknown")
+		}
+	}
+	return ""
+}
+
+// repaired is the number of the last repair that has ended, 0 if none has.
+func (v values) repaired() (number int64) {
+	for _, instance := range v.components() {
+		number = max(number, v.component(instance, objects.ComponentRepaired).Int())
+	}
+	return number
+}
+
+// repairedOf is the same, as a twin has it.
+func repairedOf(reported map[string]any) int64 { return number(reported["repaired"]) }
+
+func number(v any) int64 {
+	f, _ := v.(float64)
+	return int64(f)
 }
 
 // What a twin takes: 32 KB of reported properties. Refusals beyond a few are

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ type session struct {
 	wants   map[string]want
 	pushed  any // the last "update" of the desired properties
 	refused map[string]any
+	repair  int64 // number of the repair that is desired, 0 none
 }
 
 // How the session paces itself.
@@ -207,6 +209,7 @@ func (s *session) hear(ctx context.Context) error {
 	}
 	s.base = reported
 	s.wants, s.refused = readDesired(desired)
+	s.repair = readRepair(desired, s.refused)
 	if reflect.DeepEqual(s.pushed, desired["update"]) {
 		for name, w := range s.wants {
 			w.check = false // it was looked for when this push was new
@@ -229,7 +232,7 @@ func (s *session) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	instances := known.components()
-	var errs []error
+	errs := []error{s.askForRepair(ctx, d, known)}
 	for _, name := range slices.Sorted(maps.Keys(s.wants)) {
 		instance, there := instances[name]
 		if !there {
@@ -239,6 +242,20 @@ func (s *session) ask(ctx context.Context) error {
 		errs = append(errs, s.askFor(ctx, d, name, instance, known.want(instance)))
 	}
 	return errors.Join(errs...)
+}
+
+// askForRepair has the agent leave safe mode, if that repair is a new one. An
+// agent may have forgotten that it has ended: the twin has not.
+func (s *session) askForRepair(ctx context.Context, d *lwm2m.Device, known values) error {
+	done := max(known.repaired(), repairedOf(s.base))
+	for _, instance := range known.components() {
+		if s.repair == 0 || s.repair == done {
+			return nil
+		}
+		path := lwm2m.NewPath(objects.ComponentUpdateID, instance, objects.ComponentRepair)
+		return d.Execute(ctx, path, "0='"+strconv.FormatInt(s.repair, 10)+"'") // any instance: the agent is one
+	}
+	return nil
 }
 
 func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, instance uint16, asked want) error {
@@ -284,6 +301,9 @@ func (s *session) tell(ctx context.Context) error {
 	ready := s.observed()
 	doc := s.values.reported(s.refused)
 	s.mu.Unlock()
+	if was := repairedOf(s.base); was > repairedOf(doc) {
+		doc["repaired"] = float64(was)
+	}
 	if gone {
 		doc = maps.Clone(s.base)
 		doc["state"] = offline

@@ -12,6 +12,8 @@ import (
 // Reported is what a device says of itself in its twin.
 type Reported struct {
 	State      string // "online", "offline", "updating", "malfunction"
+	Mode       string // "safe": no update starts; "" all is well
+	Fault      string // why
 	Components map[string]Component
 	Refused    map[string]string // desired path → why it was not understood
 	LwM2M      map[string]map[string]map[string]Value

@@ -44,6 +44,8 @@ func newFakeServer(log string) http.Handler {
 		mux.HandleFunc("GET /twins/"+id, s.answer(fakeTwin))
 		mux.HandleFunc("PATCH /twins/"+id, s.answer(fakeTwin))
 	}
+	mux.HandleFunc("GET /twins/safe", s.answer(safeTwin))
+	mux.HandleFunc("PATCH /twins/safe", s.answer(safeTwin))
 	mux.HandleFunc("GET /twins/quick", s.quick)
 	mux.HandleFunc("PATCH /twins/quick", s.answer(fakeTwin))
 	mux.HandleFunc("GET /twins/unknown", s.refuse)
@@ -56,6 +58,10 @@ const fakeTwin = `{"deviceId":"d1","version":7,"properties":{
   "desired":{"$version":3,"components":{"application/greeter":{"version":"2.1.0","attempt":2}}},
   "reported":{"state":"online","refused":{"components.x":"not a component"},"components":{"application/greeter":
     {"version":"2.0.0","schema":2,"running":true,"update":{"id":"u1","to":"2.1.0","result":"turned back","cause":"never\n\thealthy"}}}}}}`
+
+// safeTwin is of a device whose agent is in safe mode.
+const safeTwin = `{"deviceId":"safe","properties":{"desired":{"repair":3},
+  "reported":{"state":"malfunction","mode":"safe","fault":"cannot read\nthe journal","repaired":2}}}`
 
 func (s *fakeServer) record(r *http.Request, body string) {
 	s.mu.Lock()

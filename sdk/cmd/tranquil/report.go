@@ -14,6 +14,8 @@ import (
 // A report is the part of a device's reported properties that people ask for.
 type report struct {
 	State      string                     `json:"state"`
+	Mode       string                     `json:"mode"`  // "safe", or ""
+	Fault      string                     `json:"fault"` // why it is safe
 	Components map[string]componentReport `json:"components"`
 	Refused    map[string]string          `json:"refused"`
 }
@@ -69,6 +71,9 @@ func (u updateReport) failed() bool {
 }
 
 func (r *report) show(w io.Writer) {
+	if r.Mode != "" {
+		fmt.Fprintf(w, "mode\t%s, no update starts: %s (see tranquil repair)\n", oneLine(r.Mode), oneLine(r.Fault))
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Components)) {
 		c := r.Components[name]
 		fmt.Fprintf(w, "%s\t%s\n", name, c)

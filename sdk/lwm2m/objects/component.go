@@ -25,6 +25,10 @@ const (
 	ComponentCause             = 18
 	ComponentDowntime          = 19 // seconds
 	ComponentPredictedDowntime = 20 // seconds
+	ComponentMode              = 27 // "normal", or "safe": no update starts
+	ComponentFault             = 29 // why the mode is safe
+	ComponentRepair            = 30 // ends safe mode; argument 0 is the number of the wish, as in 0='3'
+	ComponentRepaired          = 31 // number of the last repair that has ended
 )
 
 // ComponentUpdate is Tranquil's own object, in the private range: one instance
@@ -53,5 +57,9 @@ var ComponentUpdate = lwm2m.Definition{
 		{ID: ComponentCause, Name: "Cause", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentDowntime, Name: "Downtime", Operations: lwm2m.R, Kind: lwm2m.KindFloat, Units: "s"},
 		{ID: ComponentPredictedDowntime, Name: "Predicted Downtime", Operations: lwm2m.R, Kind: lwm2m.KindFloat, Units: "s"},
+		{ID: ComponentMode, Name: "Mode", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentFault, Name: "Fault", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentRepair, Name: "Repair", Operations: lwm2m.E},
+		{ID: ComponentRepaired, Name: "Repaired", Operations: lwm2m.R, Kind: lwm2m.KindInteger},
 	},
 }

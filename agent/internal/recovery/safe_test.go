@@ -1,0 +1,85 @@
+package recovery
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/agent/internal/store"
+)
+
+// TestSafeMode: what cannot be read keeps updates from starting and the
+// component running, in every life of the agent, until it is repaired.
+func TestSafeMode(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		harm   func(*world)
+		damage store.Damage
+		fault  string // that the agent is in safe mode for
+		stops  bool   // the component was stopped by its update, and stays so
+		cause  string // that the repair reports
+	}{
+		{name: "garbled", harm: func(w *world) { w.garbled = errors.New("no record") }, fault: "no record", cause: "set aside (kept); version 1.0.0 is installed"},
+		{name: "newer", harm: func(w *world) { w.open, w.newer = true, engine.ErrNewer }, fault: "newer agent", cause: "set aside"},
+		{name: "newer, and stopped", harm: func(w *world) {
+			w.open, w.newer, w.runs, w.record.Update.Down = true, engine.ErrNewer, false, engine.Moment{Boot: "b"}
+		}, fault: "newer agent", stops: true, cause: "set aside"},
+		{name: "newer, and switched", harm: func(w *world) {
+			w.open, w.newer, w.current, w.whole["2.0.0"] = true, engine.ErrNewer, "2.0.0", true
+		}, fault: "newer agent", cause: "learned from the updater that it is 2.0.0"},
+		{name: "lost", harm: func(w *world) { w.installed = engine.Installed{} }, damage: store.Damage{Found: errors.New("broken"), Lost: true}, fault: "not known whether an update was cut off", cause: "learned from the updater that it is 1.0.0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := sound()
+			w.runs = false
+			c.harm(w)
+			for range 3 { // it is as safe in its next lives
+				r := w.recovery(t, c.damage)
+				c.damage = store.Damage{} // found once only
+				r.Check([]string{name})
+				if !strings.Contains(r.Fault(), c.fault) || !strings.Contains(r.Refusal().Error(), c.fault) {
+					t.Fatalf("fault %q, want %q", r.Fault(), c.fault)
+				}
+				if err := r.Keep(t.Context(), name); err != nil || w.runs == c.stops {
+					t.Fatalf("runs %v: %v", w.runs, err)
+				}
+			}
+			repaired(t, w, c.cause)
+		})
+	}
+}
+
+func repaired(t *testing.T, w *world, cause string) {
+	t.Helper()
+	if w.outcome != nil {
+		t.Fatalf("reported before it was repaired: %+v", w.outcome)
+	}
+	r := w.recovery(t, store.Damage{})
+	r.Check([]string{name})
+	for range 2 { // again is no harm
+		if err := r.Repair(t.Context(), []string{name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.Fault() != "" {
+		t.Fatalf("still safe: %s", r.Fault())
+	}
+	if err := r.Settle(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if !w.runs || w.installed.Version != w.current || w.outcome == nil || !strings.Contains(w.outcome.Cause, cause) || w.outcome.Result != engine.Inconsistent {
+		t.Errorf("%+v, %+v", w, w.outcome)
+	}
+}
+
+// TestNothingToRepair: nothing changes, and an agent that can keep nothing
+// says so.
+func TestNothingToRepair(t *testing.T) {
+	w := sound()
+	r := w.recovery(t, store.Damage{})
+	r.Check([]string{name})
+	if err := r.Repair(t.Context(), []string{name}); err != nil || w.outcome != nil || r.Fault() != "" {
+		t.Errorf("%v, %+v, %q", err, w.outcome, r.Fault())
+	}
+}
