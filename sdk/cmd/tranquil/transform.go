@@ -13,6 +13,7 @@ import (
 type transformCmd struct {
 	Check transformCheckCmd `cmd:"" help:"Tell whether a device would run a module, and why not."`
 	Run   transformRunCmd   `cmd:"" help:"Transform a file or a directory, in the sandbox of the device."`
+	Test  transformTryCmd   `cmd:"" help:"Test the transforms of a tranquil.toml on examples and variations of them."`
 }
 
 // A sandbox is where the commands run modules, with the limits of a device.

@@ -1,25 +1,27 @@
 // Package transformtest tests state transforms where they will run: in the
-// real sandbox, as WebAssembly. A test directory holds a state before and
-// after, "old" and "new":
+// real sandbox, as WebAssembly. A directory of examples, each with the state
+// before and after, "old" and "new", is enough:
 //
 //	func TestMain(m *testing.M) { transformtest.Main(m) }
 //
-//	func TestUp(t *testing.T) {
+//	func TestTransform(t *testing.T) {
 //		module := transformtest.Build(t, ".")
-//		up := host.Step{Module: module, From: 1, To: 2, Format: "json"}
-//		transformtest.Golden(t, "testdata/up", up)
+//		transformtest.Test(t, "testdata",
+//			transformtest.Edge{Step: host.Step{Module: module, From: 1, To: 2, Format: "json"}},
+//			transformtest.Edge{Step: host.Step{Module: module, From: 2, To: 1, Format: "json"}})
 //	}
+//
+// The command tranquil transform test does the same for transforms in any
+// language.
 package transformtest
 
 import (
-	"io/fs"
 	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
@@ -84,28 +86,40 @@ func Run(t testing.TB, state string, steps ...host.Step) (string, error) {
 // Same wants two directories to hold the same files with the same content.
 func Same(t testing.TB, want, got string) {
 	t.Helper()
-	if diff := cmp.Diff(read(t, want), read(t, got)); diff != "" {
-		t.Errorf("the state differs (-want +got):\n%s", diff)
+	if diff := Diff(read(t, want), read(t, got)); diff != "" {
+		t.Errorf("the state differs:\n%s", diff)
 	}
 }
 
-func read(t testing.TB, dir string) map[string]string {
+func read(t testing.TB, dir string) State {
 	t.Helper()
-	files := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(dir, path)
-		files[rel] = string(content)
-		return err
-	})
+	state, err := ReadState(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files
+	return state
+}
+
+// variations is how many variations of each example Test tries on each edge.
+const variations = 10
+
+// Test does all that a [Suite] can on the cases in a directory (see
+// [ReadCases]).
+func Test(t testing.TB, dir string, edges ...Edge) {
+	t.Helper()
+	if cache == "" {
+		t.Fatal("TestMain must call transformtest.Main")
+	}
+	cases, err := ReadCases(dir, edges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite := Suite{Host: &host.Host{Cache: cache}, Edges: edges, Cases: cases, Variations: variations}
+	result, err := suite.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, failure := range result.Failures {
+		t.Errorf("%s", failure)
+	}
 }

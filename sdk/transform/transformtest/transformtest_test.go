@@ -1,6 +1,8 @@
 package transformtest
 
 import (
+	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
@@ -17,13 +19,140 @@ type witness struct {
 func (w *witness) Helper()               {}
 func (w *witness) Errorf(string, ...any) { w.failed = true }
 
-func TestGolden(t *testing.T) {
-	step := host.Step{Module: Build(t, "../host/testdata/subject"), From: 1, To: 2, Format: "json"}
-	Golden(t, "testdata/up", step)
-
-	wrong := &witness{TB: t}
-	Same(wrong, "testdata/up/old", "testdata/up/new")
-	if !wrong.failed {
-		t.Error("a difference was not reported")
+// edges are those of the gauge, in pairs from and to.
+func edges(module, flaw string, pairs ...int) []Edge {
+	var edges []Edge
+	for i := 0; i < len(pairs); i += 2 {
+		edges = append(edges, Edge{Step: host.Step{
+			Module: module, From: pairs[i], To: pairs[i+1], Format: "json",
+			Files: []string{"*.json"}, Params: map[string]string{"flaw": flaw},
+		}})
 	}
+	return edges
+}
+
+func TestGolden(t *testing.T) {
+	module := Build(t, "testdata/gauge")
+	t.Run("kit", func(t *testing.T) {
+		all := edges(module, "", 1, 2, 2, 1, 2, 3, 3, 2, 1, 3)
+		if text := failures(t, Suite{Edges: all, Variations: 1}); text != "" {
+			t.Error(text)
+		}
+		Test(t, "testdata/few", all[3])
+	})
+	t.Run("pair", func(t *testing.T) {
+		Golden(t, "testdata/up", edges(module, "", 1, 2)[0].Step)
+		wrong := &witness{TB: t}
+		Same(wrong, "testdata/up/old", "testdata/up/new")
+		if !wrong.failed {
+			t.Error("a difference was not reported")
+		}
+	})
+	t.Run("flaws", func(t *testing.T) { testFlaws(t, module) })
+}
+
+// Each flaw is found, told in words, and shown on a small example.
+func testFlaws(t *testing.T, module string) {
+	for _, test := range []struct {
+		flaw       string
+		pairs      []int
+		variations int
+		want       []string
+	}{
+		{"digits", []int{1, 2, 2, 1}, 0, []string{"three: 1→2: ", `-    20.50,`, `+    20.5,`, "three: round trip 1→2→1: "}},
+		{"panic", []int{1, 2}, 1, []string{
+			"three: variation 1→2: transform 1→2 of gauge.json: failed with exit code 2: panic: ",
+			"the smallest state that does this:\n-- gauge.json --\n{\"c\":[",
+		}},
+		{"detour", []int{1, 2, 2, 1, 2, 3, 3, 2, 1, 3}, 0, []string{`three: 1→2→3 as 1→3: `, `-  "unit": "K"`, `+  "unit": "C"`}},
+		{"", []int{2, 3}, 0, []string{"three: 1→2: no transform leads there"}},
+	} {
+		text := failures(t, Suite{Edges: edges(module, test.flaw, test.pairs...), Variations: test.variations, Seed: 1})
+		for _, want := range test.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("flaw %q: %q is not in\n%s", test.flaw, want, text)
+			}
+		}
+	}
+}
+
+func failures(t *testing.T, suite Suite) string {
+	t.Helper()
+	cases, err := ReadCases("testdata/cases", []Edge{{Step: host.Step{From: 1, To: 3}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite.Host, suite.Cases = &host.Host{Cache: cache}, cases
+	result, err := suite.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, failure := range result.Failures {
+		text.WriteString(failure.String() + "\n")
+	}
+	return text.String()
+}
+
+// A variation keeps the shape, and shrinking ends.
+func TestVary(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	state := State{"a.json": `{"b":[1,2.50,{"c":"d"}],"a":null}` + "\n", "l": "{\"x\":1}\n{\"x\":2}\n", "raw": "\x00"}
+	different := false
+	for range 200 {
+		varied := Vary(r, state)
+		docs, err := parseDocuments(varied["a.json"])
+		if err != nil || len(docs) != 1 || strings.Join(docs[0].keys, "") != "ba" || varied["raw"] != "\x00" {
+			t.Fatalf("%q: %v", varied, err)
+		}
+		different = different || varied["a.json"] != state["a.json"]
+		for steps := 0; ; steps++ {
+			next, ok := State(nil), false
+			for s := range smaller(varied) {
+				next, ok = s, true
+				break
+			}
+			if !ok {
+				break
+			}
+			if varied = next; steps > 100 {
+				t.Fatalf("there is always something smaller than %q", varied)
+			}
+		}
+	}
+	if !different {
+		t.Error("nothing varied")
+	}
+}
+
+func TestReadCases(t *testing.T) {
+	all := []Edge{{Step: host.Step{From: 1, To: 2}}}
+	for name, want := range map[string]string{
+		"old/a": "", "1/a": "", "3/a": "neither old, new, back nor a schema from 1 to 2", "a": "is in no state", "back/a": "it has no state",
+	} {
+		c := Case{States: map[int]State{}}
+		low, high := bounds(all)
+		err := c.sort(State{name: "x"}, low, high)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := ReadCases(t.TempDir(), all); err == nil || !strings.Contains(err.Error(), "there is no test case") {
+		t.Error(err)
+	}
+}
+
+func FuzzDocuments(f *testing.F) {
+	f.Add(`{"a":[1,2.50,{"b":"\u2028"}],"c":null}`)
+	f.Add("1\n2")
+	f.Add(`{"a"`)
+	f.Fuzz(func(t *testing.T, content string) {
+		docs, err := parseDocuments(content)
+		if err != nil {
+			return
+		}
+		if again := format(docs, content); reformat(again) != reformat(content) {
+			t.Errorf("%q became %q", content, again)
+		}
+	})
 }

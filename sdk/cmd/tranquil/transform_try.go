@@ -1,0 +1,90 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
+)
+
+// transformTryCmd is tranquil transform test; its file would otherwise be
+// taken for a test of Go.
+type transformTryCmd struct {
+	Dir        string `arg:"" default:"." help:"Directory of a tranquil.toml with transforms (default: here)."`
+	Cases      string `placeholder:"DIR" help:"Directory of the examples (default: testdata beside the tranquil.toml)."`
+	Variations int    `default:"20" help:"Variations of each example to try on each edge."`
+	Seed       uint64 `help:"Seed of the variations: another one gives others."`
+
+	sandbox
+}
+
+// Help tells how examples look.
+func (transformTryCmd) Help() string {
+	return `An example is a directory, or a txtar file, in testdata: NAME/old holds the files of the state before, NAME/new those after. ` +
+		`With more than two schemas, name the directories by schema: NAME/1, NAME/2, NAME/3. ` +
+		`NAME/back holds what is left after there and back over a lossy edge. ` +
+		`A state that must be refused has no "new" but a file NAME/refused with a part of the reason.`
+}
+
+func (c *transformTryCmd) Run(s *session) error {
+	recipe, err := pack.ReadRecipe(c.Dir)
+	if err != nil {
+		return err
+	}
+	edges, err := edgesOf(recipe, c.Dir)
+	if err != nil {
+		return err
+	}
+	cases, err := transformtest.ReadCases(cmp.Or(c.Cases, filepath.Join(c.Dir, "testdata")), edges)
+	if err != nil {
+		return err
+	}
+	h, err := c.host(s)
+	if err != nil {
+		return err
+	}
+	bar := s.bar("test")
+	suite := transformtest.Suite{
+		Host: h, Edges: edges, Cases: cases, Variations: c.Variations, Seed: c.Seed, Progress: bar.show,
+	}
+	result, err := suite.Run(s.ctx)
+	bar.clear()
+	if err != nil {
+		return err
+	}
+	for _, failure := range result.Failures {
+		fmt.Fprintf(s.out, "%s\n\n", failure)
+	}
+	fmt.Fprintf(s.out, "%d checks on %d examples; %d variations, of which %d were refused\n",
+		result.Checks, len(cases), result.Variations, result.Refused)
+	if n := len(result.Failures); n > 0 {
+		return fmt.Errorf("%d of %d checks failed", n, result.Checks)
+	}
+	return nil
+}
+
+// edgesOf returns the transforms of a recipe, ready to run.
+func edgesOf(recipe *pack.Recipe, dir string) ([]transformtest.Edge, error) {
+	if len(recipe.Transforms) == 0 {
+		return nil, fmt.Errorf("%s has no [[transform]]", filepath.Join(dir, pack.RecipeFile))
+	}
+	var edges []transformtest.Edge
+	for _, t := range recipe.Transforms {
+		module := t.Module
+		if !filepath.IsAbs(module) {
+			module = filepath.Join(dir, filepath.FromSlash(module))
+		}
+		if _, err := os.Stat(module); errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("transform %d → %d: there is no %s: build it first", t.From, t.To, module)
+		}
+		edges = append(edges, transformtest.Edge{Lossy: t.Lossy, Step: host.Step{
+			Module: module, From: t.From, To: t.To, Mode: t.Mode, Files: t.Files, Format: t.Format, Params: t.Params,
+		}})
+	}
+	return edges, nil
+}

@@ -1,0 +1,183 @@
+package transformtest
+
+import (
+	"errors"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+)
+
+// maxShrinks bounds the runs that are spent on a smaller example.
+const maxShrinks = 200
+
+// variation checks one edge on one variation, and shrinks it if it fails.
+func (r *suiteRun) variation(c Case, e Edge, state State) error {
+	r.found.Checks++
+	r.found.Variations++
+	found, err := r.survives(e, state)
+	if err != nil || found.kind == "" {
+		if found.refused {
+			r.found.Refused++
+		}
+		return err
+	}
+	if slices.ContainsFunc(r.found.Failures, func(f Failure) bool { return f.Case == c.Name && f.Check == found.check }) {
+		return nil // one example is enough
+	}
+	for tries := 0; ; {
+		smaller, more, err := r.shrink(e, state, found.kind, &tries)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		state = smaller
+	}
+	if found, err = r.survives(e, state); err != nil {
+		return err
+	}
+	r.found.Failures = append(r.found.Failures, Failure{Case: c.Name, Check: found.check, Detail: found.detail, Example: state})
+	return nil
+}
+
+// shrink looks for one smaller state that fails in the same way.
+func (r *suiteRun) shrink(e Edge, state State, kind string, tries *int) (State, bool, error) {
+	for candidate := range smaller(state) {
+		if *tries++; *tries > maxShrinks {
+			break
+		}
+		found, err := r.survives(e, candidate)
+		if err != nil {
+			return nil, false, err
+		}
+		if found.kind == kind {
+			return candidate, true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// A finding is what went wrong with a variation; kind "" if nothing did.
+type finding struct {
+	check, kind, detail string
+	refused             bool
+}
+
+// survives wants an edge to refuse a state, or to transform it so that it can
+// come back.
+func (r *suiteRun) survives(e Edge, state State) (finding, error) {
+	there, err := r.apply(state, e)
+	if wrong, ok := errors.AsType[*host.Error](err); ok {
+		if refuses(wrong) {
+			return finding{refused: true}, nil
+		}
+		detail, _ := moduleFailure("", wrong)
+		return finding{check: "variation " + way(e), kind: string(wrong.Class), detail: detail}, nil
+	}
+	back := r.chain(e.To, e.From, -1)
+	if err != nil || back == nil || e.Lossy {
+		return finding{}, err
+	}
+	name := "variation, round trip " + way(append([]Edge{e}, back...)...)
+	again, err := r.apply(there, back...)
+	if err != nil {
+		detail, err := moduleFailure("", err)
+		return finding{check: name, kind: "back", detail: detail}, err
+	}
+	if detail := Diff(state.canonical(r.Edges), again.canonical(r.Edges)); detail != "" {
+		return finding{check: name, kind: "differs", detail: detail}, nil
+	}
+	return finding{}, nil
+}
+
+// refuses reports whether a module ended because it did not want the state.
+// Exit code 2 says so; other codes will do, but a crash of a program will not.
+func refuses(e *host.Error) bool {
+	return e.Class == host.Refused || e.Class == host.Exit &&
+		!strings.HasPrefix(e.Reason, "panic: ") && !strings.HasPrefix(e.Reason, "fatal error: ")
+}
+
+// smaller lists states that have a little less in them, the boldest first.
+func smaller(state State) iter.Seq[State] {
+	return func(yield func(State) bool) {
+		names := slices.Sorted(maps.Keys(state))
+		for _, name := range names {
+			if len(names) > 1 {
+				less := maps.Clone(state)
+				delete(less, name)
+				if !yield(less) {
+					return
+				}
+			}
+		}
+		for _, name := range names {
+			docs, err := parseDocuments(state[name])
+			if err != nil || len(docs) == 0 {
+				continue
+			}
+			for content := range smallerFile(docs, state[name]) {
+				less := maps.Clone(state)
+				less[name] = content
+				if !yield(less) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// smallerFile lists the file with one document less, or one value smaller.
+func smallerFile(docs []*document, like string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if len(docs) > 1 {
+			for _, half := range [][]*document{docs[:len(docs)/2], docs[len(docs)/2:]} {
+				if !yield(format(half, like)) {
+					return
+				}
+			}
+		}
+		var all []*document
+		for _, doc := range docs {
+			doc.walk(func(d *document) { all = append(all, d) })
+		}
+		for _, d := range all {
+			before := *d
+			for _, less := range smallerValues(d) {
+				*d = less
+				more := yield(format(docs, like))
+				*d = before
+				if !more {
+					return
+				}
+			}
+		}
+	}
+}
+
+// smallerValues returns simpler values of the same kind.
+func smallerValues(d *document) []document {
+	var less []document
+	switch d.kind {
+	case '[':
+		if n := len(d.values); n > 1 {
+			less = append(less, document{kind: '[', values: d.values[:n/2]}, document{kind: '[', values: d.values[n/2:]})
+		} else if n == 1 {
+			less = append(less, document{kind: '['})
+		}
+	case 's':
+		if n := len([]rune(d.text)); n > 0 {
+			less = append(less, document{kind: 's'}, document{kind: 's', text: string([]rune(d.text)[:n/2])})
+		}
+	case 'n':
+		for _, text := range []string{"0", "1", strings.TrimPrefix(d.text, "-")} {
+			if len(text) < len(d.text) || text < d.text && len(text) == len(d.text) {
+				less = append(less, document{kind: 'n', text: text})
+			}
+		}
+	}
+	return less
+}

@@ -1,0 +1,360 @@
+package transformtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+)
+
+// An Edge is one transform of a package.
+type Edge struct {
+	host.Step
+	Lossy bool // something is forgotten that the way back would need
+}
+
+// A Suite tests the transforms of a package on examples: that each state comes
+// out as the example says; that there and back is where it began, unless the
+// edge is lossy; that a direct edge does what the chain around it does; that
+// a run which was interrupted can be done again; and, on variations of the
+// examples, that a transform refuses a state or does all this, but never fails
+// in another way.
+type Suite struct {
+	Host       *host.Host
+	Edges      []Edge
+	Cases      []Case
+	Variations int    // for each edge and example of its schema
+	Seed       uint64 // of the variations; the same seed gives the same ones
+	// Progress gets the checks done and the total, and may be nil.
+	Progress func(done, total int64)
+}
+
+// A Result tells what a suite found.
+type Result struct {
+	Checks     int
+	Variations int // of the checks, those on variations
+	Refused    int // of the variations, those that were refused, which is fine
+	Failures   []Failure
+}
+
+// A Failure is one check that failed.
+type Failure struct {
+	Case   string
+	Check  string // as in "1→2" or "round trip 1→2→1"
+	Detail string // of several lines: the error or the difference
+	// Example is the smallest variation found that fails; nil if the
+	// example itself does.
+	Example State
+}
+
+func (f Failure) String() string {
+	text := fmt.Sprintf("%s: %s: %s", f.Case, f.Check, strings.TrimSpace(f.Detail))
+	if f.Example == nil {
+		return text
+	}
+	text += "\nthe smallest state that does this:\n"
+	for _, name := range slices.Sorted(maps.Keys(f.Example)) {
+		text += fmt.Sprintf("-- %s --\n%s\n", name, strings.TrimSuffix(f.Example[name], "\n"))
+	}
+	return strings.TrimSpace(text)
+}
+
+// Run does all checks. An error is a failure of the host or of ctx, not of a
+// transform.
+func (s *Suite) Run(ctx context.Context) (Result, error) {
+	dir, err := os.MkdirTemp("", "transformtest-")
+	if err != nil {
+		return Result{}, fmt.Errorf("cannot make room for the tests: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	r := &suiteRun{Suite: s, ctx: ctx, dir: dir}
+	checks := r.plan()
+	for i, c := range checks {
+		if err := r.do(c); err != nil {
+			return r.found, err
+		}
+		if s.Progress != nil {
+			s.Progress(int64(i+1), int64(len(checks)))
+		}
+	}
+	return r.found, nil
+}
+
+type suiteRun struct {
+	*Suite
+	found Result
+	ctx   context.Context
+	dir   string
+	runs  int
+}
+
+// A check is one thing to do; it returns what is wrong, or "", or the failure
+// of a module or of the host.
+type check struct {
+	in   string // case
+	name string
+	do   func() (string, error)
+	vary func() error // instead of do
+}
+
+// plan lists all checks.
+func (r *suiteRun) plan() []check {
+	var checks []check
+	for _, c := range r.Cases {
+		if c.Refused != "" {
+			checks = append(checks, r.refusals(c)...)
+			continue
+		}
+		checks = append(checks, r.golden(c)...)
+		for _, schema := range slices.Sorted(maps.Keys(c.States)) {
+			for _, e := range r.Edges {
+				if e.From == schema {
+					checks = append(checks, r.properties(c, e, c.States[schema])...)
+				}
+			}
+		}
+	}
+	return checks
+}
+
+func (r *suiteRun) do(c check) error {
+	if c.vary != nil {
+		return c.vary()
+	}
+	r.found.Checks++
+	detail, err := c.do()
+	if detail, err = moduleFailure(detail, err); err != nil {
+		return err
+	}
+	if detail != "" {
+		r.found.Failures = append(r.found.Failures, Failure{Case: c.in, Check: c.name, Detail: detail})
+	}
+	return nil
+}
+
+// moduleFailure makes the failure of a module a finding like any other.
+func moduleFailure(detail string, err error) (string, error) {
+	if e, ok := errors.AsType[*host.Error](err); ok {
+		detail, err = e.Error(), nil
+		if e.Log != "" && e.Log != e.Reason {
+			detail += "\nits log:\n" + e.Log
+		}
+	}
+	return detail, err
+}
+
+// refusals wants a state refused by every edge that leads on from it.
+func (r *suiteRun) refusals(c Case) []check {
+	var checks []check
+	for schema, state := range c.States {
+		for _, e := range r.Edges {
+			if e.From != schema {
+				continue
+			}
+			checks = append(checks, check{in: c.Name, name: "refuses " + way(e), do: func() (string, error) {
+				_, err := r.apply(state, e)
+				wrong, ok := errors.AsType[*host.Error](err)
+				switch {
+				case err == nil:
+					return "it was not refused", nil
+				case !ok:
+					return "", err
+				case wrong.Class != host.Refused:
+					return "it was not refused: " + wrong.Error(), nil
+				case !strings.Contains(wrong.Reason, c.Refused):
+					return fmt.Sprintf("the reason is %q, without %q", wrong.Reason, c.Refused), nil
+				}
+				return "", nil
+			}})
+		}
+	}
+	return checks
+}
+
+// golden wants each state of a case from the one before, and back.
+func (r *suiteRun) golden(c Case) []check {
+	var checks []check
+	schemas := slices.Sorted(maps.Keys(c.States))
+	for i := 1; i < len(schemas); i++ {
+		low, high := schemas[i-1], schemas[i]
+		up, down := r.chain(low, high, -1), r.chain(high, low, -1)
+		if up == nil {
+			checks = append(checks, check{in: c.Name, name: fmt.Sprintf("%d→%d", low, high), do: func() (string, error) {
+				return "no transform leads there", nil
+			}})
+			continue
+		}
+		checks = append(checks, r.wants(c, way(up...), c.States[low], c.States[high], up))
+		if down != nil && !lossy(up) {
+			checks = append(checks, r.returns(c, way(down...), c.States[high], c.States[low], down))
+		}
+	}
+	low, high := schemas[0], schemas[len(schemas)-1]
+	both := slices.Concat(r.chain(low, high, -1), r.chain(high, low, -1))
+	if c.Back != nil && len(both) > 1 {
+		checks = append(checks, r.returns(c, "what comes back of "+way(both...), c.States[low], c.Back, both))
+	}
+	return checks
+}
+
+func (r *suiteRun) wants(c Case, name string, from, want State, chain []Edge) check {
+	return check{in: c.Name, name: name, do: func() (string, error) {
+		got, err := r.apply(from, chain...)
+		if err != nil {
+			return "", err
+		}
+		return Diff(want, got), nil
+	}}
+}
+
+// returns is wants for a way back: how JSON was written need not come back.
+func (r *suiteRun) returns(c Case, name string, from, want State, chain []Edge) check {
+	return check{in: c.Name, name: name, do: func() (string, error) {
+		got, err := r.apply(from, chain...)
+		if err != nil {
+			return "", err
+		}
+		return Diff(want.canonical(r.Edges), got.canonical(r.Edges)), nil
+	}}
+}
+
+// properties are the checks that need no wanted state.
+func (r *suiteRun) properties(c Case, e Edge, state State) []check {
+	checks := []check{{in: c.Name, name: "again " + way(e), do: func() (string, error) { return r.again(state, e) }}}
+	if back := r.chain(e.To, e.From, -1); back != nil && !e.Lossy {
+		checks = append(checks, check{in: c.Name, name: "round trip " + way(append([]Edge{e}, back...)...), do: func() (string, error) {
+			return r.roundTrip(state, e, back)
+		}})
+	}
+	around := r.chain(e.From, e.To, slices.IndexFunc(r.Edges, func(o Edge) bool { return o.From == e.From && o.To == e.To }))
+	if around != nil {
+		checks = append(checks, check{in: c.Name, name: way(around...) + " as " + way(e), do: func() (string, error) {
+			return r.sameAs(state, e, around)
+		}})
+	}
+	for i := range r.Variations {
+		seed := rand.New(rand.NewPCG(r.Seed, uint64(i)))
+		checks = append(checks, check{vary: func() error { return r.variation(c, e, Vary(seed, state)) }})
+	}
+	return checks
+}
+
+// again interrupts a run, does it again and wants what another run gives.
+func (r *suiteRun) again(state State, e Edge) (string, error) {
+	begin := time.Now()
+	want, err := r.apply(state, e)
+	if err != nil {
+		return "", err
+	}
+	in, out := r.room()
+	if err := state.Write(in); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, time.Since(begin)/2)
+	defer cancel()
+	if _, err := r.Host.Run(ctx, steps(e), in, out, nil); err == nil {
+		if err := os.RemoveAll(out); err != nil { // it was too fast for us
+			return "", err
+		}
+	}
+	if _, err := r.Host.Run(r.ctx, steps(e), in, out, nil); err != nil {
+		return "", err
+	}
+	got, err := ReadState(out)
+	return Diff(want, got), err
+}
+
+func (r *suiteRun) roundTrip(state State, e Edge, back []Edge) (string, error) {
+	there, err := r.apply(state, e)
+	if err != nil {
+		return "", err
+	}
+	again, err := r.apply(there, back...)
+	if err != nil {
+		return "", fmt.Errorf("the way back: %w", err)
+	}
+	return Diff(state.canonical(r.Edges), again.canonical(r.Edges)), nil
+}
+
+func (r *suiteRun) sameAs(state State, e Edge, around []Edge) (string, error) {
+	direct, err := r.apply(state, e)
+	if err != nil {
+		return "", err
+	}
+	chained, err := r.apply(state, around...)
+	if err != nil {
+		return "", err
+	}
+	return Diff(direct.canonical(r.Edges), chained.canonical(r.Edges)), nil
+}
+
+// apply runs a chain of edges on a state.
+func (r *suiteRun) apply(state State, chain ...Edge) (State, error) {
+	in, out := r.room()
+	defer os.RemoveAll(filepath.Dir(in))
+	if err := state.Write(in); err != nil {
+		return nil, err
+	}
+	if _, err := r.Host.Run(r.ctx, steps(chain...), in, out, nil); err != nil {
+		return nil, err
+	}
+	return ReadState(out)
+}
+
+// room returns two directories that are still to be made.
+func (r *suiteRun) room() (in, out string) {
+	r.runs++
+	dir := filepath.Join(r.dir, strconv.Itoa(r.runs))
+	return filepath.Join(dir, "in"), filepath.Join(dir, "out")
+}
+
+func steps(chain ...Edge) []host.Step {
+	var steps []host.Step
+	for _, e := range chain {
+		steps = append(steps, e.Step)
+	}
+	return steps
+}
+
+// chain returns the shortest way between two schemas that does not use the
+// edge of the index without; nil if there is none.
+func (r *suiteRun) chain(from, to, without int) []Edge {
+	var all []pack.Transform
+	for i, e := range r.Edges {
+		if i != without {
+			all = append(all, pack.Transform{From: e.From, To: e.To})
+		}
+	}
+	found, err := pack.Chain(all, from, to)
+	if err != nil {
+		return nil
+	}
+	var chain []Edge
+	for _, t := range found {
+		chain = append(chain, r.Edges[slices.IndexFunc(r.Edges, func(e Edge) bool { return e.From == t.From && e.To == t.To })])
+	}
+	return chain
+}
+
+func lossy(chain []Edge) bool {
+	return slices.ContainsFunc(chain, func(e Edge) bool { return e.Lossy })
+}
+
+// way writes a chain as in "1→2→3".
+func way(chain ...Edge) string {
+	text := strconv.Itoa(chain[0].From)
+	for _, e := range chain {
+		text += "→" + strconv.Itoa(e.To)
+	}
+	return text
+}
