@@ -38,6 +38,10 @@ type stateConfig struct {
 	Keep      int      `toml:"keep"`       // at most so many
 	KeepFor   duration `toml:"keep_for"`   // none that is older, in time that the device was on; "0s" is no bound
 	KeepSpace int64    `toml:"keep_space"` // bytes, at most so many together; 0 is no bound
+
+	// KeepPackages keeps the packages of the installed and the previous version
+	// too: going back needs no file server then.
+	KeepPackages bool `toml:"keep_packages"`
 }
 
 func (s stateConfig) check() error {

@@ -37,6 +37,7 @@ type agent struct {
 	fetcher *fetch.Fetcher
 	manager *manager.Manager
 	content *content.Store
+	states  *state.Manager
 	repair  *recovery.Recovery
 	device  *device.Device
 	link    *link.Server
@@ -105,14 +106,14 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if a.plugins, err = a.hostPlugins(); err != nil {
 		return nil, err
 	}
-	states, err := state.Open(filepath.Join(c.Data, "state"), &host.Host{Cache: filepath.Join(c.Data, "compiled"), Log: log})
+	a.states, err = state.Open(filepath.Join(c.Data, "state"), &host.Host{Cache: filepath.Join(c.Data, "compiled"), Log: log})
 	if err != nil {
 		return nil, err
 	}
-	states.Retention = state.Retention{Keep: c.State.Keep, For: time.Duration(c.State.KeepFor), Space: c.State.KeepSpace}
+	a.states.Retention = state.Retention{Keep: c.State.Keep, For: time.Duration(c.State.KeepFor), Space: c.State.KeepSpace}
 	runner := &engine.Engine{
-		Journal: a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: states, Transform: states,
-		Updater: a.plugins.Updater, Platform: platform(), Log: log,
+		Journal: a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Transform: a.states,
+		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
 	}
@@ -120,6 +121,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	a.repair.Check(c.Components)
 	a.manager = manager.New(manager.Config{
 		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Check: a.check, Ensure: a.ensure, Running: a.running,
+		WayBack: runner.WayBack, Tidy: a.tidy,
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{

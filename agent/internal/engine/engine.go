@@ -79,7 +79,7 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 		return Outcome{}, nil
 	}
 	if !found {
-		r = Record{Format: RecordFormat, Update: u, Step: steps[0].Name}
+		r = Record{Update: u, Step: steps[0].Name}
 	}
 	at, err := r.at(steps)
 	if err != nil {
@@ -154,6 +154,7 @@ func (e *Engine) attempt(ctx, work context.Context, r *Record, steps []Step, at 
 			return fmt.Errorf("the agent ended %d times during this step", r.Begun-1)
 		}
 		r.Waiting = nil
+		r.Format = r.Update.format()
 		if err := e.Journal.Save(*r); err != nil {
 			return Wait{For: "a journal that can be written: " + err.Error()}
 		}

@@ -20,7 +20,15 @@ import (
 func (u *Update) saves() bool { return u.From.Version != "" && u.From.Schema > 0 }
 
 // transforms reports whether the new version takes over the state of the old.
-func (u *Update) transforms() bool { return u.saves() && u.To.Schema > 0 }
+func (u *Update) transforms() bool { return u.Restore != 0 || u.saves() && u.To.Schema > 0 }
+
+// schema is that of the state which the new version's state is made from.
+func (u *Update) schema() int {
+	if u.Restore != 0 {
+		return u.RestoreSchema
+	}
+	return u.From.Schema
+}
 
 // updater returns the updater for the component's type.
 func (e *Engine) updater(ctx context.Context, u *Update) (*updater.Client, error) {
@@ -83,13 +91,10 @@ func (e *Engine) chain(u *Update, p *pack.Package) ([]pack.Transform, error) {
 	if !u.transforms() {
 		return nil, nil
 	}
-	edges := p.Transforms
-	if old, err := e.load(u.From.Digest); err == nil {
-		edges = slices.Concat(edges, old.Transforms)
-	}
-	forth, err := pack.Chain(edges, u.From.Schema, u.To.Schema)
-	if err != nil {
-		return nil, err
+	edges := slices.Concat(p.Transforms, e.edges(u.From.Digest))
+	forth, err := pack.Chain(edges, u.schema(), u.To.Schema)
+	if err != nil || u.Restore != 0 {
+		return forth, err
 	}
 	lossy := slices.ContainsFunc(forth, func(t pack.Transform) bool { return t.Lossy })
 	if _, err := pack.Chain(edges, u.To.Schema, u.From.Schema); err != nil && !lossy {

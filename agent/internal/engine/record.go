@@ -10,7 +10,7 @@ package engine
 //
 // No record means that no update of the component is in progress.
 type Record struct {
-	Format int    `json:"format"` // RecordFormat
+	Format int    `json:"format"` // at most RecordFormat
 	Update Update `json:"update"`
 	Step   string `json:"step"`
 	Back   bool   `json:"back,omitempty"`
@@ -22,9 +22,10 @@ type Record struct {
 	Cancelled string `json:"cancelled,omitempty"` // why the next Run has to turn back
 }
 
-// RecordFormat is raised when an older agent must not go on from a record.
+// RecordFormat is raised when an older agent must not go on from some records:
+// [Update.format] tells which, and writes the others in the format they had.
 // New fields alone do not raise it: an older agent ignores them.
-const RecordFormat = 1
+const RecordFormat = 2
 
 // A Journal keeps one Record per component. Save and End are durable when
 // they return; End removes the record and keeps the outcome, as one.

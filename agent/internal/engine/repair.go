@@ -28,6 +28,7 @@ func (e *Engine) Describe(ctx context.Context, component string, i Installed) (I
 	}
 	return Installed{
 		Version: p.Manifest.Version, Schema: p.Manifest.Schema(), Epoch: p.Manifest.Epoch, Digest: p.Digest, Handle: i.Handle,
+		Previous: i.Previous,
 	}, nil
 }
 

@@ -30,6 +30,10 @@ type Engine struct {
 	Log       *slog.Logger
 	BootID    string // file with the identity of this boot; "" is the kernel's
 
+	// KeepPackages has the packages of the installed and the previous versions
+	// stay on the device, for a way back without the file server.
+	KeepPackages bool
+
 	firstPause time.Duration // before the second try; 0 is 0.1 s
 	cancels    cancels
 }
@@ -74,16 +78,20 @@ type Transformer interface {
 	Rehearse(ctx context.Context, component string, live state.Generation, steps []host.Step, progress func(done, total int64)) (time.Duration, error)
 	Settle(component string, live state.Generation) error
 	Transform(ctx context.Context, component string, from, to state.Generation, steps []host.Step, progress func(done, total int64)) (host.Report, error)
+	List(component string, need ...state.Generation) ([]state.Entry, error)
 	Prune(component string, need ...state.Generation) error // by retention, but not what is needed
 }
 
 // resolve finds the package and decides whether it may be installed.
 func (e *Engine) resolve(ctx context.Context, u *Update) error {
+	if u.Restore != 0 && u.Wish == (Wish{}) {
+		return e.resolveRestore(ctx, u)
+	}
 	reference := u.Wish.Package
 	if reference == "" {
 		reference = u.Wish.Version
 	}
-	manifest, err := e.Source.Manifest(ctx, u.Component, reference)
+	manifest, err := e.manifest(ctx, u, reference)
 	if err != nil {
 		return err
 	}
@@ -143,7 +151,7 @@ func (e *Engine) admit(ctx context.Context, u *Update, p *pack.Package) error {
 			return fmt.Errorf("the package requires %s %s; installed is %q", name, constraint, installed[name].Version)
 		}
 	}
-	if _, err := e.chain(u, p); err != nil {
+	if err := e.admitState(u, p); err != nil {
 		return err
 	}
 	h, err := e.updater(ctx, u)
@@ -156,9 +164,27 @@ func (e *Engine) admit(ctx context.Context, u *Update, p *pack.Package) error {
 	return nil
 }
 
+// admitState refuses a package that cannot take over the state it shall have.
+func (e *Engine) admitState(u *Update, p *pack.Package) error {
+	if u.Wish.State == StateSaved {
+		return e.resolveSaved(u, p)
+	}
+	_, err := e.chain(u, p)
+	if err == nil || !u.transforms() {
+		return err
+	}
+	if _, none := e.lastOf(u.Component, u.To.Version, u.To.Schema); none == nil {
+		err = fmt.Errorf("%w; the last state of version %s is kept: ask for it with state %q", err, u.To.Version, StateSaved)
+	}
+	return err
+}
+
 // download brings the artifact for this device and all transforms: also those
 // of the way back, since nobody may be able to fetch them when it is needed.
 func (e *Engine) download(ctx context.Context, u *Update) error {
+	if u.same() {
+		return nil
+	}
 	p, err := e.load(u.To.Digest)
 	if err != nil {
 		return err
@@ -181,6 +207,9 @@ func (e *Engine) download(ctx context.Context, u *Update) error {
 // verify reads every blob again from the disk: what is staged is what was
 // promised, and there is room for it.
 func (e *Engine) verify(ctx context.Context, u *Update) error {
+	if u.same() {
+		return nil
+	}
 	p, err := e.load(u.To.Digest)
 	if err != nil {
 		return err
@@ -211,6 +240,9 @@ func (e *Engine) verify(ctx context.Context, u *Update) error {
 func (e *Engine) discard(context.Context, *Update) error { return e.collect() }
 
 func (e *Engine) stage(ctx context.Context, u *Update) error {
+	if u.same() {
+		return nil
+	}
 	p, err := e.load(u.To.Digest)
 	if err != nil {
 		return err
@@ -236,6 +268,9 @@ func (e *Engine) stage(ctx context.Context, u *Update) error {
 }
 
 func (e *Engine) unstage(ctx context.Context, u *Update) error {
+	if u.same() {
+		return nil
+	}
 	h, err := e.updater(ctx, u)
 	if err != nil {
 		return err
@@ -271,6 +306,9 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error
 	if err != nil {
 		return 0, err
 	}
+	if u.Restore != 0 {
+		return 0, e.restored(ctx, u)
+	}
 	if !h.Capabilities().Snapshot || !u.transforms() {
 		return 0, nil
 	}
@@ -293,7 +331,10 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error
 
 // forget removes what the rehearsal has left.
 func (e *Engine) forget(_ context.Context, u *Update) error {
-	return e.Transform.Prune(u.Component)
+	if err := e.drop(u, u.New); err != nil {
+		return err
+	}
+	return e.Transform.Prune(u.Component, u.From.Needs()...)
 }
 
 // announce tells the twin, and through it everybody, until when the component
@@ -321,7 +362,8 @@ func (e *Engine) retract(_ context.Context, u *Update) error {
 }
 
 // collect removes the blobs that no installed component needs: of those, the
-// package's own description and its transforms stay, for the way back.
+// package's own description and its transforms stay, for the way back, and the
+// description of the version before. With KeepPackages all of both stays.
 func (e *Engine) collect() error {
 	installed, err := e.Inventory.Everything()
 	if err != nil {
@@ -329,15 +371,30 @@ func (e *Engine) collect() error {
 	}
 	var keep []string
 	for _, i := range installed {
-		p, err := e.load(i.Digest)
-		if err != nil {
-			continue // nothing is installed, or nothing can be saved
-		}
-		keep = append(keep, p.Digest, p.Config.Digest)
-		for _, t := range p.Transforms {
-			keep = append(keep, t.Digest)
+		keep = append(keep, e.parts(i.Digest, true)...)
+		if i.Previous != nil {
+			keep = append(keep, e.parts(i.Previous.Digest, false)...)
 		}
 	}
 	_, err = e.Content.Collect(keep)
 	return err
+}
+
+// parts lists the blobs of a package that stay on the device; none if there is
+// no such package, or it cannot be read.
+func (e *Engine) parts(digest string, installed bool) (keep []string) {
+	p, err := e.load(digest)
+	if err != nil {
+		return nil
+	}
+	keep = append(keep, p.Digest, p.Config.Digest)
+	if installed || e.KeepPackages {
+		for _, t := range p.Transforms {
+			keep = append(keep, t.Digest)
+		}
+	}
+	if artifact, err := p.Artifact(e.Platform); err == nil && e.KeepPackages {
+		keep = append(keep, artifact.Digest)
+	}
+	return keep
 }

@@ -122,6 +122,9 @@ func (e *Engine) rewriteBack(ctx context.Context, u *Update) error {
 }
 
 func (e *Engine) switchTo(ctx context.Context, u *Update, to updater.Handle) error {
+	if u.same() {
+		return nil
+	}
 	h, err := e.updater(ctx, u)
 	if err != nil {
 		return err
@@ -134,6 +137,9 @@ func (e *Engine) switchTo(ctx context.Context, u *Update, to updater.Handle) err
 func (e *Engine) transform(ctx context.Context, u *Update) error {
 	if !u.transforms() {
 		return nil
+	}
+	if u.Restore != 0 {
+		return e.restored(ctx, u) // and is already, unless that was lost
 	}
 	steps, err := e.plan(u)
 	if err != nil {
@@ -161,7 +167,7 @@ func (e *Engine) apply(ctx context.Context, u *Update) error {
 // written over what the updater took from it. A copy would need space, and a
 // full disk may be why the update turns back.
 func (e *Engine) applyOld(ctx context.Context, u *Update) error {
-	if !u.transforms() {
+	if !u.transforms() || u.Saved == 0 {
 		return nil
 	}
 	return e.hand(ctx, u, u.Saved)
@@ -298,6 +304,7 @@ func (e *Engine) ask(ctx context.Context, u *Update) error {
 // commit makes the new version the installed one. From here on the update can
 // only go forward.
 func (e *Engine) commit(_ context.Context, u *Update) error {
+	u.To.Previous = e.previous(u)
 	if err := e.Inventory.Commit(u.Component, u.To); err != nil {
 		return Retry{Err: err}
 	}
@@ -317,10 +324,10 @@ func (e *Engine) report(_ context.Context, u *Update) error {
 // space and nothing else, so it fails nobody's update.
 func (e *Engine) clean(ctx context.Context, u *Update) error {
 	h, err := e.updater(ctx, u)
-	if err == nil && !u.From.Handle.IsZero() {
+	if err == nil && !u.From.Handle.IsZero() && !u.same() {
 		err = h.Unstage(ctx, updater.UnstageRequest{Component: u.Component, Version: u.From.Version, Handle: u.From.Handle})
 	}
-	err = errors.Join(err, e.Transform.Prune(u.Component, u.Saved), e.collect())
+	err = errors.Join(err, e.Transform.Prune(u.Component, u.To.Needs()...), e.collect())
 	if err != nil {
 		e.Log.Warn("cannot clean up after the update", "component", u.Component, "error", err)
 	}

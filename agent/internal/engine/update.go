@@ -12,6 +12,7 @@ type Wish struct {
 	Version string `json:"version,omitempty"` // semantic version; "" no wish
 	Package string `json:"package,omitempty"` // digest or file name of one package; "" the package of Version
 	Attempt int    `json:"attempt,omitempty"` // another number asks again for what has failed
+	State   string `json:"state,omitempty"`   // StateTransform or StateSaved; "" is StateTransform
 }
 
 // Wishes is what the back end has set for one component.
@@ -28,6 +29,8 @@ type Installed struct {
 	Epoch   int            `json:"epoch,omitempty"`
 	Digest  string         `json:"digest,omitempty"` // of the package's manifest
 	Handle  updater.Handle `json:"handle,omitzero"`
+
+	Previous *Previous `json:"previous,omitempty"` // version
 }
 
 // An Update is one transaction on one component, with the facts its steps
@@ -43,12 +46,28 @@ type Update struct {
 	Saved     state.Generation `json:"saved,omitempty"`
 	New       state.Generation `json:"new,omitempty"`
 
+	// Restore is the generation that the new version gets its state from,
+	// instead of Saved; without a wish the version stays and only gets that.
+	Restore       state.Generation `json:"restore,omitempty"`
+	RestoreSchema int              `json:"restoreSchema,omitempty"`
+
 	Predicted time.Duration `json:"predicted,omitempty"` // downtime, from the rehearsal
 	Until     time.Time     `json:"until,omitzero"`      // announced time of return
 	Serving   bool          `json:"serving,omitempty"`   // the new version is healthy
 	Down      Moment        `json:"down,omitzero"`       // when the component stopped serving
 	Downtime  time.Duration `json:"downtime,omitempty"`  // measured
 	Forced    bool          `json:"forced,omitempty"`    // it had to be stopped by force
+}
+
+// format is the lowest [RecordFormat] whose agents can go on from a record of
+// u. Format 2 has states that come from an earlier generation: an agent of
+// format 1 would transform the present one instead, and unstage the version
+// that is in use.
+func (u *Update) format() int {
+	if u.Restore != 0 || u.Wish.State == StateSaved {
+		return 2
+	}
+	return 1
 }
 
 // Results of an update, as the twin shows them.
@@ -133,4 +152,5 @@ type View struct {
 	Outcome   *Outcome  `json:"outcome,omitempty"`  // of the last one
 	Fault     string    `json:"fault,omitempty"`    // why the agent is in safe mode, and starts no update
 	Repaired  int64     `json:"repaired,omitempty"` // number of the last repair that has ended
+	Previous  *WayBack  `json:"previous,omitempty"` // to the version before, if there was one
 }

@@ -49,6 +49,12 @@ type Config struct {
 	Check func(ctx context.Context, component, current string) (Found, bool, error)
 	// Ensure makes sure that an installed component is whole and runs.
 	Ensure func(ctx context.Context, component string) error
+	// WayBack tells how a component goes back to its previous version; it may
+	// be nil.
+	WayBack func(component string, i engine.Installed) *engine.WayBack
+	// Tidy does now and then what needs no update to be under way; it may be
+	// nil.
+	Tidy func(component string)
 	// Running reports whether a component runs.
 	Running func(ctx context.Context, component string) bool
 	// Repair ends safe mode; Fault says why the agent is in it, "" if not.
@@ -71,8 +77,10 @@ type Manager struct {
 	running  map[string]bool
 	answers  map[string]engine.Wish // what the update under way answers
 	checkNow map[string]bool
-	due      map[string]time.Time // of the next scheduled check
-	repair   *repair              // that somebody waits for
+	repair   *repair                  // that somebody waits for
+	asked    map[string]engine.Update // on the device, by component
+	tidied   map[string]time.Time     // of the loop alone
+	due      map[string]time.Time     // of the next scheduled check
 }
 
 // New returns a manager; [Manager.Run] sets it going.
@@ -80,7 +88,8 @@ func New(c Config) *Manager {
 	slices.Sort(c.Components)
 	return &Manager{
 		Config: c, wake: make(chan struct{}, 1), progress: map[string]engine.Progress{},
-		running: map[string]bool{}, answers: map[string]engine.Wish{}, checkNow: map[string]bool{}, due: map[string]time.Time{},
+		running: map[string]bool{}, answers: map[string]engine.Wish{}, checkNow: map[string]bool{},
+		asked: map[string]engine.Update{}, tidied: map[string]time.Time{}, due: map[string]time.Time{},
 	}
 }
 
@@ -94,9 +103,11 @@ func (m *Manager) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		m.mend(ctx)
 		m.each(func(c string) {
+			m.local(ctx, c)
 			m.push(ctx, c)
 			m.pull(ctx, c)
 			m.look(ctx, c)
+			m.tidy(c)
 		})
 		select {
 		case <-ctx.Done():
@@ -195,6 +206,10 @@ func (m *Manager) pull(ctx context.Context, component string) {
 	}
 	m.Log.Debug("checked for updates", "component", component, "installed", installed.Version, "found", found.Version)
 	last, tried, _ := m.Memory.Outcome(component)
+	if back := installed.Previous; ok && back != nil && back.Digest == found.Digest {
+		m.Log.Info("the newer version is the one that the component went back from: it is not installed without a wish", "component", component, "version", found.Version)
+		return
+	}
 	if !ok || tried && last.Wish.Package == found.Digest && last.Result != engine.Updated {
 		return
 	}
@@ -218,6 +233,17 @@ func (m *Manager) run(ctx context.Context, u engine.Update) bool {
 		m.Log.Warn("update has not ended", "component", u.Component, "error", err)
 	}
 	return err == nil
+}
+
+// tidyInterval is how often there is a look at what has become too old.
+const tidyInterval = time.Hour
+
+func (m *Manager) tidy(component string) {
+	if last, done := m.tidied[component]; m.Tidy == nil || done && time.Since(last) < tidyInterval {
+		return
+	}
+	m.tidied[component] = time.Now()
+	m.Tidy(component)
 }
 
 // answer ends a wish for which no update was needed.

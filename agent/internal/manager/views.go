@@ -84,6 +84,9 @@ func (m *Manager) View(component string) (engine.View, error) {
 	if o, found, err := m.Memory.Outcome(component); err == nil && found {
 		v.Outcome = &o
 	}
+	if m.WayBack != nil {
+		v.Previous = m.WayBack(component, installed)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v.Running = m.running[component]

@@ -1,0 +1,73 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
+)
+
+// ErrBusy refuses what is asked for on the device during an update: it can be
+// asked for again.
+var ErrBusy = errors.New("an update of the component is under way")
+
+// Restore has a component continue on a saved state, by an update of its own.
+// It returns the identity of that update, which begins soon. What is wanted of
+// the component stays as it is.
+func (m *Manager) Restore(component string, gen state.Generation) (id string, err error) {
+	if gen == 0 {
+		return "", errors.New("generations count from 1")
+	}
+	return m.request(engine.Update{Component: component, Restore: gen})
+}
+
+// GoBack has a component go back to its previous version, as [engine.WayBack]
+// tells. It is Restore in all else.
+func (m *Manager) GoBack(component string) (id string, err error) {
+	v, err := m.View(component)
+	if err != nil {
+		return "", err
+	}
+	switch p := v.Previous; {
+	case p == nil:
+		return "", fmt.Errorf("there is no version of %s from before", component)
+	case p.State == "":
+		return "", fmt.Errorf("there is no way back to version %s: it loses %s", p.Version, p.Loses)
+	default:
+		return m.request(engine.Update{Component: component, Wish: engine.Wish{Version: p.Version, Package: p.Package, State: p.State}})
+	}
+}
+
+// request has the loop run an update that nobody wished for in the twin.
+func (m *Manager) request(u engine.Update) (id string, err error) {
+	if !slices.Contains(m.Components, u.Component) {
+		return "", unknown(u.Component)
+	}
+	if fault := m.Fault(); fault != "" {
+		return "", errors.New(fault)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, updating := m.answers[u.Component]
+	if _, waits := m.asked[u.Component]; waits || updating {
+		return "", ErrBusy
+	}
+	u.ID = newID()
+	m.asked[u.Component] = u
+	m.poke()
+	return u.ID, nil
+}
+
+// local runs what was asked for on the device.
+func (m *Manager) local(ctx context.Context, component string) {
+	m.mu.Lock()
+	u, found := m.asked[component]
+	delete(m.asked, component)
+	m.mu.Unlock()
+	if found && ctx.Err() == nil {
+		m.run(ctx, u)
+	}
+}
