@@ -7,25 +7,14 @@ import (
 	"slices"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
-	"github.com/tranquil-iot/tranquil/agent/internal/state"
 )
 
 // ErrBusy refuses what is asked for on the device during an update: it can be
 // asked for again.
 var ErrBusy = errors.New("an update of the component is under way")
 
-// Restore has a component continue on a saved state, by an update of its own.
-// It returns the identity of that update, which begins soon. What is wanted of
-// the component stays as it is.
-func (m *Manager) Restore(component string, gen state.Generation) (id string, err error) {
-	if gen == 0 {
-		return "", errors.New("generations count from 1")
-	}
-	return m.request(engine.Update{Component: component, Restore: gen})
-}
-
 // GoBack has a component go back to its previous version, as [engine.WayBack]
-// tells. It is Restore in all else.
+// tells, by what [Manager.Request] does.
 func (m *Manager) GoBack(component string) (id string, err error) {
 	v, err := m.View(component)
 	if err != nil {
@@ -37,12 +26,13 @@ func (m *Manager) GoBack(component string) (id string, err error) {
 	case p.State == "":
 		return "", fmt.Errorf("there is no way back to version %s: it loses %s", p.Version, p.Loses)
 	default:
-		return m.request(engine.Update{Component: component, Wish: engine.Wish{Version: p.Version, Package: p.Package, State: p.State}})
+		return m.Request(engine.Update{Component: component, Wish: engine.Wish{Version: p.Version, Package: p.Package, State: p.State}})
 	}
 }
 
-// request has the loop run an update that nobody wished for in the twin.
-func (m *Manager) request(u engine.Update) (id string, err error) {
+// Request has the loop run an update that was asked for on the device, soon,
+// and returns its identity. What is wanted of the component stays as it is.
+func (m *Manager) Request(u engine.Update) (id string, err error) {
 	if !slices.Contains(m.Components, u.Component) {
 		return "", unknown(u.Component)
 	}
