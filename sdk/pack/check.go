@@ -24,6 +24,10 @@ const (
 	FormatBytes  = "bytes"
 )
 
+// SplitLines promises that for whole lines a and b the transform of a followed
+// by b is the transform of a followed by that of b.
+const SplitLines = "lines"
+
 var (
 	namePattern  = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	paramPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
@@ -163,7 +167,21 @@ func (t Transform) check() error {
 	default:
 		return fmt.Errorf("format %.80q is unknown: use %s, %s or %s", t.Format, FormatJSON, FormatNDJSON, FormatBytes)
 	}
-	return cmp.Or(t.checkFiles(), t.checkParams(), checkDescriptor(t.Descriptor, MaxTransformSize))
+	return cmp.Or(t.checkSplit(), t.checkFiles(), t.checkParams(), checkDescriptor(t.Descriptor, MaxTransformSize))
+}
+
+func (t Transform) checkSplit() error {
+	switch {
+	case t.Split == "":
+		return nil
+	case t.Split != SplitLines:
+		return fmt.Errorf("split %.80q is unknown: use %s, or leave it out", t.Split, SplitLines)
+	case t.Mode != ModeFilter:
+		return errors.New("split: only a filter's files can be split")
+	case t.Format != FormatNDJSON && t.Format != FormatBytes:
+		return fmt.Errorf("split: the result must be %s or %s, since it is joined of parts", FormatNDJSON, FormatBytes)
+	}
+	return nil
 }
 
 func (t Transform) checkFiles() error {

@@ -21,6 +21,7 @@ const (
 	AnnotationMode   = "io.tranquil.transform.mode"
 	AnnotationFiles  = "io.tranquil.transform.files"
 	AnnotationFormat = "io.tranquil.transform.format"
+	AnnotationSplit  = "io.tranquil.transform.split"
 	AnnotationLossy  = "io.tranquil.transform.lossy"
 	AnnotationParams = "io.tranquil.transform.params"
 
@@ -105,6 +106,7 @@ func (t Transform) layer() ociDescriptor {
 		AnnotationTo:     strconv.Itoa(t.To),
 		AnnotationMode:   t.Mode,
 		AnnotationFormat: t.Format,
+		AnnotationSplit:  t.Split,
 	}
 	if len(t.Files) > 0 {
 		annotations[AnnotationFiles] = mustJSON(t.Files)
@@ -123,6 +125,7 @@ func transformOf(layer ociDescriptor) (Transform, error) {
 		Descriptor: layer.descriptor(),
 		Mode:       layer.Annotations[AnnotationMode],
 		Format:     layer.Annotations[AnnotationFormat],
+		Split:      layer.Annotations[AnnotationSplit],
 	}
 	for key, value := range layer.Annotations {
 		var err error

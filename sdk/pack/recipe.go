@@ -61,6 +61,7 @@ type RecipeTransform struct {
 	Mode   string            `toml:"mode"`
 	Files  []string          `toml:"files"`
 	Format string            `toml:"format"`
+	Split  string            `toml:"split"`
 	Lossy  bool              `toml:"lossy"`
 	Params map[string]string `toml:"params"`
 }
@@ -145,7 +146,7 @@ func (r *Recipe) outline() (*Package, error) {
 	for _, t := range r.Transforms {
 		edge := Transform{
 			Descriptor: empty, From: t.From, To: t.To, Mode: t.Mode,
-			Files: t.Files, Format: t.Format, Lossy: t.Lossy, Params: t.Params,
+			Files: t.Files, Format: t.Format, Split: t.Split, Lossy: t.Lossy, Params: t.Params,
 		}
 		edge.setDefaults()
 		p.Transforms = append(p.Transforms, edge)

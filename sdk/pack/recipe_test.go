@@ -51,6 +51,9 @@ func TestRecipeErrors(t *testing.T) {
 		"platform twice":     {goodRecipe + "[[artifact]]\npath = \"m.wasm\"\n", "there is one for any/any already"},
 		"not lossy":          {goodRecipe + wayForth, "from 1 to 2 has no way back: add one, or declare lossy = true"},
 		"module missing":     {goodRecipe + wayForth + "lossy = true\n" + strings.Replace(wayForth, "m.wasm", "gone.wasm", 1), "transform 2: stat"},
+		"split of JSON":      {goodRecipe + wayForth + "lossy = true\nsplit = \"lines\"\nformat = \"json\"\n", "split: the result must be"},
+		"split of a tree":    {goodRecipe + wayForth + "lossy = true\nsplit = \"lines\"\nmode = \"tree\"\n", "split: only a filter's"},
+		"split unknown":      {goodRecipe + wayForth + "lossy = true\nsplit = \"words\"\n", "split \"words\" is unknown"},
 		"params not strings": {goodRecipe + wayForth + "lossy = true\nparams = { n = 1 }\n", "line 13"},
 	} {
 		t.Run(name, func(t *testing.T) {

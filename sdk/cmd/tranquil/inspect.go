@@ -75,6 +75,9 @@ func showLayers(w io.Writer, p *pack.Package) {
 // describe tells what an edge does, in a few words.
 func describe(t pack.Transform) string {
 	words := []string{amount(t.Size), t.Mode, "to " + t.Format}
+	if t.Split != "" {
+		words = append(words, "split at "+t.Split)
+	}
 	if t.Lossy {
 		words = append(words, "lossy")
 	}

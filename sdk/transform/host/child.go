@@ -82,7 +82,7 @@ func perform(e *engine, j job, files []*os.File) outcome {
 	stdout := &limitedWriter{w: files[1], left: j.Output}
 	result := e.run(j, files[0], stdout, files[2])
 	if stdout.exceeded {
-		return outcome{Class: OutputLimit, Reason: fmt.Sprintf("more than %d bytes", j.Output), Memory: result.Memory}
+		return outcome{Class: OutputLimit, Reason: tooMuch(j.Output), Memory: result.Memory}
 	}
 	if stdout.err != nil {
 		return outcome{Class: ResourceLimit, Reason: "cannot write the result: " + stdout.err.Error()}

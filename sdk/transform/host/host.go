@@ -42,8 +42,8 @@ type Host struct {
 	Interpret bool
 }
 
-// Limits bounds one run of a module, that is one file in filter mode and the
-// whole state in tree mode.
+// Limits bounds one run of a module: that is one file in filter mode, or a piece
+// of it if the step is split, and the whole state in tree mode.
 type Limits struct {
 	Memory  int64         // bytes of linear memory; default 128 MiB
 	CPU     time.Duration // default 1 min
@@ -68,12 +68,14 @@ type Step struct {
 	Mode   string            // Filter (or "") or Tree
 	Files  []string          // path.Match patterns of slash paths in the state; none: every file
 	Format string            // of the result: "json", "ndjson", "bytes" (or "")
+	Split  string            // "lines" (SplitLines) if f(a+b) = f(a)+f(b) for whole lines: then only pieces that changed are transformed
 	Params map[string]string // handed to the module; names of letters, digits and _
 }
 
 // A Report tells what a run did.
 type Report struct {
 	Transformed int           // files written by modules
+	Kept        int           // pieces of them that needed no module
 	Carried     int           // files taken over unchanged, over all steps
 	In, Out     int64         // bytes read and written by modules
 	Memory      int64         // largest linear memory of a module, bytes

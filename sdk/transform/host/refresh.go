@@ -12,8 +12,12 @@ import (
 
 // Refresh applies one step to some files of the state in the directory in, and
 // puts the results into the directory out in place of the files of those
-// names. Each result appears whole or not at all; the rest of out stays as it
-// is. In tree mode the files count for nothing: the step is applied to the
+// names. The rest of out stays as it is. Each result appears whole or not at
+// all, save that of a split file that has grown: the process may end in the
+// middle of appending to it.
+//
+// Of a split file it remembers the pieces in the directory out+".pieces", which
+// goes where out goes or may be lost. In tree mode the files count for nothing: the step is applied to the
 // whole state, and out must be empty. A step without a module copies.
 //
 // Unlike [Host.Run] it leaves it to the caller to make out durable. For the
@@ -33,12 +37,15 @@ func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []s
 	if err := os.Mkdir(r.work, 0o700); err != nil {
 		return Report{}, err
 	}
-	s := stage{run: r, Step: step}
+	s := stage{run: r, Step: step, inPlace: map[string]bool{}}
 	if err := s.prepare(); err != nil {
 		return Report{}, step.name(err, "")
 	}
 	if step.Mode != Tree {
-		s.only = files
+		s.only, s.memo = files, out
+		if err := os.MkdirAll(out, 0o700); err != nil {
+			return Report{}, err
+		}
 	}
 	made, err := s.apply(ctx, in, filepath.Join(r.work, "new"))
 	if err != nil {
@@ -47,7 +54,7 @@ func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []s
 	if step.Mode == Tree {
 		err = os.Rename(made, out)
 	} else {
-		err = replace(made, out, files)
+		err = s.replace(made, files)
 	}
 	r.report.Wall = time.Since(begin)
 	return r.report, err
@@ -66,17 +73,26 @@ func (s *stage) prepare() error {
 	return err
 }
 
-func replace(from, to string, files []string) error {
+// replace puts what was made into the memo.
+func (s *stage) replace(made string, files []string) error {
 	for _, name := range files {
-		target := filepath.Join(to, name)
+		if s.inPlace[name] {
+			continue
+		}
+		target := filepath.Join(s.memo, name)
 		if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 			return err
 		}
-		if err := os.Rename(filepath.Join(from, name), target); err != nil {
+		if err := os.Rename(filepath.Join(made, name), target); err != nil {
 			return err
 		}
 	}
-	return nil
+	for _, p := range s.pieced {
+		if err := s.remember(p); err != nil {
+			return fmt.Errorf("cannot remember pieces: %w", err)
+		}
+	}
+	return s.noteSound()
 }
 
 // pick is list for some files and the directories above them. Directories

@@ -26,6 +26,14 @@ func (h *Host) limits() Limits {
 	return l
 }
 
+// output is how much may be made of so many bytes.
+func (l Limits) output(size int64) int64 {
+	setDefault(&l.Output, 2*size+16<<20)
+	return l.Output
+}
+
+func tooMuch(limit int64) string { return fmt.Sprintf("more than %d bytes", limit) }
+
 func setDefault[T int64 | time.Duration](v *T, value T) {
 	if *v == 0 {
 		*v = value

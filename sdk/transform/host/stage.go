@@ -19,6 +19,12 @@ type stage struct {
 	index  int
 	last   bool     // its result must be durable
 	only   []string // the files to look at; nil: all
+	memo   string   // directory of the result made before, with its indexes beside it; "": there is none
+
+	old     *os.Root        // memo
+	inPlace map[string]bool // files of the old result that have become the new one
+	pieced  []*split        // files that were made of pieces
+	tried   bool            // whether the split holds
 
 	entries []entry // of the input
 	in, out *os.Root
@@ -40,6 +46,12 @@ func (s *stage) apply(ctx context.Context, from, to string) (string, error) {
 		return "", err
 	}
 	defer s.out.Close()
+	if s.memo != "" {
+		if s.old, err = os.OpenRoot(s.memo); err != nil {
+			return "", err
+		}
+		defer s.old.Close()
+	}
 	if s.only == nil {
 		s.entries, err = list(s.in)
 	} else {
@@ -61,12 +73,28 @@ func (s *stage) filter(ctx context.Context) error {
 	if err := makeDirs(s.out, s.entries); err != nil {
 		return err
 	}
-	var matched []entry
+	var matched []task
+	var samples []entry
+	var splits []*split
+	defer func() {
+		for _, p := range splits {
+			p.close()
+		}
+	}()
 	for _, e := range s.entries {
 		switch {
 		case !e.regular():
+		case s.touches(e) && s.splits(e):
+			p, err := s.cut(ctx, e)
+			if err != nil {
+				return err
+			}
+			splits = append(splits, p)
+			matched = append(matched, s.tasks(p)...)
+			samples = append(samples, e)
 		case s.touches(e):
-			matched = append(matched, e)
+			samples = append(samples, e)
+			matched = append(matched, task{entry: e})
 			s.total += e.size
 		default:
 			if err := copyFile(ctx, s.in, s.out, e, s.last); err != nil {
@@ -75,9 +103,17 @@ func (s *stage) filter(ctx context.Context) error {
 			s.report.Carried++
 		}
 	}
-	if err := s.parallel(ctx, matched); err != nil {
+	if err := s.parallel(ctx, append(s.samples(samples), matched...)); err != nil {
 		return err
 	}
+	for _, p := range splits {
+		if err := s.assemble(p); err != nil {
+			return s.name(err, p.path)
+		}
+		s.report.Transformed++
+		s.report.Kept += len(p.pieces) - p.todo
+	}
+	s.pieced = splits
 	return finishDirs(s.out, s.entries, s.last)
 }
 
@@ -85,12 +121,32 @@ func (s *stage) filter(ctx context.Context) error {
 // module copies.
 func (s *stage) touches(e entry) bool { return s.module.path != "" && s.matches(e.path) }
 
+// A task is a file, or a piece of one.
+type task struct {
+	entry
+	split  *split
+	piece  int
+	sample bool // of whether the split holds
+}
+
+// tasks are the pieces of a file that have to be transformed.
+func (s *stage) tasks(p *split) []task {
+	var all []task
+	for i, q := range p.pieces {
+		if !q.known {
+			all = append(all, task{entry: p.entry, split: p, piece: i})
+			s.total += q.Size
+		}
+	}
+	return all
+}
+
 // parallel lets a sandbox per processor work through the files. The first
 // error stops all.
-func (s *stage) parallel(ctx context.Context, files []entry) error {
+func (s *stage) parallel(ctx context.Context, files []task) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	queue := make(chan entry, len(files))
+	queue := make(chan task, len(files))
 	for _, e := range files {
 		queue <- e
 	}
@@ -105,11 +161,8 @@ func (s *stage) parallel(ctx context.Context, files []entry) error {
 		}
 		group.Go(func() {
 			defer w.close()
-			for e := range queue {
-				if err := s.file(ctx, w, e); err != nil {
-					cancel(s.name(err, e.path))
-					return
-				}
+			if err := s.drain(ctx, w, queue); err != nil {
+				cancel(err)
 			}
 		})
 	}
@@ -117,11 +170,34 @@ func (s *stage) parallel(ctx context.Context, files []entry) error {
 	return context.Cause(ctx)
 }
 
+// drain lets one sandbox take tasks until there are none.
+func (s *stage) drain(ctx context.Context, w *worker, queue <-chan task) error {
+	b, err := s.newBench()
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	for t := range queue {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		switch {
+		case t.sample:
+			err = s.try(ctx, w, b, t.entry)
+		case t.split != nil:
+			err = s.piece(ctx, w, b, t.split, t.piece)
+		default:
+			err = s.file(ctx, w, t.entry)
+		}
+		if err != nil {
+			return s.name(err, t.path)
+		}
+	}
+	return nil
+}
+
 // file transforms one file.
 func (s *stage) file(ctx context.Context, w *worker, e entry) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	in, err := s.in.Open(e.path)
 	if err != nil {
 		return err
@@ -132,13 +208,31 @@ func (s *stage) file(ctx context.Context, w *worker, e entry) error {
 		return err
 	}
 	defer out.Close() // again, after finish
-	if err := s.transform(ctx, w, in, out, e.path, e.size); err != nil {
+	if err := s.whole(ctx, w, in, out, e.path, e.size); err != nil {
 		return err
 	}
 	if err := validate(s.Format, out); err != nil {
 		return err
 	}
 	return finish(out, e.mode, s.last)
+}
+
+// whole is transform for what is no piece: then nothing is too little.
+func (s *stage) whole(ctx context.Context, w *worker, in, out *os.File, file string, size int64) error {
+	if err := s.transform(ctx, w, in, out, file, size); err != nil {
+		return err
+	}
+	written, err := out.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	if size > 0 && written == 0 {
+		return &Error{Class: Invalid, Reason: "it ended well but wrote nothing"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report.Transformed++
+	return nil
 }
 
 // transform runs the module once, from in to out, which are at their start,
@@ -169,9 +263,6 @@ func (s *stage) transform(ctx context.Context, w *worker, in, out *os.File, file
 	if rest := size - read; rest > 0 && (s.Mode != Tree || rest > 1024) {
 		return &Error{Class: Invalid, Reason: fmt.Sprintf("it ended well but left %d of %d bytes of its input unread", rest, size), Log: log}
 	}
-	if size > 0 && written == 0 {
-		return &Error{Class: Invalid, Reason: "it ended well but wrote nothing", Log: log}
-	}
 	s.count(read, written, result.Memory, cpu)
 	return nil
 }
@@ -190,9 +281,7 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 	log := make(chan *excerpt, 1)
 	go func() { log <- collect(logs, s.limits.Log) }()
 
-	limit := s.limits.Output
-	setDefault(&limit, 2*size+16<<20)
-	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: limit},
+	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: s.limits.output(size)},
 		[]*os.File{in, out, stderr}, budget{s.limits.Wall, s.limits.CPU}, func() { s.tick(in) })
 	if err != nil || result.Class == Deadline {
 		w.close() // it still runs, and holds the log open
@@ -230,7 +319,6 @@ func (s *stage) count(read, written, memory int64, cpu time.Duration) {
 	s.report.Out += written
 	s.report.Memory = max(s.report.Memory, memory)
 	s.report.CPU = max(s.report.CPU, cpu)
-	s.report.Transformed++
 	s.read += read
 	s.show(s.read)
 }

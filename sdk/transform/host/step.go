@@ -20,6 +20,9 @@ func (s Step) check() error {
 	if _, ok := validators[s.Format]; !ok {
 		return fmt.Errorf("transform %s: unknown format %q: use json, ndjson or bytes", s.edge(), s.Format)
 	}
+	if s.Split != "" && (s.Split != SplitLines || s.Mode == Tree || s.Format == "json") {
+		return fmt.Errorf("transform %s: split %q: only lines can be, of a filter that makes ndjson or bytes", s.edge(), s.Split)
+	}
 	for _, pattern := range s.Files {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return fmt.Errorf("transform %s: files %q: %w", s.edge(), pattern, err)

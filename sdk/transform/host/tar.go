@@ -33,7 +33,7 @@ func (s *stage) tree(ctx context.Context) error {
 		return err
 	}
 	defer w.close()
-	if err := s.transform(ctx, w, old, result, "", s.total); err != nil {
+	if err := s.whole(ctx, w, old, result, "", s.total); err != nil {
 		return err
 	}
 	return s.unpack(result)
@@ -41,7 +41,7 @@ func (s *stage) tree(ctx context.Context) error {
 
 // archive returns a file without a name in the work directory.
 func (s *stage) archive(name string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(s.work, name), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.CreateTemp(s.work, name+"-*")
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ func main() {
 	switch {
 	case os.Getenv("PARAM_HOW") != "":
 		nasty()
+	case os.Getenv("PARAM_LINES") != "":
+		lines()
 	case os.Getenv("STATE_FILE") == "":
 		tree()
 	default:

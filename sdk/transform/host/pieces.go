@@ -1,0 +1,277 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"sync"
+)
+
+// SplitLines is the split of a step whose result for a file is that of its
+// lines, joined: f(a+b) = f(a)+f(b) for whole lines a and b.
+const SplitLines = "lines"
+
+// A digest is a SHA-256.
+type digest [sha256.Size]byte
+
+// MarshalText writes d in hexadecimal.
+func (d digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (d *digest) UnmarshalText(text []byte) error {
+	if len(text) != hex.EncodedLen(len(d)) {
+		return errors.New("no SHA-256 in hexadecimal")
+	}
+	_, err := hex.Decode(d[:], text)
+	return err
+}
+
+func sum(h hash.Hash) (d digest) {
+	h.Sum(d[:0])
+	return d
+}
+
+// A piece is some lines of a file and what became of them.
+type piece struct {
+	In, Out  digest
+	Size     int64 // of the input, bytes
+	Made     int64 // size of the output
+	at       int64 // where it begins in the input
+	from, to int64 // where its output begins: in the old result or in fresh, and in the result
+	known    bool  // its output is in the old result
+}
+
+// A split is a file that is transformed piece by piece.
+type split struct {
+	entry
+	in     *os.File
+	now    identity // of in, before it was cut
+	pieces []piece
+	todo   int
+	old    *os.File // the result that the index is about; nil if there is none
+	index  index    // of old
+
+	mu    sync.Mutex
+	fresh *os.File // outputs of new pieces
+	end   int64    // of fresh
+}
+
+// splits reports whether a file is worth dividing.
+func (s *stage) splits(e entry) bool { return s.Split == SplitLines && e.size > minPiece }
+
+// cut divides a file and finds the pieces that need not be transformed.
+func (s *stage) cut(ctx context.Context, e entry) (*split, error) {
+	p := &split{entry: e}
+	var err error
+	if p.in, err = s.in.Open(e.path); err != nil {
+		return nil, err
+	}
+	if p.now, err = identify(p.in); err == nil {
+		err = s.recall(p)
+	}
+	if err == nil && !p.unchanged() {
+		err = p.divide(ctx)
+	}
+	if err == nil {
+		err = p.reuse(ctx)
+	}
+	if err == nil && p.todo > 0 {
+		p.fresh, err = s.archive("fresh")
+	}
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// unchanged takes over the pieces of a file that is what it was.
+func (p *split) unchanged() bool {
+	if p.old == nil || !p.index.Input.settled() || !p.index.Input.same(p.now) {
+		return false
+	}
+	var at int64
+	for _, known := range p.index.Pieces {
+		p.pieces = append(p.pieces, piece{In: known.In, Size: known.Size, at: at})
+		at += known.Size
+	}
+	return at == p.size
+}
+
+// divide reads the file once.
+func (p *split) divide(ctx context.Context) error {
+	c := newCutter(io.NewSectionReader(p.in, 0, p.size))
+	var at int64
+	for p.pieces = nil; ; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		h, next := sha256.New(), piece{at: at}
+		err := c.next(func(part []byte) error {
+			next.Size += int64(len(part))
+			_, err := h.Write(part)
+			return err
+		})
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("cannot read state: %w", err)
+		}
+		next.In = sum(h)
+		p.pieces = append(p.pieces, next)
+		at += next.Size
+	}
+}
+
+// reuse finds the pieces in the old result. If that is not just as the index
+// says, every part of it is looked at.
+func (p *split) reuse(ctx context.Context) error {
+	have := map[digest]piece{}
+	if p.old != nil {
+		now, err := identify(p.old)
+		if err != nil {
+			return err
+		}
+		trusted := p.index.Output.same(now) // nobody else writes there, and extend sees to it that its own writes show
+		var at int64
+		for _, known := range p.index.Pieces {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			known.from = at
+			at += known.Made
+			if trusted || digestOf(p.old, known.from, known.Made) == known.Out {
+				have[known.In] = known
+			}
+		}
+	}
+	for i := range p.pieces {
+		q := &p.pieces[i]
+		known, ok := have[q.In]
+		if ok && known.Size == q.Size {
+			q.Out, q.Made, q.from, q.known = known.Out, known.Made, known.from, true
+		} else {
+			p.todo++
+		}
+	}
+	return nil
+}
+
+// digestOf returns zero for a part that cannot be read.
+func digestOf(f *os.File, at, size int64) digest {
+	h := sha256.New()
+	if n, err := io.Copy(h, io.NewSectionReader(f, at, size)); err != nil || n != size {
+		return digest{}
+	}
+	return sum(h)
+}
+
+func (p *split) close() {
+	for _, f := range []*os.File{p.in, p.old, p.fresh} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// A bench is what one sandbox works on: the piece in hand and its result, in
+// files of which it sees nothing else.
+type bench struct{ in, out *os.File }
+
+func (s *stage) newBench() (*bench, error) {
+	in, err := s.archive("piece")
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.archive("result")
+	if err != nil {
+		in.Close()
+		return nil, err
+	}
+	return &bench{in, out}, nil
+}
+
+func (b *bench) close() {
+	b.in.Close()
+	b.out.Close()
+}
+
+// piece transforms one piece of a file and keeps the result in fresh.
+func (s *stage) piece(ctx context.Context, w *worker, b *bench, p *split, i int) error {
+	q := &p.pieces[i]
+	// That the input is the one whose digest was taken makes a memo of it
+	// true, whatever a living component writes.
+	got, err := b.put(io.NewSectionReader(p.in, q.at, q.Size))
+	if err != nil {
+		return fmt.Errorf("cannot read state: %w", err)
+	}
+	if got != q.In {
+		return errors.New("the state changed while it was read")
+	}
+	if err := s.transform(ctx, w, b.in, b.out, p.path, q.Size); err != nil {
+		return err
+	}
+	return s.keep(b, p, q, i == len(p.pieces)-1)
+}
+
+// put lays something before the sandbox and returns its digest.
+func (b *bench) put(r io.Reader) (digest, error) {
+	for _, f := range []*os.File{b.in, b.out} {
+		if err := errors.Join(f.Truncate(0), rewind(f)); err != nil {
+			return digest{}, err
+		}
+	}
+	h := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(b.in, h), r); err != nil {
+		return digest{}, err
+	}
+	return sum(h), rewind(b.in)
+}
+
+func rewind(f *os.File) error {
+	_, err := f.Seek(0, io.SeekStart)
+	return err
+}
+
+// keep checks a piece's result and puts it aside.
+func (s *stage) keep(b *bench, p *split, q *piece, last bool) error {
+	if err := validate(s.Format, b.out); err != nil {
+		return err
+	}
+	if err := endsLine(b.out); err != nil && s.Format == "ndjson" && !last {
+		return err
+	}
+	if err := rewind(b.out); err != nil {
+		return err
+	}
+	h := sha256.New()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, err := io.Copy(io.MultiWriter(io.NewOffsetWriter(p.fresh, p.end), h), b.out)
+	q.Out, q.Made, q.from = sum(h), n, p.end
+	p.end += n
+	return err
+}
+
+// endsLine wants whole lines, or nothing, from a piece that another follows.
+func endsLine(f *os.File) error {
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil || end == 0 {
+		return err
+	}
+	var last [1]byte
+	if _, err := f.ReadAt(last[:], end-1); err != nil {
+		return err
+	}
+	if !bytes.Equal(last[:], []byte("\n")) {
+		return &Error{Class: Invalid, Reason: "it is not ndjson: the last line has no end, and split = \"lines\" joins results"}
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package host
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func splitting(how string) Step {
+	return Step{
+		Module: built("subject"), From: 1, To: 2, Format: "ndjson", Split: SplitLines,
+		Params: map[string]string{"lines": how},
+	}
+}
+
+// wrapped is what the subject makes of lines.
+func wrapped(text []byte) string {
+	var b strings.Builder
+	for line := range bytes.Lines(text) {
+		fmt.Fprintf(&b, "[2,%s]\n", bytes.TrimSuffix(line, []byte("\n")))
+	}
+	return b.String()
+}
+
+// A history is a split file through its changes.
+type history struct {
+	*testing.T
+	dir, out string
+}
+
+func newHistory(t *testing.T) history {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "in"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return history{t, filepath.Join(dir, "in"), filepath.Join(dir, "out")}
+}
+
+// becomes gives the file a content, refreshes the result, and checks it.
+func (h history) becomes(text []byte) Report {
+	h.Helper()
+	if err := os.WriteFile(filepath.Join(h.dir, "log"), text, 0o640); err != nil {
+		h.Fatal(err)
+	}
+	report, err := (&Host{Cache: cache}).Refresh(h.Context(), splitting("wrapped"), h.dir, h.out, []string{"log"}, nil)
+	if err != nil {
+		h.Fatal(err)
+	}
+	if got := read(h.T, h.out)["log"]; got != wrapped(text) {
+		h.Fatalf("the result has %d bytes and is not what it should be", len(got))
+	}
+	return report
+}
+
+func TestSplit(t *testing.T) {
+	text := readings(2<<20, 1)
+	line := []byte(`{"new":true}` + "\n")
+	middle := bytes.IndexByte(text[len(text)/2:], '\n') + len(text)/2 + 1
+	h := newHistory(t)
+	first := h.becomes(text)
+	if first.Kept != 0 || first.In < int64(len(text)) || first.Transformed != 1 {
+		t.Errorf("first: %+v", first)
+	}
+	for _, change := range []struct {
+		name string
+		text []byte
+		most int64 // bytes that may be transformed
+	}{
+		{"nothing", text, 0},
+		{"append", slices.Concat(text, line), maxPiece},
+		{"truncate", text, maxPiece},
+		{"insert", slices.Concat(text[:middle], line, text[middle:]), 2 * maxPiece},
+		{"first line gone", text[bytes.IndexByte(text, '\n')+1:], 2 * maxPiece},
+		{"short", line, int64(len(line))},
+		{"long again", text, first.In},
+	} {
+		report := h.becomes(change.text)
+		if report.In > change.most {
+			t.Errorf("%s: %d bytes were transformed, expected at most %d", change.name, report.In, change.most)
+		}
+		if change.most < int64(len(text)) && len(change.text) > minPiece && report.Kept == 0 {
+			t.Errorf("%s: no piece was kept", change.name)
+		}
+	}
+}
+
+// The result of before is believed only as far as it is what was made, and a
+// crash at any point leaves at most more work.
+func TestSplitAfterDamage(t *testing.T) {
+	text := readings(1<<20, 1)
+	for name, damage := range map[string]func(out, index string) error{
+		"index gone":    func(_, index string) error { return os.Remove(index) },
+		"index cut":     func(_, index string) error { return os.Truncate(index, 1000) },
+		"result gone":   func(out, _ string) error { return os.Remove(out) },
+		"result cut":    func(out, _ string) error { return os.Truncate(out, 500_000) },
+		"result grown":  func(out, _ string) error { return appendTo(out, "more") },
+		"result filled": func(out, _ string) error { return os.WriteFile(out, make([]byte, 1<<20), 0o600) },
+	} {
+		h := newHistory(t)
+		h.becomes(text)
+		indexes, err := filepath.Glob(h.out + ".pieces/[0-9a-f]*")
+		if err != nil || len(indexes) != 1 {
+			t.Fatal(indexes, err)
+		}
+		if err := damage(filepath.Join(h.out, "log"), indexes[0]); err != nil {
+			t.Fatal(err)
+		}
+		report := h.becomes(append(bytes.Clone(text), "0\n"...))
+		if half := name == "result cut" || name == "result grown"; half != (report.Kept > 0) {
+			t.Errorf("%s: %d pieces were kept", name, report.Kept)
+		}
+	}
+}
+
+func appendTo(name, text string) error {
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(text)
+	return err
+}
+
+func TestSplitIsRefused(t *testing.T) {
+	text := string(readings(200_000, 1))
+	for how, test := range map[string]struct {
+		class  Class
+		reason string
+	}{
+		"sum":        {Invalid, `split = "lines" does not hold`},
+		"numbered":   {Invalid, `split = "lines" does not hold`},
+		"none":       {Invalid, "wrote nothing"},
+		"first word": {Refused, "begins with !"},
+	} {
+		step := splitting(how)
+		step.Format = "bytes"
+		_, _, err := runOne(t, &Host{Cache: cache}, step, text+"!\n")
+		e := failed(t, err)
+		if e.Class != test.class || !strings.Contains(e.Reason, test.reason) || e.File != "f" {
+			t.Errorf("%s: got %v", how, e)
+		}
+		if how != "sum" && how != "numbered" {
+			continue
+		}
+		if _, _, err := runOne(t, &Host{Cache: cache}, step, "a\nb\n"); err == nil {
+			t.Errorf("%s: a short file does not tell", how)
+		}
+	}
+}
+
+func TestSplitNeedsAFilter(t *testing.T) {
+	for _, step := range []Step{
+		{From: 1, To: 2, Split: "words"},
+		{From: 1, To: 2, Split: SplitLines, Mode: Tree},
+		{From: 1, To: 2, Split: SplitLines, Format: "json"},
+	} {
+		if err := step.check(); err == nil {
+			t.Errorf("%+v is accepted", step)
+		}
+	}
+}
+
+func FuzzIndex(f *testing.F) {
+	good, err := formatIndex(index{File: "log", Boot: "b", Pieces: []piece{{Size: 1, Made: 2}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(good[:len(good)-3])
+	f.Add([]byte("\n{}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		x, err := parseIndex(data)
+		if err != nil {
+			return
+		}
+		again, err := formatIndex(x)
+		if err != nil || len(again) == 0 {
+			t.Error(err)
+		}
+	})
+}
