@@ -31,6 +31,15 @@ const usage = `usage: tranquil-agent <command> [--config FILE]
   status [--json]    what the running agent says of its components
   repair             leave safe mode: set aside what cannot be read, ask the
                      updaters what is installed, go on
+  state list COMPONENT [--json]
+  state show COMPONENT GENERATION [--json]
+  state export COMPONENT GENERATION [--output FILE]
+  state restore COMPONENT GENERATION [--yes]
+                     the states that updates have saved: which, what is in one
+                     (every file is read and checked), one as a tar archive; or
+                     have the component continue on one, by an update
+  rollback COMPONENT [--yes]
+                     go back to the version before the installed one
   version
 `
 
@@ -49,35 +58,60 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
 	}
-	flags := flag.NewFlagSet(args[0], flag.ExitOnError)
-	file := flags.String("config", "/etc/tranquil/agent.toml", "configuration `file`")
-	asJSON := flags.Bool("json", false, "print JSON")
-	verbose := flags.Bool("v", false, "log details")
-	_ = flags.Parse(args[1:]) // exits
-	switch args[0] {
-	case "run":
-		c, err := readConfig(*file)
-		if err != nil {
-			return err
-		}
-		return run(ctx, c, logger(*verbose))
-	case "status":
-		c, err := readConfig(*file)
-		if err != nil {
-			return err
-		}
-		return status(ctx, c, *asJSON, out)
-	case "repair":
-		c, err := readConfig(*file)
-		if err != nil {
-			return err
-		}
-		return link.Repair(ctx, c.control())
-	case "version":
+	o := &options{out: out, in: os.Stdin}
+	words := o.parse(args)
+	if words[0] == "version" {
 		_, err := fmt.Fprintln(out, version)
 		return err
 	}
-	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
+	c, err := readConfig(o.file)
+	if err != nil {
+		return err
+	}
+	o.config = c
+	switch words[0] {
+	case "run":
+		return run(ctx, c, logger(o.verbose))
+	case "status":
+		return status(ctx, c, o.json, out)
+	case "repair":
+		return link.Repair(ctx, c.control())
+	case "state":
+		return o.state(ctx, words[1:])
+	case "rollback":
+		return o.rollback(ctx, words[1:])
+	}
+	return fmt.Errorf("unknown command %q\n%s", words[0], usage)
+}
+
+// options are what can be said to a command.
+type options struct {
+	config  config
+	file    string
+	json    bool
+	yes     bool
+	output  string
+	verbose bool
+	in      io.Reader
+	out     io.Writer
+}
+
+// parse reads flags wherever they stand, and returns the other words, of which
+// the first is a command.
+func (o *options) parse(args []string) (words []string) {
+	flags := flag.NewFlagSet("tranquil-agent", flag.ExitOnError)
+	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+	flags.StringVar(&o.file, "config", "/etc/tranquil/agent.toml", "configuration `file`")
+	flags.BoolVar(&o.json, "json", false, "print JSON")
+	flags.BoolVar(&o.yes, "yes", false, "do not ask")
+	flags.StringVar(&o.output, "output", "-", "`file`, or - for standard output")
+	flags.BoolVar(&o.verbose, "v", false, "log details")
+	for len(args) > 0 {
+		words = append(words, args[0])
+		_ = flags.Parse(args[1:]) // exits
+		args = flags.Args()
+	}
+	return words
 }
 
 func logger(verbose bool) *slog.Logger {

@@ -1,5 +1,62 @@
 package main
 
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
+)
+
+// An operator is what somebody at the device can do with saved states.
+type operator struct{ *agent }
+
+func (o operator) known(component string) error {
+	if !slices.Contains(o.config.Components, component) {
+		return fmt.Errorf("this device has no component %s", component)
+	}
+	return nil
+}
+
+func (o operator) List(component string) (any, error) {
+	if err := o.known(component); err != nil {
+		return nil, err
+	}
+	installed, err := o.store.Installed(component)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := o.states.List(component, installed.Needs()...)
+	return append([]state.Entry{}, entries...), err
+}
+
+func (o operator) Show(component string, gen uint64) (any, error) {
+	if err := o.known(component); err != nil {
+		return nil, err
+	}
+	return o.states.Show(component, state.Generation(gen))
+}
+
+func (o operator) Export(component string, gen uint64, w io.Writer) error {
+	if err := o.known(component); err != nil {
+		return err
+	}
+	return o.states.Export(component, state.Generation(gen), w)
+}
+
+func (o operator) Restore(component string, gen uint64) (string, error) {
+	if err := o.known(component); err != nil {
+		return "", err
+	}
+	if _, err := o.states.Meta(component, state.Generation(gen)); err != nil {
+		return "", err
+	}
+	return o.manager.Request(engine.Update{Component: component, Restore: state.Generation(gen)})
+}
+
+func (o operator) GoBack(component string) (string, error) { return o.manager.GoBack(component) }
+
 // tidy retires saved states that have become too old.
 func (a *agent) tidy(component string) {
 	_, open, err := a.store.Load(component)

@@ -33,27 +33,50 @@ func Repair(ctx context.Context, control string) error {
 
 // call asks something of the agent, and returns its answer.
 func call(ctx context.Context, control, method, path string) ([]byte, error) {
+	answer, done, err := ask(ctx, control, method, path)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the agent's answer: %w", err)
+	}
+	return b, nil
+}
+
+// ask asks something of the agent. What is no success is an error with the
+// agent's reason; done is to be called otherwise.
+func ask(ctx context.Context, control, method, path string) (answer *http.Response, done func(), err error) {
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", control)
 		},
 	}}
-	defer client.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	answer, err := client.Do(request)
+	got, err := client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask the agent, is it running? %w", err)
+		return nil, nil, fmt.Errorf("cannot ask the agent, is it running? %w", err)
 	}
-	defer answer.Body.Close()
-	b, err := io.ReadAll(answer.Body)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("cannot read the agent's answer: %w", err)
-	case answer.StatusCode/100 != 2:
-		return nil, errors.New(string(bytes.TrimSpace(b)))
+	done = func() {
+		got.Body.Close()
+		client.CloseIdleConnections()
 	}
-	return b, nil
+	if got.StatusCode/100 != 2 {
+		defer done()
+		return nil, nil, refusal(got)
+	}
+	return got, done, nil
+}
+
+// refusal is the agent's reason for not doing what it was asked for.
+func refusal(answer *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxBody))
+	if err != nil {
+		return err
+	}
+	return errors.New(string(bytes.TrimSpace(text)))
 }

@@ -10,6 +10,10 @@
 //	         GET /v1/events    server-sent events, one engine.View each
 //	control  GET /v1/status    [engine.View, …]
 //	         POST /v1/repair   ends safe mode; 409 with the reason if it cannot
+//	         GET  /v1/state/{type}/{name}                       saved states
+//	         GET  /v1/state/{type}/{name}/{generation}[/tar]    one of them
+//	         POST /v1/state/{type}/{name}/{generation}/restore  begins an update: its id
+//	         POST /v1/rollback/{type}/{name}                    begins an update: its id
 package link
 
 import (
@@ -36,6 +40,7 @@ type Config struct {
 	Publish func(component.Reading) error
 	Views   func() []engine.View
 	Repair  func(context.Context) error // ends safe mode
+	States  States
 	Log     *slog.Logger
 }
 
@@ -63,6 +68,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	control := http.NewServeMux()
 	control.HandleFunc("GET /v1/status", s.status)
 	control.HandleFunc("POST /v1/repair", s.repair)
+	s.handleStates(control)
 
 	servers := map[string]*http.Server{
 		s.Link:    {Handler: link, ReadHeaderTimeout: 5 * time.Second},

@@ -246,6 +246,12 @@ func (m *Manager) Load(component string, gen Generation) (string, Meta, error) {
 	return files, sealed.Meta, nil
 }
 
+// Meta returns what is known about a sealed generation, unchecked.
+func (m *Manager) Meta(component string, gen Generation) (Meta, error) {
+	_, s, err := m.sealed(component, gen)
+	return s.Meta, err
+}
+
 // Drop removes a generation. Dropping what is not there succeeds.
 func (m *Manager) Drop(component string, gen Generation) error {
 	dir, err := m.dir(component, gen)

@@ -1,0 +1,148 @@
+package state
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// A File is a file or a directory of a sealed state.
+type File struct {
+	Path   string      `json:"path"` // slashes; a directory ends in one
+	Mode   fs.FileMode `json:"mode"`
+	Size   int64       `json:"size"`             // bytes
+	Digest string      `json:"digest,omitempty"` // of a file's content
+}
+
+// Contents is a generation as it is found.
+type Contents struct {
+	Entry
+	All     []File `json:"all"`               // each directory before its content, in lexical order
+	Damaged bool   `json:"damaged,omitempty"` // they are not what was sealed
+}
+
+// Show reads every file of a generation and compares them with the seal. It
+// may be called while an update is under way; a generation that the update
+// removes meanwhile is an error.
+func (m *Manager) Show(component string, gen Generation) (Contents, error) {
+	files, s, err := m.sealed(component, gen)
+	if err != nil {
+		return Contents{}, err
+	}
+	list, err := readTree(files, nil)
+	if err != nil {
+		return Contents{}, fmt.Errorf("cannot read state %s/%d: %w", component, gen, err)
+	}
+	c := Contents{Entry: s.entry(gen, m.clock.now()), Damaged: list.digest() != s.Digest}
+	for _, n := range list {
+		switch {
+		case n.path == ".":
+		case n.mode.IsDir():
+			c.All = append(c.All, File{Path: n.path + "/", Mode: n.mode.Perm()})
+		default:
+			c.All = append(c.All, File{n.path, n.mode.Perm(), n.size, n.digest})
+		}
+	}
+	return c, nil
+}
+
+// Export writes a generation as a tar archive (POSIX pax), by itself
+// deterministic: the same state gives the same bytes, whenever and wherever.
+// It has no times and no owners. Only after a nil error is what was written
+// the state as sealed; [ErrDamaged] comes last, since files are read once.
+func (m *Manager) Export(component string, gen Generation, w io.Writer) error {
+	files, s, err := m.sealed(component, gen)
+	if err != nil {
+		return err
+	}
+	archive := tar.NewWriter(w)
+	list, err := readTree(files, archive)
+	if err == nil && list.digest() != s.Digest {
+		err = ErrDamaged
+	}
+	if err == nil {
+		err = archive.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot export state %s/%d: %w", component, gen, err)
+	}
+	return nil
+}
+
+// readTree lists a state from its files alone, and writes them to an archive if
+// there is one.
+func readTree(root string, archive *tar.Writer) (listing, error) {
+	var all listing
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		n := node{path: filepath.ToSlash(rel), mode: info.Mode()}
+		switch {
+		case entry.IsDir():
+			err = writeHeader(archive, n)
+		case entry.Type().IsRegular():
+			n.size = info.Size()
+			n.digest, err = readFile(name, n, archive)
+		default:
+			err = fmt.Errorf("%s: %w", rel, ErrDamaged)
+		}
+		all = append(all, n)
+		return err
+	})
+	return all, err
+}
+
+func writeHeader(archive *tar.Writer, n node) error {
+	if archive == nil || n.path == "." {
+		return nil
+	}
+	h := &tar.Header{
+		Typeflag: tar.TypeReg, Name: n.path, Mode: int64(n.mode.Perm()), Size: n.size,
+		ModTime: time.Unix(0, 0), Format: tar.FormatPAX,
+	}
+	if n.mode.IsDir() {
+		h.Typeflag, h.Name = tar.TypeDir, n.path+"/"
+	}
+	return archive.WriteHeader(h)
+}
+
+// readFile returns the digest of as many bytes as a file should have; that it
+// has others is an error.
+func readFile(name string, n node, archive *tar.Writer) (digest string, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := writeHeader(archive, n); err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	to := io.Writer(sum)
+	if archive != nil {
+		to = io.MultiWriter(sum, archive)
+	}
+	if _, err := io.CopyN(to, f, n.size); err != nil {
+		return "", err
+	}
+	if more, _ := f.Read(make([]byte, 1)); more > 0 {
+		return "", fmt.Errorf("%s: %w", n.path, ErrDamaged)
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+}

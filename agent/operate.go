@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/agent/internal/link"
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
+)
+
+// state does one of the state commands.
+func (o *options) state(ctx context.Context, words []string) error {
+	wants := map[string]int{"list": 2, "show": 3, "export": 3, "restore": 3}
+	if len(words) == 0 || wants[words[0]] != len(words) {
+		return errors.New("want state list COMPONENT, or state show|export|restore COMPONENT GENERATION")
+	}
+	component := words[1]
+	if words[0] == "list" {
+		return o.list(ctx, component)
+	}
+	gen, err := strconv.ParseUint(words[2], 10, 64)
+	if err != nil || gen == 0 {
+		return fmt.Errorf("%q is no generation: tranquil-agent state list %s shows them", words[2], component)
+	}
+	switch words[0] {
+	case "show":
+		return o.show(ctx, component, gen)
+	case "export":
+		return o.export(ctx, component, gen)
+	}
+	return o.restore(ctx, component, gen)
+}
+
+func (o *options) list(ctx context.Context, component string) error {
+	var entries []state.Entry
+	if err := link.ListStates(ctx, o.config.control(), component, &entries); err != nil {
+		return err
+	}
+	if o.json {
+		return o.printJSON(entries)
+	}
+	t := tabwriter.NewWriter(o.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "GENERATION\tSCHEMA\tVERSION\tFILES\tBYTES\tTIME\tKEPT")
+	for _, e := range entries {
+		why := e.Why
+		if e.Leaves != "" {
+			why = "no: " + e.Leaves
+		}
+		fmt.Fprintf(t, "%d\t%d\t%s\t%d\t%d\t%s\t%s\n", e.Generation, e.Schema, e.Version, e.Files, e.Size, e.Time.Format(time.RFC3339), why)
+	}
+	return t.Flush()
+}
+
+func (o *options) show(ctx context.Context, component string, gen uint64) error {
+	var c state.Contents
+	if err := link.ShowState(ctx, o.config.control(), component, gen, &c); err != nil {
+		return err
+	}
+	if o.json {
+		if err := o.printJSON(c); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(o.out, "generation %d of %s\nversion %s, schema %d, package %s\nsaved %s, state %s\n", gen, component,
+			c.Version, c.Schema, c.Package, c.Time.Format(time.RFC3339), c.Digest)
+		t := tabwriter.NewWriter(o.out, 0, 4, 2, ' ', 0)
+		for _, f := range c.All {
+			fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", f.Mode, f.Size, f.Path, f.Digest)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	if c.Damaged {
+		return fmt.Errorf("generation %d is damaged: its files are not those that were saved", gen)
+	}
+	return nil
+}
+
+// export writes a file in whole or not at all.
+func (o *options) export(ctx context.Context, component string, gen uint64) (err error) {
+	if o.output == "-" {
+		return link.ExportState(ctx, o.config.control(), component, gen, o.out)
+	}
+	half := o.output + ".part"
+	f, err := os.OpenFile(half, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(half)
+	err = link.ExportState(ctx, o.config.control(), component, gen, f)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(half, o.output)
+}
+
+func (o *options) restore(ctx context.Context, component string, gen uint64) error {
+	var entries []state.Entry
+	if err := link.ListStates(ctx, o.config.control(), component, &entries); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if uint64(e.Generation) == gen {
+			fmt.Fprintf(o.out, "%s stops, and continues on the state that version %s had at %s.\nIt loses whatever it has stored since; its present state is saved.\n",
+				component, e.Version, e.Time.Format(time.RFC3339))
+		}
+	}
+	if !o.confirmed() {
+		return errors.New("not confirmed, nothing was done")
+	}
+	id, err := link.RestoreState(ctx, o.config.control(), component, gen)
+	if err != nil {
+		return err
+	}
+	return o.follow(ctx, component, id)
+}
+
+func (o *options) rollback(ctx context.Context, words []string) error {
+	if len(words) != 1 {
+		return errors.New("want rollback COMPONENT")
+	}
+	v, err := o.view(ctx, words[0])
+	if err != nil {
+		return err
+	}
+	if v.Previous == nil {
+		return fmt.Errorf("there is no version of %s from before %s", v.Component, v.Installed.Version)
+	}
+	o.explain(v)
+	if v.Previous.State == "" {
+		return fmt.Errorf("there is no way back to version %s", v.Previous.Version)
+	}
+	if !o.confirmed() {
+		return errors.New("not confirmed, nothing was done")
+	}
+	id, err := link.GoBack(ctx, o.config.control(), v.Component)
+	if err != nil {
+		return err
+	}
+	return o.follow(ctx, v.Component, id)
+}
+
+// explain says what going back means, before it happens.
+func (o *options) explain(v engine.View) {
+	p := v.Previous
+	fmt.Fprintf(o.out, "%s goes back from version %s to %s.\nway:     %s\nloses:   %s\n", v.Component, v.Installed.Version, p.Version, p.Way, p.Loses)
+	if !p.SavedAt.IsZero() {
+		fmt.Fprintf(o.out, "saved:   %s, the last state of version %s\n", p.SavedAt.Format(time.RFC3339), p.Version)
+	}
+	from := "the file server, from where it is fetched again"
+	if p.Kept {
+		from = "this device, where it was kept"
+	}
+	fmt.Fprintf(o.out, "package: on %s\n", from)
+}
+
+func (o *options) confirmed() bool {
+	if o.yes {
+		return true
+	}
+	fmt.Fprint(o.out, "Go on? [y/N] ")
+	answer, _ := bufio.NewReader(o.in).ReadString('\n')
+	return strings.EqualFold(strings.TrimSpace(answer), "y")
+}
+
+// view asks the agent for one component.
+func (o *options) view(ctx context.Context, component string) (engine.View, error) {
+	views, err := link.Status(ctx, o.config.control())
+	if err != nil {
+		return engine.View{}, err
+	}
+	for _, v := range views {
+		if v.Component == component {
+			return v, nil
+		}
+	}
+	return engine.View{}, fmt.Errorf("this device has no component %s", component)
+}
+
+// followPause is between two looks at an update.
+const followPause = 100 * time.Millisecond
+
+// follow prints the steps of an update until it has ended; only if the device
+// has then what was asked for there is no error.
+func (o *options) follow(ctx context.Context, component, id string) error {
+	for said := ""; ; {
+		v, err := o.view(ctx, component)
+		if err != nil {
+			return err
+		}
+		if v.Outcome != nil && v.Outcome.Update == id {
+			fmt.Fprintln(o.out, describe(v))
+			if v.Outcome.Result != engine.Updated {
+				return fmt.Errorf("the update ended: %s", v.Outcome.Result)
+			}
+			return nil
+		}
+		if v.Progress != nil && v.Progress.Update == id && v.Progress.Step != said {
+			said = v.Progress.Step
+			fmt.Fprintln(o.out, describe(v))
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("interrupted; the update goes on: tranquil-agent status")
+		case <-time.After(followPause):
+		}
+	}
+}
+
+func (o *options) printJSON(v any) error {
+	e := json.NewEncoder(o.out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
