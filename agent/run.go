@@ -106,13 +106,14 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if a.plugins, err = a.hostPlugins(); err != nil {
 		return nil, err
 	}
-	a.states, err = state.Open(filepath.Join(c.Data, "state"), &host.Host{Cache: filepath.Join(c.Data, "compiled"), Log: log})
+	sandbox := &host.Host{Cache: filepath.Join(c.Data, "compiled"), Log: log}
+	a.states, err = state.Open(filepath.Join(c.Data, "state"), sandbox)
 	if err != nil {
 		return nil, err
 	}
 	a.states.Retention = state.Retention{Keep: c.State.Keep, For: time.Duration(c.State.KeepFor), Space: c.State.KeepSpace}
 	runner := &engine.Engine{
-		Journal: a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Transform: a.states,
+		Journal: a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Transform: a.states, Ready: sandbox.Ready,
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },

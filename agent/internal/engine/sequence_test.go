@@ -66,6 +66,7 @@ type world struct {
 	off      context.CancelFunc
 	failAt   string
 	failOnce bool
+	refuse   error // of every transform
 
 	journal   *Record
 	outcome   *Outcome
@@ -165,6 +166,9 @@ func (w *world) Refresh(_ context.Context, step host.Step, in, out string, files
 	}
 	if len(files) == 0 {
 		return host.Report{}, nil
+	}
+	if w.refuse != nil {
+		return host.Report{}, w.refuse
 	}
 	return host.Report{}, w.op(name, func() error {
 		b, err := os.ReadFile(filepath.Join(in, "state"))

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,6 +24,7 @@ type Engine struct {
 	Content   Content
 	States    States
 	Transform Transformer
+	Ready     func(context.Context, []host.Step) error // has sandboxes wait that have compiled the transforms; nil: there are none
 	Updater   func(ctx context.Context, componentType string) (*updater.Client, error)
 	Platform  pack.Platform
 	Tell      func(Progress)                // hears of every step; must not block
@@ -337,12 +339,41 @@ func (e *Engine) forget(_ context.Context, u *Update) error {
 	return e.Transform.Prune(u.Component, u.From.Needs()...)
 }
 
+// ready has what takes no part of the downtime behind it before that begins:
+// sandboxes start and compile the transforms. One that does not compile ends
+// the update here; that there is no sandbox yet does not.
+func (e *Engine) ready(ctx context.Context, u *Update) error {
+	if e.Ready == nil || !u.transforms() || u.Restore != 0 {
+		return nil
+	}
+	steps, err := e.plan(u)
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	err = e.Ready(limited, steps)
+	if bad, is := errors.AsType[*host.Error](err); is {
+		return bad
+	}
+	if err != nil {
+		e.Log.Warn("no sandbox waits for the transform", "update", u.ID, "component", u.Component, "error", err)
+	}
+	return nil
+}
+
+// readyTime is less than the step has.
+const readyTime = 40 * time.Second
+
 // announce tells the twin, and through it everybody, until when the component
 // will be away. A device that is cut off updates all the same: its twin says
 // what it said before, and is told when the connection is back.
 func (e *Engine) announce(ctx context.Context, u *Update) error {
 	p, err := e.load(u.To.Digest)
 	if err != nil {
+		return err
+	}
+	if err := e.ready(ctx, u); err != nil {
 		return err
 	}
 	u.Until = time.Now().UTC().Add(max(u.Predicted, time.Duration(p.Manifest.Downtime)))

@@ -40,6 +40,8 @@ type Host struct {
 	// Interpret uses the engine's interpreter although it has a compiler for
 	// this processor, to see what a device without one will take.
 	Interpret bool
+
+	lounge lounge
 }
 
 // Limits bounds one run of a module: that is one file in filter mode, or a piece

@@ -154,7 +154,7 @@ func (s *stage) parallel(ctx context.Context, files []task) error {
 	var group sync.WaitGroup
 	for range min(len(files), runtime.GOMAXPROCS(0)) {
 		// One after the other: the first one fills the cache for the rest.
-		w, err := s.host.startWorker(ctx, s.module, len(files))
+		w, err := s.host.worker(ctx, s.module, len(files))
 		if err != nil {
 			cancel(err)
 			break

@@ -28,7 +28,7 @@ func (s *stage) tree(ctx context.Context) error {
 	if s.total, err = pack(old, s.in, s.entries); err != nil {
 		return fmt.Errorf("cannot read state: %w", err)
 	}
-	w, err := s.host.startWorker(ctx, s.module, 1)
+	w, err := s.host.worker(ctx, s.module, 1)
 	if err != nil {
 		return err
 	}

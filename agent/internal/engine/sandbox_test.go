@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+)
+
+// classes are all ways in which a transform can fail.
+var classes = []host.Class{
+	host.BadModule, host.Refused, host.Exit, host.Trap, host.StackOverflow, host.Deadline,
+	host.OutputLimit, host.ResourceLimit, host.Invalid, host.Crash,
+}
+
+// Whatever a transform does wrong, the operator reads it in one line, and the
+// component has not stopped: it failed in the rehearsal, or before the
+// sandbox was ready.
+func TestCauseOfATransform(t *testing.T) {
+	p := build(t, "1m")
+	for _, class := range classes {
+		bad := &host.Error{Class: class, Edge: "1→2", File: "log.ndjson", Code: 3, Reason: "because", Log: "first\nlast"}
+		for step, fail := range map[string]func(*world, *Engine){
+			"rehearse": func(w *world, _ *Engine) { w.refuse = bad },
+			"announce": func(_ *world, e *Engine) { e.Ready = func(context.Context, []host.Step) error { return bad } },
+		} {
+			w, e := newWorld(t, p)
+			fail(w, e)
+			o, err := w.update(t, e, "2.0.0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.check(t, o)
+			if o.Result != Refused || o.Step != step || o.Downtime != 0 {
+				t.Errorf("%s: %+v", class, o)
+			}
+			want := "transform 1→2 of log.ndjson: " + string(class)
+			if !strings.Contains(o.Cause, want) || !strings.HasSuffix(o.Cause, ": because") || strings.Contains(o.Cause, "\n") || len(o.Cause) > 4096 {
+				t.Errorf("the cause is %q, want %q in it", o.Cause, want)
+			}
+		}
+	}
+}
+
+// Without a sandbox that waits the update goes on, and takes longer.
+func TestNotReady(t *testing.T) {
+	w, e := newWorld(t, build(t, "1m"))
+	asked := 0
+	e.Ready = func(_ context.Context, steps []host.Step) error {
+		asked += len(steps)
+		if w.running == "" || w.quiet {
+			t.Error("the component is away already")
+		}
+		return errors.New("no process")
+	}
+	o, err := w.update(t, e, "2.0.0")
+	if err != nil || o.Result != Updated || asked != 1 {
+		t.Errorf("%+v, %v, asked for %d", o, err, asked)
+	}
+	w.check(t, o)
+}
