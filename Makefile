@@ -58,8 +58,12 @@ generated: ## fail if generated code is not current
 	$(GO) generate ./...
 	git diff --exit-code -- '*.pb.go'
 
-deps: ## install the Debian packages that check needs beyond Go, git, make and gcc
-	apt-get update -q && apt-get install -qy --no-install-recommends protobuf-compiler libprotobuf-dev
+# Beyond protoc, the toolchains of the example transforms: C, Rust and AssemblyScript.
+DEPS := protobuf-compiler libprotobuf-dev clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
+
+deps: ## install what check needs beyond Go, git, make and gcc, from Debian and npm
+	apt-get update -q && apt-get install -qy --no-install-recommends $(DEPS) $$(command -v npm >/dev/null || echo npm)
+	npm ci --prefix examples/transforms/assemblyscript --no-audit --no-fund --silent
 
 bench: ## benchmarks, as ratios
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -11,9 +11,11 @@ import (
 )
 
 type transformCmd struct {
+	New   transformNewCmd   `cmd:"" help:"Make a project for a transform, in one of several languages."`
 	Check transformCheckCmd `cmd:"" help:"Tell whether a device would run a module, and why not."`
 	Run   transformRunCmd   `cmd:"" help:"Transform a file or a directory, in the sandbox of the device."`
 	Test  transformTryCmd   `cmd:"" help:"Test the transforms of a tranquil.toml on examples and variations of them."`
+	Bench transformBenchCmd `cmd:"" help:"Measure the transforms of a tranquil.toml, and tell what a device will need."`
 }
 
 // A sandbox is where the commands run modules, with the limits of a device.

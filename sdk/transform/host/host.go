@@ -82,5 +82,6 @@ type Report struct {
 	In, Out     int64         // bytes read and written by modules
 	Memory      int64         // largest linear memory of a module, bytes
 	CPU         time.Duration // longest run of a module, CPU time
+	TotalCPU    time.Duration // all runs of modules, CPU time
 	Wall        time.Duration // whole run, with compilation
 }

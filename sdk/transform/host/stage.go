@@ -319,6 +319,7 @@ func (s *stage) count(read, written, memory int64, cpu time.Duration) {
 	s.report.Out += written
 	s.report.Memory = max(s.report.Memory, memory)
 	s.report.CPU = max(s.report.CPU, cpu)
+	s.report.TotalCPU += cpu
 	s.read += read
 	s.show(s.read)
 }

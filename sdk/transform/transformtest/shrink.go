@@ -115,11 +115,7 @@ func smaller(state State) iter.Seq[State] {
 			}
 		}
 		for _, name := range names {
-			docs, err := parseDocuments(state[name])
-			if err != nil || len(docs) == 0 {
-				continue
-			}
-			for content := range smallerFile(docs, state[name]) {
+			for content := range smallerFile(state[name]) {
 				less := maps.Clone(state)
 				less[name] = content
 				if !yield(less) {
@@ -130,8 +126,20 @@ func smaller(state State) iter.Seq[State] {
 	}
 }
 
-// smallerFile lists the file with one document less, or one value smaller.
-func smallerFile(docs []*document, like string) iter.Seq[string] {
+// smallerFile lists the file with less in it.
+func smallerFile(content string) iter.Seq[string] {
+	docs, err := parseDocuments(content)
+	switch {
+	case err == nil && len(docs) > 0:
+		return smallerDocuments(docs, content)
+	case isText(content):
+		return smallerText(content)
+	}
+	return func(func(string) bool) {}
+}
+
+// smallerDocuments lists half the documents, or one value smaller.
+func smallerDocuments(docs []*document, like string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if len(docs) > 1 {
 			for _, half := range [][]*document{docs[:len(docs)/2], docs[len(docs)/2:]} {

@@ -58,7 +58,8 @@ func (s State) Write(dir string) error {
 	return os.MkdirAll(dir, 0o755)
 }
 
-func (s State) size() (n int64) {
+// Size returns the bytes of all files.
+func (s State) Size() (n int64) {
 	for _, content := range s {
 		n += int64(len(content))
 	}

@@ -242,7 +242,11 @@ func (r *suiteRun) properties(c Case, e Edge, state State) []check {
 			return r.sameAs(state, e, around)
 		}})
 	}
-	for i := range r.Variations {
+	variations := r.Variations
+	if !state.varies() {
+		variations = 0
+	}
+	for i := range variations {
 		seed := rand.New(rand.NewPCG(r.Seed, uint64(i)))
 		checks = append(checks, check{vary: func() error { return r.variation(c, e, Vary(seed, state)) }})
 	}

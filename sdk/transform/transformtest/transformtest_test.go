@@ -97,7 +97,7 @@ func failures(t *testing.T, suite Suite) string {
 // A variation keeps the shape, and shrinking ends.
 func TestVary(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	state := State{"a.json": `{"b":[1,2.50,{"c":"d"}],"a":null}` + "\n", "l": "{\"x\":1}\n{\"x\":2}\n", "raw": "\x00"}
+	state := State{"a.json": `{"b":[1,2.50,{"c":"d"}],"a":null}` + "\n", "l": "{\"x\":1}\n{\"x\":2}\n", "raw": "\x00", "conf": "a=5\nb=0.25\n"}
 	different := false
 	for range 200 {
 		varied := Vary(r, state)
@@ -155,4 +155,19 @@ func FuzzDocuments(f *testing.F) {
 			t.Errorf("%q became %q", content, again)
 		}
 	})
+}
+
+func TestGrow(t *testing.T) {
+	for content, kind := range map[string]string{
+		`{"a":[1],"b":[{"c":[1]},2]}`: `{"a":[1],"b":[{"c":[1]},2,{"c":[1]},2,`,
+		"{\"a\":1}\n{\"a\":2}\n":      "{\"a\":1}\n{\"a\":2}\n{\"a\":1}\n",
+		"a=1\nb":                      "a=1\nb\na=1\nb\n",
+		`{"a":1}`:                     `{"a":1}`,
+		"\x00":                        "\x00",
+	} {
+		grown := Grow(content, 1000)
+		if !strings.HasPrefix(grown, kind) || len(kind) > len(content) && len(grown) < 1000 {
+			t.Errorf("%q became %.80q of %d bytes", content, grown, len(grown))
+		}
+	}
 }

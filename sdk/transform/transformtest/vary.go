@@ -9,12 +9,13 @@ import (
 
 // Vary returns a state of the same shape with other values: in its JSON files,
 // one or several documents each, numbers, strings and lengths of lists change,
-// but no member comes or goes. Other files stay as they are.
+// but no member comes or goes. In other text, numbers change and lines are
+// repeated, dropped and swapped. Binary files stay as they are.
 func Vary(r *rand.Rand, state State) State {
 	varied := maps.Clone(state)
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(state)) {
-		if docs, err := parseDocuments(state[name]); err == nil && len(docs) > 0 {
+		if isText(state[name]) {
 			names = append(names, name)
 		}
 	}
@@ -23,13 +24,23 @@ func Vary(r *rand.Rand, state State) State {
 	}
 	for range 1 + r.IntN(3) {
 		name := names[r.IntN(len(names))]
-		docs, err := parseDocuments(varied[name])
-		if err != nil {
-			return varied // no variation writes what is no JSON
+		if docs, err := parseDocuments(varied[name]); err == nil && len(docs) > 0 {
+			varied[name] = format(varyDocuments(r, docs), varied[name])
+		} else {
+			varied[name] = varyText(r, varied[name])
 		}
-		varied[name] = format(varyDocuments(r, docs), varied[name])
 	}
 	return varied
+}
+
+// varies reports whether there is anything that [Vary] changes.
+func (s State) varies() bool {
+	for _, content := range s {
+		if isText(content) {
+			return true
+		}
+	}
+	return false
 }
 
 func varyDocuments(r *rand.Rand, docs []*document) []*document {

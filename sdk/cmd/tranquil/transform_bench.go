@@ -1,0 +1,155 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
+)
+
+// armSlower is how many times longer a 1 GHz Cortex-A7 takes for the same code
+// than a server's core of 2021. It is an estimate, from clock, width and cache.
+const armSlower = 10
+
+type transformBenchCmd struct {
+	Dir      string        `arg:"" default:"." help:"Directory of a tranquil.toml with transforms (default: here)."`
+	Cases    string        `placeholder:"DIR" help:"Directory of the examples (default: testdata beside the tranquil.toml)."`
+	Size     int           `default:"4096" placeholder:"KIB" help:"Size to blow the examples up to, in KiB; the interpreter gets a sixteenth."`
+	Downtime time.Duration `help:"Downtime to hold it against (default: maxDowntime of the tranquil.toml, or downtime)."`
+
+	sandbox
+}
+
+func (c *transformBenchCmd) Run(s *session) error {
+	recipe, err := pack.ReadRecipe(c.Dir)
+	if err != nil {
+		return err
+	}
+	edges, err := edgesOf(recipe, c.Dir)
+	if err != nil {
+		return err
+	}
+	cases, err := transformtest.ReadCases(cmp.Or(c.Cases, filepath.Join(c.Dir, "testdata")), edges)
+	if err != nil {
+		return err
+	}
+	budget := cmp.Or(c.Downtime, time.Duration(recipe.MaxDowntime), time.Duration(recipe.Downtime))
+	bar := s.bar("bench")
+	for i, e := range edges {
+		bar.show(int64(i), int64(len(edges)))
+		m, err := c.measure(s, e, cases)
+		bar.clear()
+		if err != nil {
+			return withLog(err)
+		}
+		if err := m.print(s.out, budget); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A measurement is what bench tells about one edge.
+type measurement struct {
+	edge                  transformtest.Edge
+	grown                 bool
+	compile               time.Duration // from nothing
+	compiled, interpreted transformtest.Rate
+}
+
+func (c *transformBenchCmd) measure(s *session, e transformtest.Edge, cases []transformtest.Case) (measurement, error) {
+	m := measurement{edge: e}
+	state, err := largest(e, cases)
+	if err != nil {
+		return m, err
+	}
+	h, err := c.host(s)
+	if err != nil {
+		return m, err
+	}
+	if h.Cache, err = os.MkdirTemp("", "tranquil-bench-"); err != nil {
+		return m, fmt.Errorf("cannot make room for the benchmark: %w", err)
+	}
+	defer os.RemoveAll(h.Cache)
+	begin := time.Now()
+	if err := h.Compile(s.ctx, e.Module); err != nil {
+		return m, err
+	}
+	m.compile = time.Since(begin)
+	if m.compiled, m.grown, err = transformtest.Bench(s.ctx, h, e, state, c.Size<<10); err != nil {
+		return m, err
+	}
+	slow := &host.Host{Cache: h.Cache, Ceiling: h.Ceiling, Interpret: true}
+	m.interpreted, _, err = transformtest.Bench(s.ctx, slow, e, state, c.Size<<6)
+	return m, err
+}
+
+// largest returns the largest example that an edge begins with.
+func largest(e transformtest.Edge, cases []transformtest.Case) (transformtest.State, error) {
+	var found transformtest.State
+	for _, c := range cases {
+		if state := c.States[e.From]; c.Refused == "" && state != nil && (found == nil || state.Size() > found.Size()) {
+			found = state
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("transform %d → %d: there is no example of schema %d", e.From, e.To, e.From)
+	}
+	return found, nil
+}
+
+func (m measurement) print(out io.Writer, budget time.Duration) error {
+	fmt.Fprintf(out, "%d → %d, measured with %s, interpreted with %s\n",
+		m.edge.From, m.edge.To, amount(m.compiled.Input), amount(m.interpreted.Input))
+	if !m.grown {
+		fmt.Fprintln(out, "(the transform refused the examples blown up: without a larger one the rates mean little)")
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "\tMB/s\tmemory\tstart\t10 MB take")
+	if budget > 0 {
+		fmt.Fprintf(w, "\tin the downtime of %v", budget)
+	}
+	fmt.Fprintln(w)
+	arm := m.interpreted
+	arm.CPU *= armSlower
+	arm.Start *= armSlower
+	rateRow(w, "compiled (amd64, arm64)", m.compiled, budget)
+	rateRow(w, "interpreted", m.interpreted, budget)
+	rateRow(w, "ARMv7, estimated", arm, budget)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "compiling takes %v, once, before the downtime; of the state only what changed since the rehearsal counts\n\n",
+		m.compile.Round(time.Millisecond))
+	return nil
+}
+
+func rateRow(w io.Writer, name string, r transformtest.Rate, budget time.Duration) {
+	fmt.Fprintf(w, "%s\t%.3g\t%s\t%s\t%s", name, r.PerSecond()/1e6, amount(r.Memory), brief(r.Start), brief(r.Per(10e6)))
+	switch {
+	case budget <= 0:
+	case budget <= r.Start:
+		fmt.Fprint(w, "\tnothing: too short for the start")
+	default:
+		fmt.Fprintf(w, "\t%s", amount(int64((budget-r.Start).Seconds()*r.PerSecond())))
+	}
+	fmt.Fprintln(w)
+}
+
+// brief rounds a duration to what matters of it.
+func brief(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// compiledNodeModules is where make deps puts AssemblyScript.
+const compiledNodeModules = "../../../examples/transforms/assemblyscript/node_modules"
+
+// A project in each language builds and passes its test at once, where the
+// toolchain is there; elsewhere it says in one sentence what to install.
+func TestTransformNew(t *testing.T) {
+	for _, lang := range []string{"go", "tinygo", "c", "rust", "assemblyscript", "zig"} {
+		t.Run(lang, func(t *testing.T) {
+			if lang == "rust" {
+				t.Setenv("PATH", "/usr/bin:"+os.Getenv("PATH")) // Debian's has the library for WASI
+			}
+			testProject(t, lang)
+		})
+	}
+}
+
+func testProject(t *testing.T, lang string) {
+	var out bytes.Buffer
+	s := &session{ctx: t.Context(), out: &out, err: &out}
+	dir := filepath.Join(t.TempDir(), "mine")
+	if err := (&transformNewCmd{Lang: lang, Name: dir}).Run(s); err != nil {
+		t.Fatal(err)
+	}
+	l := languages[lang]
+	if said := strings.Contains(out.String(), "To build it, install "+l.Needs+".\n"); said == l.installed(s) {
+		t.Errorf("it is installed: %v; said %s", l.installed(s), &out)
+	}
+	if !l.installed(s) {
+		t.Skipf("NOT TESTED: install %s, or run make deps", l.Needs)
+	}
+	if lang == "assemblyscript" {
+		modules, err := filepath.Abs(compiledNodeModules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(modules); err != nil {
+			t.Skip("NOT TESTED: run make deps, which installs AssemblyScript")
+		}
+		if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command("make", "-C", dir)
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("make: %v\n%s", err, text)
+	}
+	out.Reset()
+	if err := (&transformTryCmd{Dir: dir, Variations: 2, sandbox: sandbox{Memory: 128}}).Run(s); err != nil {
+		t.Errorf("%v\n%s", err, &out)
+	}
+}
