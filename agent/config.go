@@ -25,6 +25,7 @@ type config struct {
 	Run        string          `toml:"run"`        // directory for sockets: a short path
 	Reserve    int64           `toml:"reserve"`    // bytes of disk that updates leave free
 	Components []string        `toml:"components"` // "application/sensor-adapter"
+	Ask        []string        `toml:"ask"`        // those of them whose updates need consent, whatever the back end says
 	LwM2M      lwm2mConfig     `toml:"lwm2m"`
 	Files      filesConfig     `toml:"files"`
 	State      stateConfig     `toml:"state"`
@@ -132,6 +133,11 @@ func (c config) validate() error {
 		}
 	}
 	errs = append(errs, c.Files.check(), c.State.check())
+	for _, name := range c.Ask {
+		if !slices.Contains(c.Components, name) {
+			errs = append(errs, fmt.Errorf("ask: %s is none of the components", name))
+		}
+	}
 	for _, dir := range []string{c.Data, c.Run} {
 		if !filepath.IsAbs(dir) {
 			errs = append(errs, fmt.Errorf("%q is not an absolute path", dir))

@@ -117,11 +117,12 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
+		Permit:   func(u engine.Update) error { return a.manager.Permit(u) },
 	}
 	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.repair.Check(c.Components)
 	a.manager = manager.New(manager.Config{
-		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Check: a.check, Ensure: a.ensure, Running: a.running,
+		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Journal: a.store.Load, Ask: c.Ask, Check: a.check, Ensure: a.ensure, Running: a.running,
 		WayBack: runner.WayBack, Tidy: a.tidy,
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})

@@ -41,6 +41,7 @@ func (e *Engine) steps() []Step {
 		{Preparation, "verify", e.verify, nothing, time.Hour, 1, 5, atOnce},             // digests, space
 		{Preparation, "stage", e.stage, e.unstage, time.Hour, 3, 5, atOnce},             // the new version, beside the running one
 		{Preparation, "rehearse", e.rehearse, e.forget, 6 * time.Hour, 3, 5, atOnce},    // transform a live snapshot; predict the downtime
+		{Preparation, "admit", e.admit, nothing, 6 * time.Hour, 3, 5, atOnce},           // wait until the component may be disturbed
 		{Preparation, "announce", e.announce, e.retract, time.Minute, 3, 5, atOnce},     // unavailable until …; data is stale
 		{Execution, "quiesce", e.quiesce, e.resume, time.Minute, 3, 5, atOnce},          // end open work, start no more
 		{Execution, "stop", e.stop, e.startOld, 5 * time.Minute, 3, 5, between},         // the downtime begins here at the latest

@@ -27,10 +27,11 @@ type Record struct {
 // New fields alone do not raise it: an older agent ignores them.
 const RecordFormat = 2
 
-// A Journal keeps one Record per component. Save and End are durable when
+// A Journal keeps one Record per component; Unfinished lists them. Save and End are durable when
 // they return; End removes the record and keeps the outcome, as one.
 type Journal interface {
 	Load(component string) (Record, bool, error)
 	Save(Record) error
+	Unfinished() ([]Record, error)
 	End(Record, Outcome) error
 }

@@ -80,5 +80,5 @@ func (e *Engine) Repair(ctx context.Context, component string, i Installed) (Ins
 	if err == nil {
 		err = e.Inventory.Commit(component, u.To)
 	}
-	return u.To, errors.Join(err, e.collect())
+	return u.To, errors.Join(err, e.collect(component))
 }

@@ -41,6 +41,8 @@ func (d *device) Load(string) (Record, bool, error) {
 	return *d.record, true, nil
 }
 
+func (d *device) Unfinished() ([]Record, error) { return nil, nil }
+
 func (d *device) Save(r Record) error {
 	d.op("save")
 	d.record = &r

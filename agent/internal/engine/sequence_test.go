@@ -111,6 +111,13 @@ func (w *world) Load(string) (Record, bool, error) {
 	return *w.journal, true, nil
 }
 
+func (w *world) Unfinished() ([]Record, error) {
+	if w.journal == nil {
+		return nil, nil
+	}
+	return []Record{*w.journal}, nil
+}
+
 func (w *world) Save(r Record) error {
 	return w.op("journal", func() error { w.journal = &r; return nil })
 }

@@ -30,7 +30,8 @@ type Engine struct {
 	Tell      func(Progress)                // hears of every step; must not block
 	Announce  func(context.Context, string) // returns when the twin knows the component's state, or ctx ends
 	Log       *slog.Logger
-	BootID    string // file with the identity of this boot; "" is the kernel's
+	Permit    func(Update) error // nil, a Wait, or why the update may never disturb its component; nil permits all
+	BootID    string             // file with the identity of this boot; "" is the kernel's
 
 	// KeepPackages has the packages of the installed and the previous versions
 	// stay on the device, for a way back without the file server.
@@ -118,7 +119,11 @@ func (e *Engine) resolve(ctx context.Context, u *Update) error {
 		}
 	}
 	u.To = Installed{Version: p.Manifest.Version, Schema: p.Manifest.Schema(), Epoch: p.Manifest.Epoch, Digest: p.Digest}
-	if err := e.admit(ctx, u, p); err != nil {
+	u.Requires = p.Manifest.Requires
+	if err := e.fits(ctx, u, p); err != nil {
+		return err
+	}
+	if err := e.hopeless(u); err != nil {
 		return err
 	}
 	return e.Content.Receive(p.Digest, int64(len(manifest)), func(have int64, w io.Writer) error {
@@ -127,9 +132,9 @@ func (e *Engine) resolve(ctx context.Context, u *Update) error {
 	})
 }
 
-// admit refuses a package that does not fit the wish, the device, or what is
+// fits refuses a package that does not fit the wish, the device, or what is
 // installed.
-func (e *Engine) admit(ctx context.Context, u *Update, p *pack.Package) error {
+func (e *Engine) fits(ctx context.Context, u *Update, p *pack.Package) error {
 	m := p.Manifest
 	switch {
 	case m.Component() != u.Component:
@@ -143,15 +148,6 @@ func (e *Engine) admit(ctx context.Context, u *Update, p *pack.Package) error {
 	}
 	if _, err := p.Artifact(e.Platform); err != nil {
 		return err
-	}
-	installed, err := e.Inventory.Everything()
-	if err != nil {
-		return err
-	}
-	for name, constraint := range m.Requires {
-		if ok, err := pack.Satisfies(installed[name].Version, constraint); err != nil || !ok {
-			return fmt.Errorf("the package requires %s %s; installed is %q", name, constraint, installed[name].Version)
-		}
 	}
 	if err := e.admitState(u, p); err != nil {
 		return err
@@ -239,7 +235,7 @@ func (e *Engine) verify(ctx context.Context, u *Update) error {
 }
 
 // discard drops the blobs of a package that will not be installed.
-func (e *Engine) discard(context.Context, *Update) error { return e.collect() }
+func (e *Engine) discard(_ context.Context, u *Update) error { return e.collect(u.Component) }
 
 func (e *Engine) stage(ctx context.Context, u *Update) error {
 	if u.same() {
@@ -293,7 +289,7 @@ func (e *Engine) rehearse(ctx context.Context, u *Update) error {
 	if err != nil {
 		return Retry{Err: err}
 	}
-	u.Predicted = took + restartTime
+	u.Predicted, u.Rehearsed = took+restartTime, now()
 	if limit := time.Duration(p.Manifest.MaxDowntime); limit > 0 && u.Predicted > limit {
 		return fmt.Errorf("the predicted downtime of %s is more than the %s that the package allows", u.Predicted.Round(time.Millisecond), limit)
 	}
@@ -322,6 +318,9 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error
 		return 0, err
 	}
 	if err := h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}); err != nil {
+		return 0, err
+	}
+	if u.StateSize, err = sizeOf(dir); err != nil {
 		return 0, err
 	}
 	steps, err := e.plan(u)
@@ -392,11 +391,17 @@ func (e *Engine) retract(_ context.Context, u *Update) error {
 	return nil
 }
 
-// collect removes the blobs that no installed component needs: of those, the
+// collect removes the blobs that nothing needs: of installed components, the
 // package's own description and its transforms stay, for the way back, and the
-// description of the version before. With KeepPackages all of both stays.
-func (e *Engine) collect() error {
+// description of the version before; with KeepPackages all of both. Of updates
+// that wait, all stays that they have fetched; an update of the component
+// itself has no further need of that.
+func (e *Engine) collect(component string) error {
 	installed, err := e.Inventory.Everything()
+	if err != nil {
+		return err
+	}
+	unfinished, err := e.Journal.Unfinished()
 	if err != nil {
 		return err
 	}
@@ -405,6 +410,14 @@ func (e *Engine) collect() error {
 		keep = append(keep, e.parts(i.Digest, true)...)
 		if i.Previous != nil {
 			keep = append(keep, e.parts(i.Previous.Digest, false)...)
+		}
+	}
+	for _, r := range unfinished {
+		if r.Format > RecordFormat {
+			return nil // nobody here knows what that update needs
+		}
+		if r.Update.Component != component {
+			keep = append(keep, e.fetched(r.Update.To.Digest)...)
 		}
 	}
 	_, err = e.Content.Collect(keep)
@@ -426,6 +439,23 @@ func (e *Engine) parts(digest string, installed bool) (keep []string) {
 	}
 	if artifact, err := p.Artifact(e.Platform); err == nil && e.KeepPackages {
 		keep = append(keep, artifact.Digest)
+	}
+	return keep
+}
+
+// fetched lists what an update has in the content store.
+func (e *Engine) fetched(digest string) (keep []string) {
+	p, err := e.load(digest)
+	if err != nil {
+		return nil
+	}
+	blobs, _, err := e.needed(p)
+	if err != nil {
+		return nil
+	}
+	keep = []string{p.Digest}
+	for _, b := range blobs {
+		keep = append(keep, b.Digest)
 	}
 	return keep
 }

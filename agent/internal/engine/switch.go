@@ -327,7 +327,7 @@ func (e *Engine) clean(ctx context.Context, u *Update) error {
 	if err == nil && !u.From.Handle.IsZero() && !u.same() {
 		err = h.Unstage(ctx, updater.UnstageRequest{Component: u.Component, Version: u.From.Version, Handle: u.From.Handle})
 	}
-	err = errors.Join(err, e.Transform.Prune(u.Component, u.To.Needs()...), e.collect())
+	err = errors.Join(err, e.Transform.Prune(u.Component, u.To.Needs()...), e.collect(u.Component))
 	if err != nil {
 		e.Log.Warn("cannot clean up after the update", "component", u.Component, "error", err)
 	}

@@ -20,6 +20,8 @@ type Wishes struct {
 	Wish     Wish   `json:"wish"`
 	Settled  Wish   `json:"settled"`            // the last wish that was answered
 	Schedule string `json:"schedule,omitempty"` // of update checks, cron
+	Terms    Terms  `json:"terms,omitzero"`
+	Answer   Answer `json:"answer,omitzero"` // given at the device
 }
 
 // Installed is the version of a component that is on the device.
@@ -41,6 +43,11 @@ type Update struct {
 	Wish      Wish      `json:"wish"`
 	From      Installed `json:"from"`
 	To        Installed `json:"to"`
+
+	Urgent    bool              `json:"urgent,omitempty"`    // asked for at the device: waits for neither window nor consent
+	Requires  map[string]string `json:"requires,omitempty"`  // other components, and which versions of them
+	StateSize int64             `json:"stateSize,omitempty"` // bytes, when it was rehearsed
+	Rehearsed Moment            `json:"rehearsed,omitzero"`  // last
 
 	Rehearsal state.Generation `json:"rehearsal,omitempty"` // the live snapshot; the one after it is its transform
 	Saved     state.Generation `json:"saved,omitempty"`
@@ -148,6 +155,7 @@ type View struct {
 	Running   bool      `json:"running"`
 	Wish      Wish      `json:"wish"`
 	Schedule  string    `json:"schedule,omitempty"` // of update checks, cron
+	Terms     Terms     `json:"terms,omitzero"`
 	Progress  *Progress `json:"progress,omitempty"` // of the update in progress
 	Outcome   *Outcome  `json:"outcome,omitempty"`  // of the last one
 	Fault     string    `json:"fault,omitempty"`    // why the agent is in safe mode, and starts no update

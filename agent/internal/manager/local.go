@@ -39,13 +39,14 @@ func (m *Manager) Request(u engine.Update) (id string, err error) {
 	if fault := m.Fault(); fault != "" {
 		return "", errors.New(fault)
 	}
+	_, open := m.unfinished(u.Component)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, updating := m.answers[u.Component]
-	if _, waits := m.asked[u.Component]; waits || updating {
+	if _, asked := m.asked[u.Component]; asked || updating || open {
 		return "", ErrBusy
 	}
-	u.ID = newID()
+	u.ID, u.Urgent = newID(), true
 	m.asked[u.Component] = u
 	m.poke()
 	return u.ID, nil

@@ -1,16 +1,19 @@
 // Package manager decides which update comes next, and has the engine run it.
 //
-// It knows what is wanted and what is installed of each component; [Next]
-// compares the two, for one component, without side effects. Around it is one
-// loop that runs one update at a time: an unfinished one first, then wishes
-// that were pushed, then checks that are due. Everything it must remember is
-// in the store, so a restart changes nothing.
+// It knows what is wanted and what is installed of each component, and where
+// their updates are; [Next] decides about all of them without side effects.
+// [Permit] says when an update may begin to disturb its component: maintenance
+// windows, consent, and what packages require of each other. Around them is
+// one loop that runs one update at a time, but one that waits holds nobody up.
+// Everything the manager must remember is in the store, so a restart changes
+// nothing.
 package manager
 
 import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -45,6 +48,11 @@ type Config struct {
 	Run        func(context.Context, engine.Update) (engine.Outcome, error)
 	// Cancel asks the update of a component to turn back.
 	Cancel func(component, why string) error
+	// Journal returns the record of a component's unfinished update.
+	Journal func(component string) (engine.Record, bool, error)
+	// Ask lists the components whose updates need consent, whatever the back
+	// end says.
+	Ask []string
 	// Check asks the file server for a package newer than current.
 	Check func(ctx context.Context, component, current string) (Found, bool, error)
 	// Ensure makes sure that an installed component is whole and runs.
@@ -81,6 +89,15 @@ type Manager struct {
 	asked    map[string]engine.Update // on the device, by component
 	tidied   map[string]time.Time     // of the loop alone
 	due      map[string]time.Time     // of the next scheduled check
+	held     map[string]time.Time     // until when not to try again
+	known    map[string]known         // updates in progress
+	stuck    map[string]bool          // the journal has an update that nobody here can go on with
+}
+
+// known is an update, and since when the manager knows it.
+type known struct {
+	update string
+	since  time.Time
 }
 
 // New returns a manager; [Manager.Run] sets it going.
@@ -90,11 +107,17 @@ func New(c Config) *Manager {
 		Config: c, wake: make(chan struct{}, 1), progress: map[string]engine.Progress{},
 		running: map[string]bool{}, answers: map[string]engine.Wish{}, checkNow: map[string]bool{},
 		asked: map[string]engine.Update{}, tidied: map[string]time.Time{}, due: map[string]time.Time{},
+		held: map[string]time.Time{}, known: map[string]known{}, stuck: map[string]bool{},
 	}
 }
 
-// lookInterval is how often the manager looks whether components still run.
+// lookInterval is how often the manager looks whether components still run,
+// and whether what could not be done can be done now.
 const lookInterval = 10 * time.Second
+
+// pollInterval is how often it looks whether an update may go on that waits
+// for something of which nobody tells.
+const pollInterval = time.Minute
 
 // Run works until ctx ends. An update that is under way then stays in the
 // journal, and the next Run finishes it.
@@ -102,9 +125,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.each(func(c string) { m.resume(ctx, c) })
 	for ctx.Err() == nil {
 		m.mend(ctx)
+		m.each(func(c string) { m.local(ctx, c) })
+		m.work(ctx)
 		m.each(func(c string) {
-			m.local(ctx, c)
-			m.push(ctx, c)
 			m.pull(ctx, c)
 			m.look(ctx, c)
 			m.tidy(c)
@@ -124,38 +147,40 @@ func (m *Manager) each(f func(component string)) {
 	}
 }
 
-// resume finishes what an earlier process began, then has the component run.
+// resume finishes what an earlier process began, then has the component run,
+// unless its update has taken it out of service and waits.
 func (m *Manager) resume(ctx context.Context, component string) {
 	m.run(ctx, engine.Update{Component: component})
+	m.mu.Lock()
+	phase := m.progress[component].Phase
+	m.mu.Unlock()
+	if phase == engine.Execution || phase == engine.Transformation {
+		return
+	}
 	if err := m.Ensure(ctx, component); err != nil {
 		m.Log.Error("cannot start component", "component", component, "error", err)
 	}
 }
 
-// push answers the wish of a component, if it is a new one.
-func (m *Manager) push(ctx context.Context, component string) {
+// work does what comes next until nothing is left to do.
+func (m *Manager) work(ctx context.Context) {
 	for ctx.Err() == nil {
-		w, installed, err := m.read(component)
-		if err != nil {
-			m.Log.Error("cannot read what is wanted", "component", component, "error", err)
+		all := m.standings()
+		move, some := Next(all, time.Now())
+		if !some {
 			return
 		}
-		if m.answered(component, w) {
-			return
-		}
-		decision, cause := Next(w.Wish, w.Settled, installed)
-		u := engine.Update{ID: newID(), Component: component, Wish: w.Wish, From: installed}
-		switch decision {
-		case Nothing:
-			return
+		s, _ := find(all, move.Component)
+		u := engine.Update{ID: newID(), Component: s.Component, Wish: s.Wishes.Wish, From: s.Installed}
+		switch move.Decision {
+		case Resume:
+			m.run(ctx, engine.Update{Component: s.Component})
 		case Update:
-			if !m.run(ctx, u) {
-				return
-			}
+			m.run(ctx, u)
 		case Refuse:
-			m.answer(u, engine.Refused, cause)
+			m.answer(u, engine.Refused, move.Cause)
 		case Unchanged:
-			m.unchanged(ctx, u, w, cause)
+			m.unchanged(ctx, u, s.Wishes, move.Cause)
 		}
 	}
 }
@@ -184,6 +209,7 @@ func (m *Manager) answered(component string, w engine.Wishes) bool {
 	}
 	if err := m.change(component, func(w *engine.Wishes) { w.Settled = o.Wish }); err != nil {
 		m.Log.Error("cannot settle wish", "component", component, "error", err)
+		m.hold(component)
 	}
 	return true
 }
@@ -192,6 +218,9 @@ func (m *Manager) answered(component string, w engine.Wishes) bool {
 // package that has failed is not tried again: it would fail every time.
 func (m *Manager) pull(ctx context.Context, component string) {
 	if !m.takeDue(component, time.Now()) || ctx.Err() != nil {
+		return
+	}
+	if _, busy := m.unfinished(component); busy {
 		return
 	}
 	installed, err := m.Memory.Installed(component)
@@ -214,25 +243,37 @@ func (m *Manager) pull(ctx context.Context, component string) {
 		return
 	}
 	m.run(ctx, engine.Update{ID: newID(), Component: component, From: installed, Wish: engine.Wish{Version: found.Version, Package: found.Digest}})
+	m.poke() // others may have waited for this one
 }
 
-// run has the engine run u, or finish what the journal holds, and reports
-// whether that has ended.
-func (m *Manager) run(ctx context.Context, u engine.Update) bool {
+// run has the engine run u, or go on with what the journal holds. An update
+// that waits keeps its progress; one that stopped for a reason that is not in
+// the journal is left alone for a while.
+func (m *Manager) run(ctx context.Context, u engine.Update) {
 	m.mu.Lock()
 	m.answers[u.Component] = u.Wish
 	m.mu.Unlock()
 	_, err := m.Config.Run(ctx, u)
+	r, open, _ := m.Journal(u.Component)
+	var wait engine.Wait
 	m.mu.Lock()
 	delete(m.answers, u.Component)
-	delete(m.progress, u.Component)
+	if !errors.As(err, &wait) {
+		delete(m.progress, u.Component)
+	}
+	m.stuck[u.Component] = err == nil && open
+	switch {
+	case err != nil && wait.Poll:
+		m.held[u.Component] = time.Now().Add(pollInterval)
+	case err != nil && r.Waiting == nil:
+		m.held[u.Component] = time.Now().Add(lookInterval)
+	}
 	m.mu.Unlock()
 	m.look(ctx, u.Component)
 	m.Changed(u.Component)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && wait.For == "" && ctx.Err() == nil {
 		m.Log.Warn("update has not ended", "component", u.Component, "error", err)
 	}
-	return err == nil
 }
 
 // tidyInterval is how often there is a look at what has become too old.
@@ -255,6 +296,7 @@ func (m *Manager) answer(u engine.Update, result, cause string) {
 	m.Log.Info("wish answered without an update", "component", u.Component, "result", result, "cause", cause)
 	if err := m.Memory.Report(o); err != nil {
 		m.Log.Error("cannot report", "component", u.Component, "error", err)
+		m.hold(u.Component)
 	}
 	m.Changed(u.Component)
 }

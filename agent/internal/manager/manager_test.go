@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const name = "application/a"
 
-func TestNext(t *testing.T) {
+func TestDecide(t *testing.T) {
 	v1 := engine.Installed{Version: "1.0.0", Digest: "sha256:1"}
 	none := engine.Wish{}
 	wish := func(v string) engine.Wish { return engine.Wish{Version: v} }
@@ -43,7 +43,7 @@ func TestNext(t *testing.T) {
 		"taken back":               {none, wish("2.0.0"), v1, Nothing},
 		"nothing, with no version": {none, none, engine.Installed{}, Nothing},
 	} {
-		got, cause := Next(test.wish, test.settled, test.installed)
+		got, cause := decide(test.wish, test.settled, test.installed)
 		if got != test.want {
 			t.Errorf("%s: %v (%s), want %v", label, got, cause, test.want)
 		}
@@ -158,6 +158,7 @@ func start(t *testing.T, m *memory) (manager *Manager, stop func()) {
 	t.Helper()
 	manager = New(Config{
 		Components: []string{name}, Memory: m, Run: m.run, Cancel: m.cancel, Check: m.check, Changed: func(string) {},
+		Journal: func(string) (engine.Record, bool, error) { return engine.Record{}, false, nil },
 		Ensure:  func(context.Context, string) error { return nil },
 		Running: func(context.Context, string) bool { return true },
 		Repair: func(context.Context) error {

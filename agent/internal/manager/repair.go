@@ -63,6 +63,7 @@ func (m *Manager) mend(ctx context.Context) {
 	}
 	m.mu.Lock()
 	m.repair = nil
+	clear(m.stuck)
 	number := r.number
 	m.mu.Unlock()
 	if number != 0 {

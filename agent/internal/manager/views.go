@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -18,6 +19,7 @@ func (m *Manager) Want(component string, change func(*engine.Wishes)) error {
 	}
 	m.mu.Lock()
 	delete(m.due, component) // the schedule may be another one now
+	delete(m.held, component)
 	m.mu.Unlock()
 	m.supersede(component)
 	m.Changed(component)
@@ -32,10 +34,8 @@ func (m *Manager) supersede(component string) {
 	if err != nil {
 		return
 	}
-	m.mu.Lock()
-	answers, busy := m.answers[component]
-	m.mu.Unlock()
-	decision, _ := Next(w.Wish, w.Settled, installed)
+	answers, busy := m.underway(component)
+	decision, _ := decide(w.Wish, w.Settled, installed)
 	if !busy || answers == w.Wish || answers == (engine.Wish{}) || decision == Nothing {
 		return
 	}
@@ -44,13 +44,27 @@ func (m *Manager) supersede(component string) {
 	}
 }
 
+// underway returns the wish that an update in progress answers.
+func (m *Manager) underway(component string) (answers engine.Wish, busy bool) {
+	m.mu.Lock()
+	answers, busy = m.answers[component]
+	m.mu.Unlock()
+	if busy && answers != (engine.Wish{}) {
+		return answers, true
+	}
+	r, waits := m.unfinished(component)
+	return r.Update.Wish, busy || waits
+}
+
 // Cancel asks the update of a component to turn back. The error says why it
 // cannot.
 func (m *Manager) Cancel(component string) error {
 	if !slices.Contains(m.Components, component) {
 		return unknown(component)
 	}
-	return m.Config.Cancel(component, "as asked")
+	err := m.Config.Cancel(component, "as asked")
+	m.poke() // one that waits turns back when it is run again
+	return err
 }
 
 // CheckNow looks for a newer package now rather than when it is due.
@@ -79,7 +93,7 @@ func (m *Manager) View(component string) (engine.View, error) {
 	if !slices.Contains(m.Components, component) {
 		return engine.View{}, err
 	}
-	v := engine.View{Component: component, Installed: installed, Wish: w.Wish, Schedule: w.Schedule, Fault: m.Fault()}
+	v := engine.View{Component: component, Installed: installed, Wish: w.Wish, Schedule: w.Schedule, Terms: w.Terms, Fault: m.Fault()}
 	v.Repaired, _ = m.Config.Repaired.Repaired()
 	if o, found, err := m.Memory.Outcome(component); err == nil && found {
 		v.Outcome = &o
@@ -166,5 +180,29 @@ func (m *Manager) idle(now time.Time) time.Duration {
 	for _, at := range m.due {
 		wait = min(wait, max(0, at.Sub(now)))
 	}
+	for _, p := range m.progress {
+		if w := p.Waiting; w != nil && w.Until.After(now) {
+			wait = min(wait, w.Until.Sub(now))
+		}
+	}
 	return wait
+}
+
+// Consent answers the update of a component that is in progress, as somebody
+// at the device does. The error says why there is nothing to answer.
+func (m *Manager) Consent(component string, yes bool) error {
+	if !slices.Contains(m.Components, component) {
+		return unknown(component)
+	}
+	r, open := m.unfinished(component)
+	if !open {
+		return fmt.Errorf("there is no update of %s to answer", component)
+	}
+	m.mu.Lock()
+	phase := m.progress[component].Phase
+	m.mu.Unlock()
+	if phase == engine.Execution || phase == engine.Transformation {
+		return fmt.Errorf("too late: the update of %s has begun; it can still be cancelled until it is committed", component)
+	}
+	return m.Want(component, func(w *engine.Wishes) { w.Answer = engine.Answer{Update: r.Update.ID, Yes: yes} })
 }

@@ -69,6 +69,21 @@ func (s *Store) Load(component string) (r engine.Record, found bool, err error) 
 	return r, found, err
 }
 
+// Unfinished lists the journal's records, as Load returns them.
+func (s *Store) Unfinished() (all []engine.Record, err error) {
+	names, err := s.list(journalKey)
+	for _, name := range names {
+		r, found, err := s.Load(name)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			all = append(all, r)
+		}
+	}
+	return all, err
+}
+
 // errVolatile keeps an update from going on that a power cut would tear.
 var errVolatile = errors.New("the disk cannot be written: see to it and start the agent again")
 

@@ -1,0 +1,301 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+)
+
+// A device is a store, and an engine whose updates only ask for admission.
+type device struct {
+	mu        sync.Mutex
+	installed map[string]engine.Installed
+	wishes    map[string]engine.Wishes
+	outcomes  map[string]engine.Outcome
+	journal   map[string]engine.Record
+	requires  map[string]map[string]string // of any new version
+	order     []string                     // components, as they were updated
+	runs      int
+	manager   *Manager
+}
+
+func newDevice() *device {
+	v1 := engine.Installed{Version: "1.0.0"}
+	return &device{
+		installed: map[string]engine.Installed{a: v1, b: v1}, wishes: map[string]engine.Wishes{}, outcomes: map[string]engine.Outcome{},
+		journal: map[string]engine.Record{}, requires: map[string]map[string]string{},
+	}
+}
+
+func (d *device) locked(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f()
+}
+
+func (d *device) Installed(c string) (i engine.Installed, _ error) {
+	d.locked(func() { i = d.installed[c] })
+	return i, nil
+}
+
+func (d *device) Wishes(c string) (w engine.Wishes, _ error) {
+	d.locked(func() { w = d.wishes[c] })
+	return w, nil
+}
+
+func (d *device) SetWishes(c string, w engine.Wishes) error {
+	d.locked(func() { d.wishes[c] = w })
+	return nil
+}
+
+func (d *device) Outcome(c string) (o engine.Outcome, found bool, _ error) {
+	d.locked(func() { o, found = d.outcomes[c] })
+	return o, found, nil
+}
+
+func (d *device) Report(o engine.Outcome) error {
+	d.locked(func() { d.outcomes[o.Component] = o })
+	return nil
+}
+
+func (d *device) load(c string) (r engine.Record, found bool, _ error) {
+	d.locked(func() { r, found = d.journal[c] })
+	return r, found, nil
+}
+
+func (d *device) run(_ context.Context, u engine.Update) (engine.Outcome, error) {
+	r, found, _ := d.load(u.Component)
+	if !found && u.ID == "" {
+		return engine.Outcome{}, nil
+	}
+	if !found {
+		r = engine.Record{Step: "admit", Update: u}
+		r.Update.To, r.Update.Requires = engine.Installed{Version: u.Wish.Version}, d.requires[u.Component]
+	}
+	d.locked(func() { d.runs++; d.journal[u.Component] = r })
+	o := engine.Outcome{Update: r.Update.ID, Component: u.Component, Wish: r.Update.Wish, Result: engine.Updated}
+	err := d.manager.Permit(r.Update)
+	var wait engine.Wait
+	if r.Cancelled != "" {
+		err = errors.New(r.Cancelled)
+	} else if errors.As(err, &wait) {
+		r.Waiting = &wait
+		d.locked(func() { d.journal[u.Component] = r })
+		d.manager.Progress(engine.Progress{Component: u.Component, Update: r.Update.ID, Phase: engine.Preparation, Waiting: &wait})
+		return engine.Outcome{}, wait
+	}
+	d.locked(func() {
+		delete(d.journal, u.Component)
+		if err != nil {
+			o.Result, o.Cause = engine.Refused, err.Error()
+		} else {
+			d.installed[u.Component] = r.Update.To
+			d.order = append(d.order, u.Component)
+		}
+		d.outcomes[u.Component] = o
+	})
+	return o, nil
+}
+
+func (d *device) cancel(c, why string) error {
+	r, found, _ := d.load(c)
+	if !found {
+		return engine.ErrNoUpdate
+	}
+	r.Cancelled = "cancelled: " + why
+	d.locked(func() { d.journal[c] = r })
+	return nil
+}
+
+// start runs a manager on the device, until the returned function ends it.
+func (d *device) start(t *testing.T) (stop func()) {
+	t.Helper()
+	d.manager = New(Config{
+		Components: []string{a, b}, Memory: d, Run: d.run, Cancel: d.cancel, Journal: d.load, Changed: func(string) {},
+		Check:   func(context.Context, string, string) (Found, bool, error) { return Found{}, false, nil },
+		Ensure:  func(context.Context, string) error { return nil },
+		Running: func(context.Context, string) bool { return true },
+		Fault:   func() string { return "" }, Repaired: new(memory),
+		Log: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	manager := d.manager
+	go func() { defer close(ended); _ = manager.Run(ctx) }()
+	synctest.Wait()
+	return func() { cancel(); <-ended }
+}
+
+// want changes what the back end has set.
+func (d *device) want(t *testing.T, c string, change func(*engine.Wishes)) {
+	t.Helper()
+	if err := d.manager.Want(c, change); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func version(v string) func(*engine.Wishes) {
+	return func(w *engine.Wishes) { w.Wish = engine.Wish{Version: v} }
+}
+
+// waitsFor fails unless the twin says what the component waits for.
+func (d *device) waitsFor(t *testing.T, c, what string) engine.Progress {
+	t.Helper()
+	v, err := d.manager.View(c)
+	if err != nil || v.Progress == nil || v.Progress.Waiting == nil || !strings.Contains(v.Progress.Waiting.For, what) {
+		t.Fatalf("%s does not wait for %s: %+v, %v", c, what, v.Progress, err)
+	}
+	return *v.Progress
+}
+
+// An update that waits for its window is there after a restart, holds up no
+// other component, and goes on when the window opens.
+func TestWaitingHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // time begins on a Saturday, 2000-01-01: that clock was never set
+		time.Sleep(time.Until(noon))
+		d := newDevice()
+		stop := d.start(t)
+		d.want(t, a, func(w *engine.Wishes) { w.Terms.Window, w.Wish = "01:00-04:00", engine.Wish{Version: "2.0.0"} })
+		p := d.waitsFor(t, a, "the maintenance window")
+		if want := time.Date(2026, 6, 2, 1, 0, 0, 0, time.UTC); !p.Waiting.Until.Equal(want) {
+			t.Errorf("until %s, want %s", p.Waiting.Until, want)
+		}
+		stop()
+		stop = d.start(t)
+		d.waitsFor(t, a, "the maintenance window")
+		d.want(t, b, version("2.0.0"))
+		if d.installed[b].Version != "2.0.0" || d.installed[a].Version != "1.0.0" {
+			t.Fatalf("installed %v", d.installed)
+		}
+		runs := d.runs
+		pass(12*time.Hour + 59*time.Minute)
+		if d.runs != runs {
+			t.Errorf("run %d times while it waits", d.runs-runs)
+		}
+		pass(time.Minute)
+		if d.installed[a].Version != "2.0.0" {
+			t.Fatalf("installed %v", d.installed)
+		}
+		stop()
+	})
+}
+
+func TestConsent(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer func(t *testing.T, d *device, id string)
+		result string
+	}{
+		"consent": {func(t *testing.T, d *device, id string) {
+			d.want(t, a, func(w *engine.Wishes) { w.Terms.Consented = id })
+		}, engine.Updated},
+		"refusal": {func(t *testing.T, d *device, id string) {
+			d.want(t, a, func(w *engine.Wishes) { w.Terms.Refused = id })
+		}, engine.Refused},
+		"consent to another": {func(t *testing.T, d *device, _ string) {
+			d.want(t, a, func(w *engine.Wishes) { w.Terms.Consented = "older" })
+		}, ""},
+		"at the device":     {func(t *testing.T, d *device, _ string) { answer(t, d, true) }, engine.Updated},
+		"no, at the device": {func(t *testing.T, d *device, _ string) { answer(t, d, false) }, engine.Refused},
+		"cancel": {func(t *testing.T, d *device, _ string) {
+			if err := d.manager.Cancel(a); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}, engine.Refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDevice()
+				defer d.start(t)()
+				d.want(t, a, func(w *engine.Wishes) { w.Terms.Consent, w.Wish = engine.ConsentAsk, engine.Wish{Version: "2.0.0"} })
+				p := d.waitsFor(t, a, "consent")
+				test.answer(t, d, p.Update)
+				o := d.outcomes[a]
+				if o.Result != test.result || o.Result == engine.Refused && o.Cause == "" {
+					t.Fatalf("%+v, want %s", o, test.result)
+				}
+				if test.result == "" {
+					d.waitsFor(t, a, "consent")
+				}
+			})
+		})
+	}
+}
+
+func answer(t *testing.T, d *device, yes bool) {
+	t.Helper()
+	if err := d.manager.Consent(a, yes); err != nil {
+		t.Error(err)
+	}
+	synctest.Wait()
+	if err := d.manager.Consent(b, yes); err == nil {
+		t.Error("consent to nothing")
+	}
+}
+
+// A newer wish turns back what waits for an older one.
+func TestANewerWishSupersedesOneThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		stop := d.start(t)
+		d.want(t, a, func(w *engine.Wishes) { w.Terms.Consent, w.Wish = engine.ConsentAsk, engine.Wish{Version: "2.0.0"} })
+		first := d.waitsFor(t, a, "consent").Update
+		stop() // the agent restarts
+		defer d.start(t)()
+		d.want(t, a, version("3.0.0"))
+		if second := d.waitsFor(t, a, "consent"); second.Update == first || d.outcomes[a].Update != first || d.outcomes[a].Result != engine.Refused {
+			t.Fatalf("%+v, %+v", second, d.outcomes[a])
+		}
+	})
+}
+
+// Packages that require each other's newer versions are installed in that
+// order, whoever is asked for first; what cannot be is refused by name.
+func TestOrder(t *testing.T) {
+	for name, test := range map[string]struct {
+		requires map[string]map[string]string
+		wishes   []string
+		order    []string
+		refused  map[string]string
+	}{
+		"required first":     {map[string]map[string]string{b: {a: ">=2.0.0"}}, []string{a, b}, []string{a, b}, nil},
+		"required last":      {map[string]map[string]string{a: {b: ">=2.0.0"}}, []string{a, b}, []string{b, a}, nil},
+		"required much last": {map[string]map[string]string{a: {b: ">=2.0.0"}}, []string{a, "", b}, []string{b, a}, nil},
+		"never asked for":    {map[string]map[string]string{a: {b: ">=2.0.0"}}, []string{a}, nil, map[string]string{a: "application/b >=2.0.0"}},
+		"cycle":              {map[string]map[string]string{a: {b: ">=2.0.0"}, b: {a: ">=2.0.0"}}, []string{a, b}, nil, map[string]string{a: "application/b >=2.0.0", b: "neither can be first"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDevice()
+				d.requires = test.requires
+				defer d.start(t)()
+				for _, c := range test.wishes {
+					if c == "" {
+						pass(wishGrace / 2)
+						continue
+					}
+					d.want(t, c, version("2.0.0"))
+				}
+				pass(2 * wishGrace)
+				if !slices.Equal(d.order, test.order) {
+					t.Errorf("updated %v, want %v", d.order, test.order)
+				}
+				for _, c := range slices.Sorted(maps.Keys(test.refused)) {
+					if o := d.outcomes[c]; o.Result != engine.Refused || !strings.Contains(o.Cause, test.refused[c]) {
+						t.Errorf("%s: %+v, want a cause with %q", c, o, test.refused[c])
+					}
+				}
+			})
+		})
+	}
+}
