@@ -136,10 +136,10 @@ func (o *options) rollback(ctx context.Context, words []string) error {
 	if v.Previous == nil {
 		return fmt.Errorf("there is no version of %s from before %s", v.Component, v.Installed.Version)
 	}
-	o.explain(v)
 	if v.Previous.State == "" {
-		return fmt.Errorf("there is no way back to version %s", v.Previous.Version)
+		return fmt.Errorf("there is no way back to version %s: %s", v.Previous.Version, v.Previous.Note())
 	}
+	o.explain(v)
 	if !o.confirmed() {
 		return errors.New("not confirmed, nothing was done")
 	}
@@ -153,15 +153,10 @@ func (o *options) rollback(ctx context.Context, words []string) error {
 // explain says what going back means, before it happens.
 func (o *options) explain(v engine.View) {
 	p := v.Previous
-	fmt.Fprintf(o.out, "%s goes back from version %s to %s.\nway:     %s\nloses:   %s\n", v.Component, v.Installed.Version, p.Version, p.Way, p.Loses)
+	fmt.Fprintf(o.out, "%s goes back from version %s to %s by its %s: it %s\n", v.Component, v.Installed.Version, p.Version, p.Way, p.Note())
 	if !p.SavedAt.IsZero() {
-		fmt.Fprintf(o.out, "saved:   %s, the last state of version %s\n", p.SavedAt.Format(time.RFC3339), p.Version)
+		fmt.Fprintf(o.out, "the last state of version %s was saved at %s\n", p.Version, p.SavedAt.Format(time.RFC3339))
 	}
-	from := "the file server, from where it is fetched again"
-	if p.Kept {
-		from = "this device, where it was kept"
-	}
-	fmt.Fprintf(o.out, "package: on %s\n", from)
 }
 
 func (o *options) confirmed() bool {

@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -48,8 +49,31 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentMode:              lwm2m.String(mode(v)),
 		objects.ComponentFault:             lwm2m.String(v.Fault),
 		objects.ComponentRepaired:          lwm2m.Int(v.Repaired),
+		objects.ComponentWantedState:       lwm2m.String(v.Wish.State),
 	}
+	maps.Copy(values, wayBack(v.Previous))
 	return records(objects.ComponentUpdateID, instance, values)
+}
+
+// wayBack is what there is to say of the previous version; nil is none.
+func wayBack(w *engine.WayBack) map[uint16]lwm2m.Value {
+	if w == nil {
+		w = &engine.WayBack{}
+	}
+	saved, note := time.Unix(0, 0), ""
+	if !w.SavedAt.IsZero() {
+		saved = w.SavedAt
+	}
+	if w.Way != "" {
+		note = w.Note()
+	}
+	return map[uint16]lwm2m.Value{
+		objects.ComponentPrevious:       lwm2m.String(w.Version),
+		objects.ComponentPreviousSchema: lwm2m.Int(int64(w.Schema)),
+		objects.ComponentSaved:          lwm2m.Time(saved),
+		objects.ComponentWay:            lwm2m.String(w.Way),
+		objects.ComponentWayNote:        lwm2m.String(note),
+	}
 }
 
 // mode is "safe" while no update starts.
@@ -156,6 +180,8 @@ func (d *Device) write(_ context.Context, records []lwm2m.Record) error {
 				w.Wish.Attempt = int(r.Value.Int())
 			case objects.ComponentPackage:
 				w.Wish.Package = r.Value.Text()
+			case objects.ComponentWantedState:
+				w.Wish.State = r.Value.Text()
 			case objects.ComponentSchedule:
 				w.Schedule = r.Value.Text()
 			}

@@ -31,7 +31,7 @@ type Previous struct {
 // Values of Previous.Transforms.
 const (
 	transformsWhole = "whole" // they lead back
-	transformsLossy = "lossy" // they lead back, and one of them says that it loses something
+	transformsLossy = "lossy" // they lead back, and one of them, or of those that led here, loses something
 )
 
 // A WayBack tells how a component can go back to its previous version, before
@@ -42,7 +42,7 @@ type WayBack struct {
 	Way     string    `json:"way"`             // a constant below
 	State   string    `json:"state,omitempty"` // what a wish for the previous version has to say, see [Wish]
 	SavedAt time.Time `json:"savedAt,omitzero"`
-	Loses   string    `json:"loses"`   // in words
+	Loses   string    `json:"loses"`   // in words; what is in the way if Way is WayNone
 	Package string    `json:"package"` // digest of the manifest
 	Kept    bool      `json:"kept"`    // the package is on the device; else it is fetched again
 }
@@ -67,11 +67,15 @@ func (e *Engine) previous(u *Update) *Previous {
 	if u.From.Schema == 0 || u.To.Schema == 0 {
 		return p
 	}
-	if back, err := pack.Chain(e.edges(u.To.Digest, u.From.Digest), u.To.Schema, u.From.Schema); err == nil {
-		p.Transforms = transformsWhole
-		if slices.ContainsFunc(back, func(t pack.Transform) bool { return t.Lossy }) {
-			p.Transforms = transformsLossy
-		}
+	edges := e.edges(u.To.Digest, u.From.Digest)
+	back, err := pack.Chain(edges, u.To.Schema, u.From.Schema)
+	if err != nil {
+		return p
+	}
+	p.Transforms = transformsWhole
+	forth, _ := pack.Chain(edges, u.From.Schema, u.To.Schema) // what they have lost cannot come back
+	if slices.ContainsFunc(slices.Concat(forth, back), func(t pack.Transform) bool { return t.Lossy }) {
+		p.Transforms = transformsLossy
 	}
 	return p
 }
@@ -101,7 +105,7 @@ func (e *Engine) WayBack(component string, i Installed) *WayBack {
 	}
 	switch {
 	case p.Epoch < i.Epoch:
-		w.Way, w.Loses = WayNone, fmt.Sprintf("nothing: security epoch %d of it is below %d, which is installed, so it is refused", p.Epoch, i.Epoch)
+		w.Way, w.Loses = WayNone, fmt.Sprintf("security epoch %d of it is below %d, which is installed", p.Epoch, i.Epoch)
 	case p.Schema == 0:
 		w.Way, w.State, w.Loses = WayStateless, StateTransform, "nothing: it had no state"
 	case p.Transforms == transformsWhole:
@@ -112,9 +116,21 @@ func (e *Engine) WayBack(component string, i Installed) *WayBack {
 	case p.Transforms == transformsLossy:
 		w.Way, w.State, w.Loses = WayTransforms, StateTransform, "what the transforms drop: their author says that they lose something"
 	default:
-		w.Way, w.Loses = WayNone, "nothing: no transforms lead back and its last state is not kept, so it is refused"
+		w.Way, w.Loses = WayNone, "no transforms lead back, and its last state is not kept"
 	}
 	return w
+}
+
+// Note says in one sentence what is lost on the way, and where the package
+// comes from.
+func (w *WayBack) Note() string {
+	switch {
+	case w.Way == WayNone:
+		return w.Loses
+	case w.Kept:
+		return "loses " + w.Loses + "; its package is kept on the device"
+	}
+	return "loses " + w.Loses + "; its package is fetched again from the file server"
 }
 
 // kept reports whether a package can be installed without the file server.

@@ -24,7 +24,7 @@ func (m *Manager) GoBack(component string) (id string, err error) {
 	case p == nil:
 		return "", fmt.Errorf("there is no version of %s from before", component)
 	case p.State == "":
-		return "", fmt.Errorf("there is no way back to version %s: it loses %s", p.Version, p.Loses)
+		return "", fmt.Errorf("there is no way back to version %s: %s", p.Version, p.Loses)
 	default:
 		return m.Request(engine.Update{Component: component, Wish: engine.Wish{Version: p.Version, Package: p.Package, State: p.State}})
 	}

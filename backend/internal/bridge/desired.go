@@ -16,13 +16,14 @@ type want struct {
 	attempt  int64
 	file     string // package file name or digest, "" by version
 	schedule string // cron, "" none
+	state    string // "transform" or "saved"; "" leaves it to the device
 	check    bool   // look for a newer package now
 }
 
 // readDesired understands the desired properties, in their native form and in
 // the two older ones. What it cannot understand it refuses, by path.
 //
-//	{"components": {"application/x": {"version": "2.0.0", "attempt": 1, "package": "…", "check": "0 */6 * * *"}}}
+//	{"components": {"application/x": {"version": "2.0.0", "attempt": 1, "package": "…", "state": "saved", "check": "0 */6 * * *"}}}
 //	{"repair": 3} is read by readRepair
 //	{"update": {"type": "Push"|"Pull", "component": "container", "componentName": "Java8", "version"?, "package"?, "schedule"?}}
 //	{"method": "write", "resourceUri": "/9/0/0", "newValue": "container.Java8.java_8_v1_3_0_b.tar"}
@@ -77,6 +78,8 @@ func readComponent(name string, v any) (w want, err error) {
 			w.version, ok = v.(string)
 		case "package":
 			w.file, ok = v.(string)
+		case "state":
+			w.state, ok = v.(string)
 		case "check":
 			w.schedule, ok = v.(string)
 		case "attempt":
@@ -85,7 +88,7 @@ func readComponent(name string, v any) (w want, err error) {
 			w.attempt = int64(f)
 			ok = ok && float64(w.attempt) == f && w.attempt >= 0 && w.attempt <= math.MaxInt32
 		default:
-			return want{}, fmt.Errorf("unknown property %q: known are version, package, attempt and check", key)
+			return want{}, fmt.Errorf("unknown property %q: known are version, package, attempt, state and check", key)
 		}
 		if !ok {
 			return want{}, fmt.Errorf("%s has a value of the wrong type: %v", key, v)

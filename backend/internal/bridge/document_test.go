@@ -34,6 +34,11 @@ func TestReadDesired(t *testing.T) {
 			wants:   map[string]want{"application/a": {version: "2.0.0", attempt: 1, schedule: "0 * * * *"}, "container/b": {file: "sha256:1"}},
 		},
 		{
+			name:    "back to a saved state",
+			desired: `{"components": {"application/a": {"version": "1.0.0", "state": "saved"}}}`,
+			wants:   map[string]want{"application/a": {version: "1.0.0", state: "saved"}},
+		},
+		{
 			name:    "push of the method",
 			desired: `{"update": {"type": "Push", "component": "container", "componentName": "Java8"}}`,
 			wants:   map[string]want{"container/java8": {check: true}},
@@ -125,6 +130,18 @@ func TestReported(t *testing.T) {
 		"lwm2m": {"3303": {"0": {"5700": {"value": 21.5}}}}}`)
 	if got := v.reported(map[string]any{"update": "why"}); !cmp.Equal(want, got) {
 		t.Error(cmp.Diff(want, got))
+	}
+	previous := func(resource uint16) lwm2m.Path { return lwm2m.NewPath(objects.ComponentUpdateID, 0, resource) }
+	v.take([]lwm2m.Record{
+		{Path: previous(objects.ComponentPrevious), Value: lwm2m.String("0.9.0")},
+		{Path: previous(objects.ComponentPreviousSchema), Value: lwm2m.Int(1)},
+		{Path: previous(objects.ComponentWay), Value: lwm2m.String("saved state")},
+		{Path: previous(objects.ComponentWayNote), Value: lwm2m.String("loses much")},
+		{Path: previous(objects.ComponentSaved), Value: lwm2m.Time(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC))},
+	})
+	back := decode(t, `{"version": "0.9.0", "schema": 1, "way": "saved state", "note": "loses much", "savedAt": "2026-11-22T08:00:00Z"}`)
+	if got := v.previous(0); !cmp.Equal(any(back), got) {
+		t.Error(cmp.Diff(any(back), got))
 	}
 	for result, state := range map[string]string{"updated": online, "turned back": online, "inconsistent": malfunction} {
 		v.take([]lwm2m.Record{

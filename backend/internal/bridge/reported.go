@@ -54,6 +54,7 @@ func (v values) want(instance uint16) want {
 	return want{
 		version: v.component(instance, objects.ComponentWanted).Text(), attempt: v.component(instance, objects.ComponentAttempt).Int(),
 		file: v.component(instance, objects.ComponentPackage).Text(), schedule: v.component(instance, objects.ComponentSchedule).Text(),
+		state: v.component(instance, objects.ComponentWantedState).Text(),
 	}
 }
 
@@ -150,6 +151,7 @@ func (v values) describe(instance uint16) (component map[string]any, state strin
 	if schema := v.component(instance, objects.ComponentSchema).Int(); schema > 0 {
 		component["schema"] = float64(schema)
 	}
+	component["previous"] = v.previous(instance)
 	if id := text(objects.ComponentUpdateIdentifier); id != nil {
 		update := map[string]any{
 			"id": id, "to": text(objects.ComponentTo), "phase": text(objects.ComponentPhase), "step": text(objects.ComponentStep),
@@ -172,6 +174,25 @@ func (v values) describe(instance uint16) (component map[string]any, state strin
 		return withoutNils(component), updating
 	}
 	return withoutNils(component), online
+}
+
+// previous is the version before the installed one, and the way back to it.
+func (v values) previous(instance uint16) any {
+	version := orNil(v.component(instance, objects.ComponentPrevious).Text())
+	if version == nil {
+		return nil
+	}
+	previous := map[string]any{
+		"version": version, "way": orNil(v.component(instance, objects.ComponentWay).Text()),
+		"note": orNil(v.component(instance, objects.ComponentWayNote).Text()),
+	}
+	if schema := v.component(instance, objects.ComponentPreviousSchema).Int(); schema > 0 {
+		previous["schema"] = float64(schema)
+	}
+	if saved := v.component(instance, objects.ComponentSaved).Time(); saved.Unix() > 0 {
+		previous["savedAt"] = saved.UTC().Format(time.RFC3339)
+	}
+	return withoutNils(previous)
 }
 
 func orNil(s string) any {

@@ -277,6 +277,9 @@ func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, inst
 		{Path: path.Child(objects.ComponentPackage), Value: lwm2m.String(w.file)},
 		{Path: path.Child(objects.ComponentSchedule), Value: lwm2m.String(w.schedule)},
 	}
+	if w.state != "" || asked.state != "" { // an older agent does not know it
+		records = append(records, lwm2m.Record{Path: path.Child(objects.ComponentWantedState), Value: lwm2m.String(w.state)})
+	}
 	err := d.Write(ctx, path, lwm2m.Update, records)
 	var refused *lwm2m.Error
 	switch {

@@ -62,3 +62,9 @@ func (s *System) online(ctx context.Context) error {
 	_, err := s.Await(ctx, "the device is online", startTime, func(r Reported) bool { return r.State == "online" })
 	return err
 }
+
+// AgentCLI runs a command of the agent's program on the device and returns what
+// it prints.
+func (s *System) AgentCLI(ctx context.Context, args ...string) (string, error) {
+	return cli(ctx, s.Program("tranquil-agent"), nil, append(args, "--config", filepath.Join(s.Dir, "agent.toml"))...)
+}

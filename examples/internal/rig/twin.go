@@ -26,6 +26,17 @@ type Component struct {
 	Running bool
 	Stale   bool
 	Update  Update
+
+	Previous Previous
+}
+
+// Previous is the version before the installed one, and the way back to it.
+type Previous struct {
+	Version string
+	Schema  int
+	Way     string
+	Note    string
+	SavedAt *time.Time
 }
 
 // Update is the update in progress, or the last one.

@@ -44,6 +44,12 @@ func newFakeServer(log string) http.Handler {
 		mux.HandleFunc("GET /twins/"+id, s.answer(fakeTwin))
 		mux.HandleFunc("PATCH /twins/"+id, s.answer(fakeTwin))
 	}
+	for _, way := range []string{"transforms", "saved state", "none"} {
+		id := strings.ReplaceAll(way, " ", "-")
+		twin := strings.Replace(fakeTwin, `"running":true`, `"running":true,"previous":{"version":"1.9.0","schema":1,"way":"`+way+`","note":"loses this","savedAt":"2026-11-22T08:00:00Z"}`, 1)
+		mux.HandleFunc("GET /twins/back-"+id, s.answer(twin))
+		mux.HandleFunc("PATCH /twins/back-"+id, s.answer(twin))
+	}
 	mux.HandleFunc("GET /twins/safe", s.answer(safeTwin))
 	mux.HandleFunc("PATCH /twins/safe", s.answer(safeTwin))
 	mux.HandleFunc("GET /twins/quick", s.quick)

@@ -27,6 +27,7 @@ type cli struct {
 	Twin      twinCmd      `cmd:"" help:"Read and change the twin of a device."`
 	Update    updateCmd    `cmd:"" help:"Wish a version of a component onto a device."`
 	Repair    repairCmd    `cmd:"" help:"Have an agent leave safe mode."`
+	Rollback  rollbackCmd  `cmd:"" help:"Go back to the version of a component before."`
 	Events    eventsCmd    `cmd:"" help:"Follow what happens to devices."`
 	Access    tokenCmd     `cmd:"" name:"token" help:"Print a token for the twin hub, for curl and the like."`
 

@@ -26,6 +26,17 @@ type componentReport struct {
 	Running bool          `json:"running"`
 	Stale   bool          `json:"stale"`
 	Update  *updateReport `json:"update"`
+
+	Previous *previousReport `json:"previous"`
+}
+
+// A previousReport is the version before the installed one, and the way back.
+type previousReport struct {
+	Version string     `json:"version"`
+	Schema  int        `json:"schema"`
+	Way     string     `json:"way"` // "transforms", "saved state", "no state" or "none"
+	Note    string     `json:"note"`
+	SavedAt *time.Time `json:"savedAt"`
 }
 
 type updateReport struct {
@@ -79,6 +90,9 @@ func (r *report) show(w io.Writer) {
 		fmt.Fprintf(w, "%s\t%s\n", name, c)
 		if c.Update != nil {
 			fmt.Fprintf(w, "\t%s\n", r.last(name))
+		}
+		if p := c.Previous; p != nil {
+			fmt.Fprintf(w, "\tprevious: %s, way back: %s\n", oneLine(p.Version), oneLine(p.Way))
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(r.Refused)) {

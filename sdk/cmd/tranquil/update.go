@@ -80,6 +80,9 @@ func (c *updateCmd) wish(before *iothub.Twin) map[string]any {
 		wish["version"], wish["package"] = nil, nil
 	case c.Version != "":
 		wish["version"] = c.Version
+		if wishOf(before, c.Component)["state"] != nil {
+			wish["state"] = nil // that was about another version
+		}
 	}
 	switch {
 	case c.NoCheck:

@@ -29,6 +29,12 @@ const (
 	ComponentFault             = 29 // why the mode is safe
 	ComponentRepair            = 30 // ends safe mode; argument 0 is the number of the wish, as in 0='3'
 	ComponentRepaired          = 31 // number of the last repair that has ended
+	ComponentPrevious          = 32 // version before the installed one, "" for none
+	ComponentSaved             = 33 // when the last state of that version was saved; 0 for none
+	ComponentWantedState       = 46 // of the wanted version: "" or "transform", or "saved"
+	ComponentPreviousSchema    = 47
+	ComponentWay               = 48 // back to it: "transforms", "saved state", "no state" or "none"
+	ComponentWayNote           = 49 // what is lost on it, and where its package comes from, in words
 )
 
 // ComponentUpdate is Tranquil's own object, in the private range: one instance
@@ -61,5 +67,11 @@ var ComponentUpdate = lwm2m.Definition{
 		{ID: ComponentFault, Name: "Fault", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentRepair, Name: "Repair", Operations: lwm2m.E},
 		{ID: ComponentRepaired, Name: "Repaired", Operations: lwm2m.R, Kind: lwm2m.KindInteger},
+		{ID: ComponentPrevious, Name: "Previous", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentSaved, Name: "Saved", Operations: lwm2m.R, Kind: lwm2m.KindTime},
+		{ID: ComponentWantedState, Name: "Wanted State", Operations: lwm2m.RW, Kind: lwm2m.KindString},
+		{ID: ComponentPreviousSchema, Name: "Previous Schema", Operations: lwm2m.R, Kind: lwm2m.KindInteger},
+		{ID: ComponentWay, Name: "Way Back", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentWayNote, Name: "Way Note", Operations: lwm2m.R, Kind: lwm2m.KindString},
 	},
 }
