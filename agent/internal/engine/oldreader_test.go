@@ -100,7 +100,7 @@ func (s *scribe) Save(r Record) error {
 func TestAnOlderAgentReadsTheJournal(t *testing.T) {
 	for _, failAt := range []string{"", "apply"} {
 		w, e := newWorld(t, build(t, "1m"))
-		w.budget, w.failAt, w.failOnce = -1, failAt, true
+		w.set(func() { w.budget, w.failAt, w.failOnce = -1, failAt, true })
 		s := &scribe{world: w}
 		e.Journal = s
 		o, err := w.update(t, e, "2.0.0")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,7 +60,11 @@ func build(t *testing.T, deadline string) packages {
 // A world is a device with one component, in memory and in one directory. It
 // loses power after budget operations: then every operation fails, and
 // nothing changes any more, until power is switched on.
+//
+// A call that the engine has given up may still be in here, as in any updater:
+// hence the mutex.
 type world struct {
+	mu       sync.Mutex
 	packages packages
 	content  *content.Store
 	budget   int
@@ -89,6 +94,8 @@ var errPower = errors.New("no power")
 // op is one operation that reaches the disk or the component. A failing one
 // does its work first, as far as it goes.
 func (w *world) op(name string, do func() error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.budget == 0 {
 		w.off()
 		return errPower
@@ -104,7 +111,23 @@ func (w *world) op(name string, do func() error) error {
 	return err
 }
 
+// set changes the world between two updates.
+func (w *world) set(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+// version reads current or running.
+func (w *world) version(v *string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return *v
+}
+
 func (w *world) Load(string) (Record, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.journal == nil {
 		return Record{}, false, nil
 	}
@@ -131,6 +154,8 @@ func (w *world) Commit(_ string, i Installed) error {
 }
 
 func (w *world) Everything() (map[string]Installed, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return map[string]Installed{component: w.installed}, nil
 }
 
@@ -216,7 +241,7 @@ func (w *world) Switch(_ context.Context, r updater.SwitchRequest) error {
 
 // Start runs the current version, which reads and changes its state.
 func (w *world) Start(context.Context, updater.StartRequest) error {
-	return w.op("start"+w.current, func() error {
+	return w.op("start"+w.version(&w.current), func() error {
 		if w.running == w.current {
 			return nil
 		}
@@ -276,7 +301,8 @@ func (s stateful) Resume(context.Context, updater.ResumeRequest) error {
 }
 
 func (s stateful) Probe(context.Context, updater.ProbeRequest) (updater.ProbeResponse, error) {
-	return updater.ProbeResponse{Healthy: s.running != ""}, s.op("probe"+s.running, func() error { return nil })
+	running := s.version(&s.running)
+	return updater.ProbeResponse{Healthy: running != ""}, s.op("probe"+running, func() error { return nil })
 }
 
 // newWorld is a device on which version 1 runs.
@@ -326,7 +352,7 @@ func quickDir(t *testing.T) string {
 func (w *world) update(t *testing.T, e *Engine, version string) (Outcome, error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	w.off = cancel
+	w.set(func() { w.off = cancel })
 	return e.Run(ctx, Update{ID: "u", Component: component, From: w.installed, Wish: Wish{Version: version}})
 }
 
@@ -334,6 +360,8 @@ func (w *world) update(t *testing.T, e *Engine, version string) (Outcome, error)
 // the other, and the state whole.
 func (w *world) check(t *testing.T, o Outcome) {
 	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	version, want := "1.0.0", "schema 1 value 42"
 	if o.Result == Updated {
 		version, want = "2.0.0", "schema 2 value 42"+strings.Repeat("+", w.ran)
@@ -382,10 +410,10 @@ func TestPowerCutsOfTheRealSequence(t *testing.T) {
 // cutOnce reports whether the update ended before the cut came.
 func cutOnce(t *testing.T, p packages, failAt string, once bool, cut int) (whole bool) {
 	w, e := newWorld(t, p)
-	w.budget, w.failAt, w.failOnce = cut, failAt, once
+	w.set(func() { w.budget, w.failAt, w.failOnce = cut, failAt, once })
 	o, err := w.update(t, e, "2.0.0")
 	if whole = err == nil; !whole {
-		w.budget = -1
+		w.set(func() { w.budget = -1 })
 		o, err = w.update(t, e, "2.0.0")
 	}
 	if err != nil || o.Result == Inconsistent && !undoFails(failAt, once) {

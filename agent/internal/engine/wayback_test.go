@@ -32,7 +32,7 @@ func newUpdated(t *testing.T, p packages) (*world, *Engine) {
 func (w *world) ask(t *testing.T, e *Engine, u Update) (Outcome, error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	w.off = cancel
+	w.set(func() { w.off = cancel })
 	u.ID, u.Component, u.From = "u", component, w.installed
 	return e.Run(ctx, u)
 }
@@ -125,13 +125,13 @@ func cutWay(t *testing.T, p packages, name, failAt string, cut int) (whole bool)
 	w, e := newUpdated(t, p)
 	way := ways[name]
 	way.ask.Restore = restorable(t, e, way.ask.Restore)
-	w.budget, w.failAt, w.failOnce = cut, failAt, true
+	w.set(func() { w.budget, w.failAt, w.failOnce = cut, failAt, true })
 	o, err := w.ask(t, e, way.ask)
 	if w.journal != nil && w.journal.Format != way.format {
 		t.Errorf("cut after %d: the record of step %s has format %d", cut, w.journal.Step, w.journal.Format)
 	}
 	if whole = err == nil; !whole {
-		w.budget = -1
+		w.set(func() { w.budget = -1 })
 		o, err = w.ask(t, e, way.ask)
 	}
 	version, begins := way.version, way.state
