@@ -29,6 +29,8 @@ const usage = `usage: tranquil-agent <command> [--config FILE]
 
   run                work, until a signal ends it
   status [--json]    what the running agent says of its components
+  consent COMPONENT  let the update that is in progress begin
+  refuse COMPONENT   end it before it begins
   repair             leave safe mode: set aside what cannot be read, ask the
                      updaters what is installed, go on
   state list COMPONENT [--json]
@@ -76,6 +78,11 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return status(ctx, c, o.json, out)
 	case "repair":
 		return link.Repair(ctx, c.control())
+	case "consent", "refuse":
+		if len(words) != 2 {
+			return fmt.Errorf("want %s COMPONENT", words[0])
+		}
+		return link.Answer(ctx, c.control(), words[1], words[0] == "consent")
 	case "state":
 		return o.state(ctx, words[1:])
 	case "rollback":
@@ -149,6 +156,8 @@ func status(ctx context.Context, c config, asJSON bool, out io.Writer) error {
 // describe tells in a few words where the update of a component is.
 func describe(v engine.View) string {
 	switch {
+	case v.Progress != nil && v.Progress.Waiting != nil:
+		return fmt.Sprintf("to %s: %s, %s, waits for %s", v.Progress.To, v.Progress.Phase, v.Progress.Step, v.Progress.Waiting.For)
 	case v.Progress != nil:
 		return fmt.Sprintf("to %s: %s, %s, %.0f %%", v.Progress.To, v.Progress.Phase, v.Progress.Step, 100*v.Progress.Fraction)
 	case v.Outcome == nil:

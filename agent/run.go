@@ -127,11 +127,11 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
-		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, States: operator{a}, Log: log, Publish: func(r component.Reading) error { return a.device.Publish(r) },
+		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Consent: a.manager.Consent, States: operator{a}, Log: log, Publish: func(r component.Reading) error { return a.device.Publish(r) },
 	})
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: c.LwM2M.Server, Lifetime: time.Duration(c.LwM2M.Lifetime), Version: version,
-		Components: c.Components, Manager: a.manager, Schedule: manager.CheckSchedule, Outbox: a.store, Log: log,
+		Components: c.Components, Manager: a.manager, Schedule: manager.CheckSchedule, Window: manager.CheckWindow, Outbox: a.store, Log: log,
 	})
 	return a, err
 }

@@ -46,6 +46,7 @@ type Config struct {
 	Components []string
 	Manager    Components
 	Schedule   func(expr string) error // says why a schedule cannot be used
+	Window     func(string) error      // why a maintenance window cannot be used
 	Outbox     Outbox
 	Log        *slog.Logger
 }

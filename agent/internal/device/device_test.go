@@ -41,7 +41,7 @@ func (m *manager) with(f func()) {
 }
 
 func (m *manager) View(string) (v engine.View, err error) {
-	m.with(func() { v = m.view; v.Wish, v.Schedule = m.wishes.Wish, m.wishes.Schedule })
+	m.with(func() { v = m.view; v.Wish, v.Schedule, v.Terms = m.wishes.Wish, m.wishes.Schedule, m.wishes.Terms })
 	return v, nil
 }
 
@@ -106,7 +106,7 @@ func start(t *testing.T, m *manager) (*Device, *lwm2m.Device) {
 	address := "coap://" + listener.LocalAddr().String()
 	d, err := New(Config{
 		Endpoint: "device-1", Server: address, Lifetime: time.Minute, Components: []string{name},
-		Manager: m, Schedule: checkSchedule, Outbox: m, Log: quiet,
+		Manager: m, Schedule: checkSchedule, Window: checkSchedule, Outbox: m, Log: quiet,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -177,6 +177,38 @@ func TestAComponentAsResources(t *testing.T) {
 	for _, p := range remote.Registration().Objects {
 		if p.Object() == objects.SecurityID {
 			t.Error("object 0 is shown to the server")
+		}
+	}
+}
+
+// What an update waits for, and the terms of updates.
+func TestTerms(t *testing.T) {
+	m := &manager{view: engine.View{Component: name, Progress: &engine.Progress{
+		Update: "u1", Phase: engine.Preparation, Step: "admit", Waiting: &engine.Wait{For: "consent", Until: time.Unix(1800000000, 1)},
+	}}}
+	_, remote := start(t, m)
+	if got := read(t, remote, instance()); got[objects.ComponentWaitingFor].Text() != "consent" || got[objects.ComponentWaitingUntil].Time().Unix() != 1800000001 {
+		t.Errorf("waits for %v until %v", got[objects.ComponentWaitingFor], got[objects.ComponentWaitingUntil])
+	}
+	for resource, text := range map[uint16]string{
+		objects.ComponentWindow: "01:00-02:00", objects.ComponentNow: "2.0.0", objects.ComponentConsent: "ask",
+		objects.ComponentConsented: "u1", objects.ComponentRefused: "u0",
+	} {
+		record := []lwm2m.Record{{Path: instance().Child(resource), Value: lwm2m.String(text)}}
+		if err := remote.Write(t.Context(), instance(), lwm2m.Update, record); err != nil {
+			t.Errorf("resource %d: %v", resource, err)
+		}
+	}
+	m.with(func() {
+		if want := (engine.Terms{Window: "01:00-02:00", Now: "2.0.0", Consent: "ask", Consented: "u1", Refused: "u0"}); m.wishes.Terms != want {
+			t.Errorf("terms %+v", m.wishes.Terms)
+		}
+	})
+	for resource, text := range map[uint16]string{objects.ComponentWindow: "never", objects.ComponentConsent: "perhaps"} {
+		record := []lwm2m.Record{{Path: instance().Child(resource), Value: lwm2m.String(text)}}
+		var refused *lwm2m.Error
+		if err := remote.Write(t.Context(), instance(), lwm2m.Update, record); !errors.As(err, &refused) || refused.Code != lwm2m.CodeBadRequest {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }

@@ -41,7 +41,7 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentPhase:             lwm2m.String(string(p.Phase)),
 		objects.ComponentStep:              lwm2m.String(p.Step),
 		objects.ComponentProgress:          lwm2m.Float(p.Fraction),
-		objects.ComponentUnavailableUntil:  lwm2m.Time(until(p)),
+		objects.ComponentUnavailableUntil:  lwm2m.Time(orEpoch(p.Until)),
 		objects.ComponentResult:            lwm2m.String(o.Result),
 		objects.ComponentCause:             lwm2m.String(o.Cause),
 		objects.ComponentDowntime:          lwm2m.Float(o.Downtime.Seconds()),
@@ -49,6 +49,13 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentMode:              lwm2m.String(mode(v)),
 		objects.ComponentFault:             lwm2m.String(v.Fault),
 		objects.ComponentRepaired:          lwm2m.Int(v.Repaired),
+		objects.ComponentWaitingFor:        lwm2m.String(waiting(p).For),
+		objects.ComponentWaitingUntil:      lwm2m.Time(orEpoch(waiting(p).Until)),
+		objects.ComponentWindow:            lwm2m.String(v.Terms.Window),
+		objects.ComponentNow:               lwm2m.String(v.Terms.Now),
+		objects.ComponentConsented:         lwm2m.String(v.Terms.Consented),
+		objects.ComponentRefused:           lwm2m.String(v.Terms.Refused),
+		objects.ComponentConsent:           lwm2m.String(v.Terms.Consent),
 		objects.ComponentWantedState:       lwm2m.String(v.Wish.State),
 	}
 	maps.Copy(values, wayBack(v.Previous))
@@ -84,13 +91,21 @@ func mode(v engine.View) string {
 	return "normal"
 }
 
-// until is the announced time of return; the epoch stands for none. LwM2M
-// knows whole seconds: rounded up, the component is not late before it is.
-func until(p engine.Progress) time.Time {
-	if p.Until.IsZero() {
+// orEpoch is a time to come; the epoch stands for none. LwM2M knows whole
+// seconds: rounded up, nobody is late before he is.
+func orEpoch(t time.Time) time.Time {
+	if t.IsZero() {
 		return time.Unix(0, 0)
 	}
-	return p.Until.Add(time.Second - 1).Truncate(time.Second)
+	return t.Add(time.Second - 1).Truncate(time.Second)
+}
+
+// waiting is what an update waits for, the zero value if it does not.
+func waiting(p engine.Progress) engine.Wait {
+	if p.Waiting == nil {
+		return engine.Wait{}
+	}
+	return *p.Waiting
 }
 
 // softwareRecords is a component as an instance of Software Management.
@@ -165,10 +180,8 @@ func (d *Device) write(_ context.Context, records []lwm2m.Record) error {
 	}
 	component := d.Components[records[0].Path.Instance()]
 	for _, r := range records {
-		if r.Path.Resource() == objects.ComponentSchedule {
-			if err := d.Schedule(r.Value.Text()); err != nil {
-				return lwm2m.Errorf(lwm2m.CodeBadRequest, "%v", err)
-			}
+		if err := d.check(r); err != nil {
+			return lwm2m.Errorf(lwm2m.CodeBadRequest, "%v", err)
 		}
 	}
 	return d.Manager.Want(component, func(w *engine.Wishes) {
@@ -184,9 +197,37 @@ func (d *Device) write(_ context.Context, records []lwm2m.Record) error {
 				w.Wish.State = r.Value.Text()
 			case objects.ComponentSchedule:
 				w.Schedule = r.Value.Text()
+			default:
+				setTerm(&w.Terms, r)
 			}
 		}
 	})
+}
+
+// setTerm takes one of the terms on which components are updated.
+func setTerm(t *engine.Terms, r lwm2m.Record) {
+	fields := map[uint16]*string{
+		objects.ComponentWindow: &t.Window, objects.ComponentNow: &t.Now, objects.ComponentConsent: &t.Consent,
+		objects.ComponentConsented: &t.Consented, objects.ComponentRefused: &t.Refused,
+	}
+	if field, is := fields[r.Path.Resource()]; is {
+		*field = r.Value.Text()
+	}
+}
+
+// check reports why something that was written cannot be understood.
+func (d *Device) check(r lwm2m.Record) error {
+	switch text := r.Value.Text(); r.Path.Resource() {
+	case objects.ComponentSchedule:
+		return d.Schedule(text)
+	case objects.ComponentWindow:
+		return d.Window(text)
+	case objects.ComponentConsent:
+		if text != "" && text != engine.ConsentAsk {
+			return fmt.Errorf("consent %q is neither %q nor empty", text, engine.ConsentAsk)
+		}
+	}
+	return nil
 }
 
 // execute answers when it is known whether the thing will be done.

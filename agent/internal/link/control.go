@@ -31,6 +31,17 @@ func Repair(ctx context.Context, control string) error {
 	return err
 }
 
+// Answer consents to the update of a component that is in progress, or refuses
+// it, at the agent behind a control socket.
+func Answer(ctx context.Context, control, component string, yes bool) error {
+	verb := "refuse"
+	if yes {
+		verb = "consent"
+	}
+	_, err := call(ctx, control, http.MethodPost, "/v1/"+verb+"/"+component)
+	return err
+}
+
 // call asks something of the agent, and returns its answer.
 func call(ctx context.Context, control, method, path string) ([]byte, error) {
 	answer, done, err := ask(ctx, control, method, path)

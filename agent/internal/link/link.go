@@ -9,6 +9,8 @@
 //	link     PUT /v1/readings  {"component","object","instance","value","unit","time"}
 //	         GET /v1/events    server-sent events, one engine.View each
 //	control  GET /v1/status    [engine.View, …]
+//	         POST /v1/consent/{component}, /v1/refuse/{component}
+//	                           answers its update; 409 with the reason if it cannot
 //	         POST /v1/repair   ends safe mode; 409 with the reason if it cannot
 //	         GET  /v1/state/{type}/{name}                       saved states
 //	         GET  /v1/state/{type}/{name}/{generation}[/tar]    one of them
@@ -40,6 +42,7 @@ type Config struct {
 	Publish func(component.Reading) error
 	Views   func() []engine.View
 	Repair  func(context.Context) error // ends safe mode
+	Consent func(component string, yes bool) error
 	States  States
 	Log     *slog.Logger
 }
@@ -68,6 +71,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	control := http.NewServeMux()
 	control.HandleFunc("GET /v1/status", s.status)
 	control.HandleFunc("POST /v1/repair", s.repair)
+	control.HandleFunc("POST /v1/consent/{type}/{name}", s.consent(true))
+	control.HandleFunc("POST /v1/refuse/{type}/{name}", s.consent(false))
 	s.handleStates(control)
 
 	servers := map[string]*http.Server{
@@ -190,6 +195,12 @@ func send(w http.ResponseWriter, out *http.ResponseController, v engine.View) er
 		return err
 	}
 	return out.Flush()
+}
+
+func (s *Server) consent(yes bool) http.HandlerFunc {
+	return s.answer(func(r *http.Request) (any, error) {
+		return nil, s.Consent(r.PathValue("type")+"/"+r.PathValue("name"), yes)
+	})
 }
 
 func (s *Server) repair(w http.ResponseWriter, r *http.Request) {

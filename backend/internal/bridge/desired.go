@@ -17,13 +17,15 @@ type want struct {
 	file     string // package file name or digest, "" by version
 	schedule string // cron, "" none
 	state    string // "transform" or "saved"; "" leaves it to the device
-	check    bool   // look for a newer package now
+	terms    terms
+	check    bool // look for a newer package now
 }
 
 // readDesired understands the desired properties, in their native form and in
 // the two older ones. What it cannot understand it refuses, by path.
 //
-//	{"components": {"application/x": {"version": "2.0.0", "attempt": 1, "package": "…", "state": "saved", "check": "0 */6 * * *"}}}
+//	{"components": {"application/x": {"version": "2.0.0", "attempt": 1, "package": "…", "state": "saved", "check": "0 */6 * * *",
+//	  "window": "Mon-Fri 01:00-04:30 Europe/Zurich", "now": "2.0.0", "consent": "ask", "consented": "update id", "refused": "update id"}}}
 //	{"repair": 3} is read by readRepair
 //	{"update": {"type": "Push"|"Pull", "component": "container", "componentName": "Java8", "version"?, "package"?, "schedule"?}}
 //	{"method": "write", "resourceUri": "/9/0/0", "newValue": "container.Java8.java_8_v1_3_0_b.tar"}
@@ -88,7 +90,10 @@ func readComponent(name string, v any) (w want, err error) {
 			w.attempt = int64(f)
 			ok = ok && float64(w.attempt) == f && w.attempt >= 0 && w.attempt <= math.MaxInt32
 		default:
-			return want{}, fmt.Errorf("unknown property %q: known are version, package, attempt, state and check", key)
+			known := false
+			if known, ok = w.terms.set(key, v); !known {
+				return want{}, fmt.Errorf("unknown property %q: known are version, package, attempt, state, check, window, now, consent, consented and refused", key)
+			}
 		}
 		if !ok {
 			return want{}, fmt.Errorf("%s has a value of the wrong type: %v", key, v)

@@ -39,6 +39,16 @@ func TestReadDesired(t *testing.T) {
 			wants:   map[string]want{"application/a": {version: "1.0.0", state: "saved"}},
 		},
 		{
+			name:    "terms",
+			desired: `{"components": {"application/a": {"window": "01:00-02:00", "now": "2.0.0", "consent": "ask", "consented": "u1", "refused": "u2"}}}`,
+			wants:   map[string]want{"application/a": {terms: terms{window: "01:00-02:00", now: "2.0.0", consent: "ask", consented: "u1", refused: "u2"}}},
+		},
+		{
+			name:    "terms of a wrong type",
+			desired: `{"components": {"application/a": {"now": true}}}`,
+			refused: []string{"components/application/a"},
+		},
+		{
 			name:    "push of the method",
 			desired: `{"update": {"type": "Push", "component": "container", "componentName": "Java8"}}`,
 			wants:   map[string]want{"container/java8": {check: true}},
@@ -70,8 +80,8 @@ func TestReadDesired(t *testing.T) {
 		{name: "another method", desired: `{"method": "execute", "resourceUri": "/9/0/0"}`, refused: []string{"resourceUri"}},
 	} {
 		wants, refused := readDesired(decode(t, test.desired))
-		if len(test.wants)+len(wants) > 0 && !cmp.Equal(test.wants, wants, cmp.AllowUnexported(want{})) {
-			t.Errorf("%s: %s", test.name, cmp.Diff(test.wants, wants, cmp.AllowUnexported(want{})))
+		if len(test.wants)+len(wants) > 0 && !cmp.Equal(test.wants, wants, cmp.AllowUnexported(want{}, terms{})) {
+			t.Errorf("%s: %s", test.name, cmp.Diff(test.wants, wants, cmp.AllowUnexported(want{}, terms{})))
 		}
 		for _, path := range test.refused {
 			if refused[path] == nil || refused[path] == "" {
@@ -156,6 +166,28 @@ func TestReported(t *testing.T) {
 		if b, err := json.Marshal(doc); err != nil || len(b) > 4096 {
 			t.Errorf("%d bytes, %v", len(b), err)
 		}
+	}
+}
+
+// What an update waits for is in the twin while it waits, and goes.
+func TestReportedWaiting(t *testing.T) {
+	v := told()
+	tell := func(resource uint16, value lwm2m.Value) {
+		v.take([]lwm2m.Record{{Path: lwm2m.NewPath(objects.ComponentUpdateID, 0, resource), Value: value}})
+	}
+	update := func() map[string]any {
+		component, _ := v.describe(0)
+		return component["update"].(map[string]any)
+	}
+	tell(objects.ComponentWaitingFor, lwm2m.String("the maintenance window"))
+	tell(objects.ComponentWaitingUntil, lwm2m.Time(time.Date(2026, 11, 23, 1, 0, 0, 0, time.UTC)))
+	if u := update(); u["waitingFor"] != "the maintenance window" || u["waitingUntil"] != "2026-11-23T01:00:00Z" {
+		t.Errorf("%v", u)
+	}
+	tell(objects.ComponentWaitingFor, lwm2m.String(""))
+	tell(objects.ComponentWaitingUntil, lwm2m.Time(time.Unix(0, 0)))
+	if u := update(); u["waitingFor"] != nil || u["waitingUntil"] != nil {
+		t.Errorf("%v", u)
 	}
 }
 

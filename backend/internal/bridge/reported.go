@@ -54,7 +54,7 @@ func (v values) want(instance uint16) want {
 	return want{
 		version: v.component(instance, objects.ComponentWanted).Text(), attempt: v.component(instance, objects.ComponentAttempt).Int(),
 		file: v.component(instance, objects.ComponentPackage).Text(), schedule: v.component(instance, objects.ComponentSchedule).Text(),
-		state: v.component(instance, objects.ComponentWantedState).Text(),
+		state: v.component(instance, objects.ComponentWantedState).Text(), terms: v.terms(instance),
 	}
 }
 
@@ -159,6 +159,12 @@ func (v values) describe(instance uint16) (component map[string]any, state strin
 		}
 		if until := v.component(instance, objects.ComponentUnavailableUntil).Time(); until.Unix() > 0 {
 			update["unavailableUntil"] = until.UTC().Format(time.RFC3339)
+		}
+		if text(objects.ComponentWaitingFor) != nil {
+			update["waitingFor"] = text(objects.ComponentWaitingFor)
+		}
+		if until := v.component(instance, objects.ComponentWaitingUntil).Time(); until.Unix() > 0 {
+			update["waitingUntil"] = until.UTC().Format(time.RFC3339)
 		}
 		if result == "" {
 			update["progress"] = hundredths(v.component(instance, objects.ComponentProgress).Float())

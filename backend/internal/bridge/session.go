@@ -280,6 +280,9 @@ func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, inst
 	if w.state != "" || asked.state != "" { // an older agent does not know it
 		records = append(records, lwm2m.Record{Path: path.Child(objects.ComponentWantedState), Value: lwm2m.String(w.state)})
 	}
+	if w.terms != asked.terms {
+		records = append(records, w.terms.records(path)...)
+	}
 	err := d.Write(ctx, path, lwm2m.Update, records)
 	var refused *lwm2m.Error
 	switch {

@@ -91,6 +91,8 @@ var (
 		{"phase", "%s"},
 		{"step", "%s"},
 		{"progress", "%s"},
+		{"waitingFor", "waits for %s"},
+		{"waitingUntil", "until %s"},
 		{"unavailableUntil", "unavailable until %s"},
 		{"result", "%s"},
 		{"cause", "cause: %s"},
@@ -125,13 +127,22 @@ func say(fields map[string]any, phrases [][2]string) []string {
 			share, _ := v.(float64)
 			text = fmt.Sprintf("%.0f %%", 100*share)
 		case "unavailableUntil":
-			if until, err := time.Parse(time.RFC3339, text); err == nil {
-				text = until.Local().Format(time.TimeOnly)
-			}
+			text = localTime(text, time.TimeOnly)
+		case "waitingUntil":
+			text = localTime(text, time.DateTime)
 		}
 		words = append(words, fmt.Sprintf(phrase[1], text))
 	}
 	return words
+}
+
+// localTime is a time of the twin as people here read it.
+func localTime(text, layout string) string {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return text
+	}
+	return t.Local().Format(layout)
 }
 
 // describeReadings lists resources as in "/3303/0/5700 = 21.5".

@@ -50,6 +50,8 @@ func newFakeServer(log string) http.Handler {
 		mux.HandleFunc("GET /twins/back-"+id, s.answer(twin))
 		mux.HandleFunc("PATCH /twins/back-"+id, s.answer(twin))
 	}
+	mux.HandleFunc("GET /twins/waiting", s.answer(waitingTwin))
+	mux.HandleFunc("PATCH /twins/waiting", s.answer(waitingTwin))
 	mux.HandleFunc("GET /twins/safe", s.answer(safeTwin))
 	mux.HandleFunc("PATCH /twins/safe", s.answer(safeTwin))
 	mux.HandleFunc("GET /twins/quick", s.quick)
@@ -64,6 +66,11 @@ const fakeTwin = `{"deviceId":"d1","version":7,"properties":{
   "desired":{"$version":3,"components":{"application/greeter":{"version":"2.1.0","attempt":2}}},
   "reported":{"state":"online","refused":{"components.x":"not a component"},"components":{"application/greeter":
     {"version":"2.0.0","schema":2,"running":true,"update":{"id":"u1","to":"2.1.0","result":"turned back","cause":"never\n\thealthy"}}}}}}`
+
+// waitingTwin is of a device with an update that waits.
+const waitingTwin = `{"deviceId":"waiting","properties":{"desired":{},"reported":{"state":"online","components":{"application/greeter":
+  {"version":"2.0.0","running":true,"update":{"id":"u7","to":"2.1.0","phase":"preparation","step":"admit","progress":0.33,
+   "waitingFor":"consent to update u7","waitingUntil":"2026-11-22T08:00:04Z"}}}}}}`
 
 // safeTwin is of a device whose agent is in safe mode.
 const safeTwin = `{"deviceId":"safe","properties":{"desired":{"repair":3},

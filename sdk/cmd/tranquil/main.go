@@ -26,6 +26,8 @@ type cli struct {
 	Device    deviceCmd    `cmd:"" help:"Create, list and show devices."`
 	Twin      twinCmd      `cmd:"" help:"Read and change the twin of a device."`
 	Update    updateCmd    `cmd:"" help:"Wish a version of a component onto a device."`
+	Consent   consentCmd   `cmd:"" help:"Let an update that waits begin, or refuse it."`
+	Window    windowCmd    `cmd:"" help:"Say when a component may be updated."`
 	Repair    repairCmd    `cmd:"" help:"Have an agent leave safe mode."`
 	Rollback  rollbackCmd  `cmd:"" help:"Go back to the version of a component before."`
 	Events    eventsCmd    `cmd:"" help:"Follow what happens to devices."`

@@ -46,6 +46,8 @@ type updateReport struct {
 	Step     string     `json:"step"`
 	Progress float64    `json:"progress"` // 0 to 1
 	Until    *time.Time `json:"unavailableUntil"`
+	For      string     `json:"waitingFor"` // "" for nothing
+	ForUntil *time.Time `json:"waitingUntil"`
 	Result   string     `json:"result"` // "" while it goes on
 	Cause    string     `json:"cause"`
 	Downtime *float64   `json:"downtime"` // seconds; nil before the end
@@ -129,6 +131,12 @@ func (u updateReport) String() string {
 // going is where an update is: "execution, stop, 40 %, unavailable until 08:00:04".
 func (u updateReport) going() string {
 	line := fmt.Sprintf("%s, %s, %.0f %%", u.Phase, u.Step, 100*u.Progress)
+	if u.For != "" {
+		line += ", waits for " + oneLine(u.For)
+		if u.ForUntil != nil {
+			line += " until " + u.ForUntil.Local().Format(time.DateTime)
+		}
+	}
 	if u.Until != nil {
 		line += ", unavailable until " + u.Until.Local().Format(time.TimeOnly)
 	}

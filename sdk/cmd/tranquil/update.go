@@ -17,6 +17,7 @@ type updateCmd struct {
 	Component string        `arg:"" help:"Component, as in application/sensor-adapter."`
 	Version   string        `arg:"" optional:"" help:"Version it shall have; may be left out with --check, --no-check and --no-version."`
 	NoVersion bool          `help:"Take the wish for a version back. What is installed stays."`
+	Now       bool          `help:"Do not wait for the maintenance window."`
 	Again     bool          `help:"Try a version again that has failed before."`
 	Check     string        `xor:"check" placeholder:"CRON" help:"Have the device look for newer versions by this schedule, as in '0 */6 * * *'."`
 	NoCheck   bool          `xor:"check" help:"End the schedule."`
@@ -60,8 +61,8 @@ func (c *updateCmd) check() error {
 		return err
 	}
 	switch {
-	case c.Version == "" && (c.Again || c.Wait):
-		return errors.New("--again and --wait need a VERSION")
+	case c.Version == "" && (c.Again || c.Wait || c.Now):
+		return errors.New("--again, --wait and --now need a VERSION")
 	case c.Version == "" && !c.NoVersion && c.Check == "" && !c.NoCheck:
 		return errors.New("nothing to wish for: give a VERSION, --check, --no-check or --no-version")
 	case c.Version != "" && c.NoVersion:
@@ -80,6 +81,11 @@ func (c *updateCmd) wish(before *iothub.Twin) map[string]any {
 		wish["version"], wish["package"] = nil, nil
 	case c.Version != "":
 		wish["version"] = c.Version
+		if c.Now {
+			wish["now"] = c.Version
+		} else if wishOf(before, c.Component)["now"] != nil {
+			wish["now"] = nil
+		}
 		if wishOf(before, c.Component)["state"] != nil {
 			wish["state"] = nil // that was about another version
 		}

@@ -29,6 +29,13 @@ const (
 	ComponentFault             = 29 // why the mode is safe
 	ComponentRepair            = 30 // ends safe mode; argument 0 is the number of the wish, as in 0='3'
 	ComponentRepaired          = 31 // number of the last repair that has ended
+	ComponentWaitingFor        = 36 // in words; "" for nothing
+	ComponentWaitingUntil      = 37 // when that will be, if known
+	ComponentWindow            = 38 // maintenance window, "" for any time
+	ComponentNow               = 39 // the version that need not wait for the window
+	ComponentConsented         = 40 // id of the update that may begin
+	ComponentRefused           = 41 // id of the update that must not
+	ComponentConsent           = 42 // "ask": updates need consent; "" they need none
 	ComponentPrevious          = 32 // version before the installed one, "" for none
 	ComponentSaved             = 33 // when the last state of that version was saved; 0 for none
 	ComponentWantedState       = 46 // of the wanted version: "" or "transform", or "saved"
@@ -67,6 +74,13 @@ var ComponentUpdate = lwm2m.Definition{
 		{ID: ComponentFault, Name: "Fault", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentRepair, Name: "Repair", Operations: lwm2m.E},
 		{ID: ComponentRepaired, Name: "Repaired", Operations: lwm2m.R, Kind: lwm2m.KindInteger},
+		{ID: ComponentWaitingFor, Name: "Waiting For", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentWaitingUntil, Name: "Waiting Until", Operations: lwm2m.R, Kind: lwm2m.KindTime},
+		{ID: ComponentWindow, Name: "Maintenance Window", Operations: lwm2m.RW, Kind: lwm2m.KindString},
+		{ID: ComponentNow, Name: "Now", Operations: lwm2m.RW, Kind: lwm2m.KindString},
+		{ID: ComponentConsented, Name: "Consented", Operations: lwm2m.RW, Kind: lwm2m.KindString},
+		{ID: ComponentRefused, Name: "Refused", Operations: lwm2m.RW, Kind: lwm2m.KindString},
+		{ID: ComponentConsent, Name: "Consent", Operations: lwm2m.RW, Kind: lwm2m.KindString},
 		{ID: ComponentPrevious, Name: "Previous", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentSaved, Name: "Saved", Operations: lwm2m.R, Kind: lwm2m.KindTime},
 		{ID: ComponentWantedState, Name: "Wanted State", Operations: lwm2m.RW, Kind: lwm2m.KindString},

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+)
+
+type consentCmd struct {
+	ID        string `arg:"" help:"Device id."`
+	Component string `arg:"" help:"Component, as in application/sensor-adapter."`
+	Refuse    bool   `xor:"what" help:"Refuse the update: it ends, and nothing was touched."`
+	Ask       bool   `xor:"what" help:"Have every update of the component wait for consent from now on."`
+	NoAsk     bool   `xor:"what" help:"No longer ask."`
+}
+
+// Help is the long text of tranquil consent --help.
+func (*consentCmd) Help() string {
+	return `Answers the update of the component that is in progress, as the twin shows it
+now. The answer names that update: it does not count for any other. An update
+that waits for consent waits until it is answered.`
+}
+
+func (c *consentCmd) Run(s *session) error {
+	if err := pack.CheckComponent(c.Component); err != nil {
+		return err
+	}
+	hub, err := s.hub()
+	if err != nil {
+		return err
+	}
+	change, done, err := c.change(s, hub)
+	if err != nil {
+		return err
+	}
+	patch := iothub.TwinPatch{Desired: map[string]any{"components": map[string]any{c.Component: change}}}
+	if _, err := hub.PatchTwin(s.ctx, c.ID, patch, ""); err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out, done)
+	return nil
+}
+
+// change is what to write into the component's desired properties, and what to
+// say when that is done.
+func (c *consentCmd) change(s *session, hub *iothub.Client) (change map[string]any, done string, err error) {
+	switch {
+	case c.Ask:
+		return map[string]any{"consent": "ask"}, fmt.Sprintf("updates of %s on %s wait for consent", c.Component, c.ID), nil
+	case c.NoAsk:
+		return map[string]any{"consent": nil}, fmt.Sprintf("updates of %s on %s need no consent of the back end's making", c.Component, c.ID), nil
+	}
+	twin, err := hub.Twin(s.ctx, c.ID)
+	if err != nil {
+		return nil, "", err
+	}
+	report, err := decodeReport(twin.Properties.Reported)
+	if err != nil {
+		return nil, "", err
+	}
+	update := report.last(c.Component)
+	switch {
+	case update.ID == "" || update.Result != "":
+		return nil, "", fmt.Errorf("no update of %s is in progress on %s", c.Component, c.ID)
+	case update.Phase == "execution" || update.Phase == "transformation":
+		return nil, "", errors.New("too late: the update has begun")
+	case c.Refuse:
+		return map[string]any{"refused": update.ID}, fmt.Sprintf("refused update %s of %s to %s", update.ID, c.Component, update.To), nil
+	}
+	return map[string]any{"consented": update.ID}, fmt.Sprintf("update %s of %s to %s may begin", update.ID, c.Component, update.To), nil
+}
+
+type windowCmd struct {
+	ID        string `arg:"" help:"Device id."`
+	Component string `arg:"" help:"Component, as in application/sensor-adapter."`
+	Window    string `arg:"" optional:"" help:"As in 'Mon-Fri 01:00-04:30 Europe/Zurich; Sat,Sun 00:00-24:00'. UTC if no zone is named."`
+	None      bool   `help:"Updates may begin at any time again."`
+}
+
+// Help is the long text of tranquil window --help.
+func (*windowCmd) Help() string {
+	return `An update of the component prepares itself at any time, and then waits for the
+maintenance window before it disturbs the component. In an emergency, tranquil
+update --now has one version not wait. The device says if it cannot read the
+window: see refused in tranquil device show.`
+}
+
+func (c *windowCmd) Run(s *session) error {
+	if err := pack.CheckComponent(c.Component); err != nil {
+		return err
+	}
+	if (c.Window == "") == !c.None {
+		return errors.New("give either a WINDOW or --none")
+	}
+	hub, err := s.hub()
+	if err != nil {
+		return err
+	}
+	window, done := any(c.Window), fmt.Sprintf("updates of %s on %s wait for %s", c.Component, c.ID, c.Window)
+	if c.None {
+		window, done = nil, fmt.Sprintf("updates of %s on %s may begin at any time", c.Component, c.ID)
+	}
+	patch := iothub.TwinPatch{Desired: map[string]any{"components": map[string]any{c.Component: map[string]any{"window": window}}}}
+	if _, err := hub.PatchTwin(s.ctx, c.ID, patch, ""); err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out, done)
+	return nil
+}
