@@ -38,8 +38,8 @@ test: ## all tests
 race: ## all tests, with the race detector
 	$(GO) test -race ./...
 
-torture: ## SIGKILL of the agent at N=50 random moments of updates
-	TRANQUIL_TORTURE=$(N) $(GO) test ./examples/fleet -run TestTorture -count=1 -v -timeout 60m
+torture: ## SIGKILL of anything at N=50 random moments of updates (SEED=… repeats a plan)
+	TRANQUIL_TORTURE=$(N) TRANQUIL_SEED=$(SEED) $(GO) test ./examples/fleet -run '^TestTorture$$' -count=1 -v -timeout 10h
 
 check: build generated lint race demo ## what CI runs
 

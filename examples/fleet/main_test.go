@@ -44,7 +44,13 @@ func buildAndRun(m *testing.M) int {
 // of which is installed.
 func start(t *testing.T, versions ...string) *rig.System {
 	t.Helper()
-	system, err := rig.Start(t.Context(), built, t.TempDir())
+	return startWith(t, nil, versions...)
+}
+
+// startWith is start with changes to the agent's configuration.
+func startWith(t *testing.T, agent []rig.Edit, versions ...string) *rig.System {
+	t.Helper()
+	system, err := rig.Start(t.Context(), built, t.TempDir(), agent...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			showLogs(t, system.Dir)

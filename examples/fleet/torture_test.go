@@ -2,83 +2,213 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
+	"text/tabwriter"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/examples/internal/rig"
 	"github.com/tranquil-iot/tranquil/examples/sensor-adapter/audit"
 )
 
-// TestTorture kills the agent at random moments of updates there and back, and
-// of updates that turn back: at TRANQUIL_TORTURE moments, or at a few. Whatever
-// the moment, the old or the new version runs in the end, and the sequence is
-// unbroken.
+// TestTorture strikes at random moments of updates there and back, and of
+// updates that turn back: SIGKILL of agent, backend, updater, supervisor or
+// component, SIGSTOP of the updater; TRANQUIL_TORTURE times, or a few.
+// Whatever the moment, the old or the new version runs in the end, the
+// sequence is unbroken, and no file of the state is lost or altered.
+//
+// TRANQUIL_SEED repeats a plan: which victim, aimed at which step, after
+// which part of it. What the scheduler does in between cannot be repeated.
 func TestTorture(t *testing.T) {
 	t.Parallel()
-	kills := 3
+	total, workers := 2, 1
 	if n, err := strconv.Atoi(os.Getenv("TRANQUIL_TORTURE")); err == nil {
-		kills = n
+		total, workers = n, min(3, 1+n/10)
 	}
-	s := start(t, "1.0.0", "2.0.0", "3.0.0")
-	length := typical(t, s)
-	t.Logf("an update takes %s", length)
-	ends := map[string]int{}
-	for n := range kills {
-		c := wishAndKill(t, s, n, length)
-		ends[c.Update.Result]++
+	seed := time.Now().UnixNano() % 1e9
+	if n, err := strconv.ParseInt(os.Getenv("TRANQUIL_SEED"), 10, 64); err == nil {
+		seed = n
 	}
-	t.Logf("ends: %v", ends)
+	t.Logf("repeat this plan with SEED=%d N=%d", seed, total)
+	all := &tally{seed: uint64(seed), blows: map[string]map[string]int{}, results: map[string]int{}}
+	t.Cleanup(func() { t.Log("\n" + all.String()) })
+	for w := range workers {
+		t.Run(fmt.Sprint("worker ", w+1), func(t *testing.T) {
+			t.Parallel()
+			for n := w; n < total; {
+				t.Run(fmt.Sprint("from ", n+1), func(t *testing.T) { n = torment(t, all, n, total, workers) })
+			}
+		})
+	}
 }
 
-// wishAndKill is one kill, and all that must hold after it.
-func wishAndKill(t *testing.T, s *rig.System, n int, length time.Duration) rig.Component {
+// torment strikes one system again and again, until something is broken.
+func torment(t *testing.T, all *tally, n, total, stride int) (next int) {
+	s := startWith(t, []rig.Edit{frozenSoon}, "1.0.0", "2.0.0", "3.0.0")
+	l := traceFrom(s.Agent.Log)
+	update(t, s, "2.0.0")
+	r := follow(t, l)
+	for ; n < total && !t.Failed(); n += stride {
+		b := plan(r, all.seed, n)
+		struck(t, s, r, &b, rand.New(rand.NewPCG(all.seed, uint64(n))))
+		all.count(b)
+	}
+	return n
+}
+
+// plan takes each victim at each step once before it takes any twice.
+func plan(r route, seed uint64, n int) blow {
+	pairs := len(r.points) * len(victims)
+	order := rand.New(rand.NewPCG(seed, uint64(n/pairs))).Perm(pairs)
+	pair := order[n%pairs]
+	return blow{n: n + 1, aim: r.points[pair/len(victims)], victim: victims[pair%len(victims)]}
+}
+
+// struck is one strike, and all that must hold after it.
+func struck(t *testing.T, s *rig.System, r route, b *blow, random *rand.Rand) {
 	t.Helper()
-	before, history := check(t, s)
-	wanted, result := next(before.Version)
+	before, state := whole(t, s)
+	wanted := map[string]string{"1.0.0": "2.0.0", "2.0.0": "1.0.0"}[before.Version]
+	if b.aim.back {
+		wanted = "3.0.0" // is never healthy
+	}
 	last := lastUpdate(t, s)
-	wish := fmt.Sprintf(`{"version": %q, "attempt": %d}`, wanted, n+1)
-	if err := s.Wish(t.Context(), rig.SensorAdapter, wish); err != nil {
+	l := traceFrom(s.Agent.Log)
+	if err := s.Wish(t.Context(), rig.SensorAdapter, fmt.Sprintf(`{"version": %q, "attempt": %d}`, wanted, b.n)); err != nil {
 		t.Fatal(err)
 	}
-	moment := rand.N(length)
-	time.Sleep(moment) // the moment is random on purpose
-	s.Agent.Kill()
-	if err := s.StartAgent(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	r.reach(t, l, b.aim, random)
+	steps, ended := l.read()
+	b.struck, b.ended = r.now(steps), ended
+	b.was = b.victim.strike(t, s, random)
 	c, err := s.Ended(t.Context(), last)
 	if err != nil {
-		t.Fatalf("kill %d after %s: %v", n+1, moment, err)
+		t.Errorf("%s: %v", b, err)
+		return
 	}
-	t.Logf("kill %d after %s to %s: %s, %s runs, downtime %.2f s", n+1, moment.Round(time.Millisecond), wanted, c.Update.Result, c.Version, c.Update.Downtime)
-	if c.Update.Result != result || c.Version != map[string]string{"updated": wanted, "turned back": before.Version}[result] {
-		t.Fatalf("expected %s: %+v", result, c)
+	b.result = c.Update.Result
+	t.Logf("%s, to %s: %s, %s runs, downtime %.2f s %s", b, wanted, b.result, c.Version, c.Update.Downtime, c.Update.Cause)
+	if !b.fits(before.Version, wanted, c) {
+		t.Errorf("%s, from %s to %s: %+v", b, before.Version, wanted, c)
 	}
-	unbroken(t, s, c.Version, history)
-	return c
+	if b.lost, b.altered, err = harmed(s, c.Version, state); err != nil || len(b.lost)+len(b.altered) > 0 {
+		t.Errorf("%s: %v; files of the state: lost %q, altered %q", b, err, b.lost, b.altered)
+	}
 }
 
-// next chooses what to wish for, and says how that must end: to be killed is
-// no reason to turn back.
-func next(version string) (wanted, result string) {
+// fits says whether an update may end so.
+func (b blow) fits(before, wanted string, c rig.Component) bool {
+	switch c.Update.Result {
+	case "updated":
+		return c.Version == wanted && wanted != "3.0.0"
+	case "turned back", "refused":
+		return c.Version == before && (wanted == "3.0.0" || !b.victim.strict)
+	}
+	return false
+}
+
+// whole verifies the whole state of the one process of the component.
+func whole(t *testing.T, s *rig.System) (rig.Running, audit.Whole) {
+	t.Helper()
+	running, _ := check(t, s)
+	w, err := audit.All(running.State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return running, w
+}
+
+// harmed waits until the version that should run has added a reading, and
+// compares the whole state with an earlier one.
+func harmed(s *rig.System, version string, before audit.Whole) (lost, altered []string, err error) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		running := s.Components(rig.SensorAdapter)
+		if time.Now().After(deadline) {
+			return nil, nil, fmt.Errorf("%s adds no reading: %+v", version, running)
+		}
+		if len(running) != 1 || running[0].Version != version {
+			continue
+		}
+		now, err := audit.All(running[0].State)
+		if err != nil {
+			return nil, nil, err
+		}
+		if lost, altered = now.Since(before); len(lost)+len(altered) > 0 || now.Count() > before.Count() {
+			return lost, altered, nil
+		}
+	}
+}
+
+// A tally counts what came of the strikes.
+type tally struct {
+	mu      sync.Mutex
+	seed    uint64
+	blows   map[string]map[string]int // step → victim → strikes
+	results map[string]int
+	after   int // strikes after the update had ended
+	absent  int // strikes at what did not run
+	lost    int // files of a state
+	altered int
+}
+
+func (a *tally) count(b blow) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.results[b.result]++
+	a.lost, a.altered = a.lost+len(b.lost), a.altered+len(b.altered)
 	switch {
-	case version == "1.0.0":
-		return "2.0.0", "updated"
-	case rand.N(2) == 0:
-		return "3.0.0", "turned back" // is never healthy
+	case !b.was:
+		a.absent++
+		return
+	case b.ended:
+		a.after++
+		return
 	}
-	return "1.0.0", "updated"
+	at := b.struck.String()
+	if a.blows[at] == nil {
+		a.blows[at] = map[string]int{}
+	}
+	a.blows[at][b.victim.name]++
 }
 
-// typical measures how long an update takes, there and back.
-func typical(t *testing.T, s *rig.System) time.Duration {
-	begin := time.Now()
-	update(t, s, "2.0.0")
-	update(t, s, "1.0.0")
-	return time.Since(begin) / 2
+// String is the closing table.
+func (a *tally) String() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out strings.Builder
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "struck during")
+	for _, v := range victims {
+		fmt.Fprint(w, "\t", v.name)
+	}
+	fmt.Fprintln(w)
+	points := 0
+	for _, step := range slices.Sorted(maps.Keys(a.blows)) {
+		fmt.Fprint(w, step)
+		for _, v := range victims {
+			n := a.blows[step][v.name]
+			points += min(n, 1)
+			fmt.Fprint(w, "\t", n)
+		}
+		fmt.Fprintln(w)
+	}
+	w.Flush()
+	fmt.Fprintf(&out, "\nseed %d\nkill points covered (step × victim)  %d\n", a.seed, points)
+	fmt.Fprintf(&out, "struck after the end                  %d\nstruck what did not run just then     %d\n", a.after, a.absent)
+	for _, line := range []struct{ text, result string }{
+		{"updated", "updated"}, {"turned back", "turned back"}, {"refused", "refused"},
+		{"Inconsistent (must be 0)", "inconsistent"}, {"no result (must be 0)", ""},
+	} {
+		fmt.Fprintf(&out, "%-38s%d\n", line.text, a.results[line.result])
+	}
+	fmt.Fprintf(&out, "state files lost (must be 0)          %d\nstate files altered (must be 0)       %d\n", a.lost, a.altered)
+	return out.String()
 }
 
 func lastUpdate(t *testing.T, s *rig.System) string {
@@ -88,6 +218,14 @@ func lastUpdate(t *testing.T, s *rig.System) string {
 		t.Fatal(err)
 	}
 	return r.Components[rig.SensorAdapter].Update.ID
+}
+
+// typical measures how long an update takes, there and back.
+func typical(t *testing.T, s *rig.System) time.Duration {
+	begin := time.Now()
+	update(t, s, "2.0.0")
+	update(t, s, "1.0.0")
+	return time.Since(begin) / 2
 }
 
 // unbroken waits for new readings of the version that should run, and checks

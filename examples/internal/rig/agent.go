@@ -41,6 +41,9 @@ func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 	config := filepath.Join(s.Dir, "agent.toml")
 	text := fmt.Sprintf(agentConfig, s.Device, filepath.Join(s.Dir, "agent"), s.run, SensorAdapter,
 		s.endpoints.Bridge.LwM2M, s.endpoints.Files.CoAP, s.Program("tranquil-updater-application"), sum)
+	for _, edit := range s.agent {
+		text = edit(text)
+	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}

@@ -35,6 +35,27 @@ func (s *System) Components(component string) []Running {
 	return found
 }
 
+// Updater returns the process of the agent's updater, if it runs now.
+func (s *System) Updater() (pid int, runs bool) {
+	return s.updaterProgram(func(parent int) bool { return parent == s.Agent.PID() })
+}
+
+// Supervisor returns the process that keeps the component running, if there
+// is one now. It is the updater's program once more.
+func (s *System) Supervisor() (pid int, runs bool) {
+	return s.updaterProgram(func(parent int) bool { return parent != s.Agent.PID() })
+}
+
+func (s *System) updaterProgram(fits func(parent int) bool) (pid int, runs bool) {
+	for _, pid := range under(s.Program("")) {
+		path, err := os.Readlink(procFile(pid, "exe"))
+		if err == nil && filepath.Base(path) == "tranquil-updater-application" && fits(parent(pid)) {
+			return pid, true
+		}
+	}
+	return 0, false
+}
+
 // isProgram tells updaters and supervisors, which may have a component's
 // environment, from components.
 func isProgram(pid int, bin string) bool {
@@ -73,15 +94,24 @@ func environ(pid int) map[string]string {
 	return env
 }
 
-// started returns field 22 of /proc/PID/stat, which comes 19 fields after the
-// one that follows the name in parentheses.
-func started(pid int) string {
+// started is the start time of a process, parent the process that started it
+// or adopted it.
+func started(pid int) string { return stat(pid, 22) }
+
+func parent(pid int) int {
+	n, _ := strconv.Atoi(stat(pid, 4))
+	return n
+}
+
+// stat returns a field of /proc/PID/stat, from 3 on: those that follow the
+// name in parentheses.
+func stat(pid, field int) string {
 	b, _ := os.ReadFile(procFile(pid, "stat"))
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 20 {
+	if len(fields) < field-2 {
 		return ""
 	}
-	return fields[19]
+	return fields[field-3]
 }
 
 func procFile(pid int, name string) string {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
@@ -26,6 +27,7 @@ type System struct {
 	Backend, Agent *Process
 
 	built     Built
+	agent     []Edit // of its configuration
 	run       string // directory of the agent's sockets, whose paths must be short
 	endpoints endpoints
 	service   string // connection string for applications
@@ -43,30 +45,36 @@ type endpoints struct {
 // credentials is the backend's credentials.json.
 type credentials struct{ Owner, Service, Publisher string }
 
-// backendConfig has every listener take a free port.
 const backendConfig = `[hub]
-mqtt = "127.0.0.1:0"
-http = "127.0.0.1:0"
+mqtt = %q
+http = %q
 
 [files]
-http = "127.0.0.1:0"
-coap = "127.0.0.1:0"
+http = %q
+coap = %q
 
 [bridge]
-lwm2m = "127.0.0.1:0"
+lwm2m = %q
 `
+
+// configure has every listener take a free port; after a restart the one it
+// had, since the device knows no other.
+func (e endpoints) configure() string {
+	text := fmt.Sprintf(backendConfig, e.Hub.MQTT, e.Hub.HTTP, e.Files.HTTP, e.Files.CoAP, e.Bridge.LwM2M)
+	return strings.ReplaceAll(text, `""`, `"127.0.0.1:0"`)
+}
 
 // startTime is how long a program may take to come up, on a slow machine.
 const startTime = 60 * time.Second
 
-// Start starts the backend, registers a device, and starts its agent. Close
-// the system also if Start fails.
-func Start(ctx context.Context, built Built, dir string) (*System, error) {
+// Start starts the backend, registers a device, and starts its agent, with
+// changes to its configuration. Close the system also if Start fails.
+func Start(ctx context.Context, built Built, dir string, agent ...Edit) (*System, error) {
 	run, err := os.MkdirTemp("", "tq-")
 	if err != nil {
 		return &System{}, err
 	}
-	s := &System{Dir: dir, Device: "device-1", built: built, run: run}
+	s := &System{Dir: dir, Device: "device-1", built: built, run: run, agent: agent}
 	if s.guard, err = watch(dir, run); err != nil {
 		return s, fmt.Errorf("cannot start a guard: %w", err)
 	}
@@ -107,14 +115,14 @@ func link(from, to string) error {
 // Program returns the path of a program of this system.
 func (s *System) Program(name string) string { return filepath.Join(s.Dir, "bin", name) }
 
-// StartBackend starts the backend and waits until it listens.
+// StartBackend starts the backend, anew or again, and waits until it listens.
 func (s *System) StartBackend(ctx context.Context) error {
 	data := filepath.Join(s.Dir, "backend")
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return err
 	}
 	config := filepath.Join(s.Dir, "backend.toml")
-	if err := os.WriteFile(config, []byte(backendConfig), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(s.endpoints.configure()), 0o600); err != nil {
 		return err
 	}
 	os.Remove(filepath.Join(data, "endpoints.json"))
