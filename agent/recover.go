@@ -31,8 +31,21 @@ func (a *agent) ensure(ctx context.Context, component string) error {
 	return errors.Join(err, a.start(ctx, component))
 }
 
+// keep starts a component that has been found not to run.
+func (a *agent) keep(ctx context.Context, component string) error {
+	if a.repair.Fault() != "" {
+		return nil
+	}
+	return a.start(ctx, component)
+}
+
+// start starts what is installed, unless an update that waits has stopped it:
+// what it would write then is in no saved state.
 func (a *agent) start(ctx context.Context, component string) error {
 	if i, err := a.store.Installed(component); err != nil || i.Version == "" {
+		return err
+	}
+	if r, open, err := a.store.Load(component); err != nil || open && r.Stopped() {
 		return err
 	}
 	return a.call(ctx, component, startWithin, func(ctx context.Context, u *updater.Client) error {

@@ -122,7 +122,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.repair.Check(c.Components)
 	a.manager = manager.New(manager.Config{
-		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Journal: a.store.Load, Ask: c.Ask, Check: a.check, Ensure: a.ensure, Running: a.running,
+		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Journal: a.store.Load, Ask: c.Ask, Check: a.check, Ensure: a.ensure, Keep: a.keep, Running: a.running,
 		WayBack: runner.WayBack, Tidy: a.tidy,
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})

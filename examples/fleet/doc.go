@@ -3,5 +3,5 @@
 // tests only.
 //
 //	go test ./examples/fleet
-//	TRANQUIL_TORTURE=50 go test -timeout 1h ./examples/fleet -run TestTorture -v
+//	make torture N=1000
 package fleet

@@ -80,7 +80,7 @@ func (l trace) grown(size int64) int64 {
 // A route is the order of the steps there and back, as an update took it.
 type route struct {
 	points  []point
-	typical map[string]time.Duration // of each step
+	typical map[point]time.Duration // of the last time
 }
 
 // follow learns the route from an update that went through.
@@ -90,16 +90,24 @@ func follow(t *testing.T, l trace) route {
 	if !ended || len(steps) == 0 {
 		t.Fatalf("the log tells of %d steps, ended: %t", len(steps), ended)
 	}
-	r := route{typical: map[string]time.Duration{}}
+	r := route{typical: map[point]time.Duration{}}
+	r.learn(l)
 	for _, s := range steps {
 		r.points = append(r.points, s.point)
-		r.typical[s.step] = s.took
 	}
 	probe := slices.IndexFunc(steps, func(s done) bool { return s.step == "probe" })
 	for _, s := range slices.Backward(steps[:probe+1]) { // a version that is never healthy goes back from here
 		r.points = append(r.points, point{s.step, true})
 	}
 	return r
+}
+
+// learn remembers how long the steps took.
+func (r route) learn(l trace) {
+	steps, _ := l.read()
+	for _, s := range steps {
+		r.typical[s.point] = s.took
+	}
 }
 
 // before returns the step that precedes p on the route.
@@ -114,12 +122,16 @@ func (r route) before(p point) (point, bool) {
 	return r.points[at-1], true
 }
 
-// now tells which step runs when the steps so far have been done.
-func (r route) now(steps []done) point {
+// now tells which step runs when the steps so far have been done, in an update
+// that turns back or not.
+func (r route) now(steps []done, back bool) point {
 	if len(steps) == 0 {
 		return r.points[0]
 	}
 	last := steps[len(steps)-1].point
+	if back && last == (point{"probe", false}) {
+		return point{"probe", true}
+	}
 	at := slices.Index(r.points, last)
 	if at < 0 || at == len(r.points)-1 {
 		return last
@@ -132,7 +144,7 @@ func (r route) now(steps []done) point {
 func (r route) reach(t *testing.T, l trace, p point, random *rand.Rand) {
 	t.Helper()
 	previous, found := r.before(p)
-	span := r.typical[p.step] + 3*time.Millisecond
+	span := r.typical[p] + 2*time.Millisecond
 	wait := time.Duration(random.Int64N(int64(span)))
 	if !found {
 		time.Sleep(wait * 10) // resolve begins when the wish arrives

@@ -2,10 +2,8 @@ package fleet
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,9 +52,12 @@ func torment(t *testing.T, all *tally, n, total, stride int) (next int) {
 	l := traceFrom(s.Agent.Log)
 	update(t, s, "2.0.0")
 	r := follow(t, l)
+	all.inOrder(r.points)
 	for ; n < total && !t.Failed(); n += stride {
+		l = traceFrom(s.Agent.Log)
 		b := plan(r, all.seed, n)
-		struck(t, s, r, &b, rand.New(rand.NewPCG(all.seed, uint64(n))))
+		struck(t, s, l, r, &b, rand.New(rand.NewPCG(all.seed, uint64(n))))
+		r.learn(l)
 		all.count(b)
 	}
 	return n
@@ -71,7 +72,7 @@ func plan(r route, seed uint64, n int) blow {
 }
 
 // struck is one strike, and all that must hold after it.
-func struck(t *testing.T, s *rig.System, r route, b *blow, random *rand.Rand) {
+func struck(t *testing.T, s *rig.System, l trace, r route, b *blow, random *rand.Rand) {
 	t.Helper()
 	before, state := whole(t, s)
 	wanted := map[string]string{"1.0.0": "2.0.0", "2.0.0": "1.0.0"}[before.Version]
@@ -79,13 +80,12 @@ func struck(t *testing.T, s *rig.System, r route, b *blow, random *rand.Rand) {
 		wanted = "3.0.0" // is never healthy
 	}
 	last := lastUpdate(t, s)
-	l := traceFrom(s.Agent.Log)
 	if err := s.Wish(t.Context(), rig.SensorAdapter, fmt.Sprintf(`{"version": %q, "attempt": %d}`, wanted, b.n)); err != nil {
 		t.Fatal(err)
 	}
 	r.reach(t, l, b.aim, random)
 	steps, ended := l.read()
-	b.struck, b.ended = r.now(steps), ended
+	b.struck, b.ended = r.now(steps, b.aim.back), ended
 	b.was = b.victim.strike(t, s, random)
 	c, err := s.Ended(t.Context(), last)
 	if err != nil {
@@ -150,11 +150,18 @@ type tally struct {
 	mu      sync.Mutex
 	seed    uint64
 	blows   map[string]map[string]int // step → victim → strikes
+	order   []point                   // of the rows
 	results map[string]int
 	after   int // strikes after the update had ended
 	absent  int // strikes at what did not run
 	lost    int // files of a state
 	altered int
+}
+
+func (a *tally) inOrder(points []point) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.order = points
 }
 
 func (a *tally) count(b blow) {
@@ -189,10 +196,10 @@ func (a *tally) String() string {
 	}
 	fmt.Fprintln(w)
 	points := 0
-	for _, step := range slices.Sorted(maps.Keys(a.blows)) {
+	for _, step := range a.order {
 		fmt.Fprint(w, step)
 		for _, v := range victims {
-			n := a.blows[step][v.name]
+			n := a.blows[step.String()][v.name]
 			points += min(n, 1)
 			fmt.Fprint(w, "\t", n)
 		}

@@ -125,3 +125,11 @@ func TestRecordOfANewerAgent(t *testing.T) {
 		})
 	}
 }
+
+func TestStopped(t *testing.T) {
+	for step, want := range map[string]bool{"resolve": false, "announce": false, "quiesce": true, "probe": true, "of tomorrow": true} {
+		if got := (Record{Step: step}).Stopped(); got != want {
+			t.Errorf("%s: %t", step, got)
+		}
+	}
+}

@@ -45,6 +45,17 @@ func (e *Engine) tell(r *Record, steps []Step, at int, part float64) {
 	e.Tell(r.progress(steps[at], (float64(at)+part)/float64(len(steps))))
 }
 
+// Stopped says that the update has stopped the component, or may have: only
+// the update may start it.
+func (r Record) Stopped() bool {
+	for _, s := range (*Engine)(nil).steps() {
+		if s.Name == r.Step {
+			return s.Phase == Execution || s.Phase == Transformation
+		}
+	}
+	return true // a step of a newer agent: it may be any
+}
+
 func phaseOf(steps []Step, name string) Phase {
 	return steps[slices.IndexFunc(steps, func(s Step) bool { return s.Name == name })].Phase
 }

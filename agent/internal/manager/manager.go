@@ -57,6 +57,8 @@ type Config struct {
 	Check func(ctx context.Context, component, current string) (Found, bool, error)
 	// Ensure makes sure that an installed component is whole and runs.
 	Ensure func(ctx context.Context, component string) error
+	// Keep starts an installed component that has been found not to run.
+	Keep func(ctx context.Context, component string) error
 	// WayBack tells how a component goes back to its previous version; it may
 	// be nil.
 	WayBack func(component string, i engine.Installed) *engine.WayBack
@@ -130,6 +132,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		m.each(func(c string) {
 			m.pull(ctx, c)
 			m.look(ctx, c)
+			m.keep(ctx, c)
 			m.tidy(c)
 		})
 		select {

@@ -55,6 +55,8 @@ func TestDecide(t *testing.T) {
 
 // memory is a store, and an engine that installs whatever is wished for.
 type memory struct {
+	dead      bool // the component
+	kept      int  // how often it was started again
 	mu        sync.Mutex
 	installed engine.Installed
 	wishes    engine.Wishes
@@ -159,8 +161,15 @@ func start(t *testing.T, m *memory) (manager *Manager, stop func()) {
 	manager = New(Config{
 		Components: []string{name}, Memory: m, Run: m.run, Cancel: m.cancel, Check: m.check, Changed: func(string) {},
 		Journal: func(string) (engine.Record, bool, error) { return engine.Record{}, false, nil },
-		Ensure:  func(context.Context, string) error { return nil },
-		Running: func(context.Context, string) bool { return true },
+		Ensure: func(context.Context, string) error { return nil },
+		Running: func(context.Context, string) (runs bool) {
+			m.set(func() { runs = !m.dead })
+			return runs
+		},
+		Keep: func(context.Context, string) error {
+			m.set(func() { m.kept++; m.dead = false })
+			return nil
+		},
 		Repair: func(context.Context) error {
 			m.set(func() { m.repairs++ })
 			return m.broken
@@ -251,6 +260,21 @@ func TestANewerWishSupersedesAnOlderOne(t *testing.T) {
 		want(t, manager, engine.Wish{Version: "3.0.0"})
 		if !cmp.Equal(m.runs, []engine.Wish{{Version: "2.0.0"}, {Version: "3.0.0"}}) || m.installed.Version != "3.0.0" {
 			t.Fatalf("runs %v, installed %v", m.runs, m.installed)
+		}
+	})
+}
+
+// Whatever kept a component running may have been killed.
+func TestAComponentThatDoesNotRunIsStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{installed: engine.Installed{Version: "1.0.0"}}
+		manager, stop := start(t, m)
+		defer stop()
+		pass(time.Minute)
+		m.set(func() { m.dead = true })
+		pass(time.Minute)
+		if view, err := manager.View(name); m.kept != 1 || err != nil || !view.Running {
+			t.Errorf("started %d times; %+v, %v", m.kept, view, err)
 		}
 	})
 }

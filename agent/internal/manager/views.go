@@ -149,6 +149,21 @@ func (m *Manager) look(ctx context.Context, component string) {
 	}
 }
 
+// keep starts a component that does not run: what kept it running may itself
+// have been killed.
+func (m *Manager) keep(ctx context.Context, component string) {
+	m.mu.Lock()
+	runs := m.running[component]
+	m.mu.Unlock()
+	if runs || ctx.Err() != nil {
+		return
+	}
+	if err := m.Keep(ctx, component); err != nil && ctx.Err() == nil {
+		m.Log.Error("cannot start component again", "component", component, "error", err)
+	}
+	m.look(ctx, component)
+}
+
 func (m *Manager) poke() {
 	select {
 	case m.wake <- struct{}{}:
