@@ -209,8 +209,11 @@ func (a *tally) String() string {
 	fmt.Fprintf(&out, "\nseed %d\nkill points covered (step × victim)  %d\n", a.seed, points)
 	fmt.Fprintf(&out, "struck after the end                  %d\nstruck what did not run just then     %d\n", a.after, a.absent)
 	for _, line := range []struct{ text, result string }{
-		{"updated", "updated"}, {"turned back", "turned back"}, {"refused", "refused"},
-		{"Inconsistent (must be 0)", "inconsistent"}, {"no result (must be 0)", ""},
+		{"updated", "updated"},
+		{"turned back", "turned back"},
+		{"refused", "refused"},
+		{"Inconsistent (must be 0)", "inconsistent"},
+		{"no result (must be 0)", ""},
 	} {
 		fmt.Fprintf(&out, "%-38s%d\n", line.text, a.results[line.result])
 	}

@@ -161,7 +161,7 @@ func start(t *testing.T, m *memory) (manager *Manager, stop func()) {
 	manager = New(Config{
 		Components: []string{name}, Memory: m, Run: m.run, Cancel: m.cancel, Check: m.check, Changed: func(string) {},
 		Journal: func(string) (engine.Record, bool, error) { return engine.Record{}, false, nil },
-		Ensure: func(context.Context, string) error { return nil },
+		Ensure:  func(context.Context, string) error { return nil },
 		Running: func(context.Context, string) (runs bool) {
 			m.set(func() { runs = !m.dead })
 			return runs
