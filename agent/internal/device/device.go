@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
@@ -30,10 +31,9 @@ type Components interface {
 	RepairOnce(number int64) error
 }
 
-// An Outbox holds the outcomes that the server has not heard of.
+// An Outbox holds the outcomes that nobody has acknowledged.
 type Outbox interface {
-	Unacknowledged() (components []string, err error)
-	Outcome(component string) (engine.Outcome, bool, error)
+	Oldest(component string) (engine.Outcome, bool, error)
 	Acknowledge(component, update string) error
 }
 
@@ -48,6 +48,7 @@ type Config struct {
 	Schedule   func(expr string) error // says why a schedule cannot be used
 	Window     func(string) error      // why a maintenance window cannot be used
 	Outbox     Outbox
+	Remind     time.Duration // how often the server is told of what it has not acknowledged; 0: 30 s
 	Log        *slog.Logger
 }
 
@@ -59,17 +60,14 @@ type Device struct {
 	software *objects.Memory
 	updates  *objects.Memory
 	sensors  map[uint16]objects.Sensor
-	outcomes chan string // components with an outcome to deliver
-
-	delivered map[string]string // last update whose outcome was; of deliver alone
+	showing  sync.Mutex
 }
 
 // New makes the device's objects; [Device.Run] registers it.
 func New(c Config) (*Device, error) {
 	d := &Device{
 		Config: c, hardware: hardware(c), software: objects.NewMemory(objects.SoftwareManagement), updates: objects.NewMemory(objects.ComponentUpdate),
-		sensors: map[uint16]objects.Sensor{}, outcomes: make(chan string, len(c.Components)),
-		delivered: map[string]string{},
+		sensors: map[uint16]objects.Sensor{},
 	}
 	slices.Sort(d.Components)
 	d.updates.OnWrite, d.updates.OnExecute = d.write, d.execute
@@ -127,52 +125,46 @@ func (d *Device) showFault() {
 	d.client.Changed(errorCode(code).Path)
 }
 
-// Run keeps the device registered, and delivers outcomes, until ctx ends.
+// Run keeps the device registered, and outcomes told, until ctx ends.
 func (d *Device) Run(ctx context.Context, t lwm2m.Transport) error {
 	for _, c := range d.Components {
 		d.Changed(c)
 	}
-	go d.deliver(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	var reminding sync.WaitGroup
+	reminding.Go(func() { d.remind(ctx) })
+	defer reminding.Wait()
+	defer cancel()
 	return d.client.Run(ctx, t)
 }
 
-// Changed takes over what the manager says of a component, has the server
-// notified, and the outcome delivered if there is a new one.
+// Changed takes over what the manager says of a component, and has the server
+// notified.
 func (d *Device) Changed(component string) {
-	v, ok := d.show(component)
-	if !ok || v.Progress != nil || v.Outcome == nil {
-		return
-	}
-	select {
-	case d.outcomes <- component:
-	default: // it is waiting already
-	}
-}
-
-// show brings the objects up to date with the manager.
-func (d *Device) show(component string) (v engine.View, ok bool) {
+	d.showing.Lock() // else older news could come last
+	defer d.showing.Unlock()
 	i, found := slices.BinarySearch(d.Components, component)
 	if !found {
-		return v, false
+		return
 	}
 	v, err := d.Manager.View(component)
 	if err != nil {
 		d.Log.Error("cannot show component", "component", component, "error", err)
-		return v, false
+		return
 	}
 	d.updates.Set(updateRecords(uint16(i), v)...)
+	d.updates.SetValue(uint16(i), objects.ComponentOutcome, lwm2m.String(d.oldest(component)))
 	d.software.Set(softwareRecords(uint16(i), v)...)
 	d.client.Changed(lwm2m.NewPath(objects.ComponentUpdateID, uint16(i)), lwm2m.NewPath(objects.SoftwareManagementID, uint16(i)))
 	if v.Progress == nil {
 		d.showFault()
 	}
-	return v, true
 }
 
 // Announce returns when the server knows what is to be known of a component,
 // or when ctx ends.
 func (d *Device) Announce(ctx context.Context, component string) {
-	d.show(component)
+	d.Changed(component)
 	if err := d.client.Deliver(ctx, d.instance(component)); err != nil {
 		d.Log.Warn("cannot announce, the server does not listen", "component", component, "error", err)
 	}
@@ -181,42 +173,6 @@ func (d *Device) Announce(ctx context.Context, component string) {
 func (d *Device) instance(component string) lwm2m.Path {
 	i, _ := slices.BinarySearch(d.Components, component)
 	return lwm2m.NewPath(objects.ComponentUpdateID, uint16(i))
-}
-
-// deliver empties the outbox: an outcome leaves it when the server has
-// acknowledged it, and the server of a later run is told as well.
-func (d *Device) deliver(ctx context.Context) {
-	waiting, err := d.Outbox.Unacknowledged()
-	if err != nil {
-		d.Log.Error("cannot read the outbox", "error", err)
-	}
-	for _, c := range waiting {
-		d.deliverOne(ctx, c)
-	}
-	for ctx.Err() == nil {
-		select {
-		case c := <-d.outcomes:
-			d.deliverOne(ctx, c)
-		case <-ctx.Done():
-		}
-	}
-}
-
-func (d *Device) deliverOne(ctx context.Context, component string) {
-	o, found, err := d.Outbox.Outcome(component)
-	if err != nil || !found || d.delivered[component] == o.Update {
-		return
-	}
-	d.show(component)
-	if err := d.client.Deliver(ctx, d.instance(component)); err != nil {
-		return // the agent ends; the outbox keeps it
-	}
-	if err := d.Outbox.Acknowledge(component, o.Update); err != nil {
-		d.Log.Error("cannot acknowledge outcome", "component", component, "error", err)
-		return
-	}
-	d.delivered[component] = o.Update
-	d.Log.Debug("outcome acknowledged", "component", component, "update", o.Update)
 }
 
 // Publish shows a component's reading as an IPSO sensor, with the component's

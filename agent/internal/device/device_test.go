@@ -30,7 +30,7 @@ type manager struct {
 	view    engine.View
 	wishes  engine.Wishes
 	checked int
-	outbox  []string
+	outbox  []engine.Outcome
 	repairs []int64
 }
 
@@ -69,22 +69,21 @@ func checkSchedule(expr string) error {
 	return nil
 }
 
-func (m *manager) Unacknowledged() (all []string, err error) {
-	m.with(func() { all = m.outbox })
-	return all, nil
-}
-
-func (m *manager) Outcome(string) (o engine.Outcome, found bool, err error) {
+func (m *manager) Oldest(string) (o engine.Outcome, found bool, err error) {
 	m.with(func() {
-		if m.view.Outcome != nil {
-			o, found = *m.view.Outcome, true
+		if found = len(m.outbox) > 0; found {
+			o = m.outbox[0]
 		}
 	})
 	return o, found, nil
 }
 
-func (m *manager) Acknowledge(component, update string) error {
-	m.with(func() { m.outbox = append(m.outbox, "acknowledged "+component+" "+update) })
+func (m *manager) Acknowledge(_, update string) error {
+	m.with(func() {
+		if len(m.outbox) > 0 && m.outbox[0].Update == update {
+			m.outbox = m.outbox[1:]
+		}
+	})
 	return nil
 }
 
@@ -106,7 +105,7 @@ func start(t *testing.T, m *manager) (*Device, *lwm2m.Device) {
 	address := "coap://" + listener.LocalAddr().String()
 	d, err := New(Config{
 		Endpoint: "device-1", Server: address, Lifetime: time.Minute, Components: []string{name},
-		Manager: m, Schedule: checkSchedule, Window: checkSchedule, Outbox: m, Log: quiet,
+		Manager: m, Schedule: checkSchedule, Window: checkSchedule, Outbox: m, Remind: 50 * time.Millisecond, Log: quiet,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -270,44 +269,57 @@ func TestReadings(t *testing.T) {
 	}
 }
 
-// An outcome leaves the outbox when the server has acknowledged it: here,
-// only after the server observes.
-func TestOutcomesAreDelivered(t *testing.T) {
-	m := &manager{outbox: []string{name}, view: engine.View{
-		Component: name, Outcome: &engine.Outcome{Update: "u1", Result: engine.TurnedBack, Cause: "why"},
+// TestOutbox: the oldest outcome shows until it is acknowledged, and the
+// server is told of it again and again.
+func TestOutbox(t *testing.T) {
+	m := &manager{view: engine.View{Component: name}, outbox: []engine.Outcome{
+		{Update: "u1", Component: name, Result: engine.TurnedBack, Cause: "why", Downtime: 1500 * time.Millisecond},
+		{Update: "u2", Component: name, Result: engine.Updated, Missed: 3},
 	}}
-	d, remote := start(t, m)
-	heard := make(chan string, 1)
+	_, remote := start(t, m)
+	heard := make(chan objects.Outcome, 1000)
 	take := func(records []lwm2m.Record) {
 		for _, r := range records {
-			if r.Path.Resource() == objects.ComponentResult {
-				select {
-				case heard <- r.Value.Text():
-				default: // the first is enough
+			if r.Path.Resource() == objects.ComponentOutcome && r.Value.Text() != "" {
+				o, err := objects.DecodeOutcome(r.Value.Text())
+				if err != nil {
+					t.Error(err)
 				}
+				heard <- o
 			}
 		}
 	}
-	if _, err := remote.Observe(t.Context(), instance(), take); err != nil {
+	first, err := remote.Observe(t.Context(), instance(), take)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got := <-heard; got != engine.TurnedBack {
-		t.Errorf("heard %q", got)
-	}
-	deadline := time.Now().Add(30 * time.Second)
-	for acknowledged := false; !acknowledged; time.Sleep(10 * time.Millisecond) {
-		m.with(func() { acknowledged = len(m.outbox) > 1 && m.outbox[1] == "acknowledged "+name+" u1" })
-		if time.Now().After(deadline) {
-			t.Fatal("the outcome was not acknowledged")
+	take(first)
+	acknowledge := func(id string) {
+		records := []lwm2m.Record{{Path: instance().Child(objects.ComponentAcknowledge), Value: lwm2m.String(id)}}
+		if err := remote.Write(t.Context(), instance(), lwm2m.Update, records); err != nil {
+			t.Fatal(err)
 		}
 	}
-	d.Changed(name)
-	time.Sleep(100 * time.Millisecond) // too short a time hides a fault, and never shows one that is not there
-	m.with(func() {
-		if len(m.outbox) != 2 {
-			t.Errorf("one outcome was delivered %d times", len(m.outbox)-1)
+	acknowledge("u2") // not its turn
+	for range 3 {
+		if o := <-heard; o.ID != "u1" || o.Result != engine.TurnedBack || o.Cause != "why" || o.Downtime != 1.5 {
+			t.Fatalf("heard %+v", o)
 		}
-	})
+	}
+	for range 2 {
+		acknowledge("u1")
+	}
+	o := <-heard
+	for o.ID == "u1" {
+		o = <-heard
+	}
+	if o.ID != "u2" || o.Missed != 3 {
+		t.Fatalf("heard %+v", o)
+	}
+	acknowledge("u2")
+	if got := read(t, remote, instance())[objects.ComponentOutcome].Text(); got != "" {
+		t.Errorf("left in the outbox: %s", got)
+	}
 }
 
 // TestFault: the error code of object 3 is 16 while a component's last update

@@ -180,6 +180,9 @@ func (d *Device) write(_ context.Context, records []lwm2m.Record) error {
 	}
 	component := d.Components[records[0].Path.Instance()]
 	for _, r := range records {
+		if r.Path.Resource() == objects.ComponentAcknowledge {
+			return d.acknowledge(component, r.Value.Text())
+		}
 		if err := d.check(r); err != nil {
 			return lwm2m.Errorf(lwm2m.CodeBadRequest, "%v", err)
 		}

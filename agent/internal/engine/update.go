@@ -100,6 +100,7 @@ type Outcome struct {
 	Predicted time.Duration `json:"predicted,omitempty"`
 	Forced    bool          `json:"forced,omitempty"`
 	At        time.Time     `json:"at"`
+	Missed    int           `json:"missed,omitempty"` // earlier outcomes that nobody acknowledged until there was no more room
 }
 
 // Ended is the outcome of an update that was not begun.

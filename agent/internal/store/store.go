@@ -47,7 +47,6 @@ const (
 	installedKey = "installed/"
 	wishesKey    = "wishes/"
 	outcomeKey   = "outcome/"
-	outboxKey    = "outbox/"
 	faultKey     = "fault"    // why no update may start
 	repairedKey  = "repaired" // number of the last repair
 	serialKey    = "serial"   // how often the store was written to
@@ -95,34 +94,10 @@ func (s *Store) Save(r engine.Record) error {
 	return s.write(put(journalKey+r.Update.Component, r))
 }
 
-// Report puts an outcome into the outbox, where it stays until
-// [Store.Acknowledge].
-func (s *Store) Report(o engine.Outcome) error {
-	return s.write(put(outcomeKey+o.Component, o), put(outboxKey+o.Component, o.Update))
-}
-
-// End removes the journal record and keeps the outcome, both or neither.
-func (s *Store) End(r engine.Record, o engine.Outcome) error {
-	return s.write(remove(journalKey+r.Update.Component), put(outcomeKey+o.Component, o), put(outboxKey+o.Component, o.Update))
-}
-
 // Outcome returns how the last update of a component ended.
 func (s *Store) Outcome(component string) (o engine.Outcome, found bool, err error) {
 	found, err = s.get(outcomeKey+component, &o)
 	return o, found, err
-}
-
-// Unacknowledged lists the components whose last outcome is still to be
-// reported.
-func (s *Store) Unacknowledged() ([]string, error) { return s.list(outboxKey) }
-
-// Acknowledge takes an outcome out of the outbox, if it is still the last one.
-func (s *Store) Acknowledge(component, update string) error {
-	var waiting string
-	if found, err := s.get(outboxKey+component, &waiting); err != nil || !found || waiting != update {
-		return err
-	}
-	return s.write(remove(outboxKey + component))
 }
 
 // Installed returns what is installed; nothing yet is the zero value.

@@ -66,21 +66,6 @@ func TestJournalSurvives(t *testing.T) {
 	}
 }
 
-func TestOutboxKeepsTheLastOutcomeUntilAcknowledged(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "db"))
-	defer s.Close()
-	check(t, s.Report(engine.Outcome{Update: "u1", Component: name}))
-	check(t, s.Report(engine.Outcome{Update: "u2", Component: name}))
-	check(t, s.Acknowledge(name, "u1")) // late: u2 has replaced it
-	if got, _ := s.Unacknowledged(); !cmp.Equal(got, []string{name}) {
-		t.Fatalf("unacknowledged: %v", got)
-	}
-	check(t, s.Acknowledge(name, "u2"))
-	if got, _ := s.Unacknowledged(); len(got) != 0 {
-		t.Fatalf("unacknowledged: %v", got)
-	}
-}
-
 func TestInstalledAndWishes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "db")
 	s := open(t, dir)

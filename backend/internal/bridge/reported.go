@@ -58,18 +58,20 @@ func (v values) want(instance uint16) want {
 	}
 }
 
-// reported is the whole reported document of a device.
-func (v values) reported(refused map[string]any) map[string]any {
+// reported is the whole reported document of a device, with what only the
+// twin remembers.
+func (v values) reported(refused, twin map[string]any) map[string]any {
 	doc := map[string]any{"state": online}
 	if fault := v.fault(); fault != "" {
 		doc["mode"], doc["fault"], doc["state"] = "safe", clip(fault), malfunction
 	}
-	if done := v.repaired(); done > 0 {
+	if done := max(v.repaired(), repairedOf(twin)); done > 0 {
 		doc["repaired"] = float64(done)
 	}
 	components := map[string]any{}
 	for name, instance := range v.components() {
 		component, state := v.describe(instance)
+		withOutcome(component, outcomeOf(twin, name))
 		components[name] = component
 		if state != online && doc["state"] != malfunction {
 			doc["state"] = state
@@ -109,11 +111,9 @@ func (v values) repaired() (number int64) {
 }
 
 // repairedOf is the same, as a twin has it.
-func repairedOf(reported map[string]any) int64 { return number(reported["repaired"]) }
-
-func number(v any) int64 {
-	f, _ := v.(float64)
-	return int64(f)
+func repairedOf(reported map[string]any) int64 {
+	number, _ := reported["repaired"].(float64)
+	return int64(number)
 }
 
 // What a twin takes: 32 KB of reported properties. Refusals beyond a few are

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -114,7 +115,7 @@ func (s *session) run(ctx context.Context) {
 
 // step brings both sides up to date with each other.
 func (s *session) step(ctx context.Context) error {
-	return errors.Join(s.watch(ctx), s.hear(ctx), s.ask(ctx), s.tell(ctx))
+	return errors.Join(s.watch(ctx), s.hear(ctx), s.ask(ctx), cmp.Or(s.collect(ctx), s.tell(ctx)))
 }
 
 // watched lists the instances of a device that a session observes.
@@ -305,11 +306,8 @@ func (s *session) tell(ctx context.Context) error {
 	s.mu.Lock()
 	gone := s.device == nil
 	ready := s.observed()
-	doc := s.values.reported(s.refused)
+	doc := s.values.reported(s.refused, s.base)
 	s.mu.Unlock()
-	if was := repairedOf(s.base); was > repairedOf(doc) {
-		doc["repaired"] = float64(was)
-	}
 	if gone {
 		doc = maps.Clone(s.base)
 		doc["state"] = offline

@@ -73,7 +73,7 @@ const waitingTwin = `{"deviceId":"waiting","properties":{"desired":{},"reported"
    "waitingFor":"consent to update u7","waitingUntil":"2026-11-22T08:00:04Z"}}}}}}`
 
 // safeTwin is of a device whose agent is in safe mode.
-const safeTwin = `{"deviceId":"safe","properties":{"desired":{"repair":3},
+const safeTwin = `{"deviceId":"safe","version":3,"properties":{"desired":{"repair":3},
   "reported":{"state":"malfunction","mode":"safe","fault":"cannot read\nthe journal","repaired":2}}}`
 
 func (s *fakeServer) record(r *http.Request, body string) {
@@ -202,6 +202,11 @@ var stories = map[string][]string{
 	"bad": {
 		`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u2","to":"3.0.0","result":"updated"}}}}}}`,
 		`{"version":9,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u3","to":"2.1.0","result":"turned back","cause":"no\nluck","downtime":1}}}}}}`,
+	},
+	"safe": {
+		`{"version":1,"properties":{"reported":{"components":{"application/greeter":{"version":"1.0.0"}}}}}`,
+		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u1","from":"","to":"1.0.0","result":"updated","downtime":1.25,"at":"2026-11-22T08:00:00Z"}}}}}}`,
+		`{"version":3,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u2","from":"1.0.0","to":"2.0.0","result":"turned back","cause":"never\nhealthy","missed":2}}}}}}`,
 	},
 	"refusing": {`{"version":8,"properties":{"reported":{"refused":{"components/application/greeter":"the device refused"}}}}`},
 }

@@ -42,15 +42,15 @@ type previousReport struct {
 type updateReport struct {
 	ID       string     `json:"id"`
 	To       string     `json:"to"`
-	Phase    string     `json:"phase"`
-	Step     string     `json:"step"`
-	Progress float64    `json:"progress"` // 0 to 1
-	Until    *time.Time `json:"unavailableUntil"`
-	For      string     `json:"waitingFor"` // "" for nothing
-	ForUntil *time.Time `json:"waitingUntil"`
+	Phase    string     `json:"phase,omitempty"`
+	Step     string     `json:"step,omitempty"`
+	Progress float64    `json:"progress,omitempty"` // 0 to 1
+	Until    *time.Time `json:"unavailableUntil,omitempty"`
+	For      string     `json:"waitingFor,omitempty"` // "" for nothing
+	ForUntil *time.Time `json:"waitingUntil,omitempty"`
 	Result   string     `json:"result"` // "" while it goes on
-	Cause    string     `json:"cause"`
-	Downtime *float64   `json:"downtime"` // seconds; nil before the end
+	Cause    string     `json:"cause,omitempty"`
+	Downtime *float64   `json:"downtime,omitempty"` // seconds; nil before the end
 }
 
 func decodeReport(reported map[string]any) (*report, error) {

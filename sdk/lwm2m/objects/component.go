@@ -42,6 +42,8 @@ const (
 	ComponentPreviousSchema    = 47
 	ComponentWay               = 48 // back to it: "transforms", "saved state", "no state" or "none"
 	ComponentWayNote           = 49 // what is lost on it, and where its package comes from, in words
+	ComponentOutcome           = 34 // oldest outcome that was not acknowledged, JSON (Outcome); "" none
+	ComponentAcknowledge       = 35 // id of the update whose outcome has arrived
 )
 
 // ComponentUpdate is Tranquil's own object, in the private range: one instance
@@ -87,5 +89,7 @@ var ComponentUpdate = lwm2m.Definition{
 		{ID: ComponentPreviousSchema, Name: "Previous Schema", Operations: lwm2m.R, Kind: lwm2m.KindInteger},
 		{ID: ComponentWay, Name: "Way Back", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentWayNote, Name: "Way Note", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentOutcome, Name: "Outcome", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentAcknowledge, Name: "Acknowledge", Operations: lwm2m.W, Kind: lwm2m.KindString},
 	},
 }
