@@ -190,6 +190,9 @@ func (e *Engine) once(ctx context.Context, r *Record, steps []Step, at int) erro
 	limited = withProgress(limited, func(f float64) { e.tell(r, steps, at, f) })
 	begin := time.Now()
 	err := run(limited, &r.Update)
+	if !r.Back {
+		r.Update.took(s.Name, time.Since(begin))
+	}
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", context.Cause(limited), err)
 	}

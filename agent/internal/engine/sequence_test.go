@@ -32,7 +32,7 @@ func build(t *testing.T, deadline string) packages {
 	all := packages{}
 	for version, rest := range map[string]string{
 		"1.0.0": "[probe]\ndeadline = \"1m\"\nprobation = \"1ms\"\n[state]\nschema = 1\n",
-		"2.0.0": "[probe]\ndeadline = \"" + deadline + "\"\nprobation = \"1ms\"\n[state]\nschema = 2\n[[transform]]\nfrom = 1\nto = 2\nmodule = \"t.wasm\"\n[[transform]]\nfrom = 2\nto = 1\nmodule = \"t.wasm\"\n",
+		"2.0.0": "maxDowntime = \"1h\"\n[probe]\ndeadline = \"" + deadline + "\"\nprobation = \"1ms\"\n[state]\nschema = 2\n[[transform]]\nfrom = 1\nto = 2\nmodule = \"t.wasm\"\n[[transform]]\nfrom = 2\nto = 1\nmodule = \"t.wasm\"\n",
 	} {
 		dir, out := t.TempDir(), filepath.Join(t.TempDir(), "layout")
 		recipe := "type = \"application\"\nname = \"a\"\nversion = \"" + version + "\"\n" +
@@ -77,6 +77,7 @@ type world struct {
 	outcome   *Outcome
 	installed Installed
 	reported  bool
+	timings   []Timing
 
 	staged  map[string]bool
 	current string // version
@@ -157,6 +158,12 @@ func (w *world) Everything() (map[string]Installed, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return map[string]Installed{component: w.installed}, nil
+}
+
+func (w *world) Timings(string) ([]Timing, error) { return w.timings, nil }
+
+func (w *world) AddTiming(_ string, t Timing) error {
+	return w.op("timing", func() error { w.timings = append(w.timings, t); return nil })
 }
 
 func (w *world) Report(o Outcome) error {

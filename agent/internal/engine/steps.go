@@ -41,12 +41,15 @@ type Engine struct {
 	cancels    cancels
 }
 
-// An Inventory remembers what is installed, and the outcomes that nobody has
-// acknowledged. Both are durable when the calls return.
+// An Inventory remembers what is installed, what updates have taken, and the
+// outcomes that nobody has acknowledged. All is durable when the calls return.
 type Inventory interface {
 	Commit(component string, i Installed) error
 	Everything() (map[string]Installed, error)
 	Report(Outcome) error
+	// Timings of the last updates of a component, oldest first.
+	Timings(component string) ([]Timing, error)
+	AddTiming(component string, t Timing) error
 }
 
 // A Source is where packages come from. Passing errors are a [Retry].
@@ -289,15 +292,19 @@ func (e *Engine) rehearse(ctx context.Context, u *Update) error {
 	if err != nil {
 		return Retry{Err: err}
 	}
-	u.Predicted, u.Rehearsed = took+restartTime, now()
+	past, err := e.Inventory.Timings(u.Component)
+	if err != nil {
+		return err
+	}
+	u.Expected, u.Predicted, u.Rehearsed = took, predict(took, past), now()
+	if len(past) == 0 { // the author knows better than nobody
+		u.Predicted = max(u.Predicted, time.Duration(p.Manifest.Downtime))
+	}
 	if limit := time.Duration(p.Manifest.MaxDowntime); limit > 0 && u.Predicted > limit {
 		return fmt.Errorf("the predicted downtime of %s is more than the %s that the package allows", u.Predicted.Round(time.Millisecond), limit)
 	}
 	return nil
 }
-
-// restartTime is what a prediction allows for stopping and starting.
-const restartTime = time.Second
 
 func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error) {
 	h, err := e.updater(ctx, u)

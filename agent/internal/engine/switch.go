@@ -314,7 +314,11 @@ func (e *Engine) commit(_ context.Context, u *Update) error {
 // report puts the outcome into the outbox; it leaves it when the back end has
 // acknowledged it.
 func (e *Engine) report(_ context.Context, u *Update) error {
-	if err := e.Inventory.Report(u.outcome(Updated)); err != nil {
+	err := e.Inventory.Report(u.outcome(Updated))
+	if t, was := u.timing(); err == nil && was {
+		err = e.Inventory.AddTiming(u.Component, t)
+	}
+	if err != nil {
 		return Retry{Err: err}
 	}
 	return nil

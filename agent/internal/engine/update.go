@@ -58,12 +58,14 @@ type Update struct {
 	Restore       state.Generation `json:"restore,omitempty"`
 	RestoreSchema int              `json:"restoreSchema,omitempty"`
 
-	Predicted time.Duration `json:"predicted,omitempty"` // downtime, from the rehearsal
-	Until     time.Time     `json:"until,omitzero"`      // announced time of return
-	Serving   bool          `json:"serving,omitempty"`   // the new version is healthy
-	Down      Moment        `json:"down,omitzero"`       // when the component stopped serving
-	Downtime  time.Duration `json:"downtime,omitempty"`  // measured
-	Forced    bool          `json:"forced,omitempty"`    // it had to be stopped by force
+	Expected  time.Duration            `json:"expected,omitempty"`  // what the rehearsal says that the transform takes
+	Took      map[string]time.Duration `json:"took,omitempty"`      // by step, on the way forward
+	Predicted time.Duration            `json:"predicted,omitempty"` // downtime, from the rehearsal and the past
+	Until     time.Time                `json:"until,omitzero"`      // announced time of return
+	Serving   bool                     `json:"serving,omitempty"`   // the new version is healthy
+	Down      Moment                   `json:"down,omitzero"`       // when the component stopped serving
+	Downtime  time.Duration            `json:"downtime,omitempty"`  // measured
+	Forced    bool                     `json:"forced,omitempty"`    // it had to be stopped by force
 }
 
 // format is the lowest [RecordFormat] whose agents can go on from a record of

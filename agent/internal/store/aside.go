@@ -53,6 +53,7 @@ func (s *Store) unreadable(component string) (keys []string) {
 	for key, v := range map[string]any{
 		installedKey + component: new(engine.Installed), wishesKey + component: new(engine.Wishes), outcomeKey + component: new(engine.Outcome),
 		waitingKey + component: new([]engine.Outcome), acknowledgedKey + component: new(receipt),
+		timingsKey + component: new([]engine.Timing),
 	} {
 		if _, err := s.get(key, v); err != nil {
 			keys = append(keys, key)

@@ -166,6 +166,9 @@ func (v values) describe(instance uint16) (component map[string]any, state strin
 		if until := v.component(instance, objects.ComponentWaitingUntil).Time(); until.Unix() > 0 {
 			update["waitingUntil"] = until.UTC().Format(time.RFC3339)
 		}
+		if predicted := v.component(instance, objects.ComponentPredictedDowntime).Float(); predicted > 0 {
+			update["predicted"] = thousandths(predicted)
+		}
 		if result == "" {
 			update["progress"] = hundredths(v.component(instance, objects.ComponentProgress).Float())
 		} else {

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -40,7 +41,7 @@ func (s *System) StartAgent(ctx context.Context) error {
 func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 	config := filepath.Join(s.Dir, "agent.toml")
 	text := fmt.Sprintf(agentConfig, s.Device, filepath.Join(s.Dir, "agent"), s.run, SensorAdapter,
-		s.endpoints.Bridge.LwM2M, s.endpoints.Files.CoAP, s.Program("tranquil-updater-application"), sum)
+		cmp.Or(s.Via, s.endpoints.Bridge.LwM2M), s.endpoints.Files.CoAP, s.Program("tranquil-updater-application"), sum)
 	for _, edit := range s.agent {
 		text = edit(text)
 	}
@@ -51,6 +52,9 @@ func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 	s.Agent, err = start(s.Dir, "agent", s.Program("tranquil-agent"), nil, "run", "--config", config)
 	return err
 }
+
+// Bridge is where the bridge listens, host:port.
+func (s *System) Bridge() string { return s.endpoints.Bridge.LwM2M }
 
 func checksum(path string) (string, error) {
 	b, err := os.ReadFile(path)

@@ -24,6 +24,8 @@ type System struct {
 	Hub    *iothub.Client
 	Env    []string // what the command line needs: TRANQUIL_HUB …
 
+	Via string // host:port that the agent takes for the bridge's; "" the bridge's own
+
 	Backend, Agent *Process
 
 	built     Built

@@ -26,8 +26,16 @@ type Component struct {
 	Running bool
 	Stale   bool
 	Update  Update
+	Outcome Outcome // the last one; it stays when the next update begins
 
 	Previous Previous
+}
+
+// Outcome is how an update has ended.
+type Outcome struct {
+	ID, From, To, Result, Cause string
+	Downtime, Predicted         float64 // seconds
+	PredictionError             float64 // seconds longer than predicted
 }
 
 // Previous is the version before the installed one, and the way back to it.
