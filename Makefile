@@ -12,7 +12,7 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race torture check lint generate generated deps bench fuzz clean
+.PHONY: help build demo test race cuts torture check lint generate generated deps bench fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: ## all tests
 
 race: ## all tests, with the race detector
 	$(GO) test -race ./...
+
+cuts: ## the power fails after each operation of an update in turn, with each step failing
+	$(GO) test ./agent/internal/engine -run 'TestPowerCuts' -count=1 -v -timeout 30m | grep -v '^ *=== '
 
 torture: ## SIGKILL of anything at N=50 random moments of updates (SEED=… repeats a plan)
 	TRANQUIL_TORTURE=$(N) TRANQUIL_SEED=$(SEED) $(GO) test ./examples/fleet -run '^TestTorture$$' -count=1 -v -timeout 10h

@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -70,80 +68,42 @@ func cancelIn(t *testing.T, ctx context.Context, e *Engine, how Cancellation) {
 // An updater that needs a reboot gets one: the update waits, across restarts
 // of the agent, and makes the same call again in the next boot.
 func TestReboot(t *testing.T) {
-	w, e := newWorld(t, build(t, "1m"))
-	w.switches = 0
-	e.BootID = filepath.Join(t.TempDir(), "boot_id")
-	boot := func(id string) {
-		if err := os.WriteFile(e.BootID, []byte(id+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	boot("first")
-	w.rebooted = func() bool { return e.boot() == "second" }
+	s := newSlowWorld(t, build(t, "1m"))
+	s.consented = true
 	var told Progress
-	e.Tell = func(p Progress) { told = p }
+	s.engine.Tell = func(p Progress) { told = p }
 	for range 20 { // more often than the step may be begun: the agent restarts, the device does not
-		_, err := w.update(t, e, "2.0.0")
+		before := len(s.written)
+		_, err := s.update(t, s.engine, "2.0.0")
 		var wait Wait
-		if !errors.As(err, &wait) || wait.Boot != "first" || !strings.Contains(wait.For, "new slot") {
+		if !errors.As(err, &wait) || wait.Boot != "1" || !strings.Contains(wait.For, "the slot is written") {
 			t.Fatalf("error %v", err)
 		}
-		if told.Waiting == nil || told.Step != "rewrite" || w.switches != 1 {
-			t.Fatalf("told %+v, %d calls", told, w.switches)
+		if told.Waiting == nil || told.Step != "rewrite" || before != 0 && s.journal.Begun != 1 {
+			t.Fatalf("told %+v, journal %+v", told, s.journal)
 		}
 	}
-	boot("second")
-	o, err := w.update(t, e, "2.0.0")
+	s.boot(t)
+	o, err := s.update(t, s.engine, "2.0.0")
 	if err != nil || o.Result != Updated || told.Waiting != nil {
 		t.Fatalf("%+v, %v", o, err)
 	}
-	w.check(t, o)
+	s.check(t, o)
 }
 
 // A device that is rebooted for ever gives up.
 func TestRebootLoop(t *testing.T) {
-	w, e := newWorld(t, build(t, "1m"))
-	e.BootID = filepath.Join(t.TempDir(), "boot_id")
-	w.rebooted = func() bool { return w.switches > 20 }
-	for boots := range 20 {
-		if err := os.WriteFile(e.BootID, []byte{'a' + byte(boots)}, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if o, err := w.update(t, e, "2.0.0"); err == nil {
-			t.Logf("%d boots: %s", boots, o.Cause)
+	s := newSlowWorld(t, build(t, "1m"))
+	s.consented = true
+	s.switched = func(string) error { return updater.ErrReboot }
+	for range 20 {
+		s.boot(t)
+		if o, err := s.update(t, s.engine, "2.0.0"); err == nil {
+			if o.Result != Inconsistent || !strings.Contains(o.Cause, "cannot undo rewrite") || !strings.Contains(o.Cause, "first failure") {
+				t.Errorf("after %d boots: %+v", s.boots, o)
+			}
 			return
 		}
 	}
 	t.Fatal("it never gave up")
-}
-
-// An update that waits can be cancelled, and that survives the agent.
-func TestCancelWhileWaiting(t *testing.T) {
-	w, e := newWorld(t, build(t, "1m"))
-	first := true
-	w.rebooted = func() bool { return !first }
-	if _, err := w.update(t, e, "2.0.0"); err == nil {
-		t.Fatal("it does not wait")
-	}
-	if err := e.Cancel(component, "by Ada"); err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Cancel(component, "again"); !errors.Is(err, ErrGoesBack) {
-		t.Errorf("a second cancel: %v", err)
-	}
-	first = false
-	o, err := w.update(t, e, "2.0.0")
-	if err != nil || o.Result != TurnedBack || !strings.Contains(o.Cause, "by Ada") {
-		t.Fatalf("%+v, %v", o, err)
-	}
-	w.check(t, o)
-}
-
-// needReboot is what the world's updater says when it has written a version
-// that only another boot brings up.
-func (w *world) needReboot() error {
-	if w.switches++; w.rebooted == nil || w.rebooted() {
-		return nil
-	}
-	return errors.Join(errors.New("the new slot is written"), updater.ErrReboot)
 }

@@ -38,10 +38,15 @@ func since(m Moment) time.Duration {
 	return n.At - m.At
 }
 
+// lateError is why a context of within has ended.
+type lateError time.Duration
+
+func (l lateError) Error() string { return fmt.Sprintf("not done within %s", time.Duration(l)) }
+
 // within returns a context that ends d from now on the boot-time clock: also
 // if the device sleeps meanwhile, and whatever is done to the wall clock.
 func within(ctx context.Context, d time.Duration) (context.Context, func()) {
-	late := fmt.Errorf("not done within %s", d)
+	late := lateError(d)
 	fd, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err == nil {
 		err = unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(max(d, 1)))}, nil)

@@ -52,8 +52,8 @@ func (e *Engine) steps() []Step {
 		{Transformation, "start", e.start, e.stopNew, 5 * time.Minute, 3, 3, between},
 		{Transformation, "probe", e.probe, nothing, time.Hour, 2, 3, atOnce}, // healthy, and stays so
 		{Transformation, pointOfNoReturn, e.commit, nothing, time.Minute, 5, 5, tooLate},
-		{Transformation, "report", e.report, nothing, time.Minute, 5, 5, tooLate}, // into the outbox, until acknowledged
-		{Transformation, "clean", e.clean, nothing, time.Hour, 2, 5, tooLate},     // remove what is no longer needed
+		{Transformation, "report", e.report, nothing, time.Minute, 5, 5, tooLate},    // into the outbox, until acknowledged
+		{Transformation, "clean", e.clean, nothing, 10 * time.Minute, 2, 5, tooLate}, // remove what is no longer needed
 	}
 }
 

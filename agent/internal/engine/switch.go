@@ -335,5 +335,8 @@ func (e *Engine) clean(ctx context.Context, u *Update) error {
 	if err != nil {
 		e.Log.Warn("cannot clean up after the update", "component", u.Component, "error", err)
 	}
+	if _, late := errors.AsType[lateError](context.Cause(ctx)); late {
+		return nil // an updater that hangs
+	}
 	return ctx.Err()
 }
