@@ -42,6 +42,12 @@ func (d *device) locked(f func()) {
 	f()
 }
 
+// begun is how often the engine was run.
+func (d *device) begun() (n int) {
+	d.locked(func() { n = d.runs })
+	return n
+}
+
 func (d *device) Installed(c string) (i engine.Installed, _ error) {
 	d.locked(func() { i = d.installed[c] })
 	return i, nil
@@ -174,18 +180,22 @@ func TestWaitingHoldsNobodyUp(t *testing.T) {
 		stop = d.start(t)
 		d.waitsFor(t, a, "the maintenance window")
 		d.want(t, b, version("2.0.0"))
-		if d.installed[b].Version != "2.0.0" || d.installed[a].Version != "1.0.0" {
-			t.Fatalf("installed %v", d.installed)
-		}
-		runs := d.runs
+		d.locked(func() {
+			if d.installed[b].Version != "2.0.0" || d.installed[a].Version != "1.0.0" {
+				t.Fatalf("installed %v", d.installed)
+			}
+		})
+		runs := d.begun()
 		pass(12*time.Hour + 59*time.Minute)
-		if d.runs != runs {
-			t.Errorf("run %d times while it waits", d.runs-runs)
+		if n := d.begun() - runs; n != 0 {
+			t.Errorf("run %d times while it waits", n)
 		}
 		pass(time.Minute)
-		if d.installed[a].Version != "2.0.0" {
-			t.Fatalf("installed %v", d.installed)
-		}
+		d.locked(func() {
+			if d.installed[a].Version != "2.0.0" {
+				t.Fatalf("installed %v", d.installed)
+			}
+		})
 		stop()
 	})
 }
