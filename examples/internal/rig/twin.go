@@ -55,7 +55,9 @@ type Update struct {
 	Step             string
 	Progress         float64 // 0 to 1
 	UnavailableUntil *time.Time
-	Result           string // "" while it is in progress
+	WaitingFor       string     // "" for nothing
+	WaitingUntil     *time.Time // if it is known
+	Result           string     // "" while it is in progress
 	Cause            string
 	Downtime         float64 // seconds
 }
