@@ -28,6 +28,9 @@ func (a *agent) ensure(ctx context.Context, component string) error {
 		err = errors.Join(err, a.repair.Inconsistent(engine.Update{Component: component}, err))
 	}
 	a.changed(component)
+	if errors.Is(err, recovery.ErrStateGone) {
+		return err // it would begin with an empty state
+	}
 	return errors.Join(err, a.start(ctx, component))
 }
 

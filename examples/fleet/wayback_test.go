@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/examples/internal/rig"
+	"github.com/tranquil-iot/tranquil/examples/sensor-adapter/audit"
 )
 
 // TestWaysBack updates a component and goes back in every way there is: by
@@ -176,5 +177,66 @@ func exports(t *testing.T, s *rig.System, gen string) {
 	}
 	if !slices.Contains(names, "total.json") {
 		t.Errorf("the archive has %v", names)
+	}
+}
+
+// TestStateGone deletes what a component lives on: it never begins anew, but
+// goes on with the newest state that was saved, and the twin says so.
+func TestStateGone(t *testing.T) {
+	t.Parallel()
+	s := start(t, "1.0.0", "2.0.0")
+	_, saved := check(t, s)
+	update(t, s, "2.0.0")
+	updaters := filepath.Join(s.Dir, "agent", "updater")
+	for _, harm := range []struct {
+		path   string
+		reboot bool
+		says   string
+	}{
+		{filepath.Join(updaters, "application", "sensor-adapter", "state"), false, "the live state of the component was gone, it goes on with generation"},
+		{filepath.Join(updaters, "application", "sensor-adapter", "state"), true, "what it has stored since is lost"},
+		{updaters, true, "version 2.0.0 was put in place again"},
+	} {
+		s.Agent.Stop()
+		if harm.reboot {
+			s.Reboot()
+		}
+		if err := os.RemoveAll(harm.path); err != nil {
+			t.Fatal(err)
+		}
+		last := lastUpdate(t, s)
+		restart(t, s)
+		r, err := s.Await(t.Context(), "the twin says that the state was gone", time.Minute, func(r rig.Reported) bool {
+			c := r.Components[rig.SensorAdapter]
+			return c.Update.ID != last && strings.Contains(c.Update.Cause, harm.says)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cause := r.Components[rig.SensorAdapter].Update.Cause
+		t.Log(cause)
+		if !strings.Contains(cause, "from version 1.0.0") {
+			t.Errorf("the twin does not say which state it is: %s", cause)
+		}
+		goesOn(t, s, "2.0.0", saved)
+	}
+	update(t, s, "1.0.0")
+}
+
+// goesOn awaits that a version runs on a state that begins with an earlier one.
+// It is told of before it is put in place.
+func goesOn(t *testing.T, s *rig.System, version string, earlier audit.Report) {
+	t.Helper()
+	n := earlier.Count()
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		running := s.Components(rig.SensorAdapter)
+		if len(running) == 1 && running[0].Version == version {
+			if report, err := audit.Dir(running[0].State); err == nil && report.Digest(n) == earlier.Digest(n) {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the component does not go on with %v: %+v", earlier, running)
+		}
 	}
 }

@@ -119,4 +119,10 @@ type StatusResponse struct {
 	Running  bool
 	Restarts int    // since it was last started on request
 	Handle   Handle // of Version, as Stage returned it: an agent that has lost it learns it here
+
+	// NoState says that the component would start, or has started, on an empty
+	// state: the updater has none of it, neither live nor handed over. An agent
+	// that knows of a saved one hands that over first. An updater that cannot
+	// tell leaves it out.
+	NoState bool
 }

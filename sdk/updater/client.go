@@ -184,6 +184,6 @@ func (c *Client) Status(ctx context.Context, r StatusRequest) (StatusResponse, e
 	a, err := c.api.Status(ctx, &proto.StatusRequest{Component: r.Component})
 	return StatusResponse{
 		Version: a.GetVersion(), Running: a.GetRunning(), Restarts: int(a.GetRestarts()),
-		Handle: handleFromProto(a.GetHandle()),
+		Handle: handleFromProto(a.GetHandle()), NoState: a.GetNoState(),
 	}, c.failed(err)
 }

@@ -38,7 +38,7 @@ func TestFieldsTravel(t *testing.T) {
 		Handle{7, []byte("a 1.0.0 /blob tar {}")},
 		StopResponse{Forced: true},
 		ProbeResponse{true, "a"},
-		StatusResponse{Running: true, Restarts: 3},
+		StatusResponse{Running: true, Restarts: 3, NoState: true},
 		"a 1 true", "a 1 false", "a 2 d", "a", "save a /d", "apply a /d", "snapshot a /d", "quiesce a", "resume a",
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -76,7 +76,7 @@ func (f *fake) Probe(_ context.Context, r ProbeRequest) (ProbeResponse, error) {
 func (f *fake) Status(_ context.Context, r StatusRequest) (StatusResponse, error) {
 	switch r.Component {
 	case "env":
-		return StatusResponse{Version: f.env.Data, Running: true, Restarts: 3}, nil
+		return StatusResponse{Version: f.env.Data, Running: true, Restarts: 3, NoState: true}, nil
 	case "variables":
 		return StatusResponse{Version: strings.Join(os.Environ(), "\n")}, nil
 	}

@@ -76,6 +76,7 @@ func (s *server) Status(ctx context.Context, r *proto.StatusRequest) (*proto.Sta
 		a, err := u.Status(ctx, StatusRequest{r.Component})
 		return &proto.StatusResponse{
 			Version: a.Version, Running: a.Running, Restarts: int64(a.Restarts), Handle: handleToProto(a.Handle),
+			NoState: a.NoState,
 		}, err
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -58,6 +60,68 @@ func (e *Engine) describe(ctx context.Context, component string, i Installed) (*
 		return nil, err
 	}
 	return e.load(pack.DigestOf(manifest))
+}
+
+// LastSaved finds the newest saved state that is whole and can become that of
+// the installed version, for [Engine.Reinstate], and tells in words which it
+// is.
+func (e *Engine) LastSaved(ctx context.Context, component string, i Installed) (u Update, which string, found bool) {
+	u = Update{Component: component, From: i, To: i}
+	if _, err := e.Describe(ctx, component, i); err != nil {
+		e.Log.Warn("the installed package is incomplete", "component", component, "error", err)
+	}
+	p, err := e.load(i.Digest)
+	if err != nil {
+		return u, "", false
+	}
+	entries, err := e.Transform.List(component)
+	if err != nil {
+		e.Log.Error("cannot list saved states", "component", component, "error", err)
+	}
+	for _, entry := range slices.Backward(entries) {
+		u.Restore = entry.Generation
+		if err := e.choose(&u, p, entry.Generation); err != nil {
+			e.Log.Warn("saved state cannot be used", "component", component, "generation", entry.Generation, "error", err)
+			continue
+		}
+		return u, fmt.Sprintf("generation %d, saved at %s from version %s", entry.Generation, entry.Time.UTC().Format(time.RFC3339), entry.Version), true
+	}
+	return u, "", false
+}
+
+// Reinstate hands a saved state to a component that does not run.
+func (e *Engine) Reinstate(ctx context.Context, u Update) error {
+	u.New = 0
+	if err := e.restored(ctx, &u); err != nil {
+		return err
+	}
+	return errors.Join(e.hand(ctx, &u, u.New), e.drop(&u, u.New))
+}
+
+// gone reports whether the component has lost its live state.
+func (e *Engine) gone(ctx context.Context, h *updater.Client, u *Update) bool {
+	if !h.Capabilities().Status || u.From.Schema == 0 {
+		return false
+	}
+	status, err := h.Status(ctx, updater.StatusRequest{Component: u.Component})
+	return err == nil && status.NoState
+}
+
+// errGone turns an update back before it takes an empty state for the real one.
+var errGone = errors.New("the live state of the component is gone; the installed version goes on with the newest saved one, if any is kept")
+
+// putBack gives the old version, before it starts, the newest saved state if
+// its live one is gone.
+func (e *Engine) putBack(ctx context.Context, h *updater.Client, u *Update) error {
+	if !e.gone(ctx, h, u) {
+		return nil
+	}
+	saved, which, found := e.LastSaved(ctx, u.Component, u.From)
+	e.Log.Error("the live state is gone", "component", u.Component, "reinstated", which)
+	if !found {
+		return nil
+	}
+	return e.Reinstate(ctx, saved)
 }
 
 // Repair puts the files of the installed version in place again, and returns

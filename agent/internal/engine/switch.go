@@ -71,6 +71,9 @@ func (e *Engine) startOld(ctx context.Context, u *Update) error {
 	if err := e.drop(u, u.Rehearsal); err != nil {
 		return err
 	}
+	if err := e.putBack(ctx, h, u); err != nil {
+		return err
+	}
 	if err := h.Start(ctx, updater.StartRequest{Component: u.Component}); err != nil {
 		return err
 	}
@@ -92,6 +95,9 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 	s, err := e.updater(ctx, u)
 	if err != nil {
 		return err
+	}
+	if e.gone(ctx, s, u) {
+		return errGone
 	}
 	if u.Saved == 0 {
 		if u.Saved, err = e.States.Next(u.Component); err != nil {

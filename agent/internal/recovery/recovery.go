@@ -7,7 +7,8 @@
 // its package. What the agent has forgotten altogether it learns from the
 // updater. A component whose journal is open is left alone: the engine
 // finishes that update, and it alone knows how. A component that serves is
-// never stopped, and no state is ever touched.
+// never stopped, and no state is ever touched, with one exception: a component
+// whose live state is gone gets the newest saved one, and the twin says so.
 package recovery
 
 import (
@@ -40,6 +41,8 @@ type Memory interface {
 type Engine interface {
 	Describe(ctx context.Context, component string, i engine.Installed) (engine.Installed, error)
 	Repair(ctx context.Context, component string, i engine.Installed) (engine.Installed, error)
+	LastSaved(ctx context.Context, component string, i engine.Installed) (u engine.Update, which string, found bool)
+	Reinstate(ctx context.Context, u engine.Update) error
 	// Readable returns why an update cannot go on from a record.
 	Readable(engine.Record) error
 }
@@ -53,12 +56,13 @@ type Recovery struct {
 	Damage  store.Damage // of the memory itself
 	Log     *slog.Logger
 
-	mu       sync.Mutex
-	settled  map[string]bool
-	told     map[string]bool // of Damage
-	repaired bool            // what was lost is known to be
-	faulty   []string        // components whose records cannot be read
-	fault    atomic.Pointer[string]
+	mu         sync.Mutex
+	settled    map[string]bool
+	told       map[string]bool   // of Damage
+	reinstated map[string]string // what was told of a state that was gone, by component
+	repaired   bool              // what was lost is known to be
+	faulty     []string          // components whose records cannot be read
+	fault      atomic.Pointer[string]
 }
 
 // ErrUnknown says that nobody knows what is installed. An update would not
@@ -131,7 +135,7 @@ func (r *Recovery) settle(ctx context.Context, component string) (sure bool, err
 			r.Log.Error("cannot start component", "component", component, "error", err)
 		}
 		return true, r.learn(ctx, component, status)
-	case err == nil && status.Version == installed.Version && start(ctx, u, component) == nil:
+	case err == nil && status.Version == installed.Version && r.begin(ctx, u, component, installed) == nil:
 		return true, nil
 	}
 	return true, r.repair(ctx, u, component, installed, cause(status, installed, err))
@@ -172,11 +176,14 @@ func (r *Recovery) repair(ctx context.Context, u *updater.Client, component stri
 		if err := u.Switch(ctx, updater.SwitchRequest{Component: component, Handle: i.Handle}); err != nil {
 			return err
 		}
-		return start(ctx, u, component)
+		return r.begin(ctx, u, component, i)
 	}
 	err := again()
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrStateGone) {
 		if i, err = r.Engine.Repair(ctx, component, i); err == nil {
+			err = r.reinstate(ctx, u, component, i)
+		}
+		if err == nil {
 			err = restart(ctx, u, component)
 		}
 	}
@@ -184,7 +191,7 @@ func (r *Recovery) repair(ctx context.Context, u *updater.Client, component stri
 		return fmt.Errorf("%w, and it cannot be repaired: %w; ask for a version again, with another attempt", found, err)
 	}
 	return r.report(engine.Update{Component: component}, engine.Unchanged, fmt.Sprintf(
-		"the files of the component were damaged (%v); version %s was put in place again and runs: check the device's disk", found, i.Version))
+		"the files of the component were damaged (%v); version %s was put in place again and runs: check the device's disk%s", found, i.Version, r.reinstated[component]))
 }
 
 // tell reports damage of the memory itself, once for each component.

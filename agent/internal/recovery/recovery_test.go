@@ -30,6 +30,11 @@ type world struct {
 	runs      bool
 	published bool // the package can be fetched
 	started   int
+
+	gone       bool // the live state
+	saved      bool // there is a saved one
+	unfit      bool // it cannot be put in place
+	reinstated bool
 }
 
 func (w *world) Load(string) (engine.Record, bool, error) { return w.record, w.open, w.garbled }
@@ -59,6 +64,9 @@ func (w *world) Switch(_ context.Context, r updater.SwitchRequest) error {
 }
 
 func (w *world) Start(context.Context, updater.StartRequest) error {
+	if w.gone && w.saved {
+		return errors.New("started on an empty state")
+	}
 	w.started++
 	if !w.runs && !w.whole[w.current] {
 		return errors.New("no such program")
@@ -76,7 +84,7 @@ func (w *world) Status(context.Context, updater.StatusRequest) (updater.StatusRe
 	if w.unnamed {
 		return updater.StatusResponse{}, errors.New("cannot read current")
 	}
-	return updater.StatusResponse{Version: w.current, Running: w.runs, Handle: handle(w.current)}, nil
+	return updater.StatusResponse{Version: w.current, Running: w.runs, Handle: handle(w.current), NoState: w.gone}, nil
 }
 
 func (w *world) Probe(context.Context, updater.ProbeRequest) (updater.ProbeResponse, error) {
@@ -98,6 +106,21 @@ func (w *world) Repair(ctx context.Context, c string, i engine.Installed) (engin
 	}
 	w.whole[i.Version] = true
 	return i, w.Switch(ctx, updater.SwitchRequest{Component: c, Handle: i.Handle})
+}
+
+func (w *world) LastSaved(context.Context, string, engine.Installed) (engine.Update, string, bool) {
+	return engine.Update{Restore: 7}, "generation 7", w.saved
+}
+
+func (w *world) Reinstate(context.Context, engine.Update) error {
+	if w.runs {
+		return errors.New("it runs")
+	}
+	if w.unfit {
+		return errors.New("no space")
+	}
+	w.gone, w.reinstated = false, true
+	return nil
 }
 
 func handle(version string) updater.Handle {
@@ -207,5 +230,45 @@ func TestInconsistentAnswersTheWish(t *testing.T) {
 	}
 	if o := w.outcome; o.Wish != wish || o.Update != "u" || o.To != "2.0.0" || o.Result != engine.Inconsistent {
 		t.Errorf("%+v", o)
+	}
+}
+
+// A component whose live state is gone gets the newest saved one, or begins
+// anew if there is none; either is told, and what cannot be put in place keeps
+// it from starting.
+func TestStateGone(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		harm       func(*world)
+		result     string
+		cause      string
+		stays      bool
+		reinstated bool
+	}{
+		{"while it runs", func(w *world) { w.saved = true }, engine.Unchanged, "goes on with generation 7", false, true},
+		{"while it does not run", func(w *world) { w.saved, w.runs = true, false }, engine.Unchanged, "stored since is lost", false, true},
+		{"with the program", func(w *world) { w.saved, w.runs, w.current = true, false, ""; delete(w.whole, "1.0.0") }, engine.Unchanged, "version 1.0.0 was put in place again", false, true},
+		{"and none is saved", func(w *world) { w.runs = false }, engine.Inconsistent, "begins with an empty one", false, false},
+		{"and cannot be put in place", func(w *world) { w.saved, w.unfit, w.runs = true, true, false }, engine.Unchanged, "no space", true, false},
+		{"of a component without state", func(w *world) { w.installed.Schema = 0 }, "", "", false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := sound()
+			w.gone = true
+			c.harm(w)
+			err := w.recovery(t, store.Damage{}).Settle(t.Context(), name)
+			if c.stays != errors.Is(err, ErrStateGone) || !c.stays && err != nil || err != nil && !strings.Contains(err.Error(), c.cause) {
+				t.Errorf("error %v", err)
+			}
+			if c.result == "" && w.outcome != nil || c.result != "" && (w.outcome == nil || w.outcome.Result != c.result) {
+				t.Errorf("reported %+v", w.outcome)
+			}
+			if c.result != "" && !c.stays && !strings.Contains(w.outcome.Cause, c.cause) || c.reinstated && !strings.Contains(w.outcome.Cause, "generation 7") {
+				t.Errorf("reported %+v", w.outcome)
+			}
+			if w.reinstated != c.reinstated || w.runs == c.stays {
+				t.Errorf("%+v", w)
+			}
+		})
 	}
 }

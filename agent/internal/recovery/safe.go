@@ -91,6 +91,9 @@ func (r *Recovery) Keep(ctx context.Context, component string) error {
 	if err != nil || status.Version == "" {
 		return err
 	}
+	if i, err := r.Memory.Installed(component); status.NoState && (err != nil || i.Schema > 0) {
+		return fmt.Errorf("%w: it stays stopped until safe mode ends, since it would begin with an empty one", ErrStateGone)
+	}
 	return within(ctx, u, func(ctx context.Context) error {
 		return u.Start(ctx, updater.StartRequest{Component: component})
 	})

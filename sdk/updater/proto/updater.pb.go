@@ -1275,8 +1275,9 @@ type StatusResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"` // switched to; empty: none
 	Running       bool                   `protobuf:"varint,2,opt,name=running,proto3" json:"running,omitempty"`
-	Restarts      int64                  `protobuf:"varint,3,opt,name=restarts,proto3" json:"restarts,omitempty"` // since it was last started on request
-	Handle        *Handle                `protobuf:"bytes,4,opt,name=handle,proto3" json:"handle,omitempty"`      // of version
+	Restarts      int64                  `protobuf:"varint,3,opt,name=restarts,proto3" json:"restarts,omitempty"`              // since it was last started on request
+	Handle        *Handle                `protobuf:"bytes,4,opt,name=handle,proto3" json:"handle,omitempty"`                   // of version
+	NoState       bool                   `protobuf:"varint,5,opt,name=no_state,json=noState,proto3" json:"no_state,omitempty"` // it would start on an empty state: there is none, live or handed over
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1337,6 +1338,13 @@ func (x *StatusResponse) GetHandle() *Handle {
 		return x.Handle
 	}
 	return nil
+}
+
+func (x *StatusResponse) GetNoState() bool {
+	if x != nil {
+		return x.NoState
+	}
+	return false
 }
 
 var File_updater_proto protoreflect.FileDescriptor
@@ -1405,12 +1413,13 @@ const file_updater_proto_rawDesc = "" +
 	"\ahealthy\x18\x01 \x01(\bR\ahealthy\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"-\n" +
 	"\rStatusRequest\x12\x1c\n" +
-	"\tcomponent\x18\x01 \x01(\tR\tcomponent\"\x95\x01\n" +
+	"\tcomponent\x18\x01 \x01(\tR\tcomponent\"\xb0\x01\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\bR\arunning\x12\x1a\n" +
 	"\brestarts\x18\x03 \x01(\x03R\brestarts\x123\n" +
-	"\x06handle\x18\x04 \x01(\v2\x1b.tranquil.updater.v1.HandleR\x06handle2\xc6\b\n" +
+	"\x06handle\x18\x04 \x01(\v2\x1b.tranquil.updater.v1.HandleR\x06handle\x12\x19\n" +
+	"\bno_state\x18\x05 \x01(\bR\anoState2\xc6\b\n" +
 	"\aUpdater\x12c\n" +
 	"\fCapabilities\x12(.tranquil.updater.v1.CapabilitiesRequest\x1a).tranquil.updater.v1.CapabilitiesResponse\x12N\n" +
 	"\x05Stage\x12!.tranquil.updater.v1.StageRequest\x1a\".tranquil.updater.v1.StageResponse\x12T\n" +

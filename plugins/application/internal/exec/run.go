@@ -96,7 +96,7 @@ func (h home) spec(v version) supervisor.Spec {
 	return supervisor.Spec{
 		Version: v.ID, Control: h.control,
 		Dir: v.files(), Command: v.Settings.Command, Env: env,
-		Mark: h.mark(), Fresh: fresh,
+		Mark: h.mark(), Fresh: fresh, Needs: []string{h.state()},
 		Log: h.logFile(), LogSize: logSize, LogKeep: logKeep,
 	}
 }
@@ -163,8 +163,15 @@ func (u *Updater) Status(ctx context.Context, r updater.StatusRequest) (updater.
 	answer := updater.StatusResponse{Version: v.Version, Running: running, Restarts: now.Restarts}
 	if installed {
 		answer.Handle = v.handle()
+		answer.NoState = v.Settings.State != stateHandover && !h.hasState()
 	}
 	return answer, nil
+}
+
+// hasState reports whether there is a state that a start would find. What a
+// component with handover keeps by itself nobody can see.
+func (h home) hasState() bool {
+	return disk.Exists(h.state()) || disk.Exists(h.incoming()) || disk.Exists(h.saved())
 }
 
 // withLog adds the last lines of the component's log to an error.

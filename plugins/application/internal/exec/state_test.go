@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -287,5 +288,45 @@ func TestHandoverNotServed(t *testing.T) {
 	err := r.u.Start(r.ctx, updater.StartRequest{Component: name})
 	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "about to crash") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestNoState: the updater says when a start would find no state, be it live,
+// handed over, or saved.
+func TestNoState(t *testing.T) {
+	r := newRig(t)
+	r.install("appender", `,"health":{"file":"healthy"}`)
+	r.eventually("healthy", func() bool { return r.probe().Healthy })
+	r.stop(time.Minute)
+	saved := r.save()
+	if r.status().NoState {
+		t.Error("the live state is not seen")
+	}
+	r.must(os.RemoveAll(r.h.state()))
+	if !r.status().NoState {
+		t.Error("nobody says that the live state is gone")
+	}
+	r.apply(saved)
+	if r.status().NoState {
+		t.Error("what was handed over is not seen")
+	}
+	r.start()
+	r.eventually("healthy", func() bool { return r.probe().Healthy })
+	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.state())); d != "" {
+		t.Errorf("the live state:\n%s", d)
+	}
+}
+
+// TestNoRestartWithoutState: a component that crashes because its live state is
+// gone is not started again, where it would begin anew.
+func TestNoRestartWithoutState(t *testing.T) {
+	r := newRig(t)
+	r.install("appender", `,"health":{"file":"healthy"}`)
+	r.eventually("healthy", func() bool { return r.probe().Healthy })
+	r.must(os.RemoveAll(r.h.state()))
+	r.must(syscall.Kill(r.supervised().Process, syscall.SIGKILL))
+	r.eventually("the supervisor gives its reason", func() bool { return strings.Contains(r.supervised().Last, "cannot start without") })
+	if s := r.status(); s.Running || !s.NoState {
+		t.Errorf("status %+v", s)
 	}
 }

@@ -22,6 +22,11 @@ func (s *supervisor) spawn() error {
 			return fmt.Errorf("cannot prepare start: %w", err)
 		}
 	}
+	for _, path := range spec.Needs {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("cannot start without %w", err)
+		}
+	}
 	cmd := exec.Command(spec.Command[0], spec.Command[1:]...)
 	cmd.Dir, cmd.Env = spec.Dir, spec.Env
 	cmd.Stdout, cmd.Stderr = s.output, s.output

@@ -35,6 +35,7 @@ type Spec struct {
 	Env     []string // the whole environment, KEY=VALUE
 	Mark    string   // the entry of Env that no other component's processes have
 	Fresh   []string // files to remove before each start: sockets, health files
+	Needs   []string // what must be there for a start: the process would make it anew, empty
 	Log     string   // path of the log file; rotated ones get .1, .2 …
 	LogSize int64    // bytes of one log file before it is rotated
 	LogKeep int      // rotated log files that are kept
