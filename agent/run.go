@@ -18,6 +18,7 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/link"
 	"github.com/tranquil-iot/tranquil/agent/internal/manager"
 	"github.com/tranquil-iot/tranquil/agent/internal/pluginhost"
+	"github.com/tranquil-iot/tranquil/agent/internal/readings"
 	"github.com/tranquil-iot/tranquil/agent/internal/recovery"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/agent/internal/store"
@@ -30,17 +31,18 @@ import (
 
 // An agent is everything wired together.
 type agent struct {
-	config  config
-	log     *slog.Logger
-	store   *store.Store
-	plugins *pluginhost.Host
-	fetcher *fetch.Fetcher
-	manager *manager.Manager
-	content *content.Store
-	states  *state.Manager
-	repair  *recovery.Recovery
-	device  *device.Device
-	link    *link.Server
+	config   config
+	log      *slog.Logger
+	store    *store.Store
+	plugins  *pluginhost.Host
+	fetcher  *fetch.Fetcher
+	manager  *manager.Manager
+	content  *content.Store
+	states   *state.Manager
+	repair   *recovery.Recovery
+	device   *device.Device
+	readings *readings.Book
+	link     *link.Server
 }
 
 // run works until ctx ends.
@@ -112,8 +114,13 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		return nil, err
 	}
 	a.states.Retention = state.Retention{Keep: c.State.Keep, For: time.Duration(c.State.KeepFor), Space: c.State.KeepSpace}
+	a.readings = readings.New(readings.Config{
+		Memory: a.store, Log: log, Show: func(r component.Reading) error { return a.device.Publish(r) },
+		Deliver: func(ctx context.Context, component string) error { return a.device.Deliver(ctx, component) },
+	})
 	runner := &engine.Engine{
-		Journal: a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Transform: a.states, Ready: sandbox.Ready,
+		Readings: a.readings,
+		Journal:  a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Transform: a.states, Ready: sandbox.Ready,
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
@@ -127,13 +134,19 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
-		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Consent: a.manager.Consent, States: operator{a}, Log: log, Publish: func(r component.Reading) error { return a.device.Publish(r) },
+		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Consent: a.manager.Consent, States: operator{a}, Log: log, Publish: a.publish,
 	})
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: c.LwM2M.Server, Lifetime: time.Duration(c.LwM2M.Lifetime), Version: version,
 		Components: c.Components, Manager: a.manager, Schedule: manager.CheckSchedule, Window: manager.CheckWindow, Outbox: a.store, Log: log,
 	})
-	return a, err
+	if err != nil {
+		return nil, err
+	}
+	if err := a.readings.Restore(); err != nil {
+		log.Error("readings of before are lost", "error", err)
+	}
+	return a, nil
 }
 
 func (a *agent) hostPlugins() (*pluginhost.Host, error) {
@@ -160,6 +173,15 @@ func (a *agent) close() {
 			a.log.Error("cannot close the store", "error", err)
 		}
 	}
+}
+
+// publish takes a reading of a component.
+func (a *agent) publish(r component.Reading) error {
+	err := a.readings.Publish(r)
+	if errors.Is(err, readings.ErrAway) {
+		return fmt.Errorf("%w: %w", link.ErrLater, err)
+	}
+	return err
 }
 
 // changed passes news of a component on to the server and to local dependants.

@@ -33,7 +33,9 @@ const AppliedSuffix = ".applied"
 // be nil. The functions may be called at the same time as anything else.
 type Handler struct {
 	// Quiesce ends open work and starts no more until Resume; it returns
-	// when the application is tranquil. nil: always tranquil.
+	// when the application is tranquil: in no transaction it has started, and
+	// with all requests answered. Readings published before it returns reach
+	// the agent before the application is stopped. nil: always tranquil.
 	Quiesce func(context.Context) error
 	// Resume goes on after Quiesce; it may come without one.
 	Resume func(context.Context) error
@@ -93,12 +95,22 @@ func serve(ctx context.Context, listener net.Listener, h Handler) error {
 
 func (h Handler) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+PathQuiesce, plain(h.Quiesce))
+	mux.HandleFunc("POST "+PathQuiesce, plain(h.quiesce))
 	mux.HandleFunc("POST "+PathResume, plain(h.Resume))
 	mux.HandleFunc("GET "+PathHealth, plain(h.Health))
 	mux.HandleFunc("POST "+PathSave, withDir(h.Save))
 	mux.HandleFunc("POST "+PathApply, withDir(h.apply()))
 	return mux
+}
+
+// quiesce is over when the agent has the last readings, too.
+func (h Handler) quiesce(ctx context.Context) error {
+	if h.Quiesce != nil {
+		if err := h.Quiesce(ctx); err != nil {
+			return err
+		}
+	}
+	return Flush(ctx)
 }
 
 // apply marks the directory as taken over before it answers: if the updater

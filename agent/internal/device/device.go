@@ -202,5 +202,19 @@ func (d *Device) Publish(r component.Reading) error {
 	return nil
 }
 
+// Deliver returns when the server has the readings of a component, or ctx
+// ends.
+func (d *Device) Deliver(ctx context.Context, component string) error {
+	var paths []lwm2m.Path
+	for id, s := range d.sensors {
+		for _, i := range s.Instances() {
+			if s.Value(lwm2m.NewPath(id, i, objects.SensorApplication)).Text() == component {
+				paths = append(paths, lwm2m.NewPath(id, i))
+			}
+		}
+	}
+	return d.client.Deliver(ctx, paths...)
+}
+
 // maxInstance bounds how many sensors of a kind components may invent.
 const maxInstance = 63

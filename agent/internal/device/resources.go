@@ -47,6 +47,7 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentDowntime:          lwm2m.Float(o.Downtime.Seconds()),
 		objects.ComponentPredictedDowntime: lwm2m.Float(p.Predicted.Seconds()),
 		objects.ComponentMode:              lwm2m.String(mode(v)),
+		objects.ComponentRest:              lwm2m.String(o.Rest),
 		objects.ComponentFault:             lwm2m.String(v.Fault),
 		objects.ComponentRepaired:          lwm2m.Int(v.Repaired),
 		objects.ComponentWaitingFor:        lwm2m.String(waiting(p).For),

@@ -155,6 +155,6 @@ func (u *Update) target() string { return cmp.Or(u.To.Version, u.Wish.Version) }
 func (u *Update) outcome(result string) Outcome {
 	return Outcome{
 		Update: u.ID, Component: u.Component, Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
-		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, At: time.Now().UTC(),
+		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, Rest: u.Rest, At: time.Now().UTC(),
 	}
 }

@@ -24,6 +24,7 @@ type Engine struct {
 	Content   Content
 	States    States
 	Transform Transformer
+	Readings  Readings                                 // nil: the components publish none
 	Ready     func(context.Context, []host.Step) error // has sandboxes wait that have compiled the transforms; nil: there are none
 	Updater   func(ctx context.Context, componentType string) (*updater.Client, error)
 	Platform  pack.Platform
@@ -86,6 +87,14 @@ type Transformer interface {
 	Transform(ctx context.Context, component string, from, to state.Generation, steps []host.Step, progress func(done, total int64)) (host.Report, error)
 	List(component string, need ...state.Generation) ([]state.Entry, error)
 	Prune(component string, need ...state.Generation) error // by retention, but not what is needed
+}
+
+// Readings are what a component publishes. Before it is stopped its last ones
+// are made sure of.
+type Readings interface {
+	Closing(component string) error
+	Closed(ctx context.Context, component string)
+	Open(component string)
 }
 
 // resolve finds the package and decides whether it may be installed.
@@ -375,14 +384,13 @@ const readyTime = 40 * time.Second
 // will be away. A device that is cut off updates all the same: its twin says
 // what it said before, and is told when the connection is back.
 func (e *Engine) announce(ctx context.Context, u *Update) error {
-	p, err := e.load(u.To.Digest)
-	if err != nil {
-		return err
-	}
 	if err := e.ready(ctx, u); err != nil {
 		return err
 	}
-	u.Until = time.Now().UTC().Add(max(u.Predicted, time.Duration(p.Manifest.Downtime)))
+	if err := e.closing(u); err != nil {
+		return err
+	}
+	u.Until = time.Now().UTC().Add(u.Predicted)
 	progress(ctx, 1) // now with the time of return
 	limited, cancel := context.WithTimeout(ctx, announceTime)
 	defer cancel()
@@ -395,6 +403,7 @@ const announceTime = 5 * time.Second
 
 func (e *Engine) retract(_ context.Context, u *Update) error {
 	u.Until = time.Time{}
+	e.open(u)
 	return nil
 }
 

@@ -11,55 +11,6 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
-// quiesce has the component end its open work. A component that does not come
-// to rest in time is stopped all the same: the update must not wait for ever.
-func (e *Engine) quiesce(ctx context.Context, u *Update) error {
-	h, err := e.updater(ctx, u)
-	if err != nil || u.From.Version == "" {
-		return err
-	}
-	if u.Down == (Moment{}) {
-		u.Down = now()
-	}
-	if !h.Capabilities().Quiesce {
-		return nil
-	}
-	limited, cancel := context.WithTimeout(ctx, quiesceTime)
-	defer cancel()
-	if err := h.Quiesce(limited, updater.QuiesceRequest{Component: u.Component}); err != nil {
-		u.Forced = true
-		e.Log.Warn("component did not come to rest", "component", u.Component, "error", err)
-	}
-	return ctx.Err()
-}
-
-// quiesceTime is how long a component may take to end its open work.
-const quiesceTime = 10 * time.Second
-
-func (e *Engine) resume(ctx context.Context, u *Update) error {
-	h, err := e.updater(ctx, u)
-	if err != nil || u.From.Version == "" {
-		return err
-	}
-	if !h.Capabilities().Quiesce {
-		return nil
-	}
-	return h.Resume(ctx, updater.ResumeRequest{Component: u.Component})
-}
-
-func (e *Engine) stop(ctx context.Context, u *Update) error {
-	h, err := e.updater(ctx, u)
-	if err != nil || u.From.Version == "" {
-		return err
-	}
-	if u.Down == (Moment{}) {
-		u.Down = now()
-	}
-	stopped, err := h.Stop(ctx, updater.StopRequest{Component: u.Component})
-	u.Forced = u.Forced || stopped.Forced
-	return err
-}
-
 // startOld lets the old version run again, and waits a while until it serves.
 // That it does not is no reason to give up: it is what ran before. The live
 // snapshot goes first: an updater may have to separate files from their links.
@@ -74,6 +25,7 @@ func (e *Engine) startOld(ctx context.Context, u *Update) error {
 	if err := e.putBack(ctx, h, u); err != nil {
 		return err
 	}
+	e.open(u)
 	if err := h.Start(ctx, updater.StartRequest{Component: u.Component}); err != nil {
 		return err
 	}
@@ -196,6 +148,7 @@ func (e *Engine) start(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
+	e.open(u)
 	return h.Start(ctx, updater.StartRequest{Component: u.Component})
 }
 

@@ -66,6 +66,7 @@ type Update struct {
 	Down      Moment                   `json:"down,omitzero"`       // when the component stopped serving
 	Downtime  time.Duration            `json:"downtime,omitempty"`  // measured
 	Forced    bool                     `json:"forced,omitempty"`    // it had to be stopped by force
+	Rest      string                   `json:"rest,omitempty"`      // how it came to rest: Tranquil, or Forced and why
 }
 
 // format is the lowest [RecordFormat] whose agents can go on from a record of
@@ -101,6 +102,7 @@ type Outcome struct {
 	Downtime  time.Duration `json:"downtime"`
 	Predicted time.Duration `json:"predicted,omitempty"`
 	Forced    bool          `json:"forced,omitempty"`
+	Rest      string        `json:"rest,omitempty"`
 	At        time.Time     `json:"at"`
 	Missed    int           `json:"missed,omitempty"` // earlier outcomes that nobody acknowledged until there was no more room
 }

@@ -6,7 +6,8 @@
 // control socket, which only the agent's own user can open, for the status.
 // Both speak HTTP:
 //
-//	link     PUT /v1/readings  {"component","object","instance","value","unit","time"}
+//	link     PUT /v1/readings  {"component","object","instance","value","unit","time"};
+//	                           503: the component is being updated, send it again later
 //	         GET /v1/events    server-sent events, one engine.View each
 //	control  GET /v1/status    [engine.View, …]
 //	         POST /v1/consent/{component}, /v1/refuse/{component}
@@ -37,15 +38,18 @@ import (
 
 // Config says where the sockets are and what is behind them.
 type Config struct {
-	Link    string // path of the components' socket
-	Control string // path of the operators' socket
-	Publish func(component.Reading) error
+	Link    string                        // path of the components' socket
+	Control string                        // path of the operators' socket
+	Publish func(component.Reading) error // ErrLater: not now
 	Views   func() []engine.View
 	Repair  func(context.Context) error // ends safe mode
 	Consent func(component string, yes bool) error
 	States  States
 	Log     *slog.Logger
 }
+
+// ErrLater refuses a reading that may be sent again.
+var ErrLater = errors.New("try again later")
 
 // A Server serves both sockets.
 type Server struct {
@@ -121,7 +125,10 @@ func (s *Server) readings(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "malformed reading: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	if err := s.Publish(reading); err != nil {
+	if err := s.Publish(reading); errors.Is(err, ErrLater) {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	} else if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}

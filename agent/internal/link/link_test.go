@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -68,14 +69,18 @@ func over(socket string) *http.Client {
 func TestReadings(t *testing.T) {
 	var got component.Reading
 	s := start(t, Config{Publish: func(r component.Reading) error {
-		if got = r; r.Object == 0 {
+		switch got = r; r.Object {
+		case 0:
 			return errors.New("no such object")
+		case 1:
+			return fmt.Errorf("%w: it is away", ErrLater)
 		}
 		return nil
 	}})
 	for body, want := range map[string]int{
 		`{"component":"application/a","object":3303,"value":21.5}`: 204,
 		`{"component":"application/a","object":0}`:                 422,
+		`{"component":"application/a","object":1}`:                 503,
 		`{"component":`:          400,
 		strings.Repeat("x", 1e5): 400,
 	} {

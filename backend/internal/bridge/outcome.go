@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
@@ -97,13 +98,17 @@ func (s *session) deliver(ctx context.Context, name string, o objects.Outcome) e
 func ended(o objects.Outcome) map[string]any {
 	report := map[string]any{
 		"id": o.ID, "from": orNil(o.From), "to": orNil(o.To), "result": o.Result, "cause": orNil(o.Cause), "step": orNil(o.Step),
-		"downtime": thousandths(o.Downtime), "predicted": nil, "predictionError": nil, "at": nil, "missed": nil,
+		"downtime": thousandths(o.Downtime), "predicted": nil, "predictionError": nil, "rest": nil, "restReason": nil, "at": nil, "missed": nil,
 	}
 	if o.Predicted > 0 {
 		report["predicted"] = thousandths(o.Predicted)
 	}
 	if o.Predicted > 0 && o.Downtime > 0 {
 		report["predictionError"] = thousandths(o.Downtime - o.Predicted)
+	}
+	if o.Rest != "" {
+		rest, reason, _ := strings.Cut(o.Rest, ": ")
+		report["rest"], report["restReason"] = clip(rest), orNil(reason)
 	}
 	if !o.At.IsZero() {
 		report["at"] = o.At.UTC().Format(time.RFC3339Nano)

@@ -26,6 +26,7 @@ const (
 	ComponentDowntime          = 19 // seconds
 	ComponentPredictedDowntime = 20 // seconds
 	ComponentMode              = 27 // "normal", or "safe": no update starts
+	ComponentRest              = 28 // how it was stopped: "tranquil", or "forced: " and why
 	ComponentFault             = 29 // why the mode is safe
 	ComponentRepair            = 30 // ends safe mode; argument 0 is the number of the wish, as in 0='3'
 	ComponentRepaired          = 31 // number of the last repair that has ended
@@ -73,6 +74,7 @@ var ComponentUpdate = lwm2m.Definition{
 		{ID: ComponentDowntime, Name: "Downtime", Operations: lwm2m.R, Kind: lwm2m.KindFloat, Units: "s"},
 		{ID: ComponentPredictedDowntime, Name: "Predicted Downtime", Operations: lwm2m.R, Kind: lwm2m.KindFloat, Units: "s"},
 		{ID: ComponentMode, Name: "Mode", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentRest, Name: "Rest", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentFault, Name: "Fault", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentRepair, Name: "Repair", Operations: lwm2m.E},
 		{ID: ComponentRepaired, Name: "Repaired", Operations: lwm2m.R, Kind: lwm2m.KindInteger},

@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// Tranquil is the value of Update.Rest if the component came to rest before it
+// was stopped; else it is Forced and the reason.
+const (
+	Tranquil = "tranquil"
+	Forced   = "forced: "
+)
+
+// quiesce has the component end its open work. A component that does not come
+// to rest in time is stopped all the same: the update must not wait for ever.
+func (e *Engine) quiesce(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil || u.From.Version == "" {
+		return err
+	}
+	if err := e.closing(u); err != nil {
+		return err
+	}
+	if u.Down == (Moment{}) {
+		u.Down = now()
+	}
+	limited, cancel := context.WithTimeout(ctx, quiesceTime)
+	defer cancel()
+	if err := e.rest(limited, h, u); err != nil && ctx.Err() == nil {
+		e.force(u, err)
+	} else if u.Rest == "" {
+		u.Rest = Tranquil
+	}
+	return ctx.Err()
+}
+
+// quiesceTime is how long a component may take to end its open work.
+const quiesceTime = 10 * time.Second
+
+func (e *Engine) rest(ctx context.Context, h *updater.Client, u *Update) error {
+	if !h.Capabilities().Quiesce {
+		return errors.New("it cannot be asked to come to rest")
+	}
+	if err := h.Quiesce(ctx, updater.QuiesceRequest{Component: u.Component}); ctx.Err() != nil {
+		return fmt.Errorf("it did not come to rest within %s", quiesceTime)
+	} else if err != nil {
+		return fmt.Errorf("it did not come to rest: %w", err)
+	}
+	return nil
+}
+
+// force notes that the component is stopped by force, and the first reason for
+// that.
+func (e *Engine) force(u *Update, why error) {
+	e.Log.Warn("component is stopped by force", "component", u.Component, "cause", why)
+	if !u.Forced {
+		u.Forced, u.Rest = true, Forced+why.Error()
+	}
+}
+
+func (e *Engine) resume(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil || u.From.Version == "" {
+		return err
+	}
+	if !h.Capabilities().Quiesce {
+		return nil
+	}
+	return h.Resume(ctx, updater.ResumeRequest{Component: u.Component})
+}
+
+// stop ends the component, and then makes sure of its last readings.
+func (e *Engine) stop(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil || u.From.Version == "" {
+		return err
+	}
+	if err := e.closing(u); err != nil {
+		return err
+	}
+	if u.Down == (Moment{}) {
+		u.Down = now()
+	}
+	stopped, err := h.Stop(ctx, updater.StopRequest{Component: u.Component})
+	if err == nil && stopped.Forced {
+		e.force(u, errors.New("it did not end when asked to"))
+	}
+	if err == nil && e.Readings != nil {
+		e.Readings.Closed(ctx, u.Component)
+	}
+	return err
+}
+
+func (e *Engine) closing(u *Update) error {
+	if e.Readings == nil {
+		return nil
+	}
+	return e.Readings.Closing(u.Component)
+}
+
+func (e *Engine) open(u *Update) {
+	if e.Readings != nil {
+		e.Readings.Open(u.Component)
+	}
+}

@@ -1,0 +1,49 @@
+package engine
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// order notes what happens to readings, and what runs then.
+type order struct {
+	w    *world
+	told []string
+}
+
+func (o *order) note(what string) {
+	if n := len(o.told); n == 0 || o.told[n-1] != what {
+		o.told = append(o.told, what)
+	}
+}
+
+func (o *order) Closing(string) error           { o.note("closing, runs " + o.w.running); return nil }
+func (o *order) Closed(context.Context, string) { o.note("closed, runs " + o.w.running) }
+func (o *order) Open(string)                    { o.note("open, runs " + o.w.running) }
+
+// TestRest: the outcome tells how the component came to rest, and its last
+// readings are seen to between.
+func TestRest(t *testing.T) {
+	p := build(t, "1m")
+	for failAt, want := range map[string]string{"": Tranquil, "quiesce": "forced: it did not come to rest: boom", "apply": Tranquil} {
+		w, e := newWorld(t, p)
+		w.budget, w.failAt, w.failOnce = -1, failAt, failAt != "quiesce"
+		readings := &order{w: w}
+		e.Readings = readings
+		o, err := w.update(t, e, "2.0.0")
+		if err != nil || !strings.HasPrefix(o.Rest, want) || o.Forced != (failAt == "quiesce") {
+			t.Fatalf("%+v, %v, want %s", o, err, want)
+		}
+		w.check(t, o)
+		told := []string{"closing, runs 1.0.0", "closed, runs ", "open, runs "}
+		if failAt == "apply" { // and once more when the announcement is taken back
+			told = append(told, "open, runs 1.0.0")
+		}
+		if diff := cmp.Diff(told, readings.told); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+// Package readings is what the agent keeps of the components' readings: the
+// last of each sensor.
+//
+// Most pass through. But those that a component publishes before an update
+// stops it are the last ones for a while: from the announcement on each is on
+// the disk before the component hears that it has arrived, so that neither a
+// crash nor a network that is away keeps it from the twin. When the component
+// has stopped, its readings end with that one until a version starts.
+package readings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/component"
+)
+
+// A Memory keeps readings; it is durable.
+type Memory interface {
+	Readings() ([]component.Reading, error)
+	KeepReadings([]component.Reading) error
+	ForgetReadings(component string) error
+}
+
+// Config is what a book works with.
+type Config struct {
+	Memory Memory
+	// Show brings a reading to the server, or refuses it for good.
+	Show func(component.Reading) error
+	// Deliver returns when the server has the readings shown of a component,
+	// or ctx ends.
+	Deliver func(ctx context.Context, component string) error
+	Log     *slog.Logger
+}
+
+// A Book has the last readings.
+type Book struct {
+	Config
+	mu    sync.Mutex
+	last  map[sensor]component.Reading
+	modes map[string]mode // by component
+	kept  map[string]bool // components that readings are kept of
+}
+
+type sensor struct{ object, instance int }
+
+type mode int
+
+const (
+	passing mode = iota
+	durable      // the component is about to be stopped
+	ended        // it is stopped
+)
+
+// New returns a book. [Book.Restore] shows what an earlier process has kept.
+func New(c Config) *Book {
+	return &Book{Config: c, last: map[sensor]component.Reading{}, modes: map[string]mode{}, kept: map[string]bool{}}
+}
+
+// Restore shows the readings that were kept, so that the server gets what it
+// has missed.
+func (b *Book) Restore() error {
+	kept, err := b.Memory.Readings()
+	if err != nil {
+		return fmt.Errorf("cannot restore readings: %w", err)
+	}
+	for _, r := range kept {
+		b.kept[r.Component] = true
+		if err := b.Show(r); err != nil {
+			b.Log.Warn("cannot show a reading of before", "component", r.Component, "error", err)
+		}
+	}
+	return nil
+}
+
+// ErrAway refuses a reading for now: its component is being updated.
+var ErrAway = errors.New("the component is being updated: its readings are taken when a version has started")
+
+// Publish takes a reading. [ErrAway] says that it can be sent again later; any
+// other error of Show is for good.
+func (b *Book) Publish(r component.Reading) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.modes[r.Component] == ended {
+		return ErrAway
+	}
+	if err := b.Show(r); err != nil {
+		return err
+	}
+	b.last[sensor{r.Object, r.Instance}] = r
+	if b.modes[r.Component] == durable {
+		return b.keep(r.Component)
+	}
+	if b.kept[r.Component] { // there are newer ones now
+		if err := b.Memory.ForgetReadings(r.Component); err != nil {
+			return err
+		}
+		delete(b.kept, r.Component)
+	}
+	return nil
+}
+
+// keep writes down the last readings of a component. The caller holds b.mu.
+func (b *Book) keep(name string) error {
+	var all []component.Reading
+	for _, r := range b.last {
+		if r.Component == name {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b component.Reading) int { return (a.Object-b.Object)<<16 + a.Instance - b.Instance })
+	if len(all) == 0 {
+		return nil
+	}
+	b.kept[name] = true
+	return b.Memory.KeepReadings(all)
+}
+
+// Closing says that a component will be stopped: from now on its last readings
+// are durable.
+func (b *Book) Closing(name string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.modes[name] = durable
+	return b.keep(name)
+}
+
+// Closed says that a component has stopped. It takes no more readings of it,
+// and waits a while until the server has the last ones: a server that is away
+// gets them when it is back.
+func (b *Book) Closed(ctx context.Context, name string) {
+	b.mu.Lock()
+	b.modes[name] = ended
+	published := false
+	for _, r := range b.last {
+		published = published || r.Component == name
+	}
+	b.mu.Unlock()
+	if !published {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, deliverTime)
+	defer cancel()
+	if err := b.Deliver(ctx, name); err != nil {
+		b.Log.Warn("the server will get the last readings later", "component", name, "error", err)
+	}
+}
+
+// deliverTime is part of the downtime.
+const deliverTime = time.Second
+
+// Open says that a component runs, or is about to.
+func (b *Book) Open(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.modes, name)
+}
