@@ -7,17 +7,20 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
+	"path/filepath"
 	"syscall"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/host/internal/cage"
 )
 
 // childName as argv[0] turns a program into the sandbox.
 const childName = "tranquil-transform-sandbox"
 
-// childHeap is what the engine may take beside twice the linear memory: while
-// it compiles, and while a memory that grows is copied.
-const childHeap = 192 << 20
+// Names in the cache directory.
+const (
+	compiledName = "compiled" // modules; executable code
+	emptyName    = "empty"    // nothing at all
+)
 
 // Main turns the process into the sandbox if a [Host] started it as such, and
 // then never returns. Otherwise it does nothing. A program that uses a Host
@@ -40,18 +43,46 @@ func sandbox() error {
 		return fmt.Errorf("this is the sandbox of transforms, not to be started by hand: %w", err)
 	}
 	defer conn.Close()
-	var s setup
-	if _, err := receive(conn, &s); err != nil {
+	if err := send(conn, outcome{}); err != nil {
 		return err
 	}
-	if err := confine(s); err != nil {
+	var s setup
+	files, err := receive(conn, &s)
+	if err != nil {
+		return err
+	}
+	if len(files) != 1 {
+		return errors.New("a setup without its module")
+	}
+	e, result, err := prepare(s, files[0])
+	if err != nil {
 		return fmt.Errorf("cannot confine the sandbox: %w", err)
 	}
-	e, result := compile(s)
 	if err := send(conn, result); err != nil || result.Class != "" {
 		return err
 	}
 	return serve(conn, e)
+}
+
+// prepare compiles the module with what that needs, and then gives up the
+// rest: no code of the module has run by then.
+func prepare(s setup, module *os.File) (*engine, outcome, error) {
+	signal.Ignore(syscall.SIGXFSZ)
+	err := cage.Limit(cage.Limits{CPU: uint64(s.CPU), Data: s.Data, Address: s.Address, Files: 32})
+	if err != nil {
+		return nil, outcome{}, err
+	}
+	cache, empty := filepath.Join(s.Dir, compiledName), filepath.Join(s.Dir, emptyName)
+	if cage.Root(s.Dir) {
+		cache, empty = "/"+compiledName, "/"+emptyName
+	}
+	e, result := compile(s, module, cache)
+	module.Close()
+	if result.Class != "" {
+		return nil, result, nil
+	}
+	result.Missing, err = cage.Lock(empty)
+	return e, result, err
 }
 
 func serve(conn *net.UnixConn, e *engine) error {
@@ -114,49 +145,6 @@ func (l *limitedWriter) Write(p []byte) (int, error) {
 		panic(errStop)
 	}
 	return n, nil
-}
-
-// confine gives up what the sandbox does not need. The host has already set
-// no_new_privs, an empty environment, an empty working directory and the
-// signal that follows the host's death.
-func confine(s setup) error {
-	signal.Ignore(syscall.SIGXFSZ)
-	// Unprivileged processes may raise the score; where /proc is missing it
-	// does not matter.
-	os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
-	data, err := dataSize()
-	if err != nil {
-		return err
-	}
-	data += childHeap + raceHeap + 2*uint64(s.Memory)
-	for _, l := range []struct {
-		resource int
-		value    uint64
-	}{
-		{syscall.RLIMIT_DATA, data},
-		{syscall.RLIMIT_CPU, uint64(s.CPU)},
-		{syscall.RLIMIT_NOFILE, 32},
-		{syscall.RLIMIT_CORE, 0},
-	} {
-		if err := syscall.Setrlimit(l.resource, &syscall.Rlimit{Cur: l.value, Max: l.value}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// dataSize returns the private memory the process has already, which RLIMIT_DATA counts.
-func dataSize() (uint64, error) {
-	statm, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(statm))
-	if len(fields) < 6 {
-		return 0, errors.New("unreadable /proc/self/statm")
-	}
-	pages, err := strconv.ParseUint(fields[5], 10, 64)
-	return pages * uint64(os.Getpagesize()), err
 }
 
 // limitFile lets the kernel refuse what limitedWriter would have to miss.

@@ -30,23 +30,23 @@ type engine struct {
 
 // compile reads and compiles the module that the host has checked. A cached
 // result that cannot be used, after a power cut say, is made anew.
-func compile(s setup) (e *engine, result outcome) {
+func compile(s setup, file io.Reader, cache string) (e *engine, result outcome) {
 	defer func() {
 		if r := recover(); r != nil {
 			result = outcome{Class: BadModule, Reason: fmt.Sprintf("the compiler failed: %v", r)}
 		}
 	}()
-	module, err := os.ReadFile(s.Module)
+	module, err := io.ReadAll(io.LimitReader(file, maxModule))
 	if err != nil {
 		return nil, outcome{Class: Crash, Reason: err.Error()}
 	}
 	if sha256.Sum256(module) != s.SHA256 {
 		return nil, outcome{Class: BadModule, Reason: "it changed after it was checked"}
 	}
-	e, err = newEngine(module, s)
+	e, err = newEngine(module, s, cache)
 	if err != nil && strings.Contains(err.Error(), "compilationcache") {
-		if err = os.RemoveAll(s.Cache); err == nil {
-			e, err = newEngine(module, s)
+		if err = os.RemoveAll(cache); err == nil {
+			e, err = newEngine(module, s, cache)
 		}
 	}
 	if err != nil {
@@ -58,8 +58,8 @@ func compile(s setup) (e *engine, result outcome) {
 // newEngine uses wazero's compiler where there is one for the processor, its
 // interpreter elsewhere. The code runs without checks for cancellation, which
 // would make it several times slower: whoever wants it to stop kills the process.
-func newEngine(module []byte, s setup) (*engine, error) {
-	cache, err := wazero.NewCompilationCacheWithDir(s.Cache) // keyed by wazero's version
+func newEngine(module []byte, s setup, dir string) (*engine, error) {
+	cache, err := wazero.NewCompilationCacheWithDir(dir) // keyed by wazero's version
 	if err != nil {
 		return nil, err
 	}

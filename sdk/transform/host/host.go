@@ -5,8 +5,10 @@
 // A module is not trusted. Before any engine sees it, [Check] walks its
 // sections and refuses what has no place in a transform. Then it is compiled
 // and run in a child process, the sandbox: the program executes itself again,
-// with an empty environment and tight resource limits, and [Main] turns that
-// copy into the sandbox. A module that exhausts memory, loops for ever or
+// and [Main] turns that copy into the sandbox. It has an empty environment and
+// limits of resources, sees no files but the cache of compiled modules, and
+// gives up that as well, its user and nearly all system calls before the
+// module runs; a layer that the system lacks is logged once. A module that exhausts memory, loops for ever or
 // crashes the engine takes only the sandbox with it, and [Host.Run] returns an
 // [Error] that says what happened.
 //
@@ -23,6 +25,7 @@ package host
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -42,6 +45,7 @@ type Host struct {
 	Interpret bool
 
 	lounge lounge
+	told   sync.Map // cage.Missing that were logged
 }
 
 // Limits bounds one run of a module: that is one file in filter mode, or a piece

@@ -8,22 +8,25 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/host/internal/cage"
 )
 
 // The host and the sandbox exchange messages over a socket pair of type
-// SOCK_SEQPACKET: the host sends one setup and then jobs, each with three
-// files, and the sandbox answers each with an outcome.
+// SOCK_SEQPACKET: the sandbox says that it is there, the host sends one setup, with the module, and then jobs,
+// each with three files, and the sandbox answers each with an outcome.
 
 // maxMessage bounds one message; params and reasons are short.
 const maxMessage = 128 << 10
 
 // A setup tells the sandbox which module to compile.
 type setup struct {
-	Module string // path
-	SHA256 [32]byte
-	Cache  string // directory
-	Memory int64  // limit of the linear memory in bytes
-	CPU    int64  // seconds that all jobs together may take, for the kernel
+	SHA256  [32]byte // of the module, which comes as a file
+	Dir     string   // of the cache, see compiledName
+	Memory  int64    // limit of the linear memory in bytes
+	CPU     int64    // seconds that all jobs together may take, for the kernel
+	Data    uint64   // bytes, see cage.Limits
+	Address uint64   // bytes, see cage.Limits
 
 	Interpret bool // although there is a compiler
 }
@@ -41,6 +44,8 @@ type outcome struct {
 	Code   int
 	Reason string
 	Memory int64 // linear memory in bytes
+
+	Missing []cage.Missing // layers, in the answer to a setup
 }
 
 func send(conn *net.UnixConn, message any, files ...*os.File) error {

@@ -40,13 +40,30 @@ func TestSandboxIsConfined(t *testing.T) {
 				seen[name] = string(content)
 			}
 			seen["cwd"], _ = os.Readlink(dir + "/cwd")
+			seen["root"], _ = os.Readlink(dir + "/root")
 		}
 	})
 	if e := failed(t, err); e.Class != Deadline {
 		t.Fatalf("got %v", e)
 	}
+	status := []string{"NoNewPrivs:\t1\n", "Seccomp:\t2\n"}
+	if os.Geteuid() == 0 {
+		status = append(status, "CapEff:\t0000000000000000\n", "Groups:\t \n")
+		if strings.Contains(seen["status"], "\nUid:\t0\t") {
+			t.Error("the sandbox is root")
+		}
+		if seen["root"] != filepath.Join(cache, "empty") {
+			t.Errorf("the root directory is %s", seen["root"])
+		}
+	} else {
+		t.Log("NOT CHECKED: own user and own root directory, for they take root")
+	}
+	for _, want := range status {
+		if !strings.Contains(seen["status"], want) {
+			t.Errorf("status lacks %q: %s", want, seen["status"])
+		}
+	}
 	for name, want := range map[string]string{
-		"status":        "NoNewPrivs:\t1\n",
 		"limits":        "Max core file size        0 ",
 		"oom_score_adj": "1000\n",
 		"cwd":           filepath.Join(cache, "empty"),

@@ -10,10 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/transform/host/internal/cage"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,6 +28,8 @@ type worker struct {
 	cmd    *exec.Cmd
 	stderr *excerpt      // of the process itself; complete when done is closed
 	done   chan struct{} // closed when the process has ended
+
+	missing []cage.Missing // layers that the host's side could not lay
 }
 
 // A budget bounds the answer to one message. The kernel bounds CPU time as
@@ -35,23 +39,22 @@ type budget struct{ wall, cpu time.Duration }
 // startWorker starts a sandbox for some jobs and lets it compile the module.
 func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, error) {
 	limits := h.limits()
-	cache, err := filepath.Abs(h.Cache) // the sandbox has another working directory
+	dir, err := filepath.Abs(h.Cache) // the sandbox has another working directory
 	if err != nil {
 		return nil, err
 	}
-	w, err := h.spawn()
+	w, err := spawn(dir, childName)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the sandbox of transforms: %w", err)
 	}
-	result, err := w.call(ctx, setup{
-		Module: m.path,
+	result, err := w.begin(ctx, m, setup{
 		SHA256: m.sum,
-		Cache:  filepath.Join(cache, "compiled"),
+		Dir:    dir,
 		Memory: limits.Memory,
 		CPU:    int64((limits.Compile + time.Duration(jobs)*limits.CPU + time.Second) / time.Second),
 
 		Interpret: h.Interpret,
-	}, nil, budget{limits.Compile, limits.Compile}, nil)
+	}, limits.Compile)
 	if err == nil && result.Class != "" {
 		err = &Error{Class: result.Class, Reason: result.Reason}
 	}
@@ -59,16 +62,74 @@ func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, er
 		w.close()
 		return nil, err
 	}
+	h.tellMissing(append(w.missing, result.Missing...))
 	return w, nil
 }
 
-func (h *Host) spawn() (*worker, error) {
-	empty := filepath.Join(h.Cache, "empty")
-	for _, dir := range []string{h.Cache, empty} {
+// begin gives the sandbox its module.
+func (w *worker) begin(ctx context.Context, m module, s setup, within time.Duration) (outcome, error) {
+	file, err := os.Open(m.path)
+	if err != nil {
+		return outcome{}, fmt.Errorf("cannot read transform: %w", err)
+	}
+	defer file.Close()
+	// It is there when it has said so: not before are its limits known.
+	if result, err := w.await(ctx, budget{within, within}, nil); err != nil || result.Class != "" {
+		return result, err
+	}
+	s.Data, s.Address = w.room(uint64(s.Memory))
+	return w.call(ctx, s, []*os.File{file}, budget{within, within}, nil)
+}
+
+// childHeap is what the engine may take beside twice the linear memory: while
+// it compiles, and while a memory that grows is copied. childReserve is what a
+// Go program maps and does not use.
+const (
+	childHeap    = 192 << 20
+	childReserve = 1 << 30 >> (4 - strconv.IntSize/16) // a quarter of it with 32 bits
+)
+
+// room returns the limits of private memory and address space. The kernel
+// counts what the process has already.
+func (w *worker) room(memory uint64) (data, address uint64) {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", w.cmd.Process.Pid))
+	var size, resident, shared, text, library uint64
+	if err == nil {
+		_, err = fmt.Sscan(string(statm), &size, &resident, &shared, &text, &library, &data)
+	}
+	if err != nil { // it has ended, as the caller will see
+		size, data = 0, 0
+	}
+	page := uint64(os.Getpagesize())
+	data = data*page + childHeap + raceHeap + 2*memory
+	if raceHeap > 0 {
+		return data, 0
+	}
+	return data, size*page + data + childReserve
+}
+
+// tellMissing logs once what does not confine the sandbox on this device.
+func (h *Host) tellMissing(layers []cage.Missing) {
+	for _, m := range layers {
+		if _, told := h.told.LoadOrStore(m, true); !told {
+			h.log().Warn("the sandbox lacks a layer", "layer", m.Layer, "why", m.Why)
+		}
+	}
+}
+
+// spawn starts this program as a sandbox, or as what name says.
+func spawn(dir, name string) (*worker, error) {
+	empty := filepath.Join(dir, emptyName)
+	for _, dir := range []string{dir, filepath.Join(dir, compiledName), empty} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 	}
+	null, err := os.Open(os.DevNull) // now, since the thread of live will not be able to
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
 	conn, child, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -77,30 +138,34 @@ func (h *Host) spawn() (*worker, error) {
 	w := &worker{conn: conn, stderr: &excerpt{limit: 16 << 10}, done: make(chan struct{})}
 	w.cmd = &exec.Cmd{
 		Path:        "/proc/self/exe", // also when the file was replaced meanwhile
-		Args:        []string{childName},
+		Args:        []string{name},
 		Env:         []string{},
 		Dir:         empty,
+		Stdin:       null,
+		Stdout:      null,
 		Stderr:      w.stderr,
 		ExtraFiles:  []*os.File{child},
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	}
 	started := make(chan error, 1)
-	go w.live(started)
+	go w.live(dir, started)
 	if err := <-started; err != nil {
 		conn.Close()
 		return nil, err
 	}
+	// Before any other process the system is to end this one.
+	os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", w.cmd.Process.Pid), []byte("1000"), 0)
 	return w, nil
 }
 
 // live is the process from start to end. It keeps a thread of its own: the
-// child inherits no_new_privs from that thread, and Pdeathsig fires when it
-// dies. Since the goroutine never unlocks it, the runtime then discards it.
-func (w *worker) live(started chan<- error) {
+// child inherits that thread's cage, and Pdeathsig fires when it dies. Since
+// the goroutine never unlocks it, the runtime then discards it.
+func (w *worker) live(dir string, started chan<- error) {
 	runtime.LockOSThread()
 	defer close(w.done)
-	err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-	if err == nil {
+	var err error
+	if w.missing, err = cage.Thread(dir); err == nil {
 		err = w.cmd.Start()
 	}
 	started <- err
@@ -113,13 +178,18 @@ func (w *worker) live(started chan<- error) {
 // late has its outcome, too; an error is a failure of the host or of ctx. tick
 // is called now and then, and may be nil.
 func (w *worker) call(ctx context.Context, message any, files []*os.File, b budget, tick func()) (outcome, error) {
-	deadline, cpu := time.Now().Add(b.wall), w.cpuTime()
 	if err := send(w.conn, message, files...); err != nil {
 		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 			return w.died(), nil
 		}
 		return outcome{}, fmt.Errorf("cannot talk to the sandbox of transforms: %w", err)
 	}
+	return w.await(ctx, b, tick)
+}
+
+// await is call without the message.
+func (w *worker) await(ctx context.Context, b budget, tick func()) (outcome, error) {
+	deadline, cpu := time.Now().Add(b.wall), w.cpuTime()
 	for {
 		if err := ctx.Err(); err != nil {
 			return outcome{}, context.Cause(ctx)
