@@ -12,7 +12,7 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race cuts torture check lint generate generated deps bench fuzz clean
+.PHONY: help build transforms demo test race cuts torture check lint generate generated deps bench fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ $(BIN)/tranquil-backend: FORCE
 $(BIN)/tranquil-updater-application: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./plugins/application
 FORCE:
+
+transforms: ## the ready-made transforms as WebAssembly, into bin/transforms/, the same bytes each time
+	$(GO) run ./transforms/build -o $(BIN)/transforms
 
 demo: ## the main job, whole: a stateful component is updated six times (STAY=1 leaves it running)
 	CGO_ENABLED=0 $(GO) run ./examples/demo $(if $(STAY),-stay)

@@ -62,20 +62,23 @@ func Refuse(format string, args ...any) error {
 // Filter runs fn on one file and exits the process. fn must read in to its
 // end, and what it writes is the new content of the file. Both are buffered.
 func Filter(fn func(in io.Reader, out io.Writer, e Edge) error) {
-	os.Exit(run(os.Args, os.Environ(), os.Stdin, os.Stdout, os.Stderr, fn))
+	os.Exit(Exec(os.Args, os.Environ(), os.Stdin, os.Stdout, os.Stderr, fn))
 }
 
 // Tree runs fn on the whole state and exits the process. fn must read in to
 // its end and write every file of the new state. Only directories and regular
 // files are allowed, with relative names; times and owners are ignored.
-func Tree(fn func(in *tar.Reader, out *tar.Writer, e Edge) error) {
-	Filter(func(in io.Reader, out io.Writer, e Edge) error {
+func Tree(fn func(in *tar.Reader, out *tar.Writer, e Edge) error) { Filter(Archive(fn)) }
+
+// Archive makes a function for [Filter] from one for [Tree].
+func Archive(fn func(in *tar.Reader, out *tar.Writer, e Edge) error) func(in io.Reader, out io.Writer, e Edge) error {
+	return func(in io.Reader, out io.Writer, e Edge) error {
 		w := tar.NewWriter(out)
 		if err := fn(tar.NewReader(in), w, e); err != nil {
 			return err
 		}
 		return w.Close()
-	})
+	}
 }
 
 // JSON is [Filter] for files that are one JSON document: it decodes the file
@@ -101,8 +104,9 @@ func JSON[Old, New any](fn func(Old, Edge) (New, error)) {
 	})
 }
 
-// run is Filter without the process around it; it returns the exit code.
-func run(args, env []string, stdin io.Reader, stdout, stderr io.Writer, fn func(io.Reader, io.Writer, Edge) error) int {
+// Exec is [Filter] without the process around it: it returns the exit code. The
+// sandbox runs transforms so that it has as native code.
+func Exec(args, env []string, stdin io.Reader, stdout, stderr io.Writer, fn func(io.Reader, io.Writer, Edge) error) int {
 	err := filter(args, env, stdin, stdout, fn)
 	if err == nil {
 		return 0

@@ -29,7 +29,7 @@ func TestRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, log bytes.Buffer
-			code := run(test.args, nil, strings.NewReader("old"), &out, &log, test.fn)
+			code := Exec(test.args, nil, strings.NewReader("old"), &out, &log, test.fn)
 			if code != test.code || out.String() != test.out || log.String() != test.log {
 				t.Errorf("got %d, %q, %q", code, out.String(), log.String())
 			}

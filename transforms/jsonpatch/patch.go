@@ -1,4 +1,4 @@
-package main
+package jsonpatch
 
 import (
 	"encoding/json"

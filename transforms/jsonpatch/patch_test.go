@@ -1,4 +1,4 @@
-package main
+package jsonpatch
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { transformtest.Main(m) }
 func apply(doc, patch string) (string, error) {
 	var out bytes.Buffer
 	e := transform.Edge{From: 1, To: 2, Params: map[string]string{"patch": patch}}
-	err := filter(strings.NewReader(doc), &out, e)
+	err := Filter(strings.NewReader(doc), &out, e)
 	return strings.TrimSpace(out.String()), err
 }
 
@@ -57,6 +57,37 @@ func TestPatch(t *testing.T) {
 	}
 }
 
+// From RFC 7386 appendix A.
+func TestMerge(t *testing.T) {
+	for _, test := range [][3]string{
+		{`{"a":"b"}`, `{"a":"c"}`, `{"a":"c"}`},
+		{`{"a":"b"}`, `{"b":"c"}`, `{"a":"b","b":"c"}`},
+		{`{"a":"b"}`, `{"a":null}`, `{}`},
+		{`{"a":"b","b":"c"}`, `{"a":null}`, `{"b":"c"}`},
+		{`{"a":["b"]}`, `{"a":"c"}`, `{"a":"c"}`},
+		{`{"a":"c"}`, `{"a":["b"]}`, `{"a":["b"]}`},
+		{`{"a":{"b":"c"}}`, `{"a":{"b":"d","c":null}}`, `{"a":{"b":"d"}}`},
+		{`{"a":[{"b":"c"}]}`, `{"a":[1]}`, `{"a":[1]}`},
+		{`["a","b"]`, `["c","d"]`, `["c","d"]`},
+		{`{"a":"b"}`, `["c"]`, `["c"]`},
+		{`{"a":"foo"}`, `null`, `null`},
+		{`{"a":"foo"}`, `"bar"`, `"bar"`},
+		{`{"e":null}`, `{"a":1.50}`, `{"a":1.50,"e":null}`},
+		{`[1,2]`, `{"a":"b","c":null}`, `{"a":"b"}`},
+		{`{}`, `{"a":{"bb":{"ccc":null}}}`, `{"a":{"bb":{}}}`},
+	} {
+		var out bytes.Buffer
+		err := Filter(strings.NewReader(test[0]), &out, transform.Edge{Params: map[string]string{"merge": test[1]}})
+		if got := strings.TrimSpace(out.String()); err != nil || got != test[2] {
+			t.Errorf("%s merged with %s: got %s, %v, want %s", test[0], test[1], got, err, test[2])
+		}
+	}
+	err := Filter(strings.NewReader("{}"), &bytes.Buffer{}, transform.Edge{Params: map[string]string{"merge": "{}", "patch": "[]"}})
+	if err == nil {
+		t.Error("two patches at once")
+	}
+}
+
 func TestPatchRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		doc, patch string
@@ -89,7 +120,7 @@ func TestPatchRefuses(t *testing.T) {
 
 // The module does the same in the sandbox as here.
 func TestModule(t *testing.T) {
-	module := transformtest.Build(t, ".")
+	module := transformtest.Build(t, "../cmd/jsonpatch")
 	step := func(from, to int, format, patch string) host.Step {
 		return host.Step{
 			Module: module, From: from, To: to, Format: format,

@@ -83,7 +83,7 @@ func edgesOf(recipe *pack.Recipe, dir string) ([]transformtest.Edge, error) {
 			return nil, fmt.Errorf("transform %d → %d: there is no %s: build it first", t.From, t.To, module)
 		}
 		edges = append(edges, transformtest.Edge{Lossy: t.Lossy, Step: host.Step{
-			Module: module, From: t.From, To: t.To, Mode: t.Mode, Files: t.Files, Format: t.Format, Params: t.Params,
+			Module: module, From: t.From, To: t.To, Mode: t.Mode, Files: t.Files, Format: t.Format, Split: t.Split, Params: t.Params,
 		}})
 	}
 	return edges, nil

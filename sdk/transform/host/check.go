@@ -104,6 +104,7 @@ type checker struct {
 	functions   []int    // type of each, imported ones first
 	imported    int
 	bodies      int
+	outsize     int // functions larger than usual
 	memories    int
 	start       int // function exported as _start, -1 if none
 	hasMemory   bool

@@ -8,18 +8,32 @@ const (
 	maxTargets    = 4_000 // of br_table, over a function
 )
 
+// Two functions may be larger than that, as the one is that a compiler makes
+// of a parser's tables. They cost less than many of the usual size may.
+const (
+	maxOutsize      = 2
+	maxOutsizeBody  = 320 << 10
+	maxOutsizeDepth = 3_200
+)
+
 func (c *checker) codeSection(r *reader) {
 	c.bodies = r.count("functions", maxFunctions)
 	for range c.bodies {
 		size := r.u32()
-		if size > maxBody {
-			r.fail("it has a function of %d bytes, more than %d", size, maxBody)
+		if size > maxOutsizeBody {
+			r.fail("it has a function of %d bytes, more than %d", size, maxOutsizeBody)
 			return
 		}
 		body := r.sub(size)
 		c.localsOf(body)
 		w := walker{reader: body}
 		w.instructions()
+		if size > maxBody || w.deepest > maxBlockDepth {
+			c.outsize++
+		}
+		if c.outsize > maxOutsize {
+			body.fail("it has more than %d functions of over %d bytes or %d nested blocks", maxOutsize, maxBody, maxBlockDepth)
+		}
 		r.err = body.err
 		if r.err != nil {
 			return
@@ -44,6 +58,7 @@ type walker struct {
 	*reader
 	loops   []bool // open blocks: is it a loop?
 	depth   int    // open loops
+	deepest int    // open blocks at most
 	targets int
 }
 
@@ -121,7 +136,8 @@ func (w *walker) open(loop bool) {
 	if loop {
 		w.depth++
 	}
-	if len(w.loops) > maxBlockDepth || w.depth > maxLoopDepth {
+	w.deepest = max(w.deepest, len(w.loops))
+	if len(w.loops) > maxOutsizeDepth || w.depth > maxLoopDepth {
 		w.fail("it has a function with too deeply nested blocks or loops")
 	}
 }

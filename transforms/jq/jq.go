@@ -1,0 +1,100 @@
+// Package jq is a ready-made state transform: it runs a program in the
+// language of jq (https://jqlang.org, by gojq) on a JSON file, or on each line
+// of an NDJSON file. Whatever the program emits is the new content: exactly one
+// value for JSON, any number of values for a line.
+package jq
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/itchyny/gojq"
+	"github.com/tranquil-iot/tranquil/sdk/transform"
+)
+
+// Filter is the transform. Its param "program" is the program; in it, $from
+// and $to are the schemas, $file is the path of the file. The functions error
+// and halt_error refuse the state.
+func Filter(in io.Reader, out io.Writer, e transform.Edge) error {
+	code, err := compile(e.Params["program"])
+	if err != nil {
+		return fmt.Errorf("cannot read the param program: %w", err)
+	}
+	p := program{code: code, edge: e, out: out}
+	return p.all(in)
+}
+
+func compile(text string) (*gojq.Code, error) {
+	if text == "" {
+		return nil, errors.New("it is missing")
+	}
+	query, err := gojq.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return gojq.Compile(query, gojq.WithVariables([]string{"$from", "$to", "$file"}))
+}
+
+type program struct {
+	code *gojq.Code
+	edge transform.Edge
+	out  io.Writer
+}
+
+// all runs the program on each document, of which a JSON file has one.
+func (p *program) all(in io.Reader) error {
+	d := json.NewDecoder(in)
+	d.UseNumber()
+	lines := p.edge.Format == "ndjson"
+	for n := 1; ; n++ {
+		var doc any
+		err := d.Decode(&doc)
+		if errors.Is(err, io.EOF) && (lines || n > 1) {
+			return nil
+		}
+		if err != nil {
+			return transform.Refuse("document %d is no JSON: %v", n, err)
+		}
+		if n > 1 && !lines {
+			return transform.Refuse("something follows the document")
+		}
+		results, err := p.one(doc)
+		if err != nil {
+			return transform.Refuse("document %d: %v", n, err)
+		}
+		if !lines && results != 1 {
+			return transform.Refuse("the program emitted %d values, a file has one", results)
+		}
+	}
+}
+
+// one writes what the program emits for a document, and counts it.
+func (p *program) one(doc any) (int, error) {
+	results := p.code.Run(doc, p.edge.From, p.edge.To, p.edge.File)
+	for n := 0; ; n++ {
+		value, more := results.Next()
+		if !more {
+			return n, nil
+		}
+		if err, ok := value.(error); ok {
+			return n, reason(err)
+		}
+		line, err := gojq.Marshal(value)
+		if err != nil {
+			return n, err
+		}
+		if _, err := p.out.Write(append(line, '\n')); err != nil {
+			return n, err
+		}
+	}
+}
+
+// reason words the error that a program ended with.
+func reason(err error) error {
+	if halt, ok := errors.AsType[*gojq.HaltError](err); ok && halt.Value() == nil {
+		return errors.New("the program halted")
+	}
+	return err
+}

@@ -1,0 +1,82 @@
+package jq
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
+)
+
+func TestMain(m *testing.M) { transformtest.Main(m) }
+
+func run(program, format, in string) (string, error) {
+	var out bytes.Buffer
+	err := Filter(strings.NewReader(in), &out, transform.Edge{
+		From: 1, To: 2, File: "a/b.json", Format: format, Params: map[string]string{"program": program},
+	})
+	return out.String(), err
+}
+
+func TestFilter(t *testing.T) {
+	for name, test := range map[string]struct{ program, format, in, want string }{
+		"rename":      {`{celsius: .value, at}`, "json", `{"value":1.50,"at":"x"}`, `{"at":"x","celsius":1.50}` + "\n"},
+		"digits":      {`.`, "json", `[12345678901234567890.10, 1e400]`, "[12345678901234567890.10,1e400]\n"},
+		"variables":   {`[$from, $to, $file]`, "json", `null`, `[1,2,"a/b.json"]` + "\n"},
+		"lines":       {`select(.a > 1) | .a`, "ndjson", "{\"a\":1}\n{\"a\":2}\n\n{\"a\":3}", "2\n3\n"},
+		"no lines":    {`.`, "ndjson", "", ""},
+		"html":        {`.`, "json", `"<&>"`, "\"<&>\"\n"},
+		"environment": {`[env, $ENV]`, "json", `0`, "[{},{}]\n"},
+		"functions":   {`def k: . + 273150; map(k)`, "json", `[0,1]`, "[273150,273151]\n"},
+	} {
+		if got, err := run(test.program, test.format, test.in); err != nil || got != test.want {
+			t.Errorf("%s: got %q, %v, want %q", name, got, err, test.want)
+		}
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		program, in, want string
+		refused           bool
+	}{
+		"no program":   {"", "{}", "the param program: it is missing", false},
+		"bad program":  {"{", "{}", "the param program: ", false},
+		"unknown name": {"nothing", "{}", "function not defined: nothing/0", false},
+		"no JSON":      {".", "{", "no JSON", true},
+		"empty":        {".", "", "no JSON", true},
+		"two":          {".", "{} {}", "something follows", true},
+		"none out":     {"empty", "{}", "emitted 0 values", true},
+		"two out":      {".,.", "{}", "emitted 2 values", true},
+		"error":        {`error("unit is " + .u)`, `{"u":"F"}`, "unit is F", true},
+		"halt":         {"halt", "{}", "the program halted", true},
+		"halt_error":   {`"no" | halt_error`, "{}", "no", true},
+		"type":         {".a.b", `{"a":1}`, "expected an object", true},
+		"input":        {"input", "{}", "is not allowed", false},
+	} {
+		_, err := run(test.program, "json", test.in)
+		if err == nil || !strings.Contains(err.Error(), test.want) || errors.Is(err, transform.ErrRefused) != test.refused {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The module does the same in the sandbox, and the way back brings all back.
+func TestModule(t *testing.T) {
+	module := transformtest.Build(t, "../cmd/jq")
+	step := func(from, to int, program string) transformtest.Edge {
+		return transformtest.Edge{Step: host.Step{
+			Module: module, From: from, To: to, Format: "json", Files: []string{"*.json"}, Params: map[string]string{"program": program},
+		}}
+	}
+	transformtest.Golden(t, "testdata/celsius",
+		step(1, 2, `if has("value") then {celsius: .value, at} else error("there is no value") end`).Step)
+	back, err := transformtest.Run(t, "testdata/celsius/new", step(2, 1, `{value: .celsius, at}`).Step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transformtest.Same(t, "testdata/celsius/old", back)
+}
