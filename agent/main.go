@@ -31,6 +31,7 @@ const usage = `usage: tranquil-agent <command> [--config FILE]
   status [--json]    what the running agent says of its components
   consent COMPONENT  let the update that is in progress begin
   refuse COMPONENT   end it before it begins
+  cancel COMPONENT   have it turn back, as long as it can
   repair             leave safe mode: set aside what cannot be read, ask the
                      updaters what is installed, go on
   state list COMPONENT [--json]
@@ -78,11 +79,11 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return status(ctx, c, o.json, out)
 	case "repair":
 		return link.Repair(ctx, c.control())
-	case "consent", "refuse":
+	case link.Consent, link.Refuse, link.Cancel:
 		if len(words) != 2 {
 			return fmt.Errorf("want %s COMPONENT", words[0])
 		}
-		return link.Answer(ctx, c.control(), words[1], words[0] == "consent")
+		return link.Answer(ctx, c.control(), words[1], words[0])
 	case "state":
 		return o.state(ctx, words[1:])
 	case "rollback":

@@ -134,7 +134,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
-		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Consent: a.manager.Consent, States: operator{a}, Log: log, Publish: a.publish,
+		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Consent: a.manager.Consent, Cancel: a.manager.Cancel, States: operator{a}, Log: log, Publish: a.publish,
 	})
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: c.LwM2M.Server, Lifetime: time.Duration(c.LwM2M.Lifetime), Version: version,

@@ -2,24 +2,29 @@ package link
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 )
 
 func TestAnswer(t *testing.T) {
-	answers := map[string]bool{}
-	s := start(t, Config{Consent: func(component string, yes bool) error {
+	said := ""
+	say := func(component, what string) error {
 		if component != "application/a" {
 			return errors.New("there is no update")
 		}
-		answers[component] = yes
+		said = what
 		return nil
-	}})
-	for _, yes := range []bool{true, false} {
-		if err := Answer(t.Context(), s.Control, "application/a", yes); err != nil || answers["application/a"] != yes {
-			t.Errorf("%v: %v, %v", yes, err, answers)
-		}
 	}
-	if err := Answer(t.Context(), s.Control, "application/b", true); err == nil || err.Error() != "there is no update" {
-		t.Errorf("an answer to nothing: %v", err)
+	s := start(t, Config{
+		Consent: func(component string, yes bool) error { return say(component, fmt.Sprint(yes)) },
+		Cancel:  func(component string) error { return say(component, "cancel") },
+	})
+	for what, want := range map[string]string{Consent: "true", Refuse: "false", Cancel: "cancel"} {
+		if err := Answer(t.Context(), s.Control, "application/a", what); err != nil || said != want {
+			t.Errorf("%s: %v, said %s", what, err, said)
+		}
+		if err := Answer(t.Context(), s.Control, "application/b", what); err == nil || err.Error() != "there is no update" {
+			t.Errorf("%s to nothing: %v", what, err)
+		}
 	}
 }

@@ -31,14 +31,16 @@ func Repair(ctx context.Context, control string) error {
 	return err
 }
 
-// Answer consents to the update of a component that is in progress, or refuses
-// it, at the agent behind a control socket.
-func Answer(ctx context.Context, control, component string, yes bool) error {
-	verb := "refuse"
-	if yes {
-		verb = "consent"
-	}
-	_, err := call(ctx, control, http.MethodPost, "/v1/"+verb+"/"+component)
+// What can be said to the update of a component that is in progress.
+const (
+	Consent = "consent" // it may begin
+	Refuse  = "refuse"  // it must not
+	Cancel  = "cancel"  // it shall turn back
+)
+
+// Answer says one of these to the agent behind a control socket.
+func Answer(ctx context.Context, control, component, what string) error {
+	_, err := call(ctx, control, http.MethodPost, "/v1/"+what+"/"+component)
 	return err
 }
 

@@ -10,8 +10,8 @@
 //	                           503: the component is being updated, send it again later
 //	         GET /v1/events    server-sent events, one engine.View each
 //	control  GET /v1/status    [engine.View, …]
-//	         POST /v1/consent/{component}, /v1/refuse/{component}
-//	                           answers its update; 409 with the reason if it cannot
+//	         POST /v1/consent/{component}, /v1/refuse/{component}, /v1/cancel/{component}
+//	                           is said to its update; 409 with the reason if it cannot
 //	         POST /v1/repair   ends safe mode; 409 with the reason if it cannot
 //	         GET  /v1/state/{type}/{name}                       saved states
 //	         GET  /v1/state/{type}/{name}/{generation}[/tar]    one of them
@@ -44,6 +44,7 @@ type Config struct {
 	Views   func() []engine.View
 	Repair  func(context.Context) error // ends safe mode
 	Consent func(component string, yes bool) error
+	Cancel  func(component string) error
 	States  States
 	Log     *slog.Logger
 }
@@ -75,8 +76,15 @@ func (s *Server) Serve(ctx context.Context) error {
 	control := http.NewServeMux()
 	control.HandleFunc("GET /v1/status", s.status)
 	control.HandleFunc("POST /v1/repair", s.repair)
-	control.HandleFunc("POST /v1/consent/{type}/{name}", s.consent(true))
-	control.HandleFunc("POST /v1/refuse/{type}/{name}", s.consent(false))
+	for what, f := range map[string]func(component string) error{
+		Consent: func(component string) error { return s.Consent(component, true) },
+		Refuse:  func(component string) error { return s.Consent(component, false) },
+		Cancel:  func(component string) error { return s.Cancel(component) },
+	} {
+		control.HandleFunc("POST /v1/"+what+"/{type}/{name}", s.answer(func(r *http.Request) (any, error) {
+			return nil, f(r.PathValue("type") + "/" + r.PathValue("name"))
+		}))
+	}
 	s.handleStates(control)
 
 	servers := map[string]*http.Server{
@@ -202,12 +210,6 @@ func send(w http.ResponseWriter, out *http.ResponseController, v engine.View) er
 		return err
 	}
 	return out.Flush()
-}
-
-func (s *Server) consent(yes bool) http.HandlerFunc {
-	return s.answer(func(r *http.Request) (any, error) {
-		return nil, s.Consent(r.PathValue("type")+"/"+r.PathValue("name"), yes)
-	})
 }
 
 func (s *Server) repair(w http.ResponseWriter, r *http.Request) {

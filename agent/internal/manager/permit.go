@@ -68,13 +68,18 @@ func find(all []Standing, component string) (Standing, bool) {
 func consent(_ []Standing, s Standing, _ time.Time) error {
 	id, terms, answer := s.Unfinished.Update.ID, s.Wishes.Terms, s.Wishes.Answer
 	switch {
-	case terms.Refused == id || answer == engine.Answer{Update: id}:
+	case refused(s.Wishes, id):
 		return errors.New("consent was refused")
 	case !s.Asks && terms.Consent != engine.ConsentAsk,
 		terms.Consented == id, answer == engine.Answer{Update: id, Yes: true}:
 		return nil
 	}
 	return engine.Wait{For: "consent to update " + id}
+}
+
+// refused reports whether somebody has refused an update.
+func refused(w engine.Wishes, update string) bool {
+	return w.Terms.Refused == update || w.Answer == engine.Answer{Update: update}
 }
 
 // earliest is before this program was written: a clock that shows less was

@@ -22,6 +22,7 @@ func (m *Manager) Want(component string, change func(*engine.Wishes)) error {
 	delete(m.held, component)
 	m.mu.Unlock()
 	m.supersede(component)
+	m.refuse(component)
 	m.Changed(component)
 	m.poke()
 	return nil
@@ -54,6 +55,20 @@ func (m *Manager) underway(component string) (answers engine.Wish, busy bool) {
 	}
 	r, waits := m.unfinished(component)
 	return r.Update.Wish, busy || waits
+}
+
+// refuse turns back an update under way that somebody has refused. One that
+// waits to be admitted goes by [Permit].
+func (m *Manager) refuse(component string) {
+	w, err := m.Memory.Wishes(component)
+	r, open := m.unfinished(component)
+	waits := r.Waiting != nil && r.Waiting.Boot == ""
+	if err != nil || !open || waits || !refused(w, r.Update.ID) {
+		return
+	}
+	if err := m.Config.Cancel(component, "it was refused"); err != nil {
+		m.Log.Info("refused update goes on", "component", component, "update", r.Update.ID, "cause", err)
+	}
 }
 
 // Cancel asks the update of a component to turn back. The error says why it

@@ -253,6 +253,32 @@ func answer(t *testing.T, d *device, yes bool) {
 	}
 }
 
+// A refusal that comes while the update runs cancels it.
+func TestRefusalOfAnUpdateThatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		defer d.start(t)()
+		d.locked(func() {
+			d.journal[a] = engine.Record{Step: "download", Update: engine.Update{ID: "u1", Component: a}}
+			d.journal[b] = engine.Record{Step: "rewrite", Update: engine.Update{ID: "u2", Component: b}, Waiting: &engine.Wait{For: "a reboot", Boot: "1"}}
+		})
+		for c, id := range map[string]string{a: "u1", b: "u2"} {
+			if err := d.manager.Want(c, func(w *engine.Wishes) { w.Terms.Refused = "older" }); err != nil || d.journal[c].Cancelled != "" {
+				t.Errorf("%s: %v, %+v", c, err, d.journal[c])
+			}
+			if err := d.manager.Want(c, func(w *engine.Wishes) { w.Terms.Refused = id }); err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		for _, c := range []string{a, b} {
+			if o := d.outcomes[c]; !strings.Contains(o.Cause, "cancelled: it was refused") {
+				t.Errorf("%s: %+v", c, o)
+			}
+		}
+	})
+}
+
 // A newer wish turns back what waits for an older one.
 func TestANewerWishSupersedesOneThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

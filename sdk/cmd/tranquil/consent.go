@@ -52,24 +52,64 @@ func (c *consentCmd) change(s *session, hub *iothub.Client) (change map[string]a
 	case c.NoAsk:
 		return map[string]any{"consent": nil}, fmt.Sprintf("updates of %s on %s need no consent of the back end's making", c.Component, c.ID), nil
 	}
-	twin, err := hub.Twin(s.ctx, c.ID)
-	if err != nil {
-		return nil, "", err
-	}
-	report, err := decodeReport(twin.Properties.Reported)
-	if err != nil {
-		return nil, "", err
-	}
-	update := report.last(c.Component)
+	update, err := s.inProgress(hub, c.ID, c.Component)
 	switch {
-	case update.ID == "" || update.Result != "":
-		return nil, "", fmt.Errorf("no update of %s is in progress on %s", c.Component, c.ID)
+	case err != nil:
+		return nil, "", err
 	case update.Phase == "execution" || update.Phase == "transformation":
-		return nil, "", errors.New("too late: the update has begun")
+		return nil, "", errors.New("too late: the update has begun; tranquil cancel turns it back")
 	case c.Refuse:
 		return map[string]any{"refused": update.ID}, fmt.Sprintf("refused update %s of %s to %s", update.ID, c.Component, update.To), nil
 	}
 	return map[string]any{"consented": update.ID}, fmt.Sprintf("update %s of %s to %s may begin", update.ID, c.Component, update.To), nil
+}
+
+// inProgress returns the update of a component that is in progress.
+func (s *session) inProgress(hub *iothub.Client, device, component string) (u updateReport, err error) {
+	twin, err := hub.Twin(s.ctx, device)
+	if err != nil {
+		return u, err
+	}
+	report, err := decodeReport(twin.Properties.Reported)
+	if err != nil {
+		return u, err
+	}
+	if u = report.last(component); u.ID == "" || u.Result != "" {
+		return u, fmt.Errorf("no update of %s is in progress on %s", component, device)
+	}
+	return u, nil
+}
+
+type cancelCmd struct {
+	ID        string `arg:"" help:"Device id."`
+	Component string `arg:"" help:"Component, as in application/sensor-adapter."`
+}
+
+// Help is the long text of tranquil cancel --help.
+func (*cancelCmd) Help() string {
+	return `Refuses the update of the component that is in progress, wherever it is: it turns
+back to the version before, with its state. Once the new version is committed it
+is too late, and the update ends as updated.`
+}
+
+func (c *cancelCmd) Run(s *session) error {
+	if err := pack.CheckComponent(c.Component); err != nil {
+		return err
+	}
+	hub, err := s.hub()
+	if err != nil {
+		return err
+	}
+	update, err := s.inProgress(hub, c.ID, c.Component)
+	if err != nil {
+		return err
+	}
+	patch := iothub.TwinPatch{Desired: map[string]any{"components": map[string]any{c.Component: map[string]any{"refused": update.ID}}}}
+	if _, err := hub.PatchTwin(s.ctx, c.ID, patch, ""); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "update %s of %s to %s shall turn back\n", update.ID, c.Component, update.To)
+	return nil
 }
 
 type windowCmd struct {

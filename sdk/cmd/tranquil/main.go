@@ -27,6 +27,7 @@ type cli struct {
 	Twin      twinCmd      `cmd:"" help:"Read and change the twin of a device."`
 	Update    updateCmd    `cmd:"" help:"Wish a version of a component onto a device."`
 	Consent   consentCmd   `cmd:"" help:"Let an update that waits begin, or refuse it."`
+	Cancel    cancelCmd    `cmd:"" help:"Have an update turn back."`
 	Window    windowCmd    `cmd:"" help:"Say when a component may be updated."`
 	Repair    repairCmd    `cmd:"" help:"Have an agent leave safe mode."`
 	Rollback  rollbackCmd  `cmd:"" help:"Go back to the version of a component before."`
