@@ -12,7 +12,7 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build transforms demo test race cuts torture check lint generate generated deps bench fuzz clean
+.PHONY: arm help build transforms demo test race cuts torture check lint generate generated deps bench fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +47,18 @@ cuts: ## the power fails after each operation of an update in turn, with each st
 torture: ## SIGKILL of anything at N=50 random moments of updates (SEED=… repeats a plan)
 	TRANQUIL_TORTURE=$(N) TRANQUIL_SEED=$(SEED) $(GO) test ./examples/fleet -run '^TestTorture$$' -count=1 -v -timeout 10h
 
-check: build generated lint race demo ## what CI runs
+ARM := $(BIN)/arm
+arm: ## transforms give the same bytes on ARMv7 and ARMv8 (needs make deps)
+	@if ! command -v qemu-arm-static >/dev/null || ! command -v qemu-aarch64-static >/dev/null; then \
+		echo "######## qemu-user-static is missing: NOT CHECKED on ARM. Run make deps. ########"; exit 0; fi; set -e; \
+	mkdir -p $(ARM); for name in subject opener; do \
+		GOOS=wasip1 GOARCH=wasm $(GO) build -o $(ARM)/$$name ./sdk/transform/host/testdata/$$name; done; \
+	for target in arm:qemu-arm-static arm64:qemu-aarch64-static; do \
+		GOARCH=$${target%:*} GOARM=7 CGO_ENABLED=0 $(GO) test -c -o $(ARM)/host.$${target%:*} ./sdk/transform/host; \
+		(cd sdk/transform/host && TRANQUIL_MODULES=$(CURDIR)/$(ARM) $${target#*:} $(CURDIR)/$(ARM)/host.$${target%:*} -test.v -test.run '^TestEngines') \
+			>$(ARM)/log 2>&1 || { cat $(ARM)/log; exit 1; }; sed -n "/RUN/d; s/^/$${target%:*}: /p" $(ARM)/log; done
+
+check: build generated lint race arm demo ## what CI runs
 
 lint: ## vet, staticcheck, formatting
 	$(GO) vet ./...
@@ -65,7 +76,7 @@ generated: ## fail if generated code is not current
 	git diff --exit-code -- '*.pb.go'
 
 # Beyond protoc, the toolchains of the example transforms: C, Rust and AssemblyScript.
-DEPS := protobuf-compiler libprotobuf-dev clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
+DEPS := protobuf-compiler libprotobuf-dev qemu-user-static clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
 
 deps: ## install what check needs beyond Go, git, make and gcc, from Debian and npm
 	apt-get update -q && apt-get install -qy --no-install-recommends $(DEPS) $$(command -v npm >/dev/null || echo npm)

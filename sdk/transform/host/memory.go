@@ -32,3 +32,6 @@ func (l *linear) Free() {
 		clear(l.whole)
 	}
 }
+
+// close gives the memory back.
+func (l *linear) close() error { return unix.Munmap(l.whole) }

@@ -81,8 +81,13 @@ func filterFor(pid int) program {
 	p.on(unix.SYS_CLONE3, unborn) // its flags cannot be seen; C libraries then take clone
 	p.onArg(unix.SYS_TGKILL, 0, unix.BPF_JEQ, uint32(pid), permit, refuse)
 	p.onArg(unix.SYS_PRLIMIT64, 0, unix.BPF_JEQ, 0, permit, refuse)
-	for _, number := range socketCalls {
-		p.onArg(socketCall, 0, unix.BPF_JEQ, number, permit, refuse)
+	if len(socketCalls) > 0 {
+		p.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, socketCall, 1, 0)
+		p.answer(refuse)
+		p.load(offsetArgs)
+		for _, number := range socketCalls {
+			p.on(number, permit)
+		}
 	}
 	p.answer(refuse)
 	return p

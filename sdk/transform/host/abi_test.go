@@ -1,0 +1,199 @@
+package host
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// compiles says whether the engine has a compiler for this processor.
+const compiles = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
+
+// A vector is one of ../testdata/abi, which ABI.md describes.
+type vector struct {
+	Note         string
+	From, To     int
+	File, Format string
+	Params       map[string]string
+	Wall, CPU    string
+	Class        Class
+	Code         int
+	Reason       string
+
+	name    string
+	module  []byte
+	in, out []byte
+}
+
+func vectors(t testing.TB) []vector {
+	t.Helper()
+	dirs, err := filepath.Glob("../testdata/abi/*")
+	if err != nil || len(dirs) == 0 {
+		t.Fatal("no vectors", err)
+	}
+	var all []vector
+	for _, dir := range dirs {
+		v := vector{name: filepath.Base(dir)}
+		for file, use := range map[string]func([]byte) error{
+			"vector.json": func(b []byte) error { return json.Unmarshal(b, &v) },
+			"module.wat":  func(b []byte) error { v.module = assembleText(t, string(b)); return nil },
+			"in":          func(b []byte) error { v.in = b; return nil },
+		} {
+			data, err := os.ReadFile(filepath.Join(dir, file))
+			if err == nil {
+				err = use(data)
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", dir, err)
+			}
+		}
+		v.From, v.To, v.File = cmp.Or(v.From, 1), cmp.Or(v.To, 2), cmp.Or(v.File, "f")
+		if v.Class == "ok" {
+			v.Class = ""
+			v.out, err = os.ReadFile(filepath.Join(dir, "out"))
+			if err != nil && os.Getenv("TRANQUIL_UPDATE") == "" {
+				t.Fatal(err)
+			}
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+func (v vector) limits(t testing.TB) (l Limits) {
+	t.Helper()
+	for text, to := range map[string]*time.Duration{v.Wall: &l.Wall, v.CPU: &l.CPU} {
+		if text != "" {
+			d, err := time.ParseDuration(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			*to = d
+		}
+	}
+	return l
+}
+
+func (v vector) step(t testing.TB) Step {
+	t.Helper()
+	module := filepath.Join(t.TempDir(), "module.wasm")
+	if err := os.WriteFile(module, v.module, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Step{Module: module, From: v.From, To: v.To, Format: v.Format, Params: v.Params}
+}
+
+// The test vectors of the ABI hold, in the sandbox.
+func TestABI(t *testing.T) {
+	for _, v := range vectors(t) {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			out := filepath.Join(t.TempDir(), "out")
+			h := &Host{Cache: cache, Ceiling: v.limits(t)}
+			_, err := h.Run(t.Context(), []Step{v.step(t)}, write(t, map[string]string{v.File: string(v.in)}), out, nil)
+			if v.Class != "" {
+				e := failed(t, err)
+				if e.Class != v.Class || e.Code != v.Code || !strings.Contains(e.Reason, v.Reason) || strings.Contains(e.Error(), "\n") {
+					t.Errorf("got %v", e)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.compare(t, []byte(read(t, out)[v.File]))
+		})
+	}
+}
+
+func (v vector) compare(t testing.TB, got []byte) {
+	t.Helper()
+	if os.Getenv("TRANQUIL_UPDATE") != "" {
+		if err := os.WriteFile(filepath.Join("../testdata/abi", v.name, "out"), got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	} else if !bytes.Equal(got, v.out) {
+		t.Errorf("%s: got %.100q, want %.100q", v.name, got, v.out)
+	}
+}
+
+// The engines of all processors give the same bytes and classes. This runs
+// in one process, so that it runs under an emulator too (make arm).
+func TestEngines(t *testing.T) {
+	sum := sha256.New()
+	for _, v := range vectors(t) {
+		if Check(v.module) != nil || v.Wall != "" {
+			continue
+		}
+		for _, interpret := range []bool{false, true} {
+			result, got := v.inProcess(t, interpret)
+			if v.Class == Invalid { // which is for the host to say
+				result.Class = Invalid
+			}
+			if result.Class != v.Class {
+				t.Errorf("%s, interpreted %t: got %+v, want %s", v.name, interpret, result, v.Class)
+			}
+			if v.Class == "" {
+				v.compare(t, got)
+				fmt.Fprintf(sum, "%s %x\n", v.name, sha256.Sum256(got))
+			}
+		}
+	}
+	t.Logf("digest of all results: %x", sum.Sum(nil))
+}
+
+// A program of the usual size, in Go with encoding/json.
+func TestEnginesOfAProgram(t *testing.T) {
+	module, err := os.ReadFile(built("subject"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := vector{name: "subject", module: module, From: 1, To: 2, File: "f", in: []byte(`{"count":12345678.5}`)}
+	for _, interpret := range []bool{false, true} {
+		if result, got := v.inProcess(t, interpret); result.Class != "" || string(got) != `{"total":12345678.5}`+"\n" {
+			t.Errorf("interpreted %t: got %+v, %q", interpret, result, got)
+		}
+		if !compiles {
+			break // there is but the interpreter
+		}
+	}
+}
+
+func (v vector) inProcess(t *testing.T, interpret bool) (outcome, []byte) {
+	t.Helper()
+	s := setup{SHA256: sha256.Sum256(v.module), Memory: 128 << 20, Interpret: interpret}
+	e, result := compile(s, bytes.NewReader(v.module), t.TempDir())
+	if result.Class != "" {
+		return result, nil
+	}
+	defer e.close(t)
+	step := Step{From: v.From, To: v.To, Format: v.Format, Params: v.Params}
+	env, err := step.env(v.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	limited := &limitedWriter{w: &out, left: 16 << 20}
+	result = e.run(job{Args: step.args(v.File), Env: env}, bytes.NewReader(v.in), limited, &bytes.Buffer{})
+	if limited.exceeded {
+		result.Class = OutputLimit
+	}
+	return result, out.Bytes()
+}
+
+func (e *engine) close(t *testing.T) {
+	if err := e.runtime.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := e.memory.close(); err != nil {
+		t.Error(err)
+	}
+}

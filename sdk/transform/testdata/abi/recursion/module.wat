@@ -1,0 +1,4 @@
+(module
+  (memory (export "memory") 2)
+  (func $down (export "_start")
+    call $down))
