@@ -238,11 +238,15 @@ func TestUnknownStepIsAnErrorAndKeepsTheJournal(t *testing.T) {
 // The real list: phases in order, every step before the point of no return
 // that changes something can be undone, and no name comes twice.
 func TestTheListOfSteps(t *testing.T) {
+	committed := false
 	order := map[Phase]int{Request: 0, Preparation: 1, Execution: 2, Transformation: 3}
 	seen, last := map[string]bool{}, 0
 	for _, s := range new(Engine).steps() {
-		if seen[s.Name] || order[s.Phase] < last || s.Do == nil || s.Undo == nil || s.Within <= 0 || s.Tries <= 0 {
+		if seen[s.Name] || order[s.Phase] < last || s.Do == nil || s.Undo == nil || s.Within <= 0 || s.Tries <= 0 || s.Crashes <= 0 {
 			t.Errorf("step %+v", s)
+		}
+		if committed = committed || s.Name == pointOfNoReturn; committed != (s.Cancel == tooLate) {
+			t.Errorf("%s: a cancel is too late from %s on, and not before", s.Name, pointOfNoReturn)
 		}
 		seen[s.Name], last = true, order[s.Phase]
 	}

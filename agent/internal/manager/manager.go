@@ -153,6 +153,7 @@ func (m *Manager) each(f func(component string)) {
 // resume finishes what an earlier process began, then has the component run,
 // unless its update has taken it out of service and waits.
 func (m *Manager) resume(ctx context.Context, component string) {
+	m.refuse(component) // the process that was told may have ended too early
 	m.run(ctx, engine.Update{Component: component})
 	m.mu.Lock()
 	phase := m.progress[component].Phase

@@ -77,9 +77,17 @@ func (m *Manager) Cancel(component string) error {
 	if !slices.Contains(m.Components, component) {
 		return unknown(component)
 	}
-	err := m.Config.Cancel(component, "as asked")
+	if err := m.Config.Cancel(component, "as asked"); err != nil {
+		return err
+	}
+	if r, open := m.unfinished(component); open { // so that the next process knows, if this one ends now
+		err := m.change(component, func(w *engine.Wishes) { w.Answer = engine.Answer{Update: r.Update.ID} })
+		if err != nil {
+			m.Log.Error("cannot note the cancel", "component", component, "error", err)
+		}
+	}
 	m.poke() // one that waits turns back when it is run again
-	return err
+	return nil
 }
 
 // CheckNow looks for a newer package now rather than when it is due.

@@ -279,6 +279,28 @@ func TestRefusalOfAnUpdateThatRuns(t *testing.T) {
 	})
 }
 
+// The agent may end between the answer to a cancel and what follows from it.
+func TestACancelSurvivesTheAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		stop := d.start(t)
+		d.locked(func() { d.journal[a] = engine.Record{Step: "download", Update: engine.Update{ID: "u1", Component: a}} })
+		if err := d.manager.Cancel(a); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		stop()
+		d.locked(func() { // as if it had not come to the journal
+			delete(d.outcomes, a)
+			d.journal[a] = engine.Record{Step: "download", Update: engine.Update{ID: "u1", Component: a}}
+		})
+		defer d.start(t)()
+		if o := d.outcomes[a]; !strings.Contains(o.Cause, "cancelled") {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
 // A newer wish turns back what waits for an older one.
 func TestANewerWishSupersedesOneThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
