@@ -2,6 +2,7 @@ package transformtest
 
 import (
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func edges(module, flaw string, pairs ...int) []Edge {
 }
 
 func TestGolden(t *testing.T) {
-	module := Build(t, "testdata/gauge")
+	module := "testdata/gauge/gauge.wasm"
 	t.Run("kit", func(t *testing.T) {
 		all := edges(module, "", 1, 2, 2, 1, 2, 3, 3, 2, 1, 3)
 		if text := failures(t, Suite{Edges: all, Variations: 1}); text != "" {
@@ -61,7 +62,7 @@ func testFlaws(t *testing.T, module string) {
 	}{
 		{"digits", []int{1, 2, 2, 1}, 0, []string{"three: 1→2: ", `-    20.50,`, `+    20.5,`, "three: round trip 1→2→1: "}},
 		{"panic", []int{1, 2}, 1, []string{
-			"three: variation 1→2: transform 1→2 of gauge.json: failed with exit code 2: panic: ",
+			"three: variation 1→2: transform 1→2 of gauge.json: trap: ",
 			"the smallest state that does this:\n-- gauge.json --\n{\"c\":[",
 		}},
 		{"detour", []int{1, 2, 2, 1, 2, 3, 3, 2, 1, 3}, 0, []string{`three: 1→2→3 as 1→3: `, `-  "unit": "K"`, `+  "unit": "C"`}},
@@ -169,5 +170,11 @@ func TestGrow(t *testing.T) {
 		if !strings.HasPrefix(grown, kind) || len(kind) > len(content) && len(grown) < 1000 {
 			t.Errorf("%q became %.80q of %d bytes", content, grown, len(grown))
 		}
+	}
+}
+
+func TestBuild(t *testing.T) {
+	if data := read(t, filepath.Dir(Build(t, "../host/testdata/opener"))); !strings.HasPrefix(data["transform.wasm"], "\x00asm") {
+		t.Error("no module was built")
 	}
 }
