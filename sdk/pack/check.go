@@ -207,8 +207,8 @@ func (t Transform) checkParams() error {
 		if !paramPattern.MatchString(name) {
 			return fmt.Errorf("params: %.80q is not a name of a-z, 0-9 and _", name)
 		}
-		if len(value) > maxText || strings.ContainsRune(value, 0) {
-			return fmt.Errorf("params: %s is longer than %d bytes or has a zero byte", name, maxText)
+		if len(value) > maxParam || strings.ContainsRune(value, 0) {
+			return fmt.Errorf("params: %s is longer than %d bytes or has a zero byte", name, maxParam)
 		}
 	}
 	return nil

@@ -17,7 +17,8 @@ const (
 	maxTransforms = 64
 	maxEntries    = 64 // of requires, files and params each
 	maxText       = 4096
-	maxPath       = 1024 // of a file in an artifact
+	maxParam      = 32 << 10 // bytes of a param: programs and SQL are
+	maxPath       = 1024     // of a file in an artifact
 	maxName       = 63
 	maxVersion    = 64
 	maxFileName   = 200

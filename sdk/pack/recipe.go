@@ -64,6 +64,12 @@ type RecipeTransform struct {
 	Split  string            `toml:"split"`
 	Lossy  bool              `toml:"lossy"`
 	Params map[string]string `toml:"params"`
+
+	// In place of Module, the name of a ready-made transform, which the
+	// command line resolves; and its param, in the form that is best to write.
+	Transform  string `toml:"transform"`
+	Program    string `toml:"program"`    // of jq
+	Migrations string `toml:"migrations"` // directory of SQL for sqlite
 }
 
 // ReadRecipe reads the tranquil.toml in dir. Errors name its lines.

@@ -7,11 +7,7 @@ import (
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform"
-	"github.com/tranquil-iot/tranquil/sdk/transform/host"
-	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
 )
-
-func TestMain(m *testing.M) { transformtest.Main(m) }
 
 func run(program, format, in string) (string, error) {
 	var out bytes.Buffer
@@ -62,21 +58,4 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-}
-
-// The module does the same in the sandbox, and the way back brings all back.
-func TestModule(t *testing.T) {
-	module := transformtest.Build(t, "../cmd/jq")
-	step := func(from, to int, program string) transformtest.Edge {
-		return transformtest.Edge{Step: host.Step{
-			Module: module, From: from, To: to, Format: "json", Files: []string{"*.json"}, Params: map[string]string{"program": program},
-		}}
-	}
-	transformtest.Golden(t, "testdata/celsius",
-		step(1, 2, `if has("value") then {celsius: .value, at} else error("there is no value") end`).Step)
-	back, err := transformtest.Run(t, "testdata/celsius/new", step(2, 1, `{value: .celsius, at}`).Step)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transformtest.Same(t, "testdata/celsius/old", back)
 }

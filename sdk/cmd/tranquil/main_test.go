@@ -4,7 +4,6 @@ import (
 	"log"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,20 +20,11 @@ func TestMain(m *testing.M) {
 		log.Fatal(err)
 	}
 	transformCache = dir
-	goCache, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE").Output()
-	if err != nil {
-		log.Fatal(err)
-	}
-	goCaches = strings.Fields(string(goCache))
 	testscript.Main(cleaner{m, dir}, map[string]func(){"tranquil": main})
 }
 
-// transformCache holds the modules that the scripts compile, goCaches what the
-// go command keeps.
-var (
-	transformCache string
-	goCaches       []string
-)
+// transformCache holds the modules that the scripts compile.
+var transformCache string
 
 // A cleaner removes a directory after the tests; testscript.Main never returns.
 type cleaner struct {
@@ -58,11 +48,13 @@ func TestScripts(t *testing.T) {
 			host := strings.TrimPrefix(server.URL, "http://")
 			env.Setenv("TZ", "UTC")
 			env.Setenv("XDG_CACHE_HOME", transformCache)
-			env.Setenv("GOCACHE", goCaches[0])
-			env.Setenv("GOMODCACHE", goCaches[1])
 			env.Setenv("TRANQUIL_FILES", server.URL)
 			env.Setenv("TRANQUIL_TOKEN", fakeToken)
 			env.Setenv("TRANQUIL_HUB", "HostName="+host+";SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0;Insecure=true")
+			gauge := filepath.Join(env.WorkDir, "gauge")
+			if err := os.CopyFS(gauge, os.DirFS("../../transform/transformtest/testdata/gauge")); err != nil {
+				return err
+			}
 			return os.CopyFS(filepath.Join(env.WorkDir, "example"), os.DirFS("../../pack/testdata/example"))
 		},
 	})

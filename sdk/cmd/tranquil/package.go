@@ -28,6 +28,9 @@ func (c *buildCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := resolveTransforms(recipe, c.Dir); err != nil {
+		return err
+	}
 	p, path, err := c.build(recipe)
 	if err != nil {
 		return err

@@ -73,6 +73,9 @@ func edgesOf(recipe *pack.Recipe, dir string) ([]transformtest.Edge, error) {
 	if len(recipe.Transforms) == 0 {
 		return nil, fmt.Errorf("%s has no [[transform]]", filepath.Join(dir, pack.RecipeFile))
 	}
+	if err := resolveTransforms(recipe, dir); err != nil {
+		return nil, err
+	}
 	var edges []transformtest.Edge
 	for _, t := range recipe.Transforms {
 		module := t.Module

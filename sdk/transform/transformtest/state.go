@@ -8,10 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math/big"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
@@ -124,8 +126,8 @@ func pretty(content string) string {
 	}
 }
 
-// canonical returns the state with its JSON rewritten: the order of members
-// and white space are no part of what a component remembers. Only files that
+// canonical returns the state with its JSON rewritten: the order of members,
+// white space and how numbers are written are no part of what a component remembers. Only files that
 // one of the edges writes as JSON are looked at.
 func (s State) canonical(edges []Edge) State {
 	c := State{}
@@ -167,8 +169,35 @@ func reformat(content string) string {
 		} else if err != nil {
 			return content
 		}
-		if err := e.Encode(doc); err != nil {
+		if err := e.Encode(exact(doc)); err != nil {
 			return content
 		}
 	}
+}
+
+// maxDigits bounds the numbers that exact works out.
+const maxDigits = 400
+
+// exact writes every number of a document as a fraction, so that 1e3 and 1000.0
+// are the same. Longer ones than any component has stay as they are.
+func exact(doc any) any {
+	switch doc := doc.(type) {
+	case map[string]any:
+		for name, value := range doc {
+			doc[name] = exact(value)
+		}
+	case []any:
+		for i, value := range doc {
+			doc[i] = exact(value)
+		}
+	case json.Number:
+		_, exponent, _ := strings.Cut(strings.ToLower(doc.String()), "e")
+		if n, err := strconv.Atoi(exponent); exponent != "" && (err != nil || max(n, -n) > maxDigits) {
+			return doc
+		}
+		if r, ok := new(big.Rat).SetString(doc.String()); ok {
+			return json.RawMessage(quote(r.RatString()))
+		}
+	}
+	return doc
 }

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+)
+
+// A readymade is what tranquil.toml may leave out for a ready-made transform.
+type readymade struct{ mode, format string }
+
+var readymades = map[string]readymade{
+	"identity":  {},
+	"jq":        {format: pack.FormatJSON},
+	"jsonpatch": {format: pack.FormatJSON},
+	"rename":    {mode: pack.ModeTree},
+	"sqlite":    {},
+}
+
+// resolveTransforms gives the transforms of a recipe that name a ready-made
+// one their module and params.
+func resolveTransforms(recipe *pack.Recipe, dir string) error {
+	var errs []error
+	for i := range recipe.Transforms {
+		t := &recipe.Transforms[i]
+		if err := resolve(t, dir); err != nil {
+			errs = append(errs, fmt.Errorf("transform %d: from %d to %d: %w", i+1, t.From, t.To, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func resolve(t *pack.RecipeTransform, dir string) error {
+	known, ok := readymades[t.Transform]
+	switch {
+	case t.Transform == "" && t.Program == "" && t.Migrations == "":
+		return nil
+	case !ok:
+		return fmt.Errorf("transform %q is none of the ready-made %s", t.Transform, strings.Join(slices.Sorted(maps.Keys(readymades)), ", "))
+	case t.Module != "":
+		return errors.New("give either module or transform")
+	case t.Program != "" && t.Transform != "jq":
+		return errors.New("program is for jq")
+	case t.Migrations != "" && t.Transform != "sqlite":
+		return errors.New("migrations is for sqlite")
+	}
+	t.Mode, t.Format = cmp.Or(t.Mode, known.mode), cmp.Or(t.Format, known.format)
+	t.Params = maps.Clone(t.Params)
+	if t.Params == nil {
+		t.Params = map[string]string{}
+	}
+	if t.Program != "" {
+		t.Params["program"] = t.Program
+	}
+	if t.Migrations != "" {
+		sql, err := migrations(filepath.Join(dir, filepath.FromSlash(t.Migrations)), t.From, t.To)
+		if err != nil {
+			return err
+		}
+		t.Params["sql"] = sql
+	}
+	var err error
+	t.Module, err = findModule(t.Transform)
+	return err
+}
+
+// findModule returns the path of a ready-made module: they lie beside this
+// program, in transforms/, or where TRANQUIL_TRANSFORMS says.
+func findModule(name string) (string, error) {
+	dir := os.Getenv("TRANQUIL_TRANSFORMS")
+	if dir == "" {
+		program, err := os.Executable()
+		if err != nil {
+			return "", fmt.Errorf("cannot find the ready-made transforms: %w", err)
+		}
+		dir = filepath.Join(filepath.Dir(program), "transforms")
+	}
+	path, err := filepath.Abs(filepath.Join(dir, name+".wasm"))
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("there is no %s: run make transforms, or say in TRANQUIL_TRANSFORMS where the ready-made transforms are", path)
+	}
+	return path, nil
+}
+
+// migrations joins the SQL that leads from one schema to another. Files are
+// named N_what.up.sql for the way from schema N-1 to N, N_what.down.sql back.
+func migrations(dir string, from, to int) (string, error) {
+	suffix, first, last, step := ".up.sql", from+1, to, 1
+	if from > to {
+		suffix, first, last, step = ".down.sql", from, to+1, -1
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("cannot read migrations: %w", err)
+	}
+	var sql strings.Builder
+	for n := first; n != last+step; n += step {
+		name := ""
+		for _, entry := range entries {
+			number, _, _ := strings.Cut(entry.Name(), "_")
+			if got, err := strconv.Atoi(number); err != nil || got != n || !strings.HasSuffix(entry.Name(), suffix) {
+				continue
+			}
+			if name != "" {
+				return "", fmt.Errorf("%s and %s in %s are both for schema %d", name, entry.Name(), dir, n)
+			}
+			name = entry.Name()
+		}
+		if name == "" {
+			return "", fmt.Errorf("there is no %d_….%s in %s", n, strings.TrimPrefix(suffix, "."), dir)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return "", fmt.Errorf("cannot read migrations: %w", err)
+		}
+		fmt.Fprintf(&sql, "-- %s\n%s\n", name, strings.TrimSpace(string(text)))
+	}
+	return sql.String(), nil
+}

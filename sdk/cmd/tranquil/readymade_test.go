@@ -1,0 +1,71 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+)
+
+func TestMigrations(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"2_kelvin.up.sql": "two;", "2_kelvin.down.sql": "back to one;", "03_unit.up.sql": "three;\n", "3_unit.down.sql": "back to two;",
+		"5_a.up.sql": "a", "5_b.up.sql": "b", "README": "",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		from, to int
+		want     string
+	}{
+		{1, 2, "-- 2_kelvin.up.sql\ntwo;\n"},
+		{1, 3, "-- 2_kelvin.up.sql\ntwo;\n-- 03_unit.up.sql\nthree;\n"},
+		{3, 1, "-- 3_unit.down.sql\nback to two;\n-- 2_kelvin.down.sql\nback to one;\n"},
+		{3, 4, "there is no 4_….up.sql in "},
+		{4, 5, "5_a.up.sql and 5_b.up.sql in "},
+		{5, 4, "there is no 5_….down.sql in "},
+	} {
+		got, err := migrations(dir, test.from, test.to)
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, test.want) {
+			t.Errorf("%d→%d: got %q, want %q", test.from, test.to, got, test.want)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TRANQUIL_TRANSFORMS", dir)
+	if err := os.WriteFile(filepath.Join(dir, "jq.wasm"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, edge := range map[string]pack.RecipeTransform{
+		"":                              {Module: "own.wasm"},
+		"jq.wasm json .a":               {Transform: "jq", Program: ".a"},
+		"jq.wasm ndjson .b":             {Transform: "jq", Format: "ndjson", Params: map[string]string{"program": ".b"}},
+		"none of the ready-made":        {Transform: "awk"},
+		"transform \"\" is none":        {Program: ".a"},
+		"either module or transform":    {Transform: "jq", Module: "a.wasm"},
+		"program is for jq":             {Transform: "identity", Program: ".a"},
+		"migrations is for sqlite":      {Transform: "jq", Migrations: "sql"},
+		"rename.wasm: run make transfo": {Transform: "rename"},
+	} {
+		recipe := &pack.Recipe{Transforms: []pack.RecipeTransform{edge}}
+		err := resolveTransforms(recipe, dir)
+		got := recipe.Transforms[0]
+		text := strings.Join([]string{filepath.Base(got.Module), got.Format, got.Params["program"]}, " ")
+		if err != nil {
+			text = err.Error()
+		}
+		if !strings.Contains(text, want) {
+			t.Errorf("%+v: got %s, want %s", edge, text, want)
+		}
+	}
+}
