@@ -12,7 +12,7 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
 .DEFAULT_GOAL := help
-.PHONY: arm help build transforms demo test race cuts torture check lint generate generated deps bench fuzz clean
+.PHONY: arm help build transforms demo test race cuts torture check lint generate generated deps bench downtime fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,7 +83,10 @@ deps: ## install what check needs beyond Go, git, make and gcc, from Debian and 
 	npm ci --prefix examples/transforms/assemblyscript --no-audit --no-fund --silent
 
 bench: ## benchmarks, as ratios
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 2h ./...
+
+downtime: ## downtime by size and number of files, as ratios; TRANQUIL_BENCH_GB=1 adds 1 GB
+	$(GO) test -run '^$$' -bench Downtime -benchtime 1x -timeout 2h ./agent/internal/state
 
 fuzz: ## every fuzz target for FUZZTIME=10s
 	@set -e; for package in $$(grep -rl --include='*_test.go' '^func Fuzz' agent backend examples plugins sdk transforms | xargs -n1 dirname | sort -u); do \

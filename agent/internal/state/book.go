@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -66,8 +65,7 @@ func (r record) knows(now identity) bool {
 
 // digest returns the digest of a file. If it has to read the file, and durable
 // is set, it brings it to the disk as well.
-func (b *book) digest(name string, info fs.FileInfo, durable bool) (string, error) {
-	at, now := identify(info)
+func (b *book) digest(name string, at inode, now identity, durable bool) (string, error) {
 	r, ok := b.records[at]
 	if ok && r.knows(now) {
 		if r.identity != now { // a settled one
@@ -144,15 +142,11 @@ func (b *book) settle(root string) error {
 	if !faithful(root) {
 		return nil
 	}
-	return filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
+	return walk(root, func(e *entry) error {
+		if !e.regular() {
+			return nil
 		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		at, now := identify(info)
+		at, now := e.identify()
 		if r, ok := b.records[at]; ok && !r.Early && r.identity == now {
 			r.settled = true
 			b.records[at] = r

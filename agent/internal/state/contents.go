@@ -80,27 +80,16 @@ func (m *Manager) Export(component string, gen Generation, w io.Writer) error {
 // there is one.
 func readTree(root string, archive *tar.Writer) (listing, error) {
 	var all listing
-	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, name)
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		n := node{path: filepath.ToSlash(rel), mode: info.Mode()}
+	err := walk(root, func(e *entry) (err error) {
+		n := node{path: e.path, mode: e.mode()}
 		switch {
-		case entry.IsDir():
+		case e.isDir():
 			err = writeHeader(archive, n)
-		case entry.Type().IsRegular():
-			n.size = info.Size()
-			n.digest, err = readFile(name, n, archive)
+		case e.regular():
+			n.size = e.stat.Size
+			n.digest, err = readFile(filepath.Join(root, e.path), n, archive)
 		default:
-			err = fmt.Errorf("%s: %w", rel, ErrDamaged)
+			err = fmt.Errorf("%s: %w", e.path, ErrDamaged)
 		}
 		all = append(all, n)
 		return err

@@ -24,25 +24,15 @@ type listing []node
 // durable is set.
 func (b *book) scan(root string, durable bool) (listing, error) {
 	var all listing
-	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	err := walk(root, func(e *entry) (err error) {
+		if !e.isDir() && !e.regular() {
+			return fmt.Errorf("%s is neither a file nor a directory", e.path)
 		}
-		rel, err := filepath.Rel(root, name)
-		if err != nil {
-			return err
-		}
-		if !entry.IsDir() && !entry.Type().IsRegular() {
-			return fmt.Errorf("%s is neither a file nor a directory", rel)
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		n := node{path: filepath.ToSlash(rel), mode: info.Mode()}
-		if !entry.IsDir() {
-			n.size = info.Size()
-			n.digest, err = b.digest(name, info, durable)
+		n := node{path: e.path, mode: e.mode()}
+		if e.regular() {
+			at, now := e.identify()
+			n.size = e.stat.Size
+			n.digest, err = b.digest(filepath.Join(root, e.path), at, now, durable)
 		}
 		all = append(all, n)
 		return err

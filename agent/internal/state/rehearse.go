@@ -220,18 +220,14 @@ const hot = time.Second
 func calm(ctx context.Context, root string) error {
 	var last time.Duration
 	begin := time.Now()
-	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
+	err := walk(root, func(e *entry) error {
+		if !e.regular() || e.stat.Nlink == 1 {
+			return ctx.Err()
 		}
-		info, err := entry.Info()
-		if err != nil || links(info) == 1 {
-			return err
+		_, i := e.identify()
+		if begin.UnixNano()-i.Modified < int64(hot) {
+			return separate(filepath.Join(root, e.path), filepath.Join(filepath.Dir(root), "calm"), e.mode().Perm())
 		}
-		if begin.Sub(info.ModTime()) < hot {
-			return separate(name, filepath.Join(filepath.Dir(root), "calm"), info)
-		}
-		_, i := identify(info)
 		last = max(last, min(tick(i.Changed), time.Duration(i.Changed-begin.UnixNano())+tick(i.Changed)))
 		return ctx.Err()
 	})
@@ -247,7 +243,7 @@ func calm(ctx context.Context, root string) error {
 }
 
 // separate replaces a link by a copy, made under a name outside of the state.
-func separate(name, scratch string, info fs.FileInfo) error {
+func separate(name, scratch string, mode fs.FileMode) error {
 	from, err := os.Open(name)
 	if err != nil {
 		return err
@@ -258,7 +254,7 @@ func separate(name, scratch string, info fs.FileInfo) error {
 		return err
 	}
 	_, err = io.Copy(to, from)
-	if err := errors.Join(err, to.Chmod(info.Mode().Perm()), to.Close()); err != nil {
+	if err := errors.Join(err, to.Chmod(mode), to.Close()); err != nil {
 		return err
 	}
 	return os.Rename(scratch, name)

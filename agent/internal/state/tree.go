@@ -199,7 +199,8 @@ func (p *pass) noteOne(name string, n *node) error {
 		return err
 	}
 	n.size = info.Size()
-	n.digest, err = p.book.digest(name, info, !p.live)
+	at, now := identify(info)
+	n.digest, err = p.book.digest(name, at, now, !p.live)
 	return err
 }
 

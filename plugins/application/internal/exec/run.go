@@ -62,7 +62,7 @@ func (h home) start(ctx context.Context) error {
 	if err := supervisor.Start(ctx, []string{SuperviseArg}, h.run(), h.spec(v)); err != nil {
 		return h.withLog(err)
 	}
-	return errors.Join(h.handOver(ctx, v, h.control), removeAll(h.oldState()))
+	return errors.Join(h.handOver(ctx, v, h.control), h.discardOld())
 }
 
 // supervised returns what the component's supervisor tells, if one runs.
@@ -235,6 +235,29 @@ func (h home) takeOver(ctx context.Context, v version) error {
 	// component will write them in place, it gets its own.
 	return disk.Unshare(ctx, live, h.path(".unshared"))
 }
+
+// discardOld removes the state before, and what an earlier process has left of
+// such ones. With many files that takes a while, which nobody needs to wait
+// for: the component serves already.
+func (h home) discardOld() error {
+	if disk.Exists(h.oldState()) {
+		away, err := os.MkdirTemp(h.dir, discarded)
+		if err != nil {
+			return err
+		}
+		if err := disk.Rename(h.oldState(), filepath.Join(away, "state")); err != nil {
+			return err
+		}
+	}
+	left, err := filepath.Glob(h.path(discarded + "*"))
+	for _, dir := range left {
+		go os.RemoveAll(dir)
+	}
+	return err
+}
+
+// discarded begins the names of directories that are being removed.
+const discarded = ".discarded-"
 
 func (h home) replaceState() error {
 	if disk.Exists(h.state()) {

@@ -1,0 +1,86 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// An entry is a file, directory or something else as the file system says.
+type entry struct {
+	path string // slash path below the root of the walk, which is "."
+	stat unix.Stat_t
+}
+
+func (e *entry) isDir() bool   { return e.stat.Mode&unix.S_IFMT == unix.S_IFDIR }
+func (e *entry) regular() bool { return e.stat.Mode&unix.S_IFMT == unix.S_IFREG }
+
+func (e *entry) mode() fs.FileMode {
+	mode := fs.FileMode(e.stat.Mode & 0o777)
+	switch {
+	case e.isDir():
+		mode |= fs.ModeDir
+	case !e.regular():
+		mode |= fs.ModeIrregular
+	}
+	return mode
+}
+
+func (e *entry) identify() (inode, identity) {
+	return inode{e.stat.Dev, e.stat.Ino}, identity{e.stat.Size, e.stat.Mtim.Nano(), e.stat.Ctim.Nano()} //nolint:unconvert // other widths on other systems
+}
+
+// walk calls f for everything below a directory, as [fs.WalkDir] does: each
+// directory before its content, in lexical order. It looks names up in their
+// directories rather than from the root, which is what most of the time of a
+// walk goes into; on 10 000 files it takes a third of it.
+func walk(root string, f func(*entry) error) error {
+	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: root, Err: err}
+	}
+	e := &entry{path: "."}
+	if err := unix.Fstat(fd, &e.stat); err != nil {
+		return errors.Join(&fs.PathError{Op: "stat", Path: root, Err: err}, unix.Close(fd))
+	}
+	return walkDir(fd, e, f)
+}
+
+// walkDir closes fd, which is the directory e.
+func walkDir(fd int, e *entry, f func(*entry) error) (err error) {
+	dir := os.NewFile(uintptr(fd), e.path)
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	if err := f(e); err != nil {
+		return err
+	}
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return fmt.Errorf("cannot list %s: %w", e.path, err)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		next := &entry{path: path.Join(e.path, name)}
+		if err := unix.Fstatat(fd, name, &next.stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return &fs.PathError{Op: "stat", Path: next.path, Err: err}
+		}
+		if !next.isDir() {
+			if err := f(next); err != nil {
+				return err
+			}
+			continue
+		}
+		sub, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &fs.PathError{Op: "open", Path: next.path, Err: err}
+		}
+		if err := walkDir(sub, next, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
