@@ -77,8 +77,8 @@ type measurement struct {
 }
 
 const (
-	oldName   = "1.0.0"
-	newName   = "2.0.0"
+	oldName = "1.0.0"
+	newName = "2.0.0"
 )
 
 // programs are what a device runs.
