@@ -21,6 +21,8 @@ const (
 const (
 	FormatJSON   = "json"
 	FormatNDJSON = "ndjson"
+	FormatSQLite = "sqlite" // a database whose pages are all where they should be
+	FormatTar    = "tar"
 	FormatBytes  = "bytes"
 )
 
@@ -163,9 +165,9 @@ func (t Transform) check() error {
 		return fmt.Errorf("mode %.80q is unknown: use %s or %s", t.Mode, ModeFilter, ModeTree)
 	}
 	switch t.Format {
-	case FormatJSON, FormatNDJSON, FormatBytes:
+	case FormatJSON, FormatNDJSON, FormatSQLite, FormatTar, FormatBytes:
 	default:
-		return fmt.Errorf("format %.80q is unknown: use %s, %s or %s", t.Format, FormatJSON, FormatNDJSON, FormatBytes)
+		return fmt.Errorf("format %.80q is unknown: use %s, %s, %s, %s or %s", t.Format, FormatJSON, FormatNDJSON, FormatSQLite, FormatTar, FormatBytes)
 	}
 	return cmp.Or(t.checkSplit(), t.checkFiles(), t.checkParams(), checkDescriptor(t.Descriptor, MaxTransformSize))
 }

@@ -74,7 +74,7 @@ type Transform struct {
 	To         int               `json:"to"`
 	Mode       string            `json:"mode"`             // "filter" (default) or "tree"
 	Files      []string          `json:"files,omitempty"`  // path.Match globs the filter applies to; none: every file; the rest is kept
-	Format     string            `json:"format"`           // of the result: "json", "ndjson", "bytes" (default)
+	Format     string            `json:"format"`           // of the result: "json", "ndjson", "sqlite", "tar", "bytes" (default)
 	Split      string            `json:"split,omitempty"`  // "lines": the transform of a file is that of its lines, joined; only what changed is transformed
 	Lossy      bool              `json:"lossy,omitempty"`  // the way From → To forgets something the way back would need
 	Params     map[string]string `json:"params,omitempty"` // for the transform

@@ -73,7 +73,7 @@ type Step struct {
 	To     int               // schema of the output
 	Mode   string            // Filter (or "") or Tree
 	Files  []string          // path.Match patterns of slash paths in the state; none: every file
-	Format string            // of the result: "json", "ndjson", "bytes" (or "")
+	Format string            // of the result: "json", "ndjson", "sqlite", "tar", "bytes" (or "")
 	Split  string            // "lines" (SplitLines) if f(a+b) = f(a)+f(b) for whole lines: then only pieces that changed are transformed
 	Params map[string]string // handed to the module; names of letters, digits and _
 }

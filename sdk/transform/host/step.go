@@ -18,7 +18,7 @@ func (s Step) check() error {
 		return fmt.Errorf("transform %s: unknown mode %q: use filter or tree", s.edge(), s.Mode)
 	}
 	if _, ok := validators[s.Format]; !ok {
-		return fmt.Errorf("transform %s: unknown format %q: use json, ndjson or bytes", s.edge(), s.Format)
+		return fmt.Errorf("transform %s: unknown format %q: use json, ndjson, sqlite, tar or bytes", s.edge(), s.Format)
 	}
 	if s.Split != "" && (s.Split != SplitLines || s.Mode == Tree || s.Format == "json") {
 		return fmt.Errorf("transform %s: split %q: only lines can be, of a filter that makes ndjson or bytes", s.edge(), s.Split)

@@ -1,8 +1,12 @@
 package host
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -26,6 +30,15 @@ func TestValidate(t *testing.T) {
 		{"ndjson", "", true},
 		{"ndjson", "{}\n{\"a\":", false},
 		{"ndjson", "1 2\n", false},
+		{"ndjson", "[1,\n2]\n", false},
+		{"json", strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth), true},
+		{"json", strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1), false},
+		{"tar", string(archived(t, "a")), true},
+		{"tar", string(archived(t, "a")[:700]), false},
+		{"tar", string(archived(t, "../a")), false},
+		{"tar", strings.Repeat("x", 2000), false},
+		{"sqlite", "", true},
+		{"sqlite", "SQLite format 3\x00", false},
 	} {
 		err := validate(test.format, strings.NewReader(test.content))
 		if (err == nil) != test.ok {
@@ -34,12 +47,69 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+func archived(t testing.TB, name string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	err := w.WriteHeader(&tar.Header{Name: name, Size: 600, Typeflag: tar.TypeReg})
+	if err == nil {
+		_, err = w.Write(make([]byte, 600))
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 func FuzzValidateJSON(f *testing.F) {
-	f.Add([]byte(`{"a":[1,-2.5e3,"\u00e4",true,null,{}]}`))
-	f.Add([]byte(`[[],{}`))
+	for _, seed := range []string{`{"a":[1,-2.5e3,"\u00e4",true,null,{}]}`, `[[],{}`, `-0`, `01`, `1.`, `1e`, `"\x"`, `{"a":1,}`, " [ ] ", "{}{}", `[1 2]`, `{"a" 1}`, "1\n"} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if err := validateJSON(bytes.NewReader(data)); (err == nil) != json.Valid(data) {
 			t.Errorf("%q: got %v, json.Valid says %v", data, err, json.Valid(data))
 		}
+		want := true
+		for line := range bytes.Lines(data) {
+			want = want && (len(bytes.Trim(line, " \t\r\n")) == 0 || json.Valid(line))
+		}
+		if err := validateLines(bytes.NewReader(data)); (err == nil) != want {
+			t.Errorf("lines %q: got %v, want %t", data, err, want)
+		}
 	})
+}
+
+// Whatever a module writes, the host's memory stays what it is.
+func TestValidateInLittleMemory(t *testing.T) {
+	const size = 64 << 20
+	zeros := func() io.Reader { return io.LimitReader(endless('0'), size) }
+	for name, r := range map[string]io.Reader{
+		"a long string": io.MultiReader(strings.NewReader(`"`), zeros(), strings.NewReader(`"`)),
+		"a long number": io.MultiReader(strings.NewReader(`1`), zeros()),
+		"deep":          io.LimitReader(endless('['), size),
+		"spaces":        io.LimitReader(endless(' '), size),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := validateJSON(r)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 {
+			t.Errorf("%s: %d bytes were allocated, the result is %v", name, used, err)
+		}
+	}
+}
+
+type endless byte
+
+func (e endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(e)
+	}
+	return len(p), nil
+}
+
+func FuzzTar(f *testing.F) {
+	f.Add(archived(f, "a"))
+	f.Add(archived(f, "../a")[:700])
+	f.Fuzz(func(_ *testing.T, data []byte) { validateTar(bytes.NewReader(data)) })
 }
