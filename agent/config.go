@@ -20,16 +20,17 @@ import (
 
 // A config is the agent's configuration file (TOML).
 type config struct {
-	Endpoint   string          `toml:"endpoint"`   // LwM2M endpoint name, the device's identity in the hub
-	Data       string          `toml:"data"`       // directory of all that must survive
-	Run        string          `toml:"run"`        // directory for sockets: a short path
-	Reserve    int64           `toml:"reserve"`    // bytes of disk that updates leave free
-	Components []string        `toml:"components"` // "application/sensor-adapter"
-	Ask        []string        `toml:"ask"`        // those of them whose updates need consent, whatever the back end says
-	LwM2M      lwm2mConfig     `toml:"lwm2m"`
-	Files      filesConfig     `toml:"files"`
-	State      stateConfig     `toml:"state"`
-	Updaters   []updaterConfig `toml:"updater"`
+	Endpoint   string           `toml:"endpoint"`   // LwM2M endpoint name, the device's identity in the hub
+	Data       string           `toml:"data"`       // directory of all that must survive
+	Run        string           `toml:"run"`        // directory for sockets: a short path
+	Reserve    int64            `toml:"reserve"`    // bytes of disk that updates leave free
+	Components []string         `toml:"components"` // "application/sensor-adapter"
+	Ask        []string         `toml:"ask"`        // those of them whose updates need consent, whatever the back end says
+	LwM2M      lwm2mConfig      `toml:"lwm2m"`
+	Files      filesConfig      `toml:"files"`
+	State      stateConfig      `toml:"state"`
+	Updaters   []updaterConfig  `toml:"updater"`
+	Dependants []pack.Dependant `toml:"dependant"` // beside those that packages declare
 }
 
 // A stateConfig bounds, for each component, the states that updates save.
@@ -136,6 +137,11 @@ func (c config) validate() error {
 	for _, name := range c.Ask {
 		if !slices.Contains(c.Components, name) {
 			errs = append(errs, fmt.Errorf("ask: %s is none of the components", name))
+		}
+	}
+	for i, d := range c.Dependants {
+		if err := d.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("dependant %d: %w", i+1, err))
 		}
 	}
 	for _, dir := range []string{c.Data, c.Run} {

@@ -51,6 +51,9 @@ func (a *agent) start(ctx context.Context, component string) error {
 	if r, open, err := a.store.Load(component); err != nil || open && r.Stopped() {
 		return err
 	}
+	if a.halted(component) {
+		return nil
+	}
 	return a.call(ctx, component, startWithin, func(ctx context.Context, u *updater.Client) error {
 		return u.Start(ctx, updater.StartRequest{Component: component})
 	})

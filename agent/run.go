@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/content"
+	"github.com/tranquil-iot/tranquil/agent/internal/dependants"
 	"github.com/tranquil-iot/tranquil/agent/internal/device"
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
@@ -31,18 +32,19 @@ import (
 
 // An agent is everything wired together.
 type agent struct {
-	config   config
-	log      *slog.Logger
-	store    *store.Store
-	plugins  *pluginhost.Host
-	fetcher  *fetch.Fetcher
-	manager  *manager.Manager
-	content  *content.Store
-	states   *state.Manager
-	repair   *recovery.Recovery
-	device   *device.Device
-	readings *readings.Book
-	link     *link.Server
+	config     config
+	log        *slog.Logger
+	store      *store.Store
+	plugins    *pluginhost.Host
+	fetcher    *fetch.Fetcher
+	manager    *manager.Manager
+	content    *content.Store
+	states     *state.Manager
+	repair     *recovery.Recovery
+	device     *device.Device
+	readings   *readings.Book
+	dependants *dependants.Registry
+	link       *link.Server
 }
 
 // run works until ctx ends.
@@ -118,13 +120,19 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Memory: a.store, Log: log, Show: func(r component.Reading) error { return a.device.Publish(r) },
 		Deliver: func(ctx context.Context, component string) error { return a.device.Deliver(ctx, component) },
 	})
-	runner := &engine.Engine{
-		Readings: a.readings,
-		Journal:  a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Transform: a.states, Ready: sandbox.Ready,
+	var runner *engine.Engine
+	a.dependants = dependants.New(dependants.Config{
+		Declared: func() []pack.Dependant { return a.declared(runner) },
+		Memory:   a.store, Again: func(component string) { a.manager.Again(component) }, Log: log,
+	})
+	runner = &engine.Engine{
+		Dependants: a.dependants,
+		Readings:   a.readings,
+		Journal:    a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Transform: a.states, Ready: sandbox.Ready,
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
-		Permit:   func(u engine.Update) error { return a.manager.Permit(u) },
+		Permit:   a.permit,
 	}
 	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.repair.Check(c.Components)
@@ -134,7 +142,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
-		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Consent: a.manager.Consent, Cancel: a.manager.Cancel, States: operator{a}, Log: log, Publish: a.publish,
+		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, States: operator{a}, Log: log, Publish: a.publish,
 	})
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: c.LwM2M.Server, Lifetime: time.Duration(c.LwM2M.Lifetime), Version: version,
@@ -189,6 +197,7 @@ func (a *agent) changed(component string) {
 	a.device.Changed(component)
 	if v, err := a.manager.View(component); err == nil {
 		a.link.Tell(v)
+		a.dependants.Tell(v)
 	}
 }
 

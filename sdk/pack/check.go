@@ -95,6 +95,7 @@ func (m *Manifest) check() error {
 		inField("probe deadline", checkDuration(m.Probe.Deadline)),
 		inField("probe probation", checkDuration(m.Probe.Probation)),
 		m.checkRequires(),
+		m.checkDependants(),
 	}
 	if m.Epoch < 0 || m.Epoch > maxSchema {
 		errs = append(errs, fmt.Errorf("epoch: %d is negative or too large", m.Epoch))

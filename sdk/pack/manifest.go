@@ -30,6 +30,9 @@ type Manifest struct {
 	Downtime    Duration `json:"downtime,omitempty"`
 	MaxDowntime Duration `json:"maxDowntime,omitempty"`
 
+	// Dependants are what the component depends on, and how.
+	Dependants []Dependant `json:"dependants,omitempty"`
+
 	Probe    Probe           `json:"probe"`
 	State    *State          `json:"state,omitempty"` // nil: the component has no state
 	Settings json.RawMessage `json:"settings,omitempty"`

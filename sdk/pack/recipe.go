@@ -28,6 +28,7 @@ type Recipe struct {
 	Probe       RecipeProbe       `toml:"probe"`
 	State       *RecipeState      `toml:"state"`
 	Settings    map[string]any    `toml:"settings"` // becomes Manifest.Settings
+	Dependants  []Dependant       `toml:"dependant"`
 	Artifacts   []RecipeArtifact  `toml:"artifact"`
 	Transforms  []RecipeTransform `toml:"transform"`
 
@@ -113,7 +114,7 @@ func (r *Recipe) manifest() (Manifest, error) {
 	m := Manifest{
 		Type: r.Type, Name: r.Name, Version: r.Version, Epoch: r.Epoch,
 		Requires: r.Requires, Downtime: r.Downtime, MaxDowntime: r.MaxDowntime,
-		Probe: Probe(r.Probe),
+		Probe: Probe(r.Probe), Dependants: r.Dependants,
 	}
 	if r.State != nil {
 		m.State = &State{Schema: r.State.Schema}

@@ -28,6 +28,9 @@ func now() Moment {
 	return Moment{strings.TrimSpace(string(id)), time.Duration(ts.Nano())}
 }
 
+// Now returns the present moment.
+func Now() Moment { return now() }
+
 // since returns the time that passed since m; across a reboot only the time
 // since that is known.
 func since(m Moment) time.Duration {

@@ -207,6 +207,7 @@ func (e *Engine) once(ctx context.Context, r *Record, steps []Step, at int) erro
 // end writes down how the update ended; only then is it over.
 func (e *Engine) end(r Record, result string, cause error) (Outcome, error) {
 	u := r.Update
+	e.release(&u)
 	o := u.outcome(result)
 	o.Step = r.Failed
 	if cause != nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,9 @@ const (
 	Forced   = "forced: "
 )
 
-// quiesce has the component end its open work. A component that does not come
-// to rest in time is stopped all the same: the update must not wait for ever.
+// quiesce waits for the dependants, stops those that want it, and then has the
+// component end its open work. Who does not come to rest in time is stopped
+// all the same: the update must not wait for ever.
 func (e *Engine) quiesce(ctx context.Context, u *Update) error {
 	h, err := e.updater(ctx, u)
 	if err != nil || u.From.Version == "" {
@@ -26,17 +28,26 @@ func (e *Engine) quiesce(ctx context.Context, u *Update) error {
 	if err := e.closing(u); err != nil {
 		return err
 	}
+	unready := limited(ctx, func(ctx context.Context) error { return e.awaitDependants(ctx, u) })
+	if err := e.stopDependants(ctx, u); err != nil {
+		return err
+	}
 	if u.Down == (Moment{}) {
 		u.Down = now()
 	}
-	limited, cancel := context.WithTimeout(ctx, quiesceTime)
-	defer cancel()
-	if err := e.rest(limited, h, u); err != nil && ctx.Err() == nil {
+	restless := limited(ctx, func(ctx context.Context) error { return e.rest(ctx, h, u) })
+	if err := cmp.Or(restless, unready); err != nil && ctx.Err() == nil {
 		e.force(u, err)
 	} else if u.Rest == "" {
 		u.Rest = Tranquil
 	}
 	return ctx.Err()
+}
+
+func limited(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, quiesceTime)
+	defer cancel()
+	return f(ctx)
 }
 
 // quiesceTime is how long a component may take to end its open work.
@@ -68,10 +79,13 @@ func (e *Engine) resume(ctx context.Context, u *Update) error {
 	if err != nil || u.From.Version == "" {
 		return err
 	}
-	if !h.Capabilities().Quiesce {
-		return nil
+	if h.Capabilities().Quiesce {
+		if err := h.Resume(ctx, updater.ResumeRequest{Component: u.Component}); err != nil {
+			return err
+		}
 	}
-	return h.Resume(ctx, updater.ResumeRequest{Component: u.Component})
+	e.letDependantsGo(ctx, u)
+	return nil
 }
 
 // stop ends the component, and then makes sure of its last readings.

@@ -18,21 +18,22 @@ import (
 // An Engine holds what the steps work with. Updates of different components
 // may run at the same time; two of one component may not.
 type Engine struct {
-	Journal   Journal
-	Inventory Inventory
-	Source    Source
-	Content   Content
-	States    States
-	Transform Transformer
-	Readings  Readings                                 // nil: the components publish none
-	Ready     func(context.Context, []host.Step) error // has sandboxes wait that have compiled the transforms; nil: there are none
-	Updater   func(ctx context.Context, componentType string) (*updater.Client, error)
-	Platform  pack.Platform
-	Tell      func(Progress)                // hears of every step; must not block
-	Announce  func(context.Context, string) // returns when the twin knows the component's state, or ctx ends
-	Log       *slog.Logger
-	Permit    func(Update) error // nil, a Wait, or why the update may never disturb its component; nil permits all
-	BootID    string             // file with the identity of this boot; "" is the kernel's
+	Journal    Journal
+	Inventory  Inventory
+	Source     Source
+	Content    Content
+	States     States
+	Transform  Transformer
+	Dependants Dependants                               // nil: there are none
+	Readings   Readings                                 // nil: the components publish none
+	Ready      func(context.Context, []host.Step) error // has sandboxes wait that have compiled the transforms; nil: there are none
+	Updater    func(ctx context.Context, componentType string) (*updater.Client, error)
+	Platform   pack.Platform
+	Tell       func(Progress)                // hears of every step; must not block
+	Announce   func(context.Context, string) // returns when the twin knows the component's state, or ctx ends
+	Log        *slog.Logger
+	Permit     func(Update) error // nil, a Wait, or why the update may never disturb its component; nil permits all
+	BootID     string             // file with the identity of this boot; "" is the kernel's
 
 	// KeepPackages has the packages of the installed and the previous versions
 	// stay on the device, for a way back without the file server.
@@ -390,6 +391,11 @@ func (e *Engine) announce(ctx context.Context, u *Update) error {
 	if err := e.closing(u); err != nil {
 		return err
 	}
+	stopped, err := e.stops(u)
+	if err != nil {
+		return err
+	}
+	u.Halted = stopped
 	u.Until = time.Now().UTC().Add(u.Predicted)
 	progress(ctx, 1) // now with the time of return
 	limited, cancel := context.WithTimeout(ctx, announceTime)

@@ -189,7 +189,11 @@ func (e *Engine) probe(ctx context.Context, u *Update) error {
 	}
 	u.Serving = true
 	progress(ctx, 0.5) // the data is live again
-	return e.probation(ctx, u, orDefault(p.Manifest.Probe.Probation, defaultProbation))
+	if err := e.probation(ctx, u, orDefault(p.Manifest.Probe.Probation, defaultProbation)); err != nil {
+		return err
+	}
+	e.letDependantsGo(ctx, u)
+	return nil
 }
 
 func orDefault(d pack.Duration, fallback time.Duration) time.Duration {

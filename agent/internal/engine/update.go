@@ -66,6 +66,7 @@ type Update struct {
 	Down      Moment                   `json:"down,omitzero"`       // when the component stopped serving
 	Downtime  time.Duration            `json:"downtime,omitempty"`  // measured
 	Forced    bool                     `json:"forced,omitempty"`    // it had to be stopped by force
+	Halted    []string                 `json:"halted,omitempty"`    // dependants that do not run meanwhile, in the order in which they start
 	Rest      string                   `json:"rest,omitempty"`      // how it came to rest: Tranquil, or Forced and why
 }
 

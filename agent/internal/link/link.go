@@ -9,6 +9,10 @@
 //	link     PUT /v1/readings  {"component","object","instance","value","unit","time"};
 //	                           503: the component is being updated, send it again later
 //	         GET /v1/events    server-sent events, one engine.View each
+//	         GET /v1/dependence?of=…&name=…&policy=…
+//	                           server-sent events, one component.Notice each
+//	         POST /v1/ready    component.Answer
+//	         POST /v1/defer    component.Answer; 409 with the reason if it is too late
 //	control  GET /v1/status    [engine.View, …]
 //	         POST /v1/consent/{component}, /v1/refuse/{component}, /v1/cancel/{component}
 //	                           is said to its update; 409 with the reason if it cannot
@@ -43,10 +47,12 @@ type Config struct {
 	Publish func(component.Reading) error // ErrLater: not now
 	Views   func() []engine.View
 	Repair  func(context.Context) error // ends safe mode
-	Consent func(component string, yes bool) error
-	Cancel  func(component string) error
-	States  States
-	Log     *slog.Logger
+	// Dependants takes who depends on a component while it runs.
+	Dependants Dependants
+	Consent    func(component string, yes bool) error
+	Cancel     func(component string) error
+	States     States
+	Log        *slog.Logger
 }
 
 // ErrLater refuses a reading that may be sent again.
@@ -73,6 +79,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	link := http.NewServeMux()
 	link.HandleFunc("PUT /v1/readings", s.readings)
 	link.HandleFunc("GET /v1/events", s.events)
+	link.HandleFunc("GET "+component.PathDependence, s.dependence)
+	link.HandleFunc("POST "+component.PathReady, s.ready)
+	link.HandleFunc("POST "+component.PathDefer, s.deferred)
 	control := http.NewServeMux()
 	control.HandleFunc("GET /v1/status", s.status)
 	control.HandleFunc("POST /v1/repair", s.repair)
@@ -201,7 +210,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func send(w http.ResponseWriter, out *http.ResponseController, v engine.View) error {
+func send(w http.ResponseWriter, out *http.ResponseController, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err

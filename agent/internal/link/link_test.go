@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/sdk/component"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -140,5 +142,53 @@ func TestEvents(t *testing.T) {
 			t.Fatalf("%q does not hold %s", lines.Text(), want)
 		}
 		s.Tell(engine.View{Component: "application/second"})
+	}
+}
+
+// dependence is a registry with one notice.
+type dependence struct{ answers []component.Answer }
+
+func (d *dependence) Subscribe(p pack.Dependant) (<-chan component.Notice, func(), error) {
+	if p.Policy != pack.PolicyDefer || p.Component != "reader" || p.Of != "application/a" {
+		return nil, nil, fmt.Errorf("%+v", p)
+	}
+	notices := make(chan component.Notice, 2)
+	notices <- component.Notice{Of: p.Of, State: component.Asking, Update: "u"}
+	notices <- component.Notice{Of: p.Of, State: component.Leaving, Update: "u"}
+	return notices, func() {}, nil
+}
+
+func (d *dependence) Ready(a component.Answer) { d.answers = append(d.answers, a) }
+
+func (d *dependence) Defer(a component.Answer) (time.Time, error) {
+	d.answers = append(d.answers, a)
+	return time.Time{}, nil
+}
+
+// TestDependence joins both ends: what a program answers by sdk/component
+// arrives.
+func TestDependence(t *testing.T) {
+	d := &dependence{}
+	s := start(t, Config{Dependants: d})
+	t.Setenv(component.EnvLink, s.Link)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err := component.Depend(ctx, component.Dependence{
+		Of: "application/a", Name: "reader", Policy: "defer",
+		Asked:   func(context.Context, component.Notice) (time.Duration, string) { return time.Minute, "busy" },
+		Changed: func(context.Context, component.Notice) { time.AfterFunc(100*time.Millisecond, cancel) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []component.Answer{
+		{Name: "reader", Of: "application/a", Update: "u", For: "1m0s", Reason: "busy"},
+		{Name: "reader", Of: "application/a", Update: "u"},
+	}
+	if !slices.Equal(d.answers, want) {
+		t.Errorf("%+v", d.answers)
+	}
+	if err := component.Depend(t.Context(), component.Dependence{Of: "application/b", Name: "reader"}); err == nil {
+		t.Error("a refused dependence goes on")
 	}
 }

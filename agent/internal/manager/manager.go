@@ -269,6 +269,9 @@ func (m *Manager) run(ctx context.Context, u engine.Update) {
 	switch {
 	case err != nil && wait.Poll:
 		m.held[u.Component] = time.Now().Add(pollInterval)
+		if !wait.Until.IsZero() && wait.Until.Before(m.held[u.Component]) {
+			m.held[u.Component] = wait.Until
+		}
 	case err != nil && r.Waiting == nil:
 		m.held[u.Component] = time.Now().Add(lookInterval)
 	}

@@ -64,6 +64,14 @@ func (m *Manager) hold(component string) {
 	m.held[component] = time.Now().Add(lookInterval)
 }
 
+// Again looks at once whether the update of a component may go on.
+func (m *Manager) Again(component string) {
+	m.mu.Lock()
+	delete(m.held, component)
+	m.mu.Unlock()
+	m.poke()
+}
+
 // Permit is [Permit] for this device, now; the engine asks it.
 func (m *Manager) Permit(u engine.Update) error {
 	m.knownSince(u.Component, u.ID)

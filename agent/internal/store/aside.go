@@ -53,7 +53,7 @@ func (s *Store) unreadable(component string) (keys []string) {
 	for key, v := range map[string]any{
 		installedKey + component: new(engine.Installed), wishesKey + component: new(engine.Wishes), outcomeKey + component: new(engine.Outcome),
 		waitingKey + component: new([]engine.Outcome), acknowledgedKey + component: new(receipt),
-		timingsKey + component: new([]engine.Timing),
+		timingsKey + component: new([]engine.Timing), deferralKey + component: new(engine.Deferral),
 	} {
 		if _, err := s.get(key, v); err != nil {
 			keys = append(keys, key)

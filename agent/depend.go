@@ -1,0 +1,41 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
+)
+
+// declared lists the dependants of the configuration, and of the packages that
+// are installed.
+func (a *agent) declared(e *engine.Engine) []pack.Dependant {
+	all := slices.Clone(a.config.Dependants)
+	for _, c := range a.config.Components {
+		i, err := a.store.Installed(c)
+		if err != nil {
+			a.log.Error("cannot read what is installed", "component", c, "error", err)
+			continue
+		}
+		all = append(all, e.DependantsOf(c, i)...)
+	}
+	return all
+}
+
+// permit asks first who has set when a component may be updated, and then the
+// dependants.
+func (a *agent) permit(u engine.Update) error {
+	if err := a.manager.Permit(u); err != nil || u.Rehearsed == (engine.Moment{}) {
+		return err // dependants are asked when all is ready
+	}
+	return a.dependants.Permit(u)
+}
+
+// halted reports whether the update of another component keeps this one
+// stopped.
+func (a *agent) halted(component string) bool {
+	return slices.ContainsFunc(a.config.Components, func(other string) bool {
+		r, open, err := a.store.Load(other)
+		return err == nil && open && r.Stopped() && r.Holds(component)
+	})
+}
