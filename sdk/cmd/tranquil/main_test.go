@@ -4,6 +4,7 @@ import (
 	"log"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,30 +13,39 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
-// TestMain makes the test binary be the tool when a script runs tranquil.
+// TestMain builds the tool that the scripts run: as its users have it, since
+// the race detector would make each sandbox ten times slower.
 func TestMain(m *testing.M) {
 	host.Main() // a copy of this program may be the sandbox of a transform
+	os.Exit(test(m))
+}
+
+func test(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "tranquil-cli-")
 	if err != nil {
 		log.Fatal(err)
 	}
-	transformCache = dir
-	testscript.Main(cleaner{m, dir}, map[string]func(){"tranquil": main})
+	defer os.RemoveAll(dir)
+	transformCache, tools = filepath.Join(dir, "cache"), filepath.Join(dir, "bin")
+	goCache, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE").Output()
+	if err != nil {
+		log.Fatal(err)
+	}
+	goCaches = strings.Fields(string(goCache))
+	build := exec.Command("go", "build", "-o", filepath.Join(tools, "tranquil"), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		log.Fatalf("cannot build tranquil: %v\n%s", err, out)
+	}
+	return m.Run()
 }
 
-// transformCache holds the modules that the scripts compile.
-var transformCache string
-
-// A cleaner removes a directory after the tests; testscript.Main never returns.
-type cleaner struct {
-	testscript.TestingM
-	dir string
-}
-
-func (c cleaner) Run() int {
-	defer os.RemoveAll(c.dir)
-	return c.TestingM.Run()
-}
+// tools holds the tool, transformCache the modules that the scripts compile,
+// goCaches what the go command keeps.
+var (
+	tools, transformCache string
+	goCaches              []string
+)
 
 // TestScripts runs each script of testdata with the example package at hand
 // and a server that stands in for the file server and the hub.
@@ -46,6 +56,7 @@ func TestScripts(t *testing.T) {
 			server := httptest.NewServer(newFakeServer(filepath.Join(env.WorkDir, "requests")))
 			env.Defer(server.Close)
 			host := strings.TrimPrefix(server.URL, "http://")
+			env.Setenv("PATH", tools+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("TZ", "UTC")
 			env.Setenv("XDG_CACHE_HOME", transformCache)
 			env.Setenv("TRANQUIL_FILES", server.URL)
