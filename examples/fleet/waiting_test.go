@@ -11,13 +11,50 @@ import (
 
 const secondComponent = "application/other"
 
+// withSecond gives a device a second component.
+func withSecond(config string) string {
+	return strings.Replace(config, fmt.Sprintf("components = [%q]", rig.SensorAdapter), fmt.Sprintf("components = [%q, %q]", rig.SensorAdapter, secondComponent), 1)
+}
+
+// TestRequires wishes for two components at once, of which one requires the
+// other, and then for a package that requires what nobody asks for.
+func TestRequires(t *testing.T) {
+	t.Parallel()
+	s := startWith(t, []rig.Edit{withSecond}, "1.0.0")
+	pushSecond(t, s)
+	for version, constraint := range map[string]string{"2.1.0": ">=1.0.0", "2.2.0": ">=9.0.0"} {
+		publish(t, s, append(quick, rig.Replace("2.0.0", version), requiring(constraint))...)
+	}
+	if err := s.Desire(t.Context(), fmt.Sprintf(`{"components": {%q: {"version": "2.1.0"}, %q: {"version": "1.0.0"}}}`, rig.SensorAdapter, secondComponent)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Await(t.Context(), "both are updated", rig.UpdateTime, func(r rig.Reported) bool {
+		return r.Components[rig.SensorAdapter].Version == "2.1.0" && r.Components[secondComponent].Version == "1.0.0"
+	})
+	if err != nil {
+		t.Fatalf("%v: %+v", err, r)
+	}
+	check(t, s)
+	cause := refused(t, s, `{"version": "2.2.0"}`)
+	if want := `requires application/other >=9.0.0; installed is "1.0.0"`; !strings.Contains(cause, want) {
+		t.Errorf("the cause does not say %q: %s", want, cause)
+	}
+	check(t, s)
+}
+
+// requiring has a package require versions of the second component.
+func requiring(constraint string) rig.Edit {
+	return func(recipe string) string {
+		return recipe + fmt.Sprintf("\n[requires]\n%q = %q\n", secondComponent, constraint)
+	}
+}
+
 // TestWaiting has an update wait for consent and a maintenance window. The
 // agent is killed meanwhile, another component is updated, and the first has
 // noticed nothing until both are there. Then a refusal on the device.
 func TestWaiting(t *testing.T) {
 	t.Parallel()
-	both := rig.Replace(fmt.Sprintf("components = [%q]", rig.SensorAdapter), fmt.Sprintf("components = [%q, %q]", secondComponent, rig.SensorAdapter))
-	s := startWith(t, []rig.Edit{both}, "1.0.0", "2.0.0")
+	s := startWith(t, []rig.Edit{withSecond}, "1.0.0", "2.0.0")
 	before, _ := check(t, s)
 	cli(t, s, "consent", s.Device, rig.SensorAdapter, "--ask")
 	cli(t, s, "window", s.Device, rig.SensorAdapter, inTwoDays())
@@ -70,19 +107,24 @@ func refuseOnDevice(t *testing.T, s *rig.System) {
 // updateOther installs another component, which is the same program.
 func updateOther(t *testing.T, s *rig.System) {
 	t.Helper()
-	file, err := s.Package(t.Context(), "1.0.0", append(quick, rig.Replace(`name = "sensor-adapter"`, `name = "other"`))...)
-	if err == nil {
-		err = s.Push(t.Context(), file)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	pushSecond(t, s)
 	cli(t, s, "update", s.Device, secondComponent, "1.0.0")
 	r, err := s.Await(t.Context(), "the other component is updated", 2*time.Minute, func(r rig.Reported) bool {
 		return r.Components[secondComponent].Update.Result != ""
 	})
 	if c := r.Components[secondComponent]; err != nil || c.Version != "1.0.0" {
 		t.Fatalf("%+v, %v", c.Update, err)
+	}
+}
+
+func pushSecond(t *testing.T, s *rig.System) {
+	t.Helper()
+	file, err := s.Package(t.Context(), "1.0.0", append(quick, rig.Replace(`name = "sensor-adapter"`, `name = "other"`))...)
+	if err == nil {
+		err = s.Push(t.Context(), file)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
