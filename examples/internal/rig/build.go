@@ -30,6 +30,7 @@ var native = []program{
 	{"tranquil-updater-application", "./plugins/application"},
 	{"tranquil", "./sdk/cmd/tranquil"},
 	{"dashboard", "./examples/dashboard"},
+	{"reader", "./examples/reader"},
 	{"sensor-adapter-1", "./examples/sensor-adapter/v1"},
 	{"sensor-adapter-2", "./examples/sensor-adapter/v2"},
 }

@@ -36,6 +36,7 @@ type Outcome struct {
 	ID, From, To, Result, Cause string
 	Downtime, Predicted         float64 // seconds
 	PredictionError             float64 // seconds longer than predicted
+	Rest, RestReason            string  // "tranquil" or "forced", and why
 }
 
 // Previous is the version before the installed one, and the way back to it.
