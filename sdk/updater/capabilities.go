@@ -51,7 +51,13 @@ type UpdaterWithState interface {
 }
 
 // SaveRequest names the directory that receives the state.
-type SaveRequest struct{ Component, Dir string }
+type SaveRequest struct {
+	Component, Dir string
+	// Snapshot is the directory that Snapshot has filled while the component
+	// ran, or "". An updater that has filled it with hard links may rename it
+	// to Dir and bring it up to date, instead of making all of them again.
+	Snapshot string
+}
 
 // ApplyRequest names the directory that holds the state to take over.
 type ApplyRequest struct{ Component, Dir string }

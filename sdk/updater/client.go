@@ -127,7 +127,7 @@ func (c *Client) Save(ctx context.Context, r SaveRequest) error {
 	if err := need(c.caps.State, "Save"); err != nil {
 		return err
 	}
-	_, err := c.api.Save(ctx, &proto.SaveRequest{Component: r.Component, Dir: r.Dir})
+	_, err := c.api.Save(ctx, &proto.SaveRequest{Component: r.Component, Dir: r.Dir, Snapshot: r.Snapshot})
 	return c.failed(err)
 }
 

@@ -28,7 +28,7 @@ func TestFieldsTravel(t *testing.T) {
 		text(c.Unstage(ctx, UnstageRequest{"a", "1", Handle{Version: 1}})),
 		text(c.Switch(ctx, SwitchRequest{"a", Handle{2, []byte("d")}})),
 		text(c.Start(ctx, StartRequest{"a"})),
-		text(c.Save(ctx, SaveRequest{"a", "/d"})),
+		text(c.Save(ctx, SaveRequest{"a", "/d", "/s"})),
 		text(c.Apply(ctx, ApplyRequest{"a", "/d"})),
 		text(c.Snapshot(ctx, SnapshotRequest{"a", "/d"})),
 		text(c.Quiesce(ctx, QuiesceRequest{"a"})),
@@ -39,7 +39,7 @@ func TestFieldsTravel(t *testing.T) {
 		StopResponse{Forced: true},
 		ProbeResponse{true, "a"},
 		StatusResponse{Running: true, Restarts: 3, NoState: true},
-		"a 1 true", "a 1 false", "a 2 d", "a", "save a /d", "apply a /d", "snapshot a /d", "quiesce a", "resume a",
+		"a 1 true", "a 1 false", "a 2 d", "a", "save a /d/s", "apply a /d", "snapshot a /d", "quiesce a", "resume a",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

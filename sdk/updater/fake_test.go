@@ -49,7 +49,7 @@ func (f *fake) Stop(_ context.Context, r StopRequest) (StopResponse, error) {
 }
 
 func (f *fake) Save(_ context.Context, r SaveRequest) error {
-	return fmt.Errorf("save %s %s", r.Component, r.Dir)
+	return fmt.Errorf("save %s %s%s", r.Component, r.Dir, r.Snapshot)
 }
 
 func (f *fake) Apply(_ context.Context, r ApplyRequest) error {

@@ -12,7 +12,7 @@ func (s *server) Save(ctx context.Context, r *proto.SaveRequest) (*proto.SaveRes
 		return nil, err
 	}
 	return call(ctx, s, "Save", r.Component, nothing(&proto.SaveResponse{}, func() error {
-		return u.Save(ctx, SaveRequest{r.Component, r.Dir})
+		return u.Save(ctx, SaveRequest{r.Component, r.Dir, r.Snapshot})
 	}))
 }
 

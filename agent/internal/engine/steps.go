@@ -84,7 +84,7 @@ type States interface {
 // old ones.
 type Transformer interface {
 	Rehearse(ctx context.Context, component string, live state.Generation, steps []host.Step, progress func(done, total int64)) (time.Duration, error)
-	Settle(component string, live state.Generation) error
+	Settle(component string, live state.Generation) (snapshot string, err error)
 	Transform(ctx context.Context, component string, from, to state.Generation, steps []host.Step, progress func(done, total int64)) (host.Report, error)
 	List(component string, need ...state.Generation) ([]state.Entry, error)
 	Prune(component string, need ...state.Generation) error // by retention, but not what is needed

@@ -56,14 +56,15 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 			return err
 		}
 	}
-	if err := e.Transform.Settle(u.Component, u.Rehearsal); err != nil {
+	snapshot, err := e.Transform.Settle(u.Component, u.Rehearsal)
+	if err != nil {
 		return err
 	}
 	dir, err := e.States.Fresh(u.Component, u.Saved)
 	if err != nil {
 		return err
 	}
-	if err := s.Save(ctx, updater.SaveRequest{Component: u.Component, Dir: dir}); err != nil {
+	if err := s.Save(ctx, updater.SaveRequest{Component: u.Component, Dir: dir, Snapshot: snapshot}); err != nil {
 		return err
 	}
 	return e.seal(u, u.Saved, u.From)

@@ -63,9 +63,8 @@ func (r record) knows(now identity) bool {
 	return !r.Early && r.identity == now
 }
 
-// digest returns the digest of a file. If it has to read the file, and durable
-// is set, it brings it to the disk as well.
-func (b *book) digest(name string, at inode, now identity, durable bool) (string, error) {
+// digest returns the digest of a file.
+func (b *book) digest(name string, at inode, now identity) (string, error) {
 	r, ok := b.records[at]
 	if ok && r.knows(now) {
 		if r.identity != now { // a settled one
@@ -74,7 +73,7 @@ func (b *book) digest(name string, at inode, now identity, durable bool) (string
 		}
 		return r.Digest, nil
 	}
-	r, err := readRecord(name, durable)
+	r, err := readRecord(name)
 	if err != nil {
 		return "", err
 	}
@@ -84,17 +83,12 @@ func (b *book) digest(name string, at inode, now identity, durable bool) (string
 
 // readRecord reads a file. If it changes meanwhile the record fits neither
 // content, and its identity, from before, is not seen again.
-func readRecord(name string, durable bool) (r record, err error) {
+func readRecord(name string) (r record, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return record{}, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if durable {
-		if err := f.Sync(); err != nil {
-			return record{}, err
-		}
-	}
 	info, err := f.Stat()
 	if err != nil {
 		return record{}, err

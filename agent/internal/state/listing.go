@@ -20,9 +20,8 @@ type node struct {
 // order.
 type listing []node
 
-// scan lists a state. Files that have to be read are brought to the disk if
-// durable is set.
-func (b *book) scan(root string, durable bool) (listing, error) {
+// scan lists a state.
+func (b *book) scan(root string) (listing, error) {
 	var all listing
 	err := walk(root, func(e *entry) (err error) {
 		if !e.isDir() && !e.regular() {
@@ -32,7 +31,7 @@ func (b *book) scan(root string, durable bool) (listing, error) {
 		if e.regular() {
 			at, now := e.identify()
 			n.size = e.stat.Size
-			n.digest, err = b.digest(filepath.Join(root, e.path), at, now, durable)
+			n.digest, err = b.digest(filepath.Join(root, e.path), at, now)
 		}
 		all = append(all, n)
 		return err

@@ -88,7 +88,8 @@ func (b *bench) rehearse(steps []host.Step) {
 // update saves and transforms, and returns the new state.
 func (b *bench) update(steps []host.Step) map[string]string {
 	b.Helper()
-	must(b, b.Settle(component, 1))
+	_, err := b.Settle(component, 1)
+	must(b, err)
 	dir, err := b.Fresh(component, 2)
 	must(b, err)
 	link(b, b.live, dir)

@@ -101,7 +101,7 @@ type rehearsal struct {
 }
 
 func (r *rehearsal) once(ctx context.Context, progress func(done, total int64)) error {
-	list, err := r.book.scan(r.files, false)
+	list, err := r.book.scan(r.files)
 	if err != nil {
 		return fmt.Errorf("cannot read the live state: %w", err)
 	}
@@ -193,21 +193,23 @@ func part(progress func(done, total int64), i, n int) func(done, total int64) {
 // Settle is to be called when the component has stopped and before the
 // updater saves: files of the live snapshot gen that have not changed since
 // the rehearsal are not read again, if they turn up in what is saved. 0 stands
-// for a snapshot that was never made.
-func (m *Manager) Settle(component string, gen Generation) error {
+// for a snapshot that was never made. It returns the directory of the
+// snapshot, which the updater may take, or "".
+func (m *Manager) Settle(component string, gen Generation) (string, error) {
 	dir, err := m.dir(component, gen)
 	if err != nil || gen == 0 {
-		return err
+		return "", err
 	}
 	k, err := m.known(component)
 	if err != nil {
-		return err
+		return "", err
 	}
-	err = k.book.settle(filepath.Join(dir, filesName))
+	files := filepath.Join(dir, filesName)
+	err = k.book.settle(files)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it was made in vain, or half removed
+		return "", nil // it was made in vain, half removed, or taken before a crash
 	}
-	return err
+	return files, err
 }
 
 // hot is how long ago a file was written that may be written again while the

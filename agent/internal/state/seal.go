@@ -68,22 +68,13 @@ func parseSeal(data []byte) (seal, error) {
 	return s, nil
 }
 
+// writeSeal wants the directory, which may be new, on the disk.
 func writeSeal(dir string, s seal) error {
 	data, err := json.MarshalIndent(s, "", "\t")
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(dir, sealName), data); err != nil {
-		return err
-	}
-	// The parents may be as new as the seal: root/type/name/generation.
-	for range 3 {
-		dir = filepath.Dir(dir)
-		if err := syncPath(dir); err != nil {
-			return err
-		}
-	}
-	return nil
+	return replaceFile(filepath.Join(dir, sealName), data)
 }
 
 // unseal makes a generation garbage, durably, before its files change.

@@ -160,7 +160,7 @@ func (m *Manager) listed(component string, gen Generation) (string, listing, err
 	if list, ok := k.lists[gen]; ok {
 		return files, list, nil
 	}
-	list, err := k.book.scan(files, false)
+	list, err := k.book.scan(files)
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot check state %s/%d: %w", component, gen, err)
 	}
@@ -210,14 +210,16 @@ func (m *Manager) seal(component string, gen Generation, meta Meta) error {
 	if err != nil {
 		return err
 	}
-	list, ok := k.lists[gen]
-	if !ok {
-		if list, err = k.book.scan(filepath.Join(dir, filesName), true); err != nil {
-			return err
-		}
-	}
+	// Before files are read: what was written through mapped memory has its
+	// change time then.
 	if err := syncFileSystem(dir); err != nil {
 		return err
+	}
+	list, ok := k.lists[gen]
+	if !ok {
+		if list, err = k.book.scan(filepath.Join(dir, filesName)); err != nil {
+			return err
+		}
 	}
 	k.book.unsettle()
 	k.lists[gen] = list

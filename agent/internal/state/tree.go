@@ -74,7 +74,7 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 	if err := os.MkdirAll(t.files(), 0o700); err != nil {
 		return nil, err
 	}
-	have, err := p.book.scan(t.files(), false)
+	have, err := p.book.scan(t.files())
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (p *pass) whole(ctx context.Context, t *tree, step host.Step, from string, 
 		return nil, err
 	}
 	p.add(report)
-	out, err := p.book.scan(t.files(), !p.live)
+	out, err := p.book.scan(t.files())
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (p *pass) noteOne(name string, n *node) error {
 	}
 	n.size = info.Size()
 	at, now := identify(info)
-	n.digest, err = p.book.digest(name, at, now, !p.live)
+	n.digest, err = p.book.digest(name, at, now)
 	return err
 }
 

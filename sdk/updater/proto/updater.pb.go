@@ -710,7 +710,8 @@ func (x *StopResponse) GetForced() bool {
 type SaveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Component     string                 `protobuf:"bytes,1,opt,name=component,proto3" json:"component,omitempty"`
-	Dir           string                 `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"` // empty directory
+	Dir           string                 `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`           // empty directory
+	Snapshot      string                 `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"` // what Snapshot has filled since the component started; empty: nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -755,6 +756,13 @@ func (x *SaveRequest) GetComponent() string {
 func (x *SaveRequest) GetDir() string {
 	if x != nil {
 		return x.Dir
+	}
+	return ""
+}
+
+func (x *SaveRequest) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
 	}
 	return ""
 }
@@ -1388,10 +1396,11 @@ const file_updater_proto_rawDesc = "" +
 	"\tcomponent\x18\x01 \x01(\tR\tcomponent\x12+\n" +
 	"\x11grace_nanoseconds\x18\x02 \x01(\x03R\x10graceNanoseconds\"&\n" +
 	"\fStopResponse\x12\x16\n" +
-	"\x06forced\x18\x01 \x01(\bR\x06forced\"=\n" +
+	"\x06forced\x18\x01 \x01(\bR\x06forced\"Y\n" +
 	"\vSaveRequest\x12\x1c\n" +
 	"\tcomponent\x18\x01 \x01(\tR\tcomponent\x12\x10\n" +
-	"\x03dir\x18\x02 \x01(\tR\x03dir\"\x0e\n" +
+	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x1a\n" +
+	"\bsnapshot\x18\x03 \x01(\tR\bsnapshot\"\x0e\n" +
 	"\fSaveResponse\">\n" +
 	"\fApplyRequest\x12\x1c\n" +
 	"\tcomponent\x18\x01 \x01(\tR\tcomponent\x12\x10\n" +

@@ -214,7 +214,7 @@ func (u *reference) Snapshot(ctx context.Context, r updater.SnapshotRequest) err
 	if u.broken == "snapshot stops" {
 		u.stopAll()
 	}
-	return u.Save(ctx, updater.SaveRequest(r))
+	return u.Save(ctx, updater.SaveRequest{Component: r.Component, Dir: r.Dir})
 }
 
 func (u *reference) Quiesce(context.Context, updater.QuiesceRequest) error {

@@ -27,7 +27,7 @@ func (h home) saved() string { return h.path("saved") }
 // and must know it again when the call is repeated.
 func (h home) applied() string { return h.path("applied") }
 
-// Save fills Dir with hard links: nothing writes to these files any more,
+// Save fills Dir with hard links, which the agent brings to the disk: nothing writes to these files any more,
 // since Start gives a component that starts on them copies of its own.
 func (u *Updater) Save(ctx context.Context, r updater.SaveRequest) error {
 	h, done, err := u.work(ctx, r.Component)
@@ -35,13 +35,13 @@ func (u *Updater) Save(ctx context.Context, r updater.SaveRequest) error {
 		return err
 	}
 	defer done()
-	if err := h.save(ctx, r.Dir); err != nil {
+	if err := h.save(ctx, r.Dir, r.Snapshot); err != nil {
 		return fmt.Errorf("cannot save the state of %s: %w", r.Component, err)
 	}
 	return nil
 }
 
-func (h home) save(ctx context.Context, dir string) error {
+func (h home) save(ctx context.Context, dir, snapshot string) error {
 	if err := h.inUse(ctx); err != nil {
 		return err
 	}
@@ -52,10 +52,19 @@ func (h home) save(ctx context.Context, dir string) error {
 	if err != nil || source == "" {
 		return err
 	}
-	if err := disk.Link(ctx, source, dir); err != nil {
-		return err
+	return h.linkSaved(ctx, source, dir, snapshot)
+}
+
+// linkSaved links the state into the empty directory dir. The links of a
+// snapshot of the live state serve as well: only what has changed is linked.
+func (h home) linkSaved(ctx context.Context, source, dir, snapshot string) error {
+	if snapshot == "" || source != h.state() || !disk.Exists(snapshot) {
+		return disk.Link(ctx, source, dir)
 	}
-	return disk.Sync(dir)
+	if os.Remove(dir) != nil || os.Rename(snapshot, dir) != nil { // another file system, most likely
+		return errors.Join(os.MkdirAll(dir, 0o700), disk.Link(ctx, source, dir))
+	}
+	return disk.Match(ctx, source, dir)
 }
 
 // source is where the state of the stopped component is, "" if there is none.

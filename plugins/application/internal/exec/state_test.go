@@ -330,3 +330,26 @@ func TestNoRestartWithoutState(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 }
+
+// TestSaveUsesTheSnapshot: the links of the live snapshot become those of what
+// is saved, with all that has changed since.
+func TestSaveUsesTheSnapshot(t *testing.T) {
+	r := newRig(t)
+	r.install("appender", `,"health":{"file":"healthy"}`)
+	r.eventually("healthy", func() bool { return r.probe().Healthy })
+	r.fill(r.h.state(), files{"deep/a": "a", "deep/b": "b"})
+	snapshot, saved := r.dir(nil), r.dir(nil)
+	r.must(r.u.Snapshot(r.ctx, updater.SnapshotRequest{Component: name, Dir: snapshot}))
+	r.fill(r.h.state(), files{"deep/c": "c"})
+	r.must(os.Remove(filepath.Join(r.h.state(), "deep", "a")))
+	r.stop(time.Minute)
+	for range 2 { // the second time there is no snapshot any more
+		r.must(r.u.Save(r.ctx, updater.SaveRequest{Component: name, Dir: saved, Snapshot: snapshot}))
+		if d := cmp.Diff(files{"log": "1.0.0\n", "deep/b": "b", "deep/c": "c"}, r.read(saved)); d != "" {
+			t.Errorf("saved:\n%s", d)
+		}
+		if disk.Exists(snapshot) {
+			t.Error("the snapshot is still there")
+		}
+	}
+}
