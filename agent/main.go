@@ -166,7 +166,15 @@ func describe(v engine.View) string {
 	case v.Outcome.Cause != "":
 		return fmt.Sprintf("to %s: %s (%s)", v.Outcome.To, v.Outcome.Result, v.Outcome.Cause)
 	}
-	return fmt.Sprintf("to %s: %s, downtime %s", v.Outcome.To, v.Outcome.Result, v.Outcome.Downtime.Round(time.Millisecond))
+	o := v.Outcome
+	line := fmt.Sprintf("to %s: %s, downtime %s", o.To, o.Result, o.Downtime.Round(time.Millisecond))
+	if o.Predicted > 0 {
+		line += fmt.Sprintf(" (predicted %s)", o.Predicted.Round(time.Millisecond))
+	}
+	if o.Forced {
+		line += ", " + o.Rest
+	}
+	return line
 }
 
 // first returns the error that ended the work, if it was not the signal.

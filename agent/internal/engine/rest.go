@@ -105,7 +105,7 @@ func (e *Engine) stop(ctx context.Context, u *Update) error {
 		e.force(u, errors.New("it did not end when asked to"))
 	}
 	if err == nil && e.Readings != nil {
-		e.Readings.Closed(ctx, u.Component)
+		e.Readings.Closed(u.Component)
 	}
 	return err
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"strings"
 	"testing"
 
@@ -20,9 +19,9 @@ func (o *order) note(what string) {
 	}
 }
 
-func (o *order) Closing(string) error           { o.note("closing, runs " + o.w.running); return nil }
-func (o *order) Closed(context.Context, string) { o.note("closed, runs " + o.w.running) }
-func (o *order) Open(string)                    { o.note("open, runs " + o.w.running) }
+func (o *order) Closing(string) error { o.note("closing, runs " + o.w.running); return nil }
+func (o *order) Closed(string)        { o.note("closed, runs " + o.w.running) }
+func (o *order) Open(string)          { o.note("open, runs " + o.w.running) }
 
 // TestRest: the outcome tells how the component came to rest, and its last
 // readings are seen to between.

@@ -94,7 +94,7 @@ type Transformer interface {
 // are made sure of.
 type Readings interface {
 	Closing(component string) error
-	Closed(ctx context.Context, component string)
+	Closed(component string)
 	Open(component string)
 }
 

@@ -26,6 +26,16 @@ type device struct {
 	order     []string                     // components, as they were updated
 	runs      int
 	manager   *Manager
+	delayed   time.Time // a dependant delays updates until then
+}
+
+// delay is what a dependant wants.
+func (d *device) delay() (w engine.Wait, delayed bool) {
+	d.locked(func() {
+		delayed = time.Now().Before(d.delayed)
+		w = engine.Wait{For: "a dependant", Until: d.delayed, Poll: true}
+	})
+	return w, delayed
 }
 
 func newDevice() *device {
@@ -90,6 +100,9 @@ func (d *device) run(_ context.Context, u engine.Update) (engine.Outcome, error)
 	d.locked(func() { d.runs++; d.journal[u.Component] = r })
 	o := engine.Outcome{Update: r.Update.ID, Component: u.Component, Wish: r.Update.Wish, Result: engine.Updated}
 	err := d.manager.Permit(r.Update)
+	if wait, delayed := d.delay(); err == nil && delayed {
+		err = wait
+	}
 	var wait engine.Wait
 	if r.Cancelled != "" {
 		err = errors.New(r.Cancelled)
@@ -162,6 +175,37 @@ func (d *device) waitsFor(t *testing.T, c, what string) engine.Progress {
 		t.Fatalf("%s does not wait for %s: %+v, %v", c, what, v.Progress, err)
 	}
 	return *v.Progress
+}
+
+// A delay ends when it ends, and at once when it is taken back; meanwhile the
+// engine is left in peace.
+func TestADelayEnds(t *testing.T) {
+	for _, takenBack := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDevice()
+			d.delayed = time.Now().Add(20 * time.Second)
+			stop := d.start(t)
+			defer stop()
+			d.want(t, a, version("2.0.0"))
+			pass(19 * time.Second)
+			d.waitsFor(t, a, "a dependant")
+			if n := d.begun(); n > 2 {
+				t.Errorf("run %d times while it waits", n)
+			}
+			if takenBack {
+				d.locked(func() { d.delayed = time.Time{} })
+				d.manager.Again(a)
+				synctest.Wait()
+			} else {
+				pass(time.Second + time.Millisecond)
+			}
+			d.locked(func() {
+				if d.installed[a].Version != "2.0.0" {
+					t.Errorf("taken back %v: installed %v", takenBack, d.installed)
+				}
+			})
+		})
+	}
 }
 
 // An update that waits for its window is there after a restart, holds up no

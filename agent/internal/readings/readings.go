@@ -45,6 +45,8 @@ type Book struct {
 	last  map[sensor]component.Reading
 	modes map[string]mode // by component
 	kept  map[string]bool // components that readings are kept of
+
+	delivered map[string]chan struct{} // closed when the server has the last ones
 }
 
 type sensor struct{ object, instance int }
@@ -59,7 +61,7 @@ const (
 
 // New returns a book. [Book.Restore] shows what an earlier process has kept.
 func New(c Config) *Book {
-	return &Book{Config: c, last: map[sensor]component.Reading{}, modes: map[string]mode{}, kept: map[string]bool{}}
+	return &Book{Config: c, last: map[sensor]component.Reading{}, modes: map[string]mode{}, kept: map[string]bool{}, delivered: map[string]chan struct{}{}}
 }
 
 // Restore shows the readings that were kept, so that the server gets what it
@@ -130,32 +132,50 @@ func (b *Book) Closing(name string) error {
 	return b.keep(name)
 }
 
-// Closed says that a component has stopped. It takes no more readings of it,
-// and waits a while until the server has the last ones: a server that is away
-// gets them when it is back.
-func (b *Book) Closed(ctx context.Context, name string) {
+// Closed says that a component has stopped: no more readings of it are taken.
+// The server gets the last ones while the update goes on.
+func (b *Book) Closed(name string) {
 	b.mu.Lock()
-	b.modes[name] = ended
-	published := false
-	for _, r := range b.last {
-		published = published || r.Component == name
-	}
-	b.mu.Unlock()
-	if !published {
+	defer b.mu.Unlock()
+	if b.modes[name] == ended {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, deliverTime)
-	defer cancel()
-	if err := b.Deliver(ctx, name); err != nil {
-		b.Log.Warn("the server will get the last readings later", "component", name, "error", err)
+	b.modes[name] = ended
+	for _, r := range b.last {
+		if r.Component == name {
+			b.delivered[name] = b.deliver(name)
+			return
+		}
 	}
 }
 
-// deliverTime is part of the downtime.
+func (b *Book) deliver(name string) (done chan struct{}) {
+	done = make(chan struct{})
+	go func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(context.Background(), deliverTime)
+		defer cancel()
+		if err := b.Deliver(ctx, name); err != nil {
+			b.Log.Warn("the server gets the last readings later", "component", name, "error", err)
+		}
+	}()
+	return done
+}
+
+// deliverTime bounds how long a start waits for a server that is away.
 const deliverTime = time.Second
 
-// Open says that a component runs, or is about to.
+// Open says that a component runs, or is about to. It returns when the server
+// has the last readings of before, which newer ones would take the place of;
+// or after a moment, since the server gets them later then.
 func (b *Book) Open(name string) {
+	b.mu.Lock()
+	delivered := b.delivered[name]
+	delete(b.delivered, name)
+	b.mu.Unlock()
+	if delivered != nil {
+		<-delivered
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.modes, name)

@@ -97,7 +97,7 @@ func TestLastReadings(t *testing.T) {
 		t.Error("a reading that is not durable was taken")
 	}
 	w.full = false
-	b.Closed(t.Context(), name)
+	b.Closed(name)
 	publish(ErrAway, reading(0, 5))
 	publish(nil, other)
 	w.shown = nil
@@ -111,18 +111,25 @@ func TestLastReadings(t *testing.T) {
 	}
 }
 
-// TestAServerThatIsAway costs little downtime; a component that publishes
-// nothing costs none.
+// TestAServerThatIsAway: a start waits for it no longer than a moment, and not
+// at all for a component that has published nothing.
 func TestAServerThatIsAway(t *testing.T) {
 	w := &world{away: true}
 	b := w.book()
-	begin := time.Now()
-	b.Closed(t.Context(), name)
 	if err := b.Publish(component.Reading{Component: "application/b", Object: 3303}); err != nil {
 		t.Fatal(err)
 	}
-	b.Closed(t.Context(), "application/b")
-	if took := time.Since(begin); took < deliverTime || took > 20*deliverTime {
-		t.Errorf("took %s", took)
+	for name, waits := range map[string]bool{name: false, "application/b": true} {
+		begin := time.Now()
+		b.Closed(name)
+		b.Closed(name)
+		if took := time.Since(begin); took > deliverTime/2 {
+			t.Errorf("the stop of %s waits for %s", name, took)
+		}
+		b.Open(name)
+		b.Open(name)
+		if took := time.Since(begin); (took >= deliverTime) != waits || took > 20*deliverTime {
+			t.Errorf("%s: took %s", name, took)
+		}
 	}
 }

@@ -205,7 +205,7 @@ var stories = map[string][]string{
 	},
 	"safe": {
 		`{"version":1,"properties":{"reported":{"components":{"application/greeter":{"version":"1.0.0"}}}}}`,
-		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u1","from":"","to":"1.0.0","result":"updated","downtime":1.25,"at":"2026-11-22T08:00:00Z"}}}}}}`,
+		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u1","from":"","to":"1.0.0","result":"updated","downtime":1.25,"predicted":1,"rest":"forced","restReason":"it did not come to rest","at":"2026-11-22T08:00:00Z"}}}}}}`,
 		`{"version":3,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u2","from":"1.0.0","to":"2.0.0","result":"turned back","cause":"never\nhealthy","missed":2}}}}}}`,
 	},
 	"refusing": {`{"version":8,"properties":{"reported":{"refused":{"components/application/greeter":"the device refused"}}}}`},

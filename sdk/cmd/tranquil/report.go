@@ -40,17 +40,20 @@ type previousReport struct {
 }
 
 type updateReport struct {
-	ID       string     `json:"id"`
-	To       string     `json:"to"`
-	Phase    string     `json:"phase,omitempty"`
-	Step     string     `json:"step,omitempty"`
-	Progress float64    `json:"progress,omitempty"` // 0 to 1
-	Until    *time.Time `json:"unavailableUntil,omitempty"`
-	For      string     `json:"waitingFor,omitempty"` // "" for nothing
-	ForUntil *time.Time `json:"waitingUntil,omitempty"`
-	Result   string     `json:"result"` // "" while it goes on
-	Cause    string     `json:"cause,omitempty"`
-	Downtime *float64   `json:"downtime,omitempty"` // seconds; nil before the end
+	ID         string     `json:"id"`
+	To         string     `json:"to"`
+	Phase      string     `json:"phase,omitempty"`
+	Step       string     `json:"step,omitempty"`
+	Progress   float64    `json:"progress,omitempty"` // 0 to 1
+	Until      *time.Time `json:"unavailableUntil,omitempty"`
+	For        string     `json:"waitingFor,omitempty"` // "" for nothing
+	ForUntil   *time.Time `json:"waitingUntil,omitempty"`
+	Result     string     `json:"result"` // "" while it goes on
+	Cause      string     `json:"cause,omitempty"`
+	Downtime   *float64   `json:"downtime,omitempty"`   // seconds; nil before the end
+	Predicted  *float64   `json:"predicted,omitempty"`  // downtime, seconds
+	Rest       string     `json:"rest,omitempty"`       // "tranquil", "forced"
+	RestReason string     `json:"restReason,omitempty"` // why it was forced
 }
 
 func decodeReport(reported map[string]any) (*report, error) {
@@ -151,6 +154,12 @@ func (u updateReport) ending() string {
 	}
 	if u.Downtime != nil {
 		line += fmt.Sprintf(", downtime %g s", *u.Downtime)
+		if u.Predicted != nil {
+			line += fmt.Sprintf(" (predicted %g s)", *u.Predicted)
+		}
+	}
+	if u.Rest == "forced" {
+		line += ", stopped by force: " + oneLine(u.RestReason)
 	}
 	return line
 }
