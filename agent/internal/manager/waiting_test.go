@@ -26,7 +26,13 @@ type device struct {
 	order     []string                     // components, as they were updated
 	runs      int
 	manager   *Manager
+	safe      bool      // the engine leaves the journal as it is
 	delayed   time.Time // a dependant delays updates until then
+}
+
+func (d *device) unreadable() (is bool) {
+	d.locked(func() { is = d.safe })
+	return is
 }
 
 // delay is what a dependant wants.
@@ -90,7 +96,7 @@ func (d *device) load(c string) (r engine.Record, found bool, _ error) {
 
 func (d *device) run(_ context.Context, u engine.Update) (engine.Outcome, error) {
 	r, found, _ := d.load(u.Component)
-	if !found && u.ID == "" {
+	if d.unreadable() || !found && u.ID == "" {
 		return engine.Outcome{}, nil
 	}
 	if !found {
@@ -144,6 +150,10 @@ func (d *device) start(t *testing.T) (stop func()) {
 		Ensure:  func(context.Context, string) error { return nil },
 		Running: func(context.Context, string) bool { return true },
 		Fault:   func() string { return "" }, Repaired: new(memory),
+		Repair: func(context.Context) error {
+			d.locked(func() { d.safe = false })
+			return nil
+		},
 		Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -175,6 +185,31 @@ func (d *device) waitsFor(t *testing.T, c, what string) engine.Progress {
 		t.Fatalf("%s does not wait for %s: %+v, %v", c, what, v.Progress, err)
 	}
 	return *v.Progress
+}
+
+// TestRepairGoesOn: an update that could not go on in safe mode does so after
+// the repair.
+func TestRepairGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.safe = true
+		d.journal[a] = engine.Record{Step: "admit", Update: engine.Update{ID: "u", Component: a, To: engine.Installed{Version: "2.0.0"}}}
+		stop := d.start(t)
+		defer stop()
+		pass(time.Hour)
+		if _, open, _ := d.load(a); !open {
+			t.Fatal("it went on in safe mode")
+		}
+		if err := d.manager.Repair(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		d.locked(func() {
+			if d.installed[a].Version != "2.0.0" {
+				t.Errorf("installed %v, journal %v", d.installed, d.journal)
+			}
+		})
+	})
 }
 
 // A delay ends when it ends, and at once when it is taken back; meanwhile the
