@@ -19,10 +19,13 @@ help: ## this list
 
 build: $(BINARIES) ## the four binaries, into bin/
 
-$(BIN)/tranquil: FORCE
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./sdk/cmd/tranquil
-$(BIN)/tranquil-agent: FORCE
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./agent
+# The digests of the ready-made transforms, whose native code these two contain.
+NATIVE = -X github.com/tranquil-iot/tranquil/transforms/native.digests=$(shell paste -sd, $(BIN)/transforms/digests)
+
+$(BIN)/tranquil: transforms FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS) $(NATIVE)' -o $@ ./sdk/cmd/tranquil
+$(BIN)/tranquil-agent: transforms FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS) $(NATIVE)' -o $@ ./agent
 $(BIN)/tranquil-backend: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./backend
 $(BIN)/tranquil-updater-application: FORCE
@@ -30,7 +33,8 @@ $(BIN)/tranquil-updater-application: FORCE
 FORCE:
 
 transforms: ## the ready-made transforms as WebAssembly, into bin/transforms/, the same bytes each time
-	$(GO) run ./transforms/build -o $(BIN)/transforms
+	@mkdir -p $(BIN)/transforms
+	$(GO) run ./transforms/build -o $(BIN)/transforms >$(BIN)/transforms/digests
 
 demo: ## the main job, whole: a stateful component is updated six times (STAY=1 leaves it running)
 	CGO_ENABLED=0 $(GO) run ./examples/demo $(if $(STAY),-stay)

@@ -20,6 +20,7 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/link"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/transforms/native"
 )
 
 // version is set when the agent is built.
@@ -47,7 +48,7 @@ const usage = `usage: tranquil-agent <command> [--config FILE]
 `
 
 func main() {
-	host.Main() // a copy of this program may be the sandbox of a transform
+	host.Main(native.Table()) // a copy of this program may be the sandbox of a transform
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := command(ctx, os.Args[1:], os.Stdout); err != nil {

@@ -40,6 +40,7 @@ var heavy = []rule{
 	{"github.com/pelletier/go-toml", []string{"sdk/pack$", "agent$", "backend$", "examples"}, "configuration is read where it is used"},
 	{"github.com/Masterminds/semver", []string{"sdk/pack$"}, "one idea of which version is newer"},
 	{"github.com/alecthomas/kong", []string{"sdk/cmd/tranquil"}, "only the command line has commands"},
+	{"github.com/ncruces/go-sqlite3", []string{"transforms/sqlite$"}, "a transform knows its own language only"},
 	{"github.com/itchyny/gojq", []string{"transforms/jq$"}, "a transform knows its own language only"},
 	{"github.com/adhocore/gronx", []string{"agent/internal/manager$"}, "one idea of a schedule"},
 	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/application", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
@@ -52,9 +53,11 @@ var trees = []struct {
 	reason  string
 }{
 	{"sdk/transform$", nil, "a transform compiles to Wasm with the standard library alone"},
+	{"sdk/cmd/tranquil", []string{"sdk", "transforms/native"}, "it runs ready-made transforms as the agent does"},
 	{"sdk", []string{"sdk"}, "what others import must not drag the product along"},
 	{"transforms", []string{"sdk/transform", "transforms"}, "they run in the sandbox"},
 	{"plugins", []string{"sdk", "plugins"}, "an updater is written like anybody's updater"},
+	{"agent$", []string{"sdk", "agent", "transforms/native"}, "main gives the sandbox the ready-made transforms as native code"},
 	{"agent", []string{"sdk", "agent"}, "what agent and backend share is a contract, so it is in sdk"},
 	{"backend", []string{"sdk", "backend"}, "as agent"},
 	{"examples", []string{"sdk", "examples"}, "examples are written like anybody's programs; binaries are run, not imported"},

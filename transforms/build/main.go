@@ -19,7 +19,7 @@ import (
 const module = "github.com/tranquil-iot/tranquil"
 
 // names are all the transforms; each is a program in transforms/cmd.
-var names = []string{"identity", "jq", "jsonpatch", "rename"}
+var names = []string{"identity", "jq", "jsonpatch", "rename", "sqlite"}
 
 func main() {
 	out := flag.String("o", "bin/transforms", "directory for the modules")

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/itchyny/gojq"
 	"github.com/tranquil-iot/tranquil/sdk/transform"
@@ -16,7 +18,9 @@ import (
 
 // Filter is the transform. Its param "program" is the program; in it, $from
 // and $to are the schemas, $file is the path of the file. The functions error
-// and halt_error refuse the state.
+// and halt_error refuse the state. There is no now, since a transform is a pure
+// function, and no exp, log, pow, sin and the like, of which the last digit
+// depends on the processor.
 func Filter(in io.Reader, out io.Writer, e transform.Edge) error {
 	code, err := compile(e.Params["program"])
 	if err != nil {
@@ -34,8 +38,29 @@ func compile(text string) (*gojq.Code, error) {
 	if err != nil {
 		return nil, err
 	}
+	query.FuncDefs = append(slices.Clone(missing), query.FuncDefs...)
 	return gojq.Compile(query, gojq.WithVariables([]string{"$from", "$to", "$file"}))
 }
+
+// missing are definitions of what this jq has not.
+var missing = func() []*gojq.FuncDef {
+	var text strings.Builder
+	for names, args := range map[string]string{
+		"now sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh cbrt exp exp10 exp2 expm1 " +
+			"log log10 log1p log2 gamma tgamma lgamma lgamma_r erf erfc j0 j1 y0 y1": "",
+		"atan2 hypot pow jn yn": "($a; $b)",
+		"fma":                   "($a; $b; $c)",
+	} {
+		for _, name := range strings.Fields(names) {
+			fmt.Fprintf(&text, "def %s%s: error(%q);\n", name, args, "a state transform has no "+name+": it would differ from device to device")
+		}
+	}
+	query, err := gojq.Parse(text.String() + ".")
+	if err != nil {
+		panic(err)
+	}
+	return query.FuncDefs
+}()
 
 type program struct {
 	code *gojq.Code

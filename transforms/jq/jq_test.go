@@ -51,6 +51,8 @@ func TestRefuses(t *testing.T) {
 		"halt":         {"halt", "{}", "the program halted", true},
 		"halt_error":   {`"no" | halt_error`, "{}", "no", true},
 		"type":         {".a.b", `{"a":1}`, "expected an object", true},
+		"now":          {"now", "{}", "a state transform has no now", true},
+		"pow":          {"pow(.; 2)", "3", "a state transform has no pow", true},
 		"input":        {"input", "{}", "is not allowed", false},
 	} {
 		_, err := run(test.program, "json", test.in)

@@ -25,7 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	host.Main() // a copy of this program may be the sandbox of a transform
+	host.Main(nil) // a copy of this program may be the sandbox of a transform
 	os.Exit(m.Run())
 }
 

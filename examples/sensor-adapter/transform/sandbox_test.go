@@ -14,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	host.Main() // this program may be the sandbox
+	host.Main(nil) // this program may be the sandbox
 	os.Exit(m.Run())
 }
 

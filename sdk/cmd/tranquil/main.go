@@ -17,6 +17,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/transforms/native"
 )
 
 // cli is the command line. One file per group of commands.
@@ -55,7 +56,7 @@ type session struct {
 }
 
 func main() {
-	host.Main() // a copy of this program may be the sandbox of a transform
+	host.Main(native.Table()) // a copy of this program may be the sandbox of a transform
 	os.Exit(run())
 }
 

@@ -16,7 +16,7 @@ import (
 // TestMain builds the tool that the scripts run: as its users have it, since
 // the race detector would make each sandbox ten times slower.
 func TestMain(m *testing.M) {
-	host.Main() // a copy of this program may be the sandbox of a transform
+	host.Main(nil) // a copy of this program may be the sandbox of a transform
 	os.Exit(test(m))
 }
 

@@ -25,11 +25,14 @@ const (
 // Main turns the process into the sandbox if a [Host] started it as such, and
 // then never returns. Otherwise it does nothing. A program that uses a Host
 // calls it before anything else.
-func Main() {
+//
+// Modules with a digest ("sha256:…") in natives are not run: the code there
+// takes their place. It is for devices on which Wasm is slow.
+func Main(natives map[string]Native) {
 	if len(os.Args) == 0 || os.Args[0] != childName {
 		return
 	}
-	if err := sandbox(); err != nil && !errors.Is(err, io.EOF) {
+	if err := sandbox(natives); err != nil && !errors.Is(err, io.EOF) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -37,7 +40,7 @@ func Main() {
 }
 
 // sandbox serves one host until that hangs up.
-func sandbox() error {
+func sandbox(natives map[string]Native) error {
 	conn, err := fileConn(os.NewFile(3, "host"))
 	if err != nil {
 		return fmt.Errorf("this is the sandbox of transforms, not to be started by hand: %w", err)
@@ -54,7 +57,7 @@ func sandbox() error {
 	if len(files) != 1 {
 		return errors.New("a setup without its module")
 	}
-	e, result, err := prepare(s, files[0])
+	e, result, err := prepare(s, files[0], natives)
 	if err != nil {
 		return fmt.Errorf("cannot confine the sandbox: %w", err)
 	}
@@ -66,7 +69,7 @@ func sandbox() error {
 
 // prepare compiles the module with what that needs, and then gives up the
 // rest: no code of the module has run by then.
-func prepare(s setup, module *os.File) (*engine, outcome, error) {
+func prepare(s setup, module *os.File, natives map[string]Native) (*engine, outcome, error) {
 	signal.Ignore(syscall.SIGXFSZ)
 	err := cage.Limit(cage.Limits{CPU: uint64(s.CPU), Data: s.Data, Address: s.Address, Files: 32})
 	if err != nil {
@@ -76,7 +79,10 @@ func prepare(s setup, module *os.File) (*engine, outcome, error) {
 	if cage.Root(s.Dir) {
 		cache, empty = "/"+compiledName, "/"+emptyName
 	}
-	e, result := compile(s, module, cache)
+	e, result := &engine{native: s.native(natives)}, outcome{}
+	if e.native == nil {
+		e, result = compile(s, module, cache)
+	}
 	module.Close()
 	if result.Class != "" {
 		return nil, result, nil

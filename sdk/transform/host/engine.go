@@ -23,6 +23,7 @@ const epoch = 1640995200
 
 // An engine holds one compiled module, in the sandbox.
 type engine struct {
+	native  Native // used instead of the rest, if not nil
 	runtime wazero.Runtime
 	module  wazero.CompiledModule
 	memory  *linear
@@ -84,12 +85,15 @@ func newEngine(module []byte, s setup, dir string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &engine{r, compiled, memory}, nil
+	return &engine{runtime: r, module: compiled, memory: memory}, nil
 }
 
 // run executes the module once, with a memory of its own. Everything it can
 // see is in the job, so equal jobs have equal results.
 func (e *engine) run(j job, stdin io.Reader, stdout, stderr io.Writer) (result outcome) {
+	if e.native != nil {
+		return e.runNative(j, stdin, stdout, stderr)
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			result = outcome{Class: Crash, Reason: fmt.Sprintf("the engine failed: %v", r)}
@@ -142,11 +146,17 @@ func classify(err error) outcome {
 			return outcome{Class: StackOverflow}
 		}
 		return outcome{Class: Trap, Reason: reason}
-	case exit.ExitCode() == 0:
-		return outcome{}
-	case exit.ExitCode() == 2:
-		return outcome{Class: Refused, Code: 2}
-	default:
-		return outcome{Class: Exit, Code: int(exit.ExitCode())}
 	}
+	return exited(int(exit.ExitCode()))
+}
+
+// exited makes an exit code an outcome.
+func exited(code int) outcome {
+	switch code {
+	case 0:
+		return outcome{}
+	case 2:
+		return outcome{Class: Refused, Code: 2}
+	}
+	return outcome{Class: Exit, Code: code}
 }

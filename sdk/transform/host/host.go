@@ -15,7 +15,7 @@
 // Every program that uses a Host, test binaries included, calls [Main] first:
 //
 //	func main() {
-//		host.Main()
+//		host.Main(nil)
 //		…
 //	}
 //

@@ -17,7 +17,7 @@ import (
 var modules, cache string
 
 func TestMain(m *testing.M) {
-	Main()
+	Main(nil)
 	if len(os.Args) == 4 && os.Args[1] == "run-for-ever" {
 		runForEver(os.Args[2], os.Args[3])
 	}

@@ -31,7 +31,7 @@ var cache string
 // Main runs the tests of a package that uses this kit, which TestMain must
 // leave to it: the test binary is its own sandbox.
 func Main(m *testing.M) {
-	host.Main()
+	host.Main(nil)
 	os.Exit(run(m))
 }
 

@@ -1,0 +1,42 @@
+// Package native has the ready-made transforms as native code, for programs
+// that run transforms on devices on which Wasm is slow. A package carries the
+// module; the program knows it by its digest.
+package native
+
+import (
+	"strings"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/transforms/identity"
+	"github.com/tranquil-iot/tranquil/transforms/jq"
+	"github.com/tranquil-iot/tranquil/transforms/jsonpatch"
+	"github.com/tranquil-iot/tranquil/transforms/rename"
+	"github.com/tranquil-iot/tranquil/transforms/sqlite"
+)
+
+// digests are those of the modules that were built from the same sources as
+// this program: "jq=sha256:…,sqlite=sha256:…". make build sets it; without it,
+// every module is run as Wasm.
+var digests string
+
+var filters = map[string]host.Native{
+	"identity":  identity.Filter,
+	"jq":        jq.Filter,
+	"jsonpatch": jsonpatch.Filter,
+	"rename":    rename.Filter,
+	"sqlite":    sqlite.Filter,
+}
+
+// Table returns the native code of modules by their digest.
+func Table() map[string]host.Native { return table(digests) }
+
+func table(digests string) map[string]host.Native {
+	natives := map[string]host.Native{}
+	for pair := range strings.SplitSeq(digests, ",") {
+		name, digest, _ := strings.Cut(pair, "=")
+		if filter := filters[name]; filter != nil && strings.HasPrefix(digest, "sha256:") {
+			natives[digest] = filter
+		}
+	}
+	return natives
+}
