@@ -22,7 +22,7 @@ var readymades = map[string]readymade{
 	"jq":        {format: pack.FormatJSON},
 	"jsonpatch": {format: pack.FormatJSON},
 	"rename":    {mode: pack.ModeTree},
-	"sqlite":    {},
+	"sqlite":    {format: pack.FormatSQLite},
 }
 
 // resolveTransforms gives the transforms of a recipe that name a ready-made

@@ -21,7 +21,7 @@ type transformRunCmd struct {
 	To     int               `default:"2" help:"Schema to transform it to."`
 	Mode   string            `enum:"filter,tree" default:"filter" help:"filter: file by file; tree: the whole state at once."`
 	Only   []string          `help:"Patterns of the files that a filter is for (default: all)."`
-	Format string            `default:"bytes" help:"Format of the result: json, ndjson or bytes."`
+	Format string            `default:"bytes" help:"Format of the result: json, ndjson, sqlite, tar or bytes."`
 	Param  map[string]string `short:"p" placeholder:"NAME=VALUE" mapsep:"none" help:"Param for the module; may be given several times."`
 	File   string            `default:"state" help:"Path in the state of a single file, as the module sees it."`
 	Quiet  bool              `short:"q" help:"Do not show what was used of the limits."`
