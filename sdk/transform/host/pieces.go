@@ -10,7 +10,9 @@ import (
 	"hash"
 	"io"
 	"os"
+	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // SplitLines is the split of a step whose result for a file is that of its
@@ -104,30 +106,82 @@ func (p *split) unchanged() bool {
 	return at == p.size
 }
 
-// divide reads the file once.
+// divide reads the file once. As far as the pieces of before are there still
+// they are taken over, so that nothing needs to be cut anew.
 func (p *split) divide(ctx context.Context) error {
-	c := newCutter(io.NewSectionReader(p.in, 0, p.size))
-	var at int64
-	for p.pieces = nil; ; {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+	p.pieces = nil
+	if p.old != nil && len(p.index.Pieces) > 0 {
+		at := int64(0)
+		for _, known := range p.index.Pieces[:len(p.index.Pieces)-1] { // the last ends where the file ended
+			p.pieces = append(p.pieces, piece{In: known.In, Size: known.Size, at: at})
+			at += known.Size
 		}
-		h, next := sha256.New(), piece{at: at}
+		p.pieces = p.pieces[:p.alike(ctx)]
+	}
+	if err := p.cutRest(ctx); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// alike returns how many of the pieces are as they were.
+func (p *split) alike(ctx context.Context) int {
+	var changed atomic.Int64
+	changed.Store(int64(len(p.pieces)))
+	each(len(p.pieces), func(i int) {
+		q := p.pieces[i]
+		if int64(i) > changed.Load() || ctx.Err() == nil && digestOf(p.in, q.at, q.Size) == q.In {
+			return
+		}
+		for first := changed.Load(); int64(i) < first && !changed.CompareAndSwap(first, int64(i)); first = changed.Load() {
+		}
+	})
+	return int(changed.Load())
+}
+
+// cutRest cuts what follows the pieces that are there.
+func (p *split) cutRest(ctx context.Context) error {
+	at, fresh := int64(0), len(p.pieces)
+	if fresh > 0 {
+		at = p.pieces[fresh-1].at + p.pieces[fresh-1].Size
+	}
+	c := newCutter(io.NewSectionReader(p.in, at, p.size-at))
+	for ctx.Err() == nil {
+		next := piece{at: at}
 		err := c.next(func(part []byte) error {
 			next.Size += int64(len(part))
-			_, err := h.Write(part)
-			return err
+			return nil
 		})
 		if errors.Is(err, io.EOF) {
-			return nil
+			break
 		}
 		if err != nil {
 			return fmt.Errorf("cannot read state: %w", err)
 		}
-		next.In = sum(h)
 		p.pieces = append(p.pieces, next)
 		at += next.Size
 	}
+	rest := p.pieces[fresh:]
+	each(len(rest), func(i int) {
+		if ctx.Err() == nil {
+			rest[i].In = digestOf(p.in, rest[i].at, rest[i].Size)
+		}
+	})
+	return nil
+}
+
+// each calls f with all numbers below n, on all processors.
+func each(n int, f func(int)) {
+	var group sync.WaitGroup
+	var taken atomic.Int64
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		group.Go(func() {
+			for i := taken.Add(1) - 1; i < int64(n); i = taken.Add(1) - 1 {
+				f(int(i))
+			}
+		})
+	}
+	group.Wait()
 }
 
 // reuse finds the pieces in the old result. If that is not just as the index

@@ -2,7 +2,6 @@ package host
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,19 +16,12 @@ func splitting(how string) Step {
 	}
 }
 
-// wrapped is what the subject makes of lines.
-func wrapped(text []byte) string {
-	var b strings.Builder
-	for line := range bytes.Lines(text) {
-		fmt.Fprintf(&b, "[2,%s]\n", bytes.TrimSuffix(line, []byte("\n")))
-	}
-	return b.String()
-}
-
-// A history is a split file through its changes.
+// A history is a split file through its changes, by a small module that makes
+// capitals.
 type history struct {
 	*testing.T
 	dir, out string
+	step     Step
 }
 
 func newHistory(t *testing.T) history {
@@ -37,7 +29,15 @@ func newHistory(t *testing.T) history {
 	if err := os.Mkdir(filepath.Join(dir, "in"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return history{t, filepath.Join(dir, "in"), filepath.Join(dir, "out")}
+	text, err := os.ReadFile("../testdata/abi/upper/module.wat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := Step{Module: filepath.Join(dir, "upper.wasm"), From: 1, To: 2, Split: SplitLines}
+	if err := os.WriteFile(step.Module, assembleText(t, string(text)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return history{t, filepath.Join(dir, "in"), filepath.Join(dir, "out"), step}
 }
 
 // becomes gives the file a content, refreshes the result, and checks it.
@@ -46,11 +46,11 @@ func (h history) becomes(text []byte) Report {
 	if err := os.WriteFile(filepath.Join(h.dir, "log"), text, 0o640); err != nil {
 		h.Fatal(err)
 	}
-	report, err := (&Host{Cache: cache}).Refresh(h.Context(), splitting("wrapped"), h.dir, h.out, []string{"log"}, nil)
+	report, err := (&Host{Cache: cache}).Refresh(h.Context(), h.step, h.dir, h.out, []string{"log"}, nil)
 	if err != nil {
 		h.Fatal(err)
 	}
-	if got := read(h.T, h.out)["log"]; got != wrapped(text) {
+	if got := read(h.T, h.out)["log"]; got != string(bytes.ToUpper(text)) {
 		h.Fatalf("the result has %d bytes and is not what it should be", len(got))
 	}
 	return report

@@ -141,6 +141,17 @@ func (s *stage) tasks(p *split) []task {
 	return all
 }
 
+// One more sandbox is worth its start for so much.
+const (
+	worthFiles = 16
+	worthBytes = 2 << 20
+)
+
+// sandboxes returns how many are to share the tasks.
+func (s *stage) sandboxes(tasks int) int {
+	return min(tasks, runtime.GOMAXPROCS(0), 1+tasks/worthFiles+int(s.total/worthBytes))
+}
+
 // parallel lets a sandbox per processor work through the files. The first
 // error stops all.
 func (s *stage) parallel(ctx context.Context, files []task) error {
@@ -152,7 +163,7 @@ func (s *stage) parallel(ctx context.Context, files []task) error {
 	}
 	close(queue)
 	var group sync.WaitGroup
-	for range min(len(files), runtime.GOMAXPROCS(0)) {
+	for range s.sandboxes(len(files)) {
 		// One after the other: the first one fills the cache for the rest.
 		w, err := s.host.worker(ctx, s.module, len(files))
 		if err != nil {
