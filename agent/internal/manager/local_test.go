@@ -1,0 +1,105 @@
+package manager
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+)
+
+// back is what the engine says of the way from version 2 to version 1.
+func back(_ string, i engine.Installed) *engine.WayBack {
+	switch i.Version {
+	case "2.0.0":
+		return &engine.WayBack{Version: "1.0.0", Way: engine.WaySaved, State: engine.StateSaved, Package: "sha256:1"}
+	case "3.0.0":
+		return &engine.WayBack{Version: "2.0.0", Way: engine.WayNone, Loses: "no transforms lead back"}
+	}
+	return nil
+}
+
+// Going back on the device is an update, and what the twin wishes for stays
+// answered.
+func TestGoBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wish := engine.Wish{Version: "2.0.0"}
+		m := &memory{installed: engine.Installed{Version: "2.0.0"}, wishes: engine.Wishes{Wish: wish, Settled: wish}}
+		manager, stop := start(t, m)
+		defer stop()
+		manager.WayBack = back
+		id, err := manager.GoBack(name)
+		synctest.Wait()
+		if err != nil || id == "" {
+			t.Fatalf("%q, %v", id, err)
+		}
+		want := []engine.Wish{{Version: "1.0.0", Package: "sha256:1", State: engine.StateSaved}}
+		m.set(func() {
+			if diff := cmp.Diff(want, m.runs); diff != "" || m.outcome.Update != id || m.wishes.Wish != wish || m.wishes.Settled != wish {
+				t.Errorf("%s; outcome %+v, wishes %+v", diff, m.outcome, m.wishes)
+			}
+		})
+		if _, err := manager.GoBack(name); err == nil {
+			t.Error("version 1 has a version before")
+		}
+		m.set(func() { m.installed.Version = "3.0.0" })
+		if _, err := manager.GoBack(name); err == nil {
+			t.Error("there is a way back from version 3")
+		}
+		if _, err := manager.GoBack("application/other"); err == nil {
+			t.Error("there is another component")
+		}
+	})
+}
+
+func TestRequestWhileBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{installed: engine.Installed{Version: "1.0.0"}, hang: make(chan string)}
+		manager, stop := start(t, m)
+		want(t, manager, engine.Wish{Version: "2.0.0"})
+		if _, err := manager.Request(engine.Update{Component: name, Restore: 1}); !errors.Is(err, ErrBusy) {
+			t.Errorf("got %v", err)
+		}
+		m.hang <- "done"
+		synctest.Wait()
+		if _, err := manager.Request(engine.Update{Component: name, Restore: 1}); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		stop()
+	})
+}
+
+// A schedule does not bring back the version that somebody went back from.
+func TestPullLeavesTheVersionThatWasGoneBackFrom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{
+			installed: engine.Installed{Version: "1.0.0", Previous: &engine.Previous{Version: "2.0.0", Digest: "sha256:2"}},
+			newest:    Found{"2.0.0", "sha256:2"},
+		}
+		manager, stop := start(t, m)
+		defer stop()
+		for _, newest := range []Found{{"2.0.0", "sha256:2"}, {"2.0.1", "sha256:21"}} {
+			m.set(func() { m.newest = newest })
+			if err := manager.CheckNow(name); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		m.set(func() {
+			if diff := cmp.Diff([]engine.Wish{{Version: "2.0.1", Package: "sha256:21"}}, m.runs); diff != "" || m.checks != 2 {
+				t.Errorf("%d checks: %s", m.checks, diff)
+			}
+		})
+	})
+}
+
+func TestDecideKnowsTheStatesOfAWish(t *testing.T) {
+	for state, want := range map[string]Decision{"": Update, engine.StateTransform: Update, engine.StateSaved: Update, "old": Refuse} {
+		if got, cause := decide(engine.Wish{Version: "1.0.0", State: state}, engine.Wish{}, engine.Installed{Version: "2.0.0"}); got != want {
+			t.Errorf("state %q: %v, %s", state, got, cause)
+		}
+	}
+}
