@@ -3,12 +3,14 @@ package fleet
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/examples/internal/rig"
 	"github.com/tranquil-iot/tranquil/sdk/component"
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
 )
 
 // TestDependants updates a component that two others depend on: one that its
@@ -143,4 +145,63 @@ func TestDeferral(t *testing.T) {
 	if waited := time.Since(asked); waited < most-time.Second || all[len(all)-1].Version != "2.0.0" {
 		t.Errorf("waited %s, told %+v", waited, all)
 	}
+}
+
+// TestLastReading: what a component has published last before it was stopped
+// reaches the twin, though the next version publishes soon after.
+func TestLastReading(t *testing.T) {
+	t.Parallel()
+	begin := time.Now().UnixMilli()
+	s := start(t, "1.0.0", "2.0.0")
+	update(t, s, "2.0.0")
+	_, report := check(t, s)
+	last, gap := int64(0), int64(0) // the longest time without one is the downtime
+	for i, r := range report.Readings[1:] {
+		before := report.Readings[i].Time // the adapter brings a history along
+		if d := r.Time - before; d > gap && before > begin {
+			last, gap = before, d
+		}
+	}
+	twin, err := s.Hub.Twin(t.Context(), s.Device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []int64
+	for event, err := range s.Hub.Events(t.Context(), s.Device, "0") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, version := readingTime(t, event)
+		if at > 0 {
+			seen = append(seen, at)
+		}
+		if version >= twin.Version {
+			break
+		}
+	}
+	if !slices.Contains(seen, last) {
+		t.Errorf("the last reading before the stop, of %d, is not among those in the twin: %v; away for %d ms", last, seen, gap)
+	}
+}
+
+// readingTime is when the reading in an event was taken, in milliseconds since
+// 1970; 0 if there is none.
+func readingTime(t *testing.T, event iothub.Event) (at, version int64) {
+	t.Helper()
+	var change iothub.TwinChange
+	if event.Type != iothub.EventTwinChanged {
+		return 0, 0
+	}
+	if err := json.Unmarshal(event.Body, &change); err != nil {
+		t.Fatal(err)
+	}
+	r, err := rig.Decode(change.Properties.Reported)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts, err := time.Parse(time.RFC3339Nano, r.LwM2M["3303"]["0"]["5700"].TS)
+	if err != nil {
+		return 0, change.Version
+	}
+	return ts.UnixMilli(), change.Version
 }

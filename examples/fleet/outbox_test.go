@@ -10,8 +10,8 @@ import (
 )
 
 // TestOutcomesOfDaysApart cuts the device off from the bridge, and has it
-// update itself by its schedule, again and again; the agent is killed between.
-// When the network is back, every outcome reaches the twin, in order.
+// update itself by its schedule, again and again; the agent is killed between,
+// and then the backend. When the network is back, every outcome reaches the twin, in order.
 func TestOutcomesOfDaysApart(t *testing.T) {
 	t.Parallel()
 	s := start(t, "1.0.0")
@@ -46,6 +46,10 @@ func TestOutcomesOfDaysApart(t *testing.T) {
 	put(t, s, "3.0.0") // is never healthy
 	want = append(want, "3.0.0 turned back")
 	awaitLog(t, s, `result="turned back"`)
+	s.Backend.Kill()
+	if err := s.StartBackend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	relay.Cut(false)
 	_, err = s.Await(t.Context(), "the last outcome", rig.UpdateTime, func(r rig.Reported) bool {
 		return r.Components[rig.SensorAdapter].Outcome.To == "3.0.0"

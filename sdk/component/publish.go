@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -142,7 +143,11 @@ func (l *link) send() {
 		if !ok {
 			return
 		}
-		if err := l.put(body); err != nil {
+		err := l.put(body)
+		if errors.Is(err, errLater) {
+			pause = retryFirst // it is there, and says so
+		}
+		if err != nil {
 			slog.Debug("agent is away, reading is kept", "error", err)
 			time.Sleep(pause)
 			pause = min(2*pause, retryMax)
@@ -152,6 +157,9 @@ func (l *link) send() {
 		pause = retryFirst
 	}
 }
+
+// errLater says that the agent takes no readings of the component now.
+var errLater = errors.New("the component is being updated")
 
 // put returns an error if it makes sense to try again. What the agent refuses
 // is logged and given up: it would refuse it again.
@@ -168,6 +176,8 @@ func (l *link) put(body []byte) error {
 	defer response.Body.Close()
 	reason, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
 	switch {
+	case response.StatusCode == http.StatusServiceUnavailable:
+		return errLater
 	case response.StatusCode >= 500:
 		return fmt.Errorf("agent answered %s", response.Status)
 	case response.StatusCode >= 300:

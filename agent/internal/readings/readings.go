@@ -5,7 +5,8 @@
 // stops it are the last ones for a while: from the announcement on each is on
 // the disk before the component hears that it has arrived, so that neither a
 // crash nor a network that is away keeps it from the twin. When the component
-// has stopped, its readings end with that one until a version starts.
+// has stopped, its readings end with that one until a version has started and
+// the server has it.
 package readings
 
 import (
@@ -162,21 +163,27 @@ func (b *Book) deliver(name string) (done chan struct{}) {
 	return done
 }
 
-// deliverTime bounds how long a start waits for a server that is away.
-const deliverTime = time.Second
+// deliverTime bounds how long the next version's readings wait for a server
+// that is away: it gets the last ones later then.
+const deliverTime = 3 * time.Second
 
-// Open says that a component runs, or is about to. It returns when the server
-// has the last readings of before, which newer ones would take the place of;
-// or after a moment, since the server gets them later then.
+// Open says that a component runs, or is about to. Its readings are taken
+// when the server has the last ones of before, whose place they take.
 func (b *Book) Open(name string) {
 	b.mu.Lock()
-	delivered := b.delivered[name]
-	delete(b.delivered, name)
-	b.mu.Unlock()
-	if delivered != nil {
-		<-delivered
-	}
-	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.modes, name)
+	done := b.delivered[name]
+	if done == nil {
+		delete(b.modes, name)
+		return
+	}
+	go func() {
+		<-done
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.delivered[name] == done && b.modes[name] == ended {
+			delete(b.modes, name)
+			delete(b.delivered, name)
+		}
+	}()
 }
