@@ -125,6 +125,9 @@ func spawn(dir, name string) (*worker, error) {
 			return nil, err
 		}
 	}
+	if err := prune(dir, cacheLimit); err != nil {
+		return nil, err
+	}
 	null, err := os.Open(os.DevNull) // now, since the thread of live will not be able to
 	if err != nil {
 		return nil, err
