@@ -96,6 +96,10 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 		return Outcome{}, e.wait(&r, steps, at, *r.Waiting)
 	}
 	last := slices.IndexFunc(steps, func(s Step) bool { return s.Name == pointOfNoReturn })
+	if at >= last && !r.Back { // the new version may be the installed one already
+		close(ErrTooLate)
+		work = ctx
+	}
 	for ; !r.Back && at < len(steps); at++ {
 		if at == last {
 			close(ErrTooLate)

@@ -300,6 +300,25 @@ func TestCancelTooLate(t *testing.T) {
 	}
 }
 
+// After a restart it is as late as before: an update that has committed is
+// never undone.
+func TestCancelTooLateAfterARestart(t *testing.T) {
+	for _, at := range []int{4, 5} {
+		d := &device{done: map[string]bool{}, budget: -1}
+		e, steps := d.engine(), d.steps()
+		steps[at].Do = func(context.Context, *Update) error {
+			if err := e.Cancel("application/a", "by Ada"); !errors.Is(err, ErrTooLate) {
+				t.Errorf("cancel in %s: %v", steps[at].Name, err)
+			}
+			return nil
+		}
+		d.record = &Record{Update: Update{ID: "1", Component: "application/a"}, Step: steps[at].Name, Begun: 1}
+		if o, err := e.run(t.Context(), steps, Update{Component: "application/a"}); err != nil || o.Result != Updated {
+			t.Errorf("%+v, %v", o, err)
+		}
+	}
+}
+
 // A step that waits for something notices the cancel at once, and the reason
 // is the cancel, not what the step made of it.
 func TestCancelInterrupts(t *testing.T) {
