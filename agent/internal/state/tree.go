@@ -207,6 +207,7 @@ func (p *pass) noteOne(name string, n *node) error {
 func (p *pass) add(r host.Report) {
 	p.report.Transformed += r.Transformed
 	p.report.Carried += r.Carried
+	p.report.Kept += r.Kept
 	p.report.In += r.In
 	p.report.Out += r.Out
 	p.report.Memory = max(p.report.Memory, r.Memory)
