@@ -220,12 +220,22 @@ func (p *split) reuse(ctx context.Context) error {
 
 // digestOf returns zero for a part that cannot be read.
 func digestOf(f *os.File, at, size int64) digest {
-	h := sha256.New()
-	if n, err := io.Copy(h, io.NewSectionReader(f, at, size)); err != nil || n != size {
-		return digest{}
+	h, buffer := sha256.New(), buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	// Not io.Copy, which would take a buffer of its own each time.
+	for size > 0 {
+		n, err := f.ReadAt((*buffer)[:min(size, int64(len(*buffer)))], at)
+		if n == 0 || err != nil && !errors.Is(err, io.EOF) {
+			return digest{}
+		}
+		h.Write((*buffer)[:n])
+		at += int64(n)
+		size -= int64(n)
 	}
 	return sum(h)
 }
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
 
 func (p *split) close() {
 	for _, f := range []*os.File{p.in, p.old, p.fresh} {
