@@ -263,3 +263,22 @@ func TestDelayOverAReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// FuzzDefer: whatever a dependant says, the delay is within what it may.
+func FuzzDefer(f *testing.F) {
+	f.Add("10m", "busy")
+	f.Add("-1s", "")
+	f.Add("9999999h", "\xff")
+	f.Fuzz(func(t *testing.T, length, reason string) {
+		w := &world{}
+		r := w.registry()
+		if _, _, err := r.Subscribe(pack.Dependant{Component: "reader", Of: name, Policy: pack.PolicyDefer}); err != nil {
+			t.Fatal(err)
+		}
+		waits(t, r.Permit(update("u")), "reader")
+		until, err := r.Defer(component.Answer{Name: "reader", Of: name, Update: "u", For: length, Reason: reason})
+		if err == nil && time.Until(until) > defaultMax {
+			t.Errorf("%q delays until %s", length, until)
+		}
+	})
+}
