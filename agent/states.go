@@ -70,4 +70,5 @@ func (a *agent) tidy(component string) {
 	if err != nil {
 		a.log.Warn("cannot retire saved states", "component", component, "error", err)
 	}
+	a.changed(component) // the way back may be another one now
 }

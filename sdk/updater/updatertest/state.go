@@ -2,6 +2,7 @@ package updatertest
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -100,6 +101,26 @@ func saveLeavesState(r *rig) {
 	r.stateIs(want, "after its copy was removed")
 	r.start()
 	r.runs(v1)
+}
+
+func saveAfterSnapshot(r *rig) {
+	r.install(v1)
+	snapshot := filepath.Join(r.TempDir(), "snapshot")
+	dir := filepath.Join(r.TempDir(), "saved")
+	r.must("make directories", errors.Join(os.Mkdir(snapshot, 0o700), os.Mkdir(dir, 0o700)))
+	r.must("Snapshot", r.call(func(ctx context.Context) error {
+		return r.u.Snapshot(ctx, updater.SnapshotRequest{Component: r.component, Dir: snapshot})
+	}))
+	r.stop()
+	changed, want := r.another()
+	r.apply(changed)
+	r.must("Save", r.call(func(ctx context.Context) error {
+		return r.u.Save(ctx, updater.SaveRequest{Component: r.component, Dir: dir, Snapshot: snapshot})
+	}))
+	if d := cmp.Diff(want, r.read(dir)); d != "" {
+		r.Errorf("saved with a snapshot at hand (-want +got):\n%s", d)
+	}
+	r.stateIs(want, "after Save with a snapshot at hand")
 }
 
 func applyRoundTrip(r *rig) {

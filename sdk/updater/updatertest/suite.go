@@ -99,8 +99,11 @@ func always(updater.Capabilities) bool     { return true }
 func state(c updater.Capabilities) bool    { return c.State }
 func snapshot(c updater.Capabilities) bool { return c.Snapshot }
 func quiesce(c updater.Capabilities) bool  { return c.Quiesce }
-func probe(c updater.Capabilities) bool    { return c.Probe }
-func status(c updater.Capabilities) bool   { return c.Status }
+
+func stateAndSnapshot(c updater.Capabilities) bool { return c.State && c.Snapshot }
+
+func probe(c updater.Capabilities) bool  { return c.Probe }
+func status(c updater.Capabilities) bool { return c.Status }
 
 // checks lists all guarantees.
 func checks() []check {
@@ -121,6 +124,7 @@ func checks() []check {
 		{"Apply can be repeated", state, false, applyTwice},
 		{"State survives Switch and Unstage", state, false, stateSurvives},
 		{"Snapshot leaves the component running", snapshot, false, snapshotDisturbsNothing},
+		{"Save saves what is there now, whatever a snapshot holds", stateAndSnapshot, false, saveAfterSnapshot},
 		{"Quiesce and Resume can be repeated", quiesce, false, quiesceAndResume},
 		{"Probe tells the truth", probe, false, probeIsTrue},
 		{"Status tells the truth", status, false, statusIsTrue},

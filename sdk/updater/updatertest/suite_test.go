@@ -68,6 +68,7 @@ func TestBroken(t *testing.T) {
 		"apply not atomic":        "Apply can be repeated",
 		"switch loses state":      "State survives Switch and Unstage",
 		"snapshot stops":          "Snapshot leaves the component running",
+		"save trusts":             "Save saves what is there now, whatever a snapshot holds",
 		"quiesce stops":           "Quiesce and Resume can be repeated",
 		"resumes never":           "Quiesce and Resume can be repeated",
 		"always healthy":          "Probe tells the truth",
