@@ -12,6 +12,9 @@
 //     on, hand over your state, take this state, are you well?
 //   - [Publish] hands a reading to the agent, which brings it to the device's
 //     twin. It never waits for the agent.
+//   - [Depend] follows another component: when it will be away for an update,
+//     and when it is back.
+//   - A [Gate] lets requests that have begun end, and no others begin.
 //
 // A whole application:
 //
