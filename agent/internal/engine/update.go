@@ -19,6 +19,7 @@ type Wish struct {
 type Wishes struct {
 	Wish     Wish   `json:"wish"`
 	Settled  Wish   `json:"settled"`            // the last wish that was answered
+	Noted    string `json:"noted,omitempty"`    // update of the last outcome that was looked at for that
 	Schedule string `json:"schedule,omitempty"` // of update checks, cron
 	Terms    Terms  `json:"terms,omitzero"`
 	Answer   Answer `json:"answer,omitzero"` // given at the device

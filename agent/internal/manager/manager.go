@@ -203,15 +203,21 @@ func (m *Manager) unchanged(ctx context.Context, u engine.Update, w engine.Wishe
 	}
 }
 
-// answered reports whether the last outcome answers the present wish, and
-// writes that down. It is asked again after a restart, so nothing is lost if
-// the agent ends between the outcome and the note.
+// answered takes note of the last outcome, once, and reports whether it has:
+// it may answer the present wish. It is asked again after a restart, so nothing
+// is lost if the agent ends between the outcome and the note.
 func (m *Manager) answered(component string, w engine.Wishes) bool {
 	o, found, err := m.Memory.Outcome(component)
-	if err != nil || !found || o.Wish != w.Wish || w.Settled == w.Wish {
+	if err != nil || !found || o.Update != "" && o.Update == w.Noted {
 		return false
 	}
-	if err := m.change(component, func(w *engine.Wishes) { w.Settled = o.Wish }); err != nil {
+	note := func(w *engine.Wishes) {
+		w.Noted = o.Update
+		if o.Wish == w.Wish {
+			w.Settled = o.Wish
+		}
+	}
+	if err := m.change(component, note); err != nil {
 		m.Log.Error("cannot settle wish", "component", component, "error", err)
 		m.hold(component)
 	}

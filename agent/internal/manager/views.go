@@ -14,7 +14,7 @@ func (m *Manager) Want(component string, change func(*engine.Wishes)) error {
 	if !slices.Contains(m.Components, component) {
 		return unknown(component)
 	}
-	if err := m.change(component, change); err != nil {
+	if err := m.change(component, func(w *engine.Wishes) { renew(w, change) }); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -26,6 +26,16 @@ func (m *Manager) Want(component string, change func(*engine.Wishes)) error {
 	m.Changed(component)
 	m.poke()
 	return nil
+}
+
+// renew changes wishes. One that comes after another is a new one, also if it
+// was settled before that other one, whose answer may not have been noted yet.
+func renew(w *engine.Wishes, change func(*engine.Wishes)) {
+	old := w.Wish
+	change(w)
+	if old != (engine.Wish{}) && w.Wish != old && w.Settled == w.Wish {
+		w.Settled = old
+	}
 }
 
 // supersede turns back an update that answers an older wish, if it still can

@@ -332,6 +332,36 @@ func answer(t *testing.T, d *device, yes bool) {
 	}
 }
 
+// There and back: the second wish for a version is a new one, whether or not
+// the answer to the wish between was noted, or given.
+func TestBackToAnEarlierWish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		stop := d.start(t)
+		d.want(t, a, version("2.0.0"))
+		d.want(t, a, version("3.0.0"))
+		stop()
+		d.locked(func() { // as it is before the answer to the last wish is noted
+			w := d.wishes[a]
+			w.Settled = engine.Wish{Version: "2.0.0"}
+			d.wishes[a] = w
+		})
+		if err := d.manager.Want(a, version("2.0.0")); err != nil {
+			t.Fatal(err)
+		}
+		defer d.start(t)()
+		if d.installed[a].Version != "2.0.0" {
+			t.Errorf("installed %v", d.installed[a])
+		}
+		d.want(t, a, func(w *engine.Wishes) { w.Terms.Consent, w.Wish = engine.ConsentAsk, engine.Wish{Version: "3.0.0"} })
+		id := d.waitsFor(t, a, "consent").Update
+		d.want(t, a, version("2.0.0"))
+		if _, open := d.journal[a]; open || d.outcomes[a].Update == id || d.outcomes[a].Result != engine.Unchanged {
+			t.Errorf("the update goes on although nobody wants it: %+v; wishes %+v", d.outcomes[a], d.wishes[a])
+		}
+	})
+}
+
 // A refusal that comes while the update runs cancels it.
 func TestRefusalOfAnUpdateThatRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
