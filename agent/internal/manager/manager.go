@@ -155,6 +155,9 @@ func (m *Manager) each(f func(component string)) {
 func (m *Manager) resume(ctx context.Context, component string) {
 	m.refuse(component) // the process that was told may have ended too early
 	m.run(ctx, engine.Update{Component: component})
+	if w, err := m.Memory.Wishes(component); err == nil {
+		m.answered(component, w) // before Ensure has something else to say
+	}
 	m.mu.Lock()
 	phase := m.progress[component].Phase
 	m.mu.Unlock()

@@ -26,6 +26,7 @@ type device struct {
 	order     []string                     // components, as they were updated
 	runs      int
 	manager   *Manager
+	damage    string    // that is found at the start
 	safe      bool      // the engine leaves the journal as it is
 	delayed   time.Time // a dependant delays updates until then
 }
@@ -146,8 +147,13 @@ func (d *device) start(t *testing.T) (stop func()) {
 	t.Helper()
 	d.manager = New(Config{
 		Components: []string{a, b}, Memory: d, Run: d.run, Cancel: d.cancel, Journal: d.load, Changed: func(string) {},
-		Check:   func(context.Context, string, string) (Found, bool, error) { return Found{}, false, nil },
-		Ensure:  func(context.Context, string) error { return nil },
+		Check: func(context.Context, string, string) (Found, bool, error) { return Found{}, false, nil },
+		Ensure: func(_ context.Context, c string) error {
+			if d.damage != "" {
+				return d.Report(engine.Outcome{Update: "r", Component: c, Result: engine.Unchanged, Cause: d.damage})
+			}
+			return nil
+		},
 		Running: func(context.Context, string) bool { return true },
 		Fault:   func() string { return "" }, Repaired: new(memory),
 		Repair: func(context.Context) error {
@@ -185,6 +191,27 @@ func (d *device) waitsFor(t *testing.T, c, what string) engine.Progress {
 		t.Fatalf("%s does not wait for %s: %+v, %v", c, what, v.Progress, err)
 	}
 	return *v.Progress
+}
+
+// TestAnsweredBeforeARestart: the agent ended between the outcome and its note,
+// and has something to say when it starts. That stays the last word, and the
+// wish is not answered twice.
+func TestAnsweredBeforeARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		wish := engine.Wish{Version: "1.0.0"}
+		d.wishes[a] = engine.Wishes{Wish: wish}
+		d.outcomes[a] = engine.Outcome{Update: "u", Component: a, Wish: wish, Result: engine.Updated}
+		d.damage = "put in place again"
+		stop := d.start(t)
+		defer stop()
+		pass(time.Hour)
+		d.locked(func() {
+			if o := d.outcomes[a]; o.Cause != d.damage || d.wishes[a].Settled != wish {
+				t.Errorf("%+v, %+v", o, d.wishes[a])
+			}
+		})
+	})
 }
 
 // TestRepairGoesOn: an update that could not go on in safe mode does so after
