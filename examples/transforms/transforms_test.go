@@ -7,12 +7,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
 // bin holds the command line and, in transforms, the ready-made transforms.
 var bin string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	host.Main(nil) // the benchmarks run modules
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "example-transforms-")
@@ -21,14 +26,16 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin = dir
-	for _, args := range [][]string{
-		{"build", "-o", filepath.Join(bin, "tranquil"), "../../sdk/cmd/tranquil"},
-		{"run", "../../transforms/build", "-o", filepath.Join(bin, "transforms"), "jq", "rename"},
-	} {
-		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-			log.Printf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-			return 1
-		}
+	digests, err := exec.Command("go", "run", "../../transforms/build", "-o", filepath.Join(bin, "transforms"), "jq", "rename", "sqlite").Output()
+	if err != nil {
+		log.Printf("cannot build the ready-made transforms: %v", err)
+		return 1
+	}
+	native := "-X github.com/tranquil-iot/tranquil/transforms/native.digests=" + strings.ReplaceAll(strings.TrimSpace(string(digests)), "\n", ",")
+	build := exec.Command("go", "build", "-ldflags="+native, "-o", filepath.Join(bin, "tranquil"), "../../sdk/cmd/tranquil")
+	if out, err := build.CombinedOutput(); err != nil {
+		log.Printf("cannot build the command line: %v\n%s", err, out)
+		return 1
 	}
 	return m.Run()
 }
