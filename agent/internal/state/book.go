@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -63,8 +64,8 @@ func (r record) knows(now identity) bool {
 	return !r.Early && r.identity == now
 }
 
-// digest returns the digest of a file.
-func (b *book) digest(name string, at inode, now identity) (string, error) {
+// digest returns the digest of a file below a directory.
+func (b *book) digest(root, path string, at inode, now identity) (string, error) {
 	r, ok := b.records[at]
 	if ok && r.knows(now) {
 		if r.identity != now { // a settled one
@@ -73,7 +74,7 @@ func (b *book) digest(name string, at inode, now identity) (string, error) {
 		}
 		return r.Digest, nil
 	}
-	r, err := readRecord(name)
+	r, err := readRecord(filepath.Join(root, path))
 	if err != nil {
 		return "", err
 	}
@@ -84,9 +85,9 @@ func (b *book) digest(name string, at inode, now identity) (string, error) {
 // own is digest for a file that this process has made where nobody else
 // writes: nothing follows in the tick of its last change, which need not be
 // waited for.
-func (b *book) own(name string, at inode, now identity) (string, error) {
-	digest, err := b.digest(name, at, now)
-	if r, ok := b.records[at]; ok && err == nil && r.identity == now {
+func (b *book) own(root, path string, at inode, now identity) (string, error) {
+	digest, err := b.digest(root, path, at, now)
+	if r, ok := b.records[at]; ok && err == nil {
 		r.Early = false
 		b.records[at] = r
 	}

@@ -2,8 +2,10 @@ package state
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -198,4 +200,18 @@ func FuzzParseSeal(f *testing.F) {
 			t.Errorf("got %+v, %v", s, err)
 		}
 	})
+}
+
+// The digest of a state is on the disk, in seals: it must not change.
+func TestListingDigest(t *testing.T) {
+	l := listing{
+		{path: ".", mode: 0o700 | os.ModeDir}, {path: "a \"b\"\n", mode: 0o640, size: 12, digest: "sha256:00"}, {path: "ü", mode: 0o4755, size: 1 << 40, digest: "sha256:01"},
+	}
+	sum := sha256.New()
+	for _, n := range l {
+		fmt.Fprintf(sum, "%q %o %t %d %s\n", n.path, n.mode.Perm(), n.mode.IsDir(), n.size, n.digest)
+	}
+	if want := fmt.Sprintf("sha256:%x", sum.Sum(nil)); l.digest() != want {
+		t.Errorf("%s, want %s", l.digest(), want)
+	}
 }

@@ -200,7 +200,7 @@ func (p *pass) noteOne(name string, n *node) error {
 	}
 	n.size = info.Size()
 	at, now := identify(info)
-	n.digest, err = p.book.own(name, at, now)
+	n.digest, err = p.book.own(filepath.Dir(name), filepath.Base(name), at, now)
 	return err
 }
 
