@@ -32,6 +32,7 @@ var heavy = []rule{
 	{"google.golang.org/grpc", []string{"sdk/updater"}, "as go-plugin"},
 	{"google.golang.org/protobuf", []string{"sdk/updater"}, "as go-plugin"},
 	{"github.com/tetratelabs/wazero", []string{"sdk/transform/host"}, "one sandbox for agent, command line and kit"},
+	{"github.com/santhosh-tekuri/jsonschema", []string{"sdk/transform/host$"}, "results are held against schemas in the sandbox"},
 	{"github.com/dgraph-io/badger", []string{"agent/internal/store$"}, "the database can be replaced"},
 	{"github.com/nats-io", []string{"backend/internal/store$"}, "the store can be replaced"},
 	{"oras.land/oras-go", []string{"sdk/cmd/tranquil", "backend/internal/files$"}, "devices fetch by digest and need no registry client"},

@@ -170,7 +170,7 @@ func (t Transform) check() error {
 	default:
 		return fmt.Errorf("format %.80q is unknown: use %s, %s, %s, %s or %s", t.Format, FormatJSON, FormatNDJSON, FormatSQLite, FormatTar, FormatBytes)
 	}
-	return cmp.Or(t.checkSplit(), t.checkFiles(), t.checkParams(), checkDescriptor(t.Descriptor, MaxTransformSize))
+	return cmp.Or(t.checkSplit(), t.checkSchema(), t.checkFiles(), t.checkParams(), checkDescriptor(t.Descriptor, MaxTransformSize))
 }
 
 func (t Transform) checkSplit() error {
@@ -183,6 +183,22 @@ func (t Transform) checkSplit() error {
 		return errors.New("split: only a filter's files can be split")
 	case t.Format != FormatNDJSON && t.Format != FormatBytes:
 		return fmt.Errorf("split: the result must be %s or %s, since it is joined of parts", FormatNDJSON, FormatBytes)
+	}
+	return nil
+}
+
+// checkSchema leaves it to the sandbox whether a schema makes sense.
+func (t Transform) checkSchema() error {
+	switch {
+	case len(t.Schema) == 0:
+		return nil
+	case len(t.Schema) > maxJSONSchema:
+		return fmt.Errorf("schema: more than %d bytes", maxJSONSchema)
+	case t.Format != FormatJSON && t.Format != FormatNDJSON:
+		return fmt.Errorf("schema: is for results in %s or %s", FormatJSON, FormatNDJSON)
+	}
+	if err := checkJSON(t.Schema); err != nil {
+		return fmt.Errorf("schema: %w", err)
 	}
 	return nil
 }

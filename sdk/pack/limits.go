@@ -18,6 +18,7 @@ const (
 	maxEntries    = 64 // of requires, files and params each
 	maxText       = 4096
 	maxParam      = 32 << 10 // bytes of a param: programs and SQL are
+	maxJSONSchema = 32 << 10 // bytes: what the sandbox takes
 	maxPath       = 1024     // of a file in an artifact
 	maxName       = 63
 	maxVersion    = 64

@@ -79,6 +79,7 @@ type Transform struct {
 	Files      []string          `json:"files,omitempty"`  // path.Match globs the filter applies to; none: every file; the rest is kept
 	Format     string            `json:"format"`           // of the result: "json", "ndjson", "sqlite", "tar", "bytes" (default)
 	Split      string            `json:"split,omitempty"`  // "lines": the transform of a file is that of its lines, joined; only what changed is transformed
+	Schema     json.RawMessage   `json:"schema,omitempty"` // JSON Schema of the result, or of each line of ndjson
 	Lossy      bool              `json:"lossy,omitempty"`  // the way From → To forgets something the way back would need
 	Params     map[string]string `json:"params,omitempty"` // for the transform
 }

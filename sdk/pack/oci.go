@@ -21,6 +21,7 @@ const (
 	AnnotationMode   = "io.tranquil.transform.mode"
 	AnnotationFiles  = "io.tranquil.transform.files"
 	AnnotationFormat = "io.tranquil.transform.format"
+	AnnotationSchema = "io.tranquil.transform.schema"
 	AnnotationSplit  = "io.tranquil.transform.split"
 	AnnotationLossy  = "io.tranquil.transform.lossy"
 	AnnotationParams = "io.tranquil.transform.params"
@@ -107,6 +108,7 @@ func (t Transform) layer() ociDescriptor {
 		AnnotationMode:   t.Mode,
 		AnnotationFormat: t.Format,
 		AnnotationSplit:  t.Split,
+		AnnotationSchema: string(t.Schema),
 	}
 	if len(t.Files) > 0 {
 		annotations[AnnotationFiles] = mustJSON(t.Files)
@@ -136,6 +138,8 @@ func transformOf(layer ociDescriptor) (Transform, error) {
 			t.To, err = strconv.Atoi(value)
 		case AnnotationLossy:
 			t.Lossy, err = strconv.ParseBool(value)
+		case AnnotationSchema:
+			t.Schema = json.RawMessage(value)
 		case AnnotationFiles:
 			err = decodeStrict([]byte(value), &t.Files)
 		case AnnotationParams:

@@ -17,7 +17,7 @@ func TestReadme(t *testing.T) {
 	_, rest, _ := strings.Cut(string(text), "```toml\n")
 	recipe, _, _ := strings.Cut(rest, "```\n")
 	dir := recipeDir(t, recipe)
-	for name, data := range map[string]string{"component": "#!/bin/sh\n", "transform.wasm": "\x00asm\x01\x00\x00\x00"} {
+	for name, data := range map[string]string{"component": "#!/bin/sh\n", "transform.wasm": "\x00asm\x01\x00\x00\x00", "name.schema.json": `{"type": "object"}`} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -53,6 +53,8 @@ func TestRecipeErrors(t *testing.T) {
 		"module missing":     {goodRecipe + wayForth + "lossy = true\n" + strings.Replace(wayForth, "m.wasm", "gone.wasm", 1), "transform 2: stat"},
 		"split of JSON":      {goodRecipe + wayForth + "lossy = true\nsplit = \"lines\"\nformat = \"json\"\n", "split: the result must be"},
 		"split of a tree":    {goodRecipe + wayForth + "lossy = true\nsplit = \"lines\"\nmode = \"tree\"\n", "split: only a filter's"},
+		"schema of bytes":    {goodRecipe + wayForth + "lossy = true\nschema = \"tranquil.toml\"\n", "is no JSON"},
+		"schema is missing":  {goodRecipe + wayForth + "lossy = true\nformat = \"json\"\nschema = \"gone.json\"\n", "schema: open"},
 		"split unknown":      {goodRecipe + wayForth + "lossy = true\nsplit = \"words\"\n", "split \"words\" is unknown"},
 		"params not strings": {goodRecipe + wayForth + "lossy = true\nparams = { n = 1 }\n", "line 13"},
 	} {

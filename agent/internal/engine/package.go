@@ -121,7 +121,7 @@ func (e *Engine) plan(u *Update) ([]host.Step, error) {
 		}
 		steps[i] = host.Step{
 			Module: path, Digest: t.Digest, From: t.From, To: t.To, Mode: t.Mode,
-			Files: t.Files, Format: t.Format, Split: t.Split, Params: t.Params,
+			Files: t.Files, Format: t.Format, Split: t.Split, Schema: t.Schema, Params: t.Params,
 		}
 	}
 	return steps, nil

@@ -66,6 +66,11 @@ func checkTransforms(path string) error {
 }
 
 func checkTransform(l *pack.Layout, t pack.Transform) error {
+	if len(t.Schema) > 0 {
+		if err := host.CheckSchema(t.Schema); err != nil {
+			return err
+		}
+	}
 	r, err := l.Blob(t.Descriptor)
 	if err != nil {
 		return err

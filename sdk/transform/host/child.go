@@ -57,21 +57,21 @@ func sandbox(natives map[string]Native) error {
 	if len(files) != 1 {
 		return errors.New("a setup without its module")
 	}
-	e, result, err := prepare(s, files[0], natives)
+	w, result, err := prepare(s, files[0], natives)
 	if err != nil {
 		return fmt.Errorf("cannot confine the sandbox: %w", err)
 	}
 	if err := send(conn, result); err != nil || result.Class != "" {
 		return err
 	}
-	return serve(conn, e)
+	return serve(conn, w)
 }
 
 // prepare compiles the module with what that needs, and then gives up the
 // rest: no code of the module has run by then.
-func prepare(s setup, module *os.File, natives map[string]Native) (*engine, outcome, error) {
+func prepare(s setup, file *os.File, natives map[string]Native) (w work, result outcome, err error) {
 	signal.Ignore(syscall.SIGXFSZ)
-	err := cage.Limit(cage.Limits{CPU: uint64(s.CPU), Data: s.Data, Address: s.Address, Files: 32})
+	err = cage.Limit(cage.Limits{CPU: uint64(s.CPU), Data: s.Data, Address: s.Address, Files: 32})
 	if err != nil {
 		return nil, outcome{}, err
 	}
@@ -79,19 +79,27 @@ func prepare(s setup, module *os.File, natives map[string]Native) (*engine, outc
 	if cage.Root(s.Dir) {
 		cache, empty = "/"+compiledName, "/"+emptyName
 	}
-	e, result := &engine{native: s.native(natives)}, outcome{}
-	if e.native == nil {
-		e, result = compile(s, module, cache)
+	if s.Judge != "" {
+		w, result = newJudge(file, s.Judge)
+	} else if code := s.native(natives); code != nil {
+		w = &engine{native: code}
+	} else {
+		w, result = compile(s, file, cache)
 	}
-	module.Close()
+	file.Close()
 	if result.Class != "" {
 		return nil, result, nil
 	}
 	result.Missing, err = cage.Lock(empty)
-	return e, result, err
+	return w, result, err
 }
 
-func serve(conn *net.UnixConn, e *engine) error {
+// work is what a sandbox does with each job: it runs a module, or judges.
+type work interface {
+	run(j job, stdin io.Reader, stdout, stderr io.Writer) outcome
+}
+
+func serve(conn *net.UnixConn, w work) error {
 	for {
 		var j job
 		files, err := receive(conn, &j)
@@ -101,7 +109,7 @@ func serve(conn *net.UnixConn, e *engine) error {
 		if len(files) != 3 {
 			return errors.New("a job without its three files")
 		}
-		result := perform(e, j, files)
+		result := perform(w, j, files)
 		for _, f := range files {
 			f.Close()
 		}
@@ -112,12 +120,12 @@ func serve(conn *net.UnixConn, e *engine) error {
 }
 
 // perform runs one job under its limit of output.
-func perform(e *engine, j job, files []*os.File) outcome {
+func perform(w work, j job, files []*os.File) outcome {
 	if err := limitFile(j.Output); err != nil {
 		return outcome{Class: Crash, Reason: err.Error()}
 	}
 	stdout := &limitedWriter{w: files[1], left: j.Output}
-	result := e.run(j, files[0], stdout, files[2])
+	result := w.run(j, files[0], stdout, files[2])
 	if stdout.exceeded {
 		return outcome{Class: OutputLimit, Reason: tooMuch(j.Output), Memory: result.Memory}
 	}

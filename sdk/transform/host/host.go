@@ -75,6 +75,7 @@ type Step struct {
 	Files  []string          // path.Match patterns of slash paths in the state; none: every file
 	Format string            // of the result: "json", "ndjson", "sqlite", "tar", "bytes" (or "")
 	Split  string            // "lines" (SplitLines) if f(a+b) = f(a)+f(b) for whole lines: then only pieces that changed are transformed
+	Schema []byte            // JSON Schema of the result, for json or of each line for ndjson; nil: any
 	Params map[string]string // handed to the module; names of letters, digits and _
 }
 

@@ -282,7 +282,7 @@ func (s *stage) piece(ctx context.Context, w *worker, b *bench, p *split, i int)
 	if err := s.transform(ctx, w, b.in, b.out, p.path, q.Size); err != nil {
 		return err
 	}
-	return s.keep(b, p, q, i == len(p.pieces)-1)
+	return s.keep(ctx, b, p, q, i == len(p.pieces)-1)
 }
 
 // put lays something before the sandbox and returns its digest.
@@ -305,8 +305,11 @@ func rewind(f *os.File) error {
 }
 
 // keep checks a piece's result and puts it aside.
-func (s *stage) keep(b *bench, p *split, q *piece, last bool) error {
+func (s *stage) keep(ctx context.Context, b *bench, p *split, q *piece, last bool) error {
 	if err := validate(s.Format, b.out); err != nil {
+		return err
+	}
+	if err := s.hold(ctx, b.out); err != nil {
 		return err
 	}
 	if err := endsLine(b.out); err != nil && s.Format == "ndjson" && !last {

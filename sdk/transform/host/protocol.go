@@ -28,7 +28,8 @@ type setup struct {
 	Data    uint64   // bytes, see cage.Limits
 	Address uint64   // bytes, see cage.Limits
 
-	Interpret bool // although there is a compiler
+	Judge     string // format of results to hold against a schema, which comes instead of a module
+	Interpret bool   // although there is a compiler
 }
 
 // A job asks for one run of the module. Its files are stdin, stdout and stderr.

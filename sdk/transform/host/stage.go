@@ -25,6 +25,8 @@ type stage struct {
 	inPlace map[string]bool // files of the old result that have become the new one
 	pieced  []*split        // files that were made of pieces
 	tried   bool            // whether the split holds
+	judging sync.Mutex
+	judge   *worker // nil until there is something to hold against the schema
 
 	entries []entry // of the input
 	in, out *os.Root
@@ -46,6 +48,7 @@ func (s *stage) apply(ctx context.Context, from, to string) (string, error) {
 		return "", err
 	}
 	defer s.out.Close()
+	defer s.dismiss()
 	if s.memo != "" {
 		if s.old, err = os.OpenRoot(s.memo); err != nil {
 			return "", err
@@ -223,6 +226,9 @@ func (s *stage) file(ctx context.Context, w *worker, e entry) error {
 		return err
 	}
 	if err := validate(s.Format, out); err != nil {
+		return err
+	}
+	if err := s.hold(ctx, out); err != nil {
 		return err
 	}
 	return finish(out, e.mode, s.last)

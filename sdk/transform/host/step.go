@@ -23,6 +23,9 @@ func (s Step) check() error {
 	if s.Split != "" && (s.Split != SplitLines || s.Mode == Tree || s.Format == "json") {
 		return fmt.Errorf("transform %s: split %q: only lines can be, of a filter that makes ndjson or bytes", s.edge(), s.Split)
 	}
+	if len(s.Schema) > 0 && s.Format != "json" && s.Format != "ndjson" {
+		return fmt.Errorf("transform %s: a schema is for results in json or ndjson", s.edge())
+	}
 	for _, pattern := range s.Files {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return fmt.Errorf("transform %s: files %q: %w", s.edge(), pattern, err)

@@ -36,7 +36,7 @@ func (s *stage) tree(ctx context.Context) error {
 	if err := s.whole(ctx, w, old, result, "", s.total); err != nil {
 		return err
 	}
-	return s.unpack(result)
+	return s.unpack(ctx, result)
 }
 
 // archive returns a file without a name in the work directory.
@@ -90,7 +90,7 @@ func packEntry(archive *tar.Writer, in *os.Root, e entry) error {
 
 // unpack makes the new state from what the module wrote. Directories that it
 // did not write are made, and keep the mode they had, as root does.
-func (s *stage) unpack(r io.ReadSeeker) error {
+func (s *stage) unpack(ctx context.Context, r io.ReadSeeker) error {
 	size, err := r.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (s *stage) unpack(r io.ReadSeeker) error {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	u := unpacker{stage: s, room: size, modes: map[string]entry{".": s.entries[0]}}
+	u := unpacker{stage: s, ctx: ctx, room: size, modes: map[string]entry{".": s.entries[0]}}
 	if err := u.all(tar.NewReader(r)); err != nil {
 		return err
 	}
@@ -116,6 +116,7 @@ func (s *stage) unpack(r io.ReadSeeker) error {
 // An unpacker trusts nothing in the archive.
 type unpacker struct {
 	*stage
+	ctx   context.Context
 	room  int64            // bytes that files may still have: sparse files claim more than there is
 	modes map[string]entry // directories made so far
 	files int
@@ -174,6 +175,9 @@ func (u *unpacker) file(archive *tar.Reader, header *tar.Header, name string) er
 	}
 	if u.matches(name) {
 		if err := validate(u.Format, f); err != nil {
+			return u.name(err, name)
+		}
+		if err := u.hold(u.ctx, f); err != nil {
 			return u.name(err, name)
 		}
 	}

@@ -39,22 +39,46 @@ type budget struct{ wall, cpu time.Duration }
 // startWorker starts a sandbox for some jobs and lets it compile the module.
 func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, error) {
 	limits := h.limits()
-	dir, err := filepath.Abs(h.Cache) // the sandbox has another working directory
+	file, err := os.Open(m.path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot read transform: %w", err)
 	}
-	w, err := spawn(dir, childName)
-	if err != nil {
-		return nil, fmt.Errorf("cannot start the sandbox of transforms: %w", err)
-	}
-	result, err := w.begin(ctx, m, setup{
+	defer file.Close()
+	return h.startSandbox(ctx, file, setup{
 		SHA256: m.sum,
-		Dir:    dir,
 		Memory: limits.Memory,
 		CPU:    int64((limits.Compile + time.Duration(jobs)*limits.CPU + time.Second) / time.Second),
 
 		Interpret: h.Interpret,
-	}, limits.Compile)
+	})
+}
+
+// startJudge starts a sandbox that holds results against a schema.
+func (h *Host) startJudge(ctx context.Context, schema []byte, format string) (*worker, error) {
+	file, err := os.CreateTemp(h.Cache, "schema-*")
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	_, err = file.Write(schema)
+	if err := errors.Join(err, rewind(file), os.Remove(file.Name())); err != nil {
+		return nil, err
+	}
+	limits := h.limits()
+	cpu := int64((limits.Compile + readyJobs*limits.CPU) / time.Second)
+	return h.startSandbox(ctx, file, setup{Memory: judgeMemory, CPU: cpu, Judge: format})
+}
+
+func (h *Host) startSandbox(ctx context.Context, file *os.File, s setup) (*worker, error) {
+	var err error
+	if s.Dir, err = filepath.Abs(h.Cache); err != nil { // the sandbox has another working directory
+		return nil, err
+	}
+	w, err := spawn(s.Dir, childName)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the sandbox of transforms: %w", err)
+	}
+	result, err := w.begin(ctx, file, s, h.limits().Compile)
 	if err == nil && result.Class != "" {
 		err = &Error{Class: result.Class, Reason: result.Reason}
 	}
@@ -66,13 +90,8 @@ func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, er
 	return w, nil
 }
 
-// begin gives the sandbox its module.
-func (w *worker) begin(ctx context.Context, m module, s setup, within time.Duration) (outcome, error) {
-	file, err := os.Open(m.path)
-	if err != nil {
-		return outcome{}, fmt.Errorf("cannot read transform: %w", err)
-	}
-	defer file.Close()
+// begin gives the sandbox its module or schema.
+func (w *worker) begin(ctx context.Context, file *os.File, s setup, within time.Duration) (outcome, error) {
 	// It is there when it has said so: not before are its limits known.
 	if result, err := w.await(ctx, budget{within, within}, nil); err != nil || result.Class != "" {
 		return result, err

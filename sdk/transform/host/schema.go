@@ -1,0 +1,168 @@
+package host
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// Limits of a JSON Schema and of what it is held against, in bytes. Both are
+// decoded into memory, the sandbox's.
+const (
+	maxSchema   = 32 << 10
+	maxDocument = 4 << 20 // or a line of ndjson
+)
+
+// judgeMemory is the sandbox's for schemas; documents take some 20 times their
+// size.
+const judgeMemory = 128 << 20
+
+// A judge holds results against a JSON Schema (2020-12 or what its $schema
+// says), in a sandbox of its own: schema and result come from strangers, and
+// together they can make a validator compute without end.
+type judge struct {
+	schema *jsonschema.Schema
+	lines  bool
+}
+
+// CheckSchema refuses what is no JSON Schema, or refers to another document.
+func CheckSchema(schema []byte) error {
+	_, err := compileSchema(schema)
+	return err
+}
+
+// alone is the loader of documents that a schema refers to.
+type alone struct{}
+
+func (alone) Load(url string) (any, error) {
+	return nil, fmt.Errorf("a schema cannot refer to another document, %s", url)
+}
+
+func compileSchema(data []byte) (*jsonschema.Schema, error) {
+	if len(data) > maxSchema {
+		return nil, fmt.Errorf("schema has %d bytes, more than %d", len(data), maxSchema)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("schema is no JSON: %w", err)
+	}
+	c := jsonschema.NewCompiler()
+	c.UseLoader(alone{})
+	if err := c.AddResource("schema:", document); err != nil {
+		return nil, fmt.Errorf("cannot read schema: %w", err)
+	}
+	schema, err := c.Compile("schema:")
+	if err != nil {
+		return nil, fmt.Errorf("cannot read schema: %w", err)
+	}
+	return schema, nil
+}
+
+func newJudge(file io.Reader, format string) (*judge, outcome) {
+	data, err := io.ReadAll(io.LimitReader(file, maxSchema+1))
+	if err != nil {
+		return nil, outcome{Class: Crash, Reason: err.Error()}
+	}
+	schema, err := compileSchema(data)
+	if err != nil {
+		return nil, outcome{Class: BadModule, Reason: firstLine(printable(err.Error()))}
+	}
+	return &judge{schema, format == "ndjson"}, outcome{}
+}
+
+// run makes a judge a sandbox's work: it reads a result and writes nothing.
+func (j *judge) run(_ job, in io.Reader, _, _ io.Writer) outcome {
+	err := j.all(in)
+	if err != nil {
+		return outcome{Class: Invalid, Reason: "it is not of its schema: " + firstLine(printable(err.Error()))}
+	}
+	return outcome{}
+}
+
+func (j *judge) all(in io.Reader) error {
+	if !j.lines {
+		data, err := io.ReadAll(io.LimitReader(in, maxDocument+1))
+		if err != nil {
+			return err
+		}
+		return j.one(data)
+	}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxDocument+1)
+	n := 1
+	for ; lines.Scan(); n++ {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		if err := j.one(lines.Bytes()); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if lines.Err() != nil {
+		return fmt.Errorf("line %d: %w", n, lines.Err())
+	}
+	return nil
+}
+
+func (j *judge) one(data []byte) error {
+	if len(data) > maxDocument {
+		return fmt.Errorf("more than %d bytes cannot be held against a schema", maxDocument)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	return leaf(j.schema.Validate(value))
+}
+
+// leaf returns the first of the causes, which names what is wrong.
+func leaf(err error) error {
+	invalid, ok := errors.AsType[*jsonschema.ValidationError](err)
+	if !ok {
+		return err
+	}
+	for len(invalid.Causes) > 0 {
+		invalid = invalid.Causes[0]
+	}
+	lines := strings.Split(invalid.Error(), "\n")
+	return errors.New(strings.TrimLeft(lines[len(lines)-1], "- "))
+}
+
+// hold holds a result against the step's schema, if it has one.
+func (s *stage) hold(ctx context.Context, f *os.File) error {
+	if len(s.Schema) == 0 {
+		return nil
+	}
+	s.judging.Lock()
+	defer s.judging.Unlock()
+	if s.judge == nil {
+		w, err := s.host.startJudge(ctx, s.Schema, s.Format)
+		if err != nil {
+			return err
+		}
+		s.judge = w
+	}
+	if err := rewind(f); err != nil {
+		return err
+	}
+	result, err := s.judge.call(ctx, job{}, []*os.File{f, f, f}, budget{s.limits.Wall, s.limits.CPU}, nil)
+	if err == nil && result.Class != "" {
+		s.judge.close()
+		s.judge = nil
+		err = &Error{Class: result.Class, Reason: result.Reason}
+	}
+	return err
+}
+
+func (s *stage) dismiss() {
+	if s.judge != nil {
+		s.judge.close()
+	}
+}

@@ -1,0 +1,67 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const readingSchema = `{"type": "object", "required": ["value"], "properties": {"value": {"type": "number", "maximum": 100}}}`
+
+func TestSchema(t *testing.T) {
+	text, err := os.ReadFile("../testdata/abi/echo/module.wat")
+	must(t, err)
+	module := filepath.Join(t.TempDir(), "echo.wasm")
+	must(t, os.WriteFile(module, assembleText(t, string(text)), 0o600))
+	for name, test := range map[string]struct {
+		format, schema, content string
+		class                   Class
+		reason                  string
+	}{
+		"fits":            {"json", readingSchema, `{"value": 21.5}`, "", ""},
+		"wrong":           {"json", readingSchema, `{"value": "21.5"}`, Invalid, "at '/value': got string, want number"},
+		"lines fit":       {"ndjson", readingSchema, "{\"value\": 1}\n\n{\"value\": 2}\n", "", ""},
+		"a line is wrong": {"ndjson", readingSchema, "{\"value\": 1}\n{}\n", Invalid, "line 2: at '': missing property 'value'"},
+		"no schema":       {"json", `{"type": 3}`, `{}`, BadModule, "schema"},
+		"another file":    {"json", `{"$ref": "file:///etc/passwd"}`, `{}`, BadModule, "another document"},
+		"another host":    {"json", `{"$ref": "http://127.0.0.1/s"}`, `{}`, BadModule, "another document"},
+		"too long":        {"json", readingSchema, `{"value": 1, "note": "` + strings.Repeat("x", maxDocument) + `"}`, Invalid, "bytes cannot be held"},
+		"too long a line": {"ndjson", readingSchema, `{"value": 1, "note": "` + strings.Repeat("x", maxDocument) + `"}`, Invalid, "line 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			step := Step{Module: module, Format: test.format, Schema: []byte(test.schema)}
+			_, _, err := runOne(t, &Host{Cache: cache}, step, test.content)
+			if test.class == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if e := failed(t, err); e.Class != test.class || !strings.Contains(e.Reason, test.reason) || strings.Contains(e.Reason, "\n") {
+				t.Errorf("got %v", e)
+			}
+		})
+	}
+}
+
+// A schema that makes a validator compute for ever stops with its sandbox.
+func TestSchemaBomb(t *testing.T) {
+	schema := `{"$defs": {"0": {"type": "string"}`
+	for i := 1; i < 60; i++ {
+		below := fmt.Sprintf(`{"$ref": "#/$defs/%d"}`, i-1)
+		schema += fmt.Sprintf(`, "%d": {"anyOf": [%s, %s]}`, i, below, below)
+	}
+	schema += `}, "$ref": "#/$defs/59"}`
+	text, err := os.ReadFile("../testdata/abi/echo/module.wat")
+	must(t, err)
+	module := filepath.Join(t.TempDir(), "echo.wasm")
+	must(t, os.WriteFile(module, assembleText(t, string(text)), 0o600))
+	h := &Host{Cache: cache, Ceiling: Limits{Wall: time.Second, CPU: 500 * time.Millisecond}}
+	_, _, err = runOne(t, h, Step{Module: module, Format: "json", Schema: []byte(schema)}, "3")
+	if e := failed(t, err); e.Class != Deadline && e.Class != ResourceLimit {
+		t.Errorf("got %v", e)
+	}
+}
