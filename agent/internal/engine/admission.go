@@ -38,6 +38,9 @@ func (e *Engine) admit(ctx context.Context, u *Update) error {
 	if err := e.room(u); err != nil {
 		return err
 	}
+	if err := e.download(ctx, u); err != nil { // what was lost while it waited
+		return err
+	}
 	if u.Rehearsed.Boot == now().Boot && since(u.Rehearsed) < freshTime {
 		return nil
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,15 @@ func TestAdmit(t *testing.T) {
 	}
 	if err := e.collect("application/other"); err != nil { // what the update of another component does at its end
 		t.Fatal(err)
+	}
+	for _, blob := range w.packages["2.0.0"].Package.Transforms { // what a check of the content store does with damage
+		path, err := w.content.Path(blob.Digest)
+		if err != nil {
+			continue // two transforms are one blob
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
 	}
 	permission = nil
 	o, err := w.update(t, e, "2.0.0")
