@@ -50,7 +50,13 @@ func start(t *testing.T, versions ...string) *rig.System {
 // startWith is start with changes to the agent's configuration.
 func startWith(t *testing.T, agent []rig.Edit, versions ...string) *rig.System {
 	t.Helper()
-	system, err := rig.Start(t.Context(), built, t.TempDir(), agent...)
+	return launch(t, t.TempDir(), agent, versions...)
+}
+
+// launch is startWith in a directory that has been prepared.
+func launch(t *testing.T, dir string, agent []rig.Edit, versions ...string) *rig.System {
+	t.Helper()
+	system, err := rig.Start(t.Context(), built, dir, agent...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			showLogs(t, system.Dir)
@@ -103,6 +109,14 @@ func update(t *testing.T, s *rig.System, version string) {
 	check(t, s)
 }
 
+// truly returns where a state lies in truth, if it is on a faulty disk.
+func truly(dir string) string {
+	if _, err := os.Stat(realPath(dir)); err == nil {
+		return realPath(dir)
+	}
+	return dir
+}
+
 // check verifies the state of the one process of the component that runs.
 func check(t *testing.T, s *rig.System) (rig.Running, audit.Report) {
 	t.Helper()
@@ -110,7 +124,7 @@ func check(t *testing.T, s *rig.System) (rig.Running, audit.Report) {
 	if len(running) != 1 {
 		t.Fatalf("%d processes of the component: %+v", len(running), running)
 	}
-	report, err := audit.Dir(running[0].State)
+	report, err := audit.Dir(truly(running[0].State))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -117,7 +119,7 @@ func (b blow) fits(before, wanted string, c rig.Component) bool {
 func whole(t *testing.T, s *rig.System) (rig.Running, audit.Whole) {
 	t.Helper()
 	running, _ := check(t, s)
-	w, err := audit.All(running.State)
+	w, err := audit.All(truly(running.State))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +137,10 @@ func harmed(s *rig.System, version string, before audit.Whole) (lost, altered []
 		if len(running) != 1 || running[0].Version != version {
 			continue
 		}
-		now, err := audit.All(running[0].State)
+		now, err := audit.All(truly(running[0].State))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it is being replaced
+		}
 		if err != nil {
 			return nil, nil, err
 		}

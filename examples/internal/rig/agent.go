@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 )
 
 const agentConfig = `endpoint = %q
@@ -19,13 +20,19 @@ server = "coap://%s"
 lifetime = "60s"
 
 [files]
-url = "coap://%s"
+url = "coap://%s" # or "http://%s"
 
 [[updater]]
 type = "application"
 path = %q
 sha256 = %q
 `
+
+var filesURL = regexp.MustCompile(`url = "coap:.*" # or (".*")`)
+
+// OverHTTP has the agent fetch packages over HTTP, in larger blocks than over
+// CoAP.
+func OverHTTP(config string) string { return filesURL.ReplaceAllString(config, "url = $1") }
 
 // StartAgent starts the device's agent, anew or again.
 func (s *System) StartAgent(ctx context.Context) error {
@@ -41,7 +48,7 @@ func (s *System) StartAgent(ctx context.Context) error {
 func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 	config := filepath.Join(s.Dir, "agent.toml")
 	text := fmt.Sprintf(agentConfig, s.Device, filepath.Join(s.Dir, "agent"), s.run, SensorAdapter,
-		cmp.Or(s.Via, s.endpoints.Bridge.LwM2M), s.endpoints.Files.CoAP, s.Program("tranquil-updater-application"), sum)
+		cmp.Or(s.Via, s.endpoints.Bridge.LwM2M), s.endpoints.Files.CoAP, s.endpoints.Files.HTTP, s.Program("tranquil-updater-application"), sum)
 	for _, edit := range s.agent {
 		text = edit(text)
 	}

@@ -8,7 +8,7 @@ import (
 
 // A guard ends the processes of a system when the rig is gone before it could
 // do so itself: a test that panics or runs out of time, a demo that is killed.
-// Supervisors are made to outlive everything else.
+// Supervisors are made to outlive everything else, and mounts too.
 type guard struct {
 	command *exec.Cmd
 	alive   io.Closer // the guard reads from it until we end
@@ -22,6 +22,11 @@ for turn in 1 2 3; do
 		esac
 	done
 done
+while read -r _ at _; do
+	case "$at" in
+	"$1"/*) umount -l "$at" ;;
+	esac
+done </proc/mounts
 rm -rf "$2"`
 
 // watch starts a guard for the programs below dir, and a directory to remove.

@@ -44,11 +44,17 @@ func (s *supervisor) spawn() error {
 // watch returns when the process has ended, or is to end.
 func (s *supervisor) watch() {
 	for s.pid != 0 && !s.stopping {
+		var again <-chan time.Time
+		if s.untold {
+			again = time.After(tellAgain)
+		}
 		select {
 		case <-s.child:
 			s.reap()
 		case sig := <-s.asked:
 			s.hear(sig)
+		case <-again:
+			s.publish()
 		}
 	}
 }

@@ -23,6 +23,7 @@ const (
 	pauseMax     = 30 * time.Second
 	steady       = time.Minute // after running so long, a crash is the first again
 	clearTimeout = 10 * time.Second
+	tellAgain    = 500 * time.Millisecond
 	ownLogSize   = 256 << 10
 )
 
@@ -36,6 +37,7 @@ type supervisor struct {
 	asked  chan os.Signal // SIGTERM and SIGQUIT
 
 	pid      int  // of the supervised process, 0 if it does not run
+	untold   bool // the status could not be written
 	stopping bool // no more restarts
 	force    bool // no more politeness
 }
@@ -178,11 +180,18 @@ func (s *supervisor) supervise() {
 	}
 }
 
-// tell publishes the state. That it cannot be written is no reason to end
-// what runs.
+// tell publishes a new state.
 func (s *supervisor) tell(state string) {
 	s.status.State, s.status.Process, s.status.Since = state, s.pid, time.Now()
-	if err := writeJSON(statusPath(s.dir), s.status); err != nil {
+	s.publish()
+}
+
+// publish writes the status. That it cannot be written is no reason to end
+// what runs; it is tried again, since nobody would believe that it runs.
+func (s *supervisor) publish() {
+	err := writeJSON(statusPath(s.dir), s.status)
+	if err != nil {
 		s.log.Error("cannot write status", "error", err)
 	}
+	s.untold = err != nil
 }

@@ -200,6 +200,32 @@ func TestSuspended(t *testing.T) {
 }
 
 // TestByHand: the program refuses to be a supervisor that nobody started.
+// A status that could not be written is written later: here a directory is in
+// its way for a while.
+func TestStatusIsWrittenAgain(t *testing.T) {
+	dir, spec := shell(t, `while [ ! -e go ]; do sleep 0.02; done; rm go; exit 1`)
+	spec.Dir = dir
+	start(t, dir, spec)
+	inTheWay := statusPath(dir) + ".new"
+	if err := os.Mkdir(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "neither that it ended nor that it runs again can be written", func() bool {
+		b, _ := os.ReadFile(Log(dir))
+		return strings.Count(string(b), "cannot write status") > 1
+	})
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the status says that it runs again", func() bool {
+		s := status(t, dir)
+		return s.State == Running && s.Restarts > 0
+	})
+}
+
 func TestByHand(t *testing.T) {
 	dir := t.TempDir()
 	lock, err := acquire(t.Context(), dir)
