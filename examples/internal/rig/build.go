@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -16,6 +18,7 @@ import (
 type Built struct {
 	Dir  string // programs, and the transforms as .wasm
 	Root string // of the sources
+	Arch string // GOARCH of what runs on the device
 }
 
 // Program returns the path of a compiled program.
@@ -46,7 +49,7 @@ func Build(ctx context.Context, dir string) (Built, error) {
 	if err != nil {
 		return Built{}, fmt.Errorf("cannot find the sources: %w; run this inside of the repository", err)
 	}
-	b := Built{Dir: dir, Root: strings.TrimSpace(string(root))}
+	b := Built{Dir: dir, Root: strings.TrimSpace(string(root)), Arch: runtime.GOARCH}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return Built{}, err
 	}
@@ -56,6 +59,29 @@ func Build(ctx context.Context, dir string) (Built, error) {
 	wait.Go(func() { forWasm = b.compile(ctx, wasm, "GOOS=wasip1", "GOARCH=wasm") })
 	wait.Wait()
 	return b, errors.Join(forNative, forWasm)
+}
+
+// onDevice are the programs that run on a device.
+var onDevice = []program{
+	{"tranquil-agent", "./agent"},
+	{"tranquil-updater-application", "./plugins/application"},
+	{"sensor-adapter-1", "./examples/sensor-adapter/v1"},
+	{"sensor-adapter-2", "./examples/sensor-adapter/v2"},
+}
+
+// For compiles what runs on the device for another architecture, into dir,
+// where it is joined by all else.
+func (b Built) For(ctx context.Context, dir, arch string) (Built, error) {
+	other := Built{Dir: dir, Root: b.Root, Arch: arch}
+	for _, p := range slices.Concat(wasm, native) {
+		if slices.ContainsFunc(onDevice, func(d program) bool { return d.name == p.name }) {
+			continue
+		}
+		if err := link(b.Program(p.name), other.Program(p.name)); err != nil {
+			return other, err
+		}
+	}
+	return other, other.compile(ctx, onDevice, "CGO_ENABLED=0", "GOARCH="+arch)
 }
 
 // compile has all programs compiled and linked at once, which shares the work

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 )
@@ -38,7 +37,7 @@ func (b Built) Package(ctx context.Context, dir, version string, edits ...Edit) 
 		return "", err
 	}
 	recipe := string(text)
-	for _, edit := range append([]Edit{Replace(`"amd64"`, `"`+runtime.GOARCH+`"`)}, edits...) {
+	for _, edit := range append([]Edit{Replace(`"amd64"`, `"`+b.Arch+`"`)}, edits...) {
 		recipe = edit(recipe)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "tranquil.toml"), []byte(recipe), 0o600); err != nil {
