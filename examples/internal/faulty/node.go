@@ -32,25 +32,33 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 	return veiled(f), fuseFlags, errno
 }
 
-// openFile is what a loopback file can do but for one thing: the kernel must
+// A file is what a loopback file can do but for one thing: the kernel must
 // not write to the file behind our back (fs.FilePassthroughFder).
-type openFile interface {
-	fs.FileReader
-	fs.FileWriter
-	fs.FileFlusher
-	fs.FileFsyncer
-	fs.FileReleaser
-	fs.FileGetattrer
-	fs.FileSetattrer
-	fs.FileAllocater
-	fs.FileLseeker
+type file struct {
+	reading
+	writing
 }
 
-type file struct{ openFile }
+type reading interface {
+	fs.FileReader
+	fs.FileLseeker
+	fs.FileGetattrer
+	fs.FileFlusher
+	fs.FileReleaser
+}
+
+type writing interface {
+	fs.FileWriter
+	fs.FileFsyncer
+	fs.FileSetattrer
+	fs.FileAllocater
+}
 
 func veiled(f fs.FileHandle) fs.FileHandle {
-	if open, ok := f.(openFile); ok {
-		return file{open}
+	r, reads := f.(reading)
+	w, writes := f.(writing)
+	if reads && writes {
+		return file{r, w}
 	}
 	return f
 }
