@@ -28,7 +28,7 @@ func TestTable(t *testing.T) {
 // build makes the modules and two command lines, one that knows them; with
 // TRANQUIL_386 set also one that knows them with integers of 32 bits, as a
 // device with ARMv7 has.
-func build(t *testing.T) (dir, plain, knowing, knowing386 string) {
+func build(t testing.TB) (dir, plain, knowing, knowing386 string) {
 	t.Helper()
 	dir = t.TempDir()
 	goes := func(args ...string) string {
