@@ -43,6 +43,10 @@ type Host struct {
 	// Interpret uses the engine's interpreter although it has a compiler for
 	// this processor, to see what a device without one will take.
 	Interpret bool
+	// Program is executed as the sandbox; it must call [Main] first. Empty
+	// means this program. Another one is better if this is built with the
+	// race detector, which slows a sandbox down ten times.
+	Program string
 
 	lounge lounge
 	told   sync.Map // cage.Missing that were logged

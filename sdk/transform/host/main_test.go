@@ -42,6 +42,12 @@ func testMain(m *testing.M) int {
 			log.Fatalf("cannot build %s: %v\n%s", name, err, out)
 		}
 	}
+	if raceHeap > 0 {
+		self, raceHeap = filepath.Join(dir, "sandbox"), 0
+		if out, err := exec.Command("go", "build", "-o", self, "./sandbox").CombinedOutput(); err != nil {
+			log.Fatalf("cannot build the sandbox: %v\n%s", err, out)
+		}
+	}
 	code := m.Run()
 	if err := goleak.Find(); err != nil {
 		log.Print(err)

@@ -2,4 +2,4 @@
 
 package host
 
-const raceHeap = 0
+var raceHeap uint64

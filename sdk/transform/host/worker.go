@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (h *Host) startSandbox(ctx context.Context, file *os.File, s setup) (*worke
 	if s.Dir, err = filepath.Abs(h.Cache); err != nil { // the sandbox has another working directory
 		return nil, err
 	}
-	w, err := spawn(s.Dir, childName)
+	w, err := spawn(s.Dir, cmp.Or(h.Program, self), childName)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the sandbox of transforms: %w", err)
 	}
@@ -136,8 +137,11 @@ func (h *Host) tellMissing(layers []cage.Missing) {
 	}
 }
 
-// spawn starts this program as a sandbox, or as what name says.
-func spawn(dir, name string) (*worker, error) {
+// self is this program, also when its file was replaced meanwhile.
+var self = "/proc/self/exe"
+
+// spawn starts a program as a sandbox, or as what name says.
+func spawn(dir, program, name string) (*worker, error) {
 	empty := filepath.Join(dir, emptyName)
 	for _, dir := range []string{dir, filepath.Join(dir, compiledName), empty} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -159,7 +163,7 @@ func spawn(dir, name string) (*worker, error) {
 	defer child.Close()
 	w := &worker{conn: conn, stderr: &excerpt{limit: 16 << 10}, done: make(chan struct{})}
 	w.cmd = &exec.Cmd{
-		Path:        "/proc/self/exe", // also when the file was replaced meanwhile
+		Path:        program,
 		Args:        []string{name},
 		Env:         []string{},
 		Dir:         empty,
@@ -187,7 +191,7 @@ func (w *worker) live(dir string, started chan<- error) {
 	runtime.LockOSThread()
 	defer close(w.done)
 	var err error
-	if w.missing, err = cage.Thread(dir); err == nil {
+	if w.missing, err = cage.Thread(w.cmd.Path, dir); err == nil {
 		err = w.cmd.Start()
 	}
 	started <- err

@@ -30,13 +30,13 @@ func missing(layer string, err error) []Missing {
 
 // Thread confines the calling thread, which must be locked to its goroutine
 // and must not be used for anything else any more, and so all processes that
-// it starts: to the program that runs, and to files below dir. The files that
+// it starts: to one program, and to files below dir. The files that
 // it needs besides have to be open.
-func Thread(dir string) ([]Missing, error) {
+func Thread(program, dir string) ([]Missing, error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("cannot give up new privileges: %w", err)
 	}
-	return missing("landlock", landlockThread(dir)), nil
+	return missing("landlock", landlockThread(program, dir)), nil
 }
 
 // Limits are what the kernel enforces of a process.

@@ -28,7 +28,7 @@ var layers = map[string]func() ([]Missing, error){
 	"landlock": func() ([]Missing, error) { return missing("landlock", landlockProcess()), nil },
 	"thread": func() ([]Missing, error) {
 		runtime.LockOSThread()
-		return Thread(os.Getenv("EMPTY"))
+		return Thread("/proc/self/exe", os.Getenv("EMPTY"))
 	},
 	"seccomp": func() ([]Missing, error) { return missing("seccomp", filter()), nil },
 	"all":     func() ([]Missing, error) { return Lock(os.Getenv("EMPTY")) },

@@ -62,13 +62,13 @@ func newRuleset(signals bool) (fd int, files uint64, err error) {
 	return int(r), a.Handled_access_fs, absent(errno)
 }
 
-func landlockThread(dir string) error {
+func landlockThread(program, dir string) error {
 	ruleset, files, err := newRuleset(false)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(ruleset)
-	if err := allow(ruleset, "/proc/self/exe", run); err != nil {
+	if err := allow(ruleset, program, run); err != nil {
 		return err
 	}
 	if err := allow(ruleset, dir, work&files); err != nil {
