@@ -152,6 +152,9 @@ func TestEngines(t *testing.T) {
 
 // A program of the usual size, in Go with encoding/json.
 func TestEnginesOfAProgram(t *testing.T) {
+	if raced {
+		t.Skip("compiles in one goroutine of this process, for minutes under the race detector: make arm runs it")
+	}
 	module, err := os.ReadFile(built("subject"))
 	if err != nil {
 		t.Fatal(err)

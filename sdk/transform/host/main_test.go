@@ -13,6 +13,9 @@ import (
 	"go.uber.org/goleak"
 )
 
+// raced says that the race detector slows these tests down, not the sandbox.
+var raced bool
+
 // modules is where the test modules lie, cache what all tests share.
 var modules, cache string
 
@@ -42,7 +45,7 @@ func testMain(m *testing.M) int {
 			log.Fatalf("cannot build %s: %v\n%s", name, err, out)
 		}
 	}
-	if raceHeap > 0 {
+	if raced = raceHeap > 0; raced {
 		self, raceHeap = filepath.Join(dir, "sandbox"), 0
 		if out, err := exec.Command("go", "build", "-o", self, "./sandbox").CombinedOutput(); err != nil {
 			log.Fatalf("cannot build the sandbox: %v\n%s", err, out)

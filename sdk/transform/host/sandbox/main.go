@@ -9,6 +9,6 @@ import (
 )
 
 func main() {
-	host.Main()
+	host.Main(nil)
 	log.Fatal("this is the sandbox of transforms, not to be started by hand")
 }
