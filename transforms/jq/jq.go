@@ -11,6 +11,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/itchyny/gojq"
 	"github.com/tranquil-iot/tranquil/sdk/transform"
@@ -38,12 +39,12 @@ func compile(text string) (*gojq.Code, error) {
 	if err != nil {
 		return nil, err
 	}
-	query.FuncDefs = append(slices.Clone(missing), query.FuncDefs...)
+	query.FuncDefs = append(slices.Clone(missing()), query.FuncDefs...)
 	return gojq.Compile(query, gojq.WithVariables([]string{"$from", "$to", "$file"}))
 }
 
 // missing are definitions of what this jq has not.
-var missing = func() []*gojq.FuncDef {
+var missing = sync.OnceValue(func() []*gojq.FuncDef {
 	var text strings.Builder
 	for names, args := range map[string]string{
 		"now sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh cbrt exp exp10 exp2 expm1 " +
@@ -60,7 +61,7 @@ var missing = func() []*gojq.FuncDef {
 		panic(err)
 	}
 	return query.FuncDefs
-}()
+})
 
 type program struct {
 	code *gojq.Code
