@@ -115,7 +115,7 @@ func chosen(target string, turn bool) bool {
 	default:
 		return strings.Contains(target, want)
 	}
-	for _, part := range []string{"MANIFEST", "copy-0", "1/seal.json", "version.json", "current", "status.json", "files/sensor-adapter"} {
+	for _, part := range []string{"copy-0", "1/seal.json", "version.json", "current", "files/sensor-adapter"} {
 		if strings.HasSuffix(target, part) {
 			return turn
 		}

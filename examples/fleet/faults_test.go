@@ -150,7 +150,6 @@ func plannedFaults(disk *faulty.FS) (faults []faulty.Fault) {
 	}
 	return []faulty.Fault{
 		{Op: faulty.Write, Nth: 12, Times: 1, Err: syscall.EIO},
-		{Op: faulty.Create, Nth: 6, Times: 1, Err: syscall.ENOSPC},
 		{Op: faulty.Sync, Nth: 20, Err: syscall.EIO},
 		{Op: faulty.Rename, Nth: 5, Times: 1, Err: syscall.EIO},
 		{Op: faulty.Sync, Nth: 9, Times: 1, Delay: slow},

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -33,13 +34,16 @@ type trace struct {
 	begin int64
 }
 
-// traceFrom begins a trace at the present end of the log.
+// traceFrom begins a trace at the present end of the log, once the update
+// before it is over there as well: the twin has its result a little earlier.
 func traceFrom(path string) trace {
-	info, err := os.Stat(path)
-	if err != nil {
-		return trace{path: path}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		log, _ := os.ReadFile(path)
+		step, end := bytes.LastIndex(log, []byte("msg=step ")), bytes.LastIndex(log, []byte(`msg="update ended"`))
+		if step <= end || time.Now().After(deadline) { // one that was killed may not have said it
+			return trace{path, int64(len(log))}
+		}
 	}
-	return trace{path, info.Size()}
 }
 
 // A done is one step that the log says has been done or undone.
@@ -87,9 +91,10 @@ type route struct {
 func follow(t *testing.T, l trace) route {
 	t.Helper()
 	steps, ended := l.read()
-	if !ended || len(steps) == 0 {
-		t.Fatalf("the log tells of %d steps, ended: %t", len(steps), ended)
-	}
+	eventually(t, "the log tells of the end of the update", func() bool {
+		steps, ended = l.read()
+		return ended && len(steps) > 0
+	})
 	r := route{typical: map[point]time.Duration{}}
 	r.learn(l)
 	for _, s := range steps {
