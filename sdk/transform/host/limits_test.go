@@ -80,5 +80,5 @@ func compileCost(t *testing.T, module []byte) (time.Duration, int64) {
 	}
 	w.close()
 	usage := w.cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return w.cmd.ProcessState.UserTime(), usage.Maxrss << 10
+	return w.cmd.ProcessState.UserTime(), int64(usage.Maxrss) << 10
 }
