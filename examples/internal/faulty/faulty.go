@@ -72,10 +72,7 @@ func Mount(backing, at string, concerns func(path string) bool) (*FS, error) {
 	}
 	f := &FS{concerns: concerns, counts: map[Op]int{}}
 	root := &fs.LoopbackRoot{Path: backing, Dev: uint64(st.Dev)}
-	root.NewNode = func(r *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{LoopbackNode: fs.LoopbackNode{RootData: r}, faulty: f}
-	}
-	root.RootNode = root.NewNode(root, nil, "", &st)
+	root.RootNode = &node{LoopbackNode: &fs.LoopbackNode{RootData: root}, faulty: f}
 	// Nothing is cached: numbers of inodes are used again at once below us.
 	server, err := fs.Mount(at, root.RootNode, &fs.Options{
 		MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "faulty", Name: "faulty"},

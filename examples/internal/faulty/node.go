@@ -11,8 +11,13 @@ import (
 
 // A node is a file or directory whose changes may fail.
 type node struct {
-	fs.LoopbackNode
+	*fs.LoopbackNode
 	faulty *FS
+}
+
+// WrapChild makes what is found below such a node one of them.
+func (n *node) WrapChild(_ context.Context, child fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{LoopbackNode: child.(*fs.LoopbackNode), faulty: n.faulty}
 }
 
 func (n *node) pass(op Op, name string) syscall.Errno {
