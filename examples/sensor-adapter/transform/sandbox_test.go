@@ -11,12 +11,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
 )
 
-func TestMain(m *testing.M) {
-	host.Main(nil) // this program may be the sandbox
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { transformtest.Main(m) }
 
 // TestInTheSandbox takes a whole state up to schema 3 and back down, compiled
 // and confined as on a device: the same bytes must come back.
@@ -39,7 +37,7 @@ func TestInTheSandbox(t *testing.T) {
 		}
 	}
 	module := compile(t, ".")
-	h := &host.Host{Cache: t.TempDir()}
+	h := transformtest.Host(t)
 	for _, to := range [][]host.Step{steps(module, 1, 2, 3), steps(module, 3, 2, 1)} {
 		next := filepath.Join(t.TempDir(), "state")
 		report, err := h.Run(t.Context(), to, dir, next, nil)
@@ -65,7 +63,7 @@ func TestTrapIsAnError(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "total.json"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h := &host.Host{Cache: t.TempDir()}
+	h := transformtest.Host(t)
 	step := host.Step{Module: compile(t, "./trap"), From: 2, To: 3}
 	_, err := h.Run(t.Context(), []host.Step{step}, dir, filepath.Join(t.TempDir(), "state"), nil)
 	if err == nil || !strings.Contains(err.Error(), "unreachable") {

@@ -25,11 +25,13 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
-// cache holds the modules compiled by the tests of a package.
-var cache string
+// cache holds the modules compiled by the tests of a package; sandbox is the
+// program that runs them, "" for the test binary.
+var cache, sandbox string
 
 // Main runs the tests of a package that uses this kit, which TestMain must
-// leave to it: the test binary is its own sandbox.
+// leave to it: the test binary is its own sandbox, unless the race detector
+// would slow that down.
 func Main(m *testing.M) {
 	host.Main(nil)
 	os.Exit(run(m))
@@ -42,7 +44,24 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	cache = filepath.Join(dir, "cache")
+	if raced {
+		sandbox = filepath.Join(dir, "sandbox")
+		build := exec.Command("go", "build", "-o", sandbox, "github.com/tranquil-iot/tranquil/sdk/transform/host/sandbox")
+		if out, err := build.CombinedOutput(); err != nil {
+			log.Fatalf("cannot build the sandbox: %v\n%s", err, out)
+		}
+	}
 	return m.Run()
+}
+
+// Host returns the host of the tests of a package, which compiles each module
+// once.
+func Host(t testing.TB) *host.Host {
+	t.Helper()
+	if cache == "" {
+		t.Fatal("TestMain must call transformtest.Main")
+	}
+	return &host.Host{Cache: cache, Program: sandbox}
 }
 
 // Build compiles the Go command in a directory to Wasm and returns the path of
@@ -74,12 +93,8 @@ func Golden(t testing.TB, dir string, steps ...host.Step) {
 // What a module does wrong comes back as *[host.Error].
 func Run(t testing.TB, state string, steps ...host.Step) (string, error) {
 	t.Helper()
-	if cache == "" {
-		t.Fatal("TestMain must call transformtest.Main")
-	}
 	out := filepath.Join(t.TempDir(), "state")
-	h := &host.Host{Cache: cache}
-	_, err := h.Run(t.Context(), steps, state, out, nil)
+	_, err := Host(t).Run(t.Context(), steps, state, out, nil)
 	return out, err
 }
 
@@ -107,14 +122,11 @@ const variations = 10
 // [ReadCases]).
 func Test(t testing.TB, dir string, edges ...Edge) {
 	t.Helper()
-	if cache == "" {
-		t.Fatal("TestMain must call transformtest.Main")
-	}
 	cases, err := ReadCases(dir, edges)
 	if err != nil {
 		t.Fatal(err)
 	}
-	suite := Suite{Host: &host.Host{Cache: cache}, Edges: edges, Cases: cases, Variations: variations}
+	suite := Suite{Host: Host(t), Edges: edges, Cases: cases, Variations: variations}
 	result, err := suite.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -83,7 +83,7 @@ func failures(t *testing.T, suite Suite) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	suite.Host, suite.Cases = &host.Host{Cache: cache}, cases
+	suite.Host, suite.Cases = Host(t), cases
 	result, err := suite.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
