@@ -12,12 +12,14 @@ import (
 
 // Badger writes through mapped memory: on a full disk that ends the process
 // with SIGBUS, where an error could be told. So a write begins only if there
-// is room for the worst that it can cause, a new table. And since a journal
-// must be written also when something else has filled the disk, some room is
-// kept for that in a file, and given up then.
+// is room for the worst that it can cause: a new memory table, the table that
+// the full one becomes, and what two compactions write before they remove what
+// they have read. That happens in the background, so it is counted twice. And
+// since a journal must be written also when something else has filled the
+// disk, some room is kept for that in a file, and given up then.
 const (
-	roomNeeded  = 4 << 20 // bytes: a memory table, a table, a copy
-	ballastSize = 8 << 20
+	roomNeeded  = 10 << 20 // bytes
+	ballastSize = 20 << 20
 	ballastName = "ballast"
 )
 
@@ -35,7 +37,7 @@ func makeRoom(dir string) error {
 		return fmt.Errorf("cannot tell whether there is room: %w", err)
 	case free < roomNeeded:
 		return fmt.Errorf("the disk is full (%d bytes are free, %d needed): free some space", free, roomNeeded)
-	case free > ballastSize+4*roomNeeded:
+	case free > ballastSize+2*roomNeeded:
 		if err := keepBallast(ballast); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 // again the store goes on, and has lost nothing.
 func TestFullDisk(t *testing.T) {
 	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=48m"); err != nil {
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=96m"); err != nil {
 		t.Skipf("NOT TESTED: a full disk, since no file system can be mounted here: %v", err)
 	}
 	t.Cleanup(func() {
