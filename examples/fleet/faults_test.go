@@ -38,6 +38,7 @@ func TestFaults(t *testing.T) {
 			fail(t, s, n, trouble{
 				cause: fault.Err.Error(),
 				begin: func() { disk.Inject(fault) },
+				there: disk.Struck,
 				end: func() {
 					hits := disk.Heal()
 					t.Logf("%s hit %q", fault, hits)
@@ -102,9 +103,10 @@ func fill(t *testing.T, path string) {
 
 // trouble is something wrong with the disk.
 type trouble struct {
-	cause string // what the twin may say, besides "disk"
-	begin func() // before the wish
-	after func() // after the wish
+	cause string      // what the twin may say, besides "disk"
+	begin func()      // before the wish
+	after func()      // after the wish
+	there func() bool // whether it has been met; nil: at once
 	end   func()
 }
 
@@ -172,7 +174,7 @@ func fail(t *testing.T, s *rig.System, n int, w trouble) {
 		w.after()
 	}
 	end := sync.OnceFunc(w.end)
-	c, deaths := attended(t, s, end, last)
+	c, deaths := attended(t, s, w.there, end, last)
 	end()
 	t.Logf("the agent ended %d times: %s, %s runs: %s", deaths, c.Update.Result, c.Version, c.Update.Cause)
 	switch c.Update.Result {
@@ -194,17 +196,20 @@ func fail(t *testing.T, s *rig.System, n int, w trouble) {
 }
 
 // attended waits for the end of an update, and starts the agent again when it
-// ends, as a service manager does. After a while the trouble is ended.
-func attended(t *testing.T, s *rig.System, end func(), last string) (c rig.Component, deaths int) {
+// ends, as a service manager does. A while after it was met the trouble ends.
+func attended(t *testing.T, s *rig.System, there func() bool, end func(), last string) (c rig.Component, deaths int) {
 	t.Helper()
-	begin := time.Now()
+	var met time.Time
 	_, err := s.Await(t.Context(), "the update has ended", rig.UpdateTime, func(r rig.Reported) bool {
 		if s.Agent.Ended() {
 			deaths++
 			time.Sleep(200 * time.Millisecond)
 			restart(t, s)
 		}
-		if time.Since(begin) > 2*slow {
+		switch {
+		case met.IsZero() && (there == nil || there()):
+			met = time.Now()
+		case !met.IsZero() && time.Since(met) > 2*slow:
 			end()
 		}
 		c = r.Components[rig.SensorAdapter]

@@ -120,6 +120,13 @@ func (f *FS) Heal() (hits []string) {
 	return f.hits
 }
 
+// Struck reports whether the fault has hit an operation.
+func (f *FS) Struck() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.hits) > 0
+}
+
 // Count returns how many operations of a kind there were since Inject.
 func (f *FS) Count(op Op) int {
 	f.mu.Lock()
