@@ -29,6 +29,16 @@ func (s *session) hub() (*iothub.Client, error) {
 	return iothub.NewClient(cs), nil
 }
 
+// twin connects to the twin hub and reads the twin of a device.
+func (s *session) twin(id string) (*iothub.Client, *iothub.Twin, error) {
+	hub, err := s.hub()
+	if err != nil {
+		return nil, nil, err
+	}
+	twin, err := hub.Twin(s.ctx, id)
+	return hub, twin, err
+}
+
 // explainRefusal tells what to do when a policy may not see the registry.
 func explainRefusal(err error) error {
 	if refused, ok := errors.AsType[*iothub.Error](err); ok && refused.Status == http.StatusUnauthorized {
@@ -91,11 +101,7 @@ type showDeviceCmd struct {
 }
 
 func (c *showDeviceCmd) Run(s *session) error {
-	hub, err := s.hub()
-	if err != nil {
-		return err
-	}
-	twin, err := hub.Twin(s.ctx, c.ID)
+	_, twin, err := s.twin(c.ID)
 	if err != nil {
 		return err
 	}

@@ -34,11 +34,7 @@ type outcomeReport struct {
 }
 
 func (c *historyCmd) Run(s *session) error {
-	hub, err := s.hub()
-	if err != nil {
-		return err
-	}
-	twin, err := hub.Twin(s.ctx, c.ID)
+	hub, twin, err := s.twin(c.ID)
 	if err != nil {
 		return err
 	}

@@ -23,11 +23,7 @@ component afterwards: an update may have been cut off.`
 }
 
 func (c *repairCmd) Run(s *session) error {
-	hub, err := s.hub()
-	if err != nil {
-		return err
-	}
-	before, err := hub.Twin(s.ctx, c.ID)
+	hub, before, err := s.twin(c.ID)
 	if err != nil {
 		return err
 	}

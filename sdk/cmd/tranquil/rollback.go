@@ -36,11 +36,7 @@ func (c *rollbackCmd) Run(s *session) error {
 	if err := pack.CheckComponent(c.Component); err != nil {
 		return err
 	}
-	hub, err := s.hub()
-	if err != nil {
-		return err
-	}
-	before, err := hub.Twin(s.ctx, c.ID)
+	hub, before, err := s.twin(c.ID)
 	if err != nil {
 		return err
 	}

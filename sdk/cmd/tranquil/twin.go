@@ -22,11 +22,7 @@ type getTwinCmd struct {
 }
 
 func (c *getTwinCmd) Run(s *session) error {
-	hub, err := s.hub()
-	if err != nil {
-		return err
-	}
-	twin, err := hub.Twin(s.ctx, c.ID)
+	_, twin, err := s.twin(c.ID)
 	if err != nil {
 		return err
 	}

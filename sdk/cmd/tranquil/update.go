@@ -39,11 +39,7 @@ func (c *updateCmd) Run(s *session) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	hub, err := s.hub()
-	if err != nil {
-		return err
-	}
-	before, err := hub.Twin(s.ctx, c.ID)
+	hub, before, err := s.twin(c.ID)
 	if err != nil {
 		return err
 	}
