@@ -67,10 +67,13 @@ func find(all []Standing, component string) (Standing, bool) {
 // consent waits for an answer that names this very update.
 func consent(_ []Standing, s Standing, _ time.Time) error {
 	id, terms, answer := s.Unfinished.Update.ID, s.Wishes.Terms, s.Wishes.Answer
+	asks := s.Asks || terms.Consent == engine.ConsentAsk
 	switch {
-	case refused(s.Wishes, id):
+	case refused(s.Wishes, id) && asks:
 		return errors.New("consent was refused")
-	case !s.Asks && terms.Consent != engine.ConsentAsk,
+	case refused(s.Wishes, id):
+		return errors.New("cancelled as asked")
+	case !asks,
 		terms.Consented == id, answer == engine.Answer{Update: id, Yes: true}:
 		return nil
 	}

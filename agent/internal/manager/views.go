@@ -96,7 +96,7 @@ func (m *Manager) Cancel(component string) error {
 			m.Log.Error("cannot note the cancel", "component", component, "error", err)
 		}
 	}
-	m.poke() // one that waits turns back when it is run again
+	m.Again(component) // one that waits turns back when it is run again
 	return nil
 }
 

@@ -415,6 +415,24 @@ func TestRefusalOfAnUpdateThatRuns(t *testing.T) {
 	})
 }
 
+// What waits for a dependant turns back at once when it is cancelled.
+func TestCancelWhileADependantDelays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.delayed = time.Now().Add(time.Hour)
+		defer d.start(t)()
+		d.want(t, a, version("2.0.0"))
+		d.waitsFor(t, a, "a dependant")
+		if err := d.manager.Cancel(a); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if o, _, _ := d.Outcome(a); !strings.Contains(o.Cause, "cancelled") {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
 // The agent may end between the answer to a cancel and what follows from it.
 func TestACancelSurvivesTheAgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -42,7 +42,7 @@ const (
 
 // Parse reads a window; "" is any time.
 func Parse(text string) (Window, error) {
-	if strings.TrimSpace(text) == "" {
+	if text == "" {
 		return Window{}, nil
 	}
 	if len(text) > maxText {

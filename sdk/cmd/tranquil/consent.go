@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
@@ -61,7 +62,11 @@ func (c *consentCmd) change(s *session, hub *iothub.Client) (change map[string]a
 	case c.Refuse:
 		return map[string]any{"refused": update.ID}, fmt.Sprintf("refused update %s of %s to %s", update.ID, c.Component, update.To), nil
 	}
-	return map[string]any{"consented": update.ID}, fmt.Sprintf("update %s of %s to %s may begin", update.ID, c.Component, update.To), nil
+	done = fmt.Sprintf("update %s of %s to %s may begin", update.ID, c.Component, update.To)
+	if update.For != "" && !strings.HasPrefix(update.For, "consent") {
+		done += ", but waits for " + update.For
+	}
+	return map[string]any{"consented": update.ID}, done, nil
 }
 
 // inProgress returns the update of a component that is in progress.
