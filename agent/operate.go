@@ -115,6 +115,10 @@ func (o *options) restore(ctx context.Context, component string, gen uint64) err
 				component, e.Version, e.Time.Format(time.RFC3339))
 		}
 	}
+	fmt.Fprint(o.out, leaving(entries, state.Generation(gen)))
+	if limit := o.config.State.KeepSpace; limit > 0 {
+		fmt.Fprintf(o.out, "If all together are more than %d bytes then (keep_space), the oldest are removed as well.\n", limit)
+	}
 	if !o.confirmed() {
 		return errors.New("not confirmed, nothing was done")
 	}
@@ -123,6 +127,17 @@ func (o *options) restore(ctx context.Context, component string, gen uint64) err
 		return err
 	}
 	return o.follow(ctx, component, id)
+}
+
+// leaving says which generations retention removes when gen is restored. That
+// one and what is saved now are extra, so no other loses its place to them.
+func leaving(entries []state.Entry, gen state.Generation) (text string) {
+	for _, e := range entries {
+		if e.Leaves != "" && e.Generation != gen {
+			text += fmt.Sprintf("Generation %d is removed: %s.\n", e.Generation, e.Leaves)
+		}
+	}
+	return text
 }
 
 func (o *options) rollback(ctx context.Context, words []string) error {

@@ -27,7 +27,7 @@ func (o operator) List(component string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := o.states.List(component, installed.Needs()...)
+	entries, err := o.states.List(component, installed.Needs())
 	return append([]state.Entry{}, entries...), err
 }
 
@@ -65,7 +65,7 @@ func (a *agent) tidy(component string) {
 	}
 	installed, err := a.store.Installed(component)
 	if err == nil {
-		err = a.states.Prune(component, installed.Needs()...)
+		err = a.states.Prune(component, installed.Needs())
 	}
 	if err != nil {
 		a.log.Warn("cannot retire saved states", "component", component, "error", err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -30,7 +31,7 @@ func (e *Engine) Describe(ctx context.Context, component string, i Installed) (I
 	}
 	return Installed{
 		Version: p.Manifest.Version, Schema: p.Manifest.Schema(), Epoch: p.Manifest.Epoch, Digest: p.Digest, Handle: i.Handle,
-		Previous: i.Previous,
+		Previous: i.Previous, Held: i.Held,
 	}, nil
 }
 
@@ -74,7 +75,7 @@ func (e *Engine) LastSaved(ctx context.Context, component string, i Installed) (
 	if err != nil {
 		return u, "", false
 	}
-	entries, err := e.Transform.List(component)
+	entries, err := e.Transform.List(component, state.Needs{})
 	if err != nil {
 		e.Log.Error("cannot list saved states", "component", component, "error", err)
 	}

@@ -86,8 +86,8 @@ type Transformer interface {
 	Rehearse(ctx context.Context, component string, live state.Generation, steps []host.Step, progress func(done, total int64)) (time.Duration, error)
 	Settle(component string, live state.Generation) (snapshot string, err error)
 	Transform(ctx context.Context, component string, from, to state.Generation, steps []host.Step, progress func(done, total int64)) (host.Report, error)
-	List(component string, need ...state.Generation) ([]state.Entry, error)
-	Prune(component string, need ...state.Generation) error // by retention, but not what is needed
+	List(component string, needs state.Needs) ([]state.Entry, error)
+	Prune(component string, needs state.Needs) error // by retention, but not what is needed
 }
 
 // Readings are what a component publishes. Before it is stopped its last ones
@@ -352,7 +352,7 @@ func (e *Engine) forget(_ context.Context, u *Update) error {
 	if err := e.drop(u, u.New); err != nil {
 		return err
 	}
-	return e.Transform.Prune(u.Component, u.From.Needs()...)
+	return e.Transform.Prune(u.Component, u.From.Needs())
 }
 
 // ready has what takes no part of the downtime behind it before that begins:

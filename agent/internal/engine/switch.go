@@ -268,7 +268,7 @@ func (e *Engine) ask(ctx context.Context, u *Update) error {
 // commit makes the new version the installed one. From here on the update can
 // only go forward.
 func (e *Engine) commit(_ context.Context, u *Update) error {
-	u.To.Previous = e.previous(u)
+	u.To.Previous, u.To.Held = e.previous(u), u.held()
 	if err := e.Inventory.Commit(u.Component, u.To); err != nil {
 		return Retry{Err: err}
 	}
@@ -295,7 +295,7 @@ func (e *Engine) clean(ctx context.Context, u *Update) error {
 	if err == nil && !u.From.Handle.IsZero() && !u.same() {
 		err = h.Unstage(ctx, updater.UnstageRequest{Component: u.Component, Version: u.From.Version, Handle: u.From.Handle})
 	}
-	err = errors.Join(err, e.Transform.Prune(u.Component, u.To.Needs()...), e.collect(u.Component))
+	err = errors.Join(err, e.Transform.Prune(u.Component, u.To.Needs()), e.collect(u.Component))
 	if err != nil {
 		e.Log.Warn("cannot clean up after the update", "component", u.Component, "error", err)
 	}

@@ -33,7 +33,8 @@ type Installed struct {
 	Digest  string         `json:"digest,omitempty"` // of the package's manifest
 	Handle  updater.Handle `json:"handle,omitzero"`
 
-	Previous *Previous `json:"previous,omitempty"` // version
+	Previous *Previous          `json:"previous,omitempty"` // version
+	Held     []state.Generation `json:"held,omitempty"`     // saved or brought back by a restore, until the next update
 }
 
 // An Update is one transaction on one component, with the facts its steps

@@ -148,7 +148,7 @@ func (e *Engine) kept(digest string) bool {
 
 // lastOf returns the newest saved state of a version.
 func (e *Engine) lastOf(component, version string, schema int) (state.Entry, error) {
-	entries, err := e.Transform.List(component)
+	entries, err := e.Transform.List(component, state.Needs{})
 	if err != nil {
 		return state.Entry{}, err
 	}
@@ -160,12 +160,31 @@ func (e *Engine) lastOf(component, version string, schema int) (state.Entry, err
 	return state.Entry{}, fmt.Errorf("no saved state of version %s is kept", version)
 }
 
-// Needs lists the generations that the way back of an installed version needs.
-func (i Installed) Needs() []state.Generation {
-	if i.Previous == nil || i.Previous.Saved == 0 {
+// Needs lists the generations that an installed version may be taken back to.
+func (i Installed) Needs() state.Needs {
+	n := state.Needs{Held: i.Held}
+	if i.Previous != nil && i.Previous.Saved != 0 {
+		n.Back = []state.Generation{i.Previous.Saved}
+	}
+	return n
+}
+
+// held are the generations that stay once u is committed: a restore that was
+// a mistake can be undone, and so can the next one.
+func (u *Update) held() []state.Generation {
+	if u.Restore == 0 {
 		return nil
 	}
-	return []state.Generation{i.Previous.Saved}
+	var all []state.Generation
+	if u.same() {
+		all = append(all, u.From.Held...)
+	}
+	for _, gen := range []state.Generation{u.Saved, u.Restore} {
+		if gen != 0 && !slices.Contains(all, gen) {
+			all = append(all, gen)
+		}
+	}
+	return all
 }
 
 // same reports whether the version stays, and its state alone is replaced.

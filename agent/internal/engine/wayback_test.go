@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,6 +80,49 @@ func TestWayBack(t *testing.T) {
 				t.Errorf("the next way back: %+v", again)
 			}
 		})
+	}
+}
+
+// Two generations are kept. After an update and its way back, two restores
+// one after the other lose nothing: what the first one has saved and brought
+// back stays until the next update.
+func TestRestoresLoseNothing(t *testing.T) {
+	w, e := newUpdated(t, build(t, "1m"))
+	run := func(u Update) (all []state.Generation) {
+		t.Helper()
+		if o, err := w.ask(t, e, u); err != nil || o.Result != Updated {
+			t.Fatalf("%+v, %v", o, err)
+		}
+		entries, err := e.Transform.List(component, w.installed.Needs())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			all = append(all, entry.Generation)
+		}
+		return all
+	}
+	states := e.States.(*state.Manager)
+	states.Keep = 4 // here the updater leaves the new state too
+	run(Update{Wish: Wish{Version: "1.0.0"}})
+	oldest := w.installed.Previous.Saved
+	run(Update{Wish: Wish{Version: "2.0.0"}})
+	back := w.installed.Previous.Saved
+	states.Keep = 2
+	for _, u := range []Update{{Restore: oldest}, {Restore: back}} {
+		earlier := w.installed.Held
+		kept, held := run(u), w.installed.Held
+		if len(held) != len(earlier)+2 {
+			t.Errorf("held %v, then %v", earlier, held)
+		}
+		for _, gen := range append(held, oldest, back) {
+			if !slices.Contains(kept, gen) {
+				t.Errorf("after restore of %d, %d is not in %v", u.Restore, gen, kept)
+			}
+		}
+	}
+	if kept := run(Update{Wish: Wish{Version: "1.0.0"}}); len(kept) > 3 || slices.Contains(kept, oldest) || w.installed.Held != nil {
+		t.Errorf("after the next update %v, held %v", kept, w.installed.Held)
 	}
 }
 

@@ -277,8 +277,8 @@ func TestMoved(t *testing.T) {
 		t.Errorf("got %s, %v", again, err)
 	}
 	b.Retention = Retention{Keep: 1}
-	must(t, b.Prune(component))
-	if diff := cmp.Diff([]Generation{2}, sealed(t, b.Manager)); diff != "" {
+	must(t, b.Prune(component, Needs{}))
+	if diff := cmp.Diff([]Generation{2}, sealed(t, b.Manager, Needs{})); diff != "" {
 		t.Error(diff)
 	}
 	left, err := os.ReadDir(filepath.Join(b.root, component))

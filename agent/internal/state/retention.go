@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -11,9 +12,9 @@ import (
 
 // A Retention says which sealed generations of a component stay. Each bound
 // removes the oldest first. A generation that a way back needs falls to the
-// bound of space alone, and then last.
+// bound of space alone, and then last; see [Needs].
 type Retention struct {
-	Keep  int           // at most so many
+	Keep  int           // at most so many, beside those that are needed
 	For   time.Duration // none that is older, in time that the device was on; 0 is no bound
 	Space int64         // at most so many bytes together; 0 is no bound
 }
@@ -34,48 +35,60 @@ type Entry struct {
 	Leaves string        `json:"removed,omitempty"` // why it does not, from the next time it looks
 }
 
+// Needs are the generations that are more than history. None of them takes
+// the place of another in [Retention.Keep].
+type Needs struct {
+	Back []Generation // a way back needs them
+	Held []Generation // a restore has saved them or brought them back; Retention.For bounds them too
+}
+
+func (n Needs) rank(gen Generation) int {
+	switch {
+	case slices.Contains(n.Back, gen):
+		return 0
+	case slices.Contains(n.Held, gen):
+		return 1
+	}
+	return 2
+}
+
 // judge notes of each entry, oldest first, why it stays or does not.
-func (r Retention) judge(entries []Entry, need []Generation) {
+func (r Retention) judge(entries []Entry, needs Needs) {
 	newest := slices.Clone(entries)
 	slices.SortStableFunc(newest, func(a, b Entry) int { // what is needed first, then the newest
-		x, y := slices.Contains(need, a.Generation), slices.Contains(need, b.Generation)
-		switch {
-		case x != y && x:
-			return -1
-		case x != y:
-			return 1
-		}
-		return int(b.Generation) - int(a.Generation)
+		return cmp.Or(cmp.Compare(needs.rank(a.Generation), needs.rank(b.Generation)), cmp.Compare(b.Generation, a.Generation))
 	})
 	var kept int
 	var space int64
 	for _, n := range newest {
 		e := &entries[slices.IndexFunc(entries, func(e Entry) bool { return e.Generation == n.Generation })]
-		needed := slices.Contains(need, e.Generation)
+		rank := needs.rank(e.Generation)
 		switch {
 		case r.Space > 0 && space+e.Size > r.Space:
 			e.Leaves = fmt.Sprintf("with it, more than keep_space (%d bytes) would be in use", r.Space)
 			continue
-		case needed:
+		case rank == 0:
 			e.Why = "the way back needs it"
-		case kept >= r.Keep:
+		case rank == 2 && kept >= r.Keep:
 			e.Leaves = fmt.Sprintf("it is not among the last %d (keep)", r.Keep)
 			continue
 		case r.For > 0 && e.Age > r.For:
 			e.Leaves = fmt.Sprintf("it is older than %s (keep_for)", r.For)
 			continue
+		case rank == 1:
+			e.Why = "a restore has saved it or brought it back; it stays until the next update"
 		default:
 			e.Why = fmt.Sprintf("it is among the last %d (keep)", r.Keep)
+			kept++
 		}
-		kept++
 		space += e.Size
 	}
 }
 
 // List returns the sealed generations of a component, oldest first, and why
-// retention keeps them, if a way back needs the given ones. It reads the seals
+// retention keeps them, if these are needed. It reads the seals
 // alone: whether the files are as sealed is for Load and Show to say.
-func (m *Manager) List(component string, need ...Generation) ([]Entry, error) {
+func (m *Manager) List(component string, needs Needs) ([]Entry, error) {
 	all, err := m.generations(component)
 	if err != nil {
 		return nil, err
@@ -92,14 +105,14 @@ func (m *Manager) List(component string, need ...Generation) ([]Entry, error) {
 		}
 		entries = append(entries, s.entry(gen, on))
 	}
-	m.Retention.judge(entries, need)
+	m.Retention.judge(entries, needs)
 	return entries, nil
 }
 
-// Prune drops what retention does not keep, if a way back needs the given
-// generations; and everything unsealed, and what the rehearsal has found out.
+// Prune drops what retention does not keep, if these generations are needed;
+// and everything unsealed, and what the rehearsal has found out.
 // To be called when no update of the component is open.
-func (m *Manager) Prune(component string, need ...Generation) error {
+func (m *Manager) Prune(component string, needs Needs) error {
 	if err := m.clock.write(); err != nil {
 		return fmt.Errorf("cannot retire states of %s: %w", component, err)
 	}
@@ -107,7 +120,7 @@ func (m *Manager) Prune(component string, need ...Generation) error {
 	if err != nil {
 		return err
 	}
-	entries, err := m.List(component, need...)
+	entries, err := m.List(component, needs)
 	if err != nil {
 		return err
 	}

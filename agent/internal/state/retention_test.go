@@ -11,9 +11,9 @@ import (
 )
 
 // sealed returns the generations that there are.
-func sealed(t *testing.T, m *Manager, need ...Generation) (all []Generation) {
+func sealed(t *testing.T, m *Manager, needs Needs) (all []Generation) {
 	t.Helper()
-	entries, err := m.List(component, need...)
+	entries, err := m.List(component, needs)
 	must(t, err)
 	for _, e := range entries {
 		all = append(all, e.Generation)
@@ -31,20 +31,23 @@ func at(m *Manager, boot string, since time.Duration) {
 func TestRetention(t *testing.T) {
 	for name, test := range map[string]struct {
 		keep Retention
-		need []Generation
+		need Needs
 		want []Generation
 	}{
-		"number":                     {Retention{Keep: 2}, nil, []Generation{10, 11}},
-		"none":                       {Retention{}, nil, nil},
-		"none, but one is needed":    {Retention{}, []Generation{9}, []Generation{9}},
-		"the needed one counts":      {Retention{Keep: 2}, []Generation{8}, []Generation{8, 11}},
-		"age":                        {Retention{Keep: 9, For: 90 * time.Minute}, nil, []Generation{10, 11}},
-		"age, but one is needed":     {Retention{Keep: 9, For: 30 * time.Minute}, []Generation{8}, []Generation{8, 11}},
-		"all are old":                {Retention{Keep: 9, For: time.Nanosecond}, []Generation{11}, []Generation{11}},
-		"space":                      {Retention{Keep: 9, Space: 21}, nil, []Generation{9, 10, 11}},
-		"space, the needed one last": {Retention{Keep: 9, Space: 7}, []Generation{8}, []Generation{8}},
-		"no space at all":            {Retention{Keep: 9, Space: 6}, []Generation{8}, nil},
-		"what is needed is not here": {Retention{Keep: 1}, []Generation{3}, []Generation{11}},
+		"number":                     {Retention{Keep: 2}, Needs{}, []Generation{10, 11}},
+		"none":                       {Retention{}, Needs{}, nil},
+		"none, but one is needed":    {Retention{}, Needs{Back: []Generation{9}}, []Generation{9}},
+		"the needed one is extra":    {Retention{Keep: 2}, Needs{Back: []Generation{8}}, []Generation{8, 10, 11}},
+		"age":                        {Retention{Keep: 9, For: 90 * time.Minute}, Needs{}, []Generation{10, 11}},
+		"age, but one is needed":     {Retention{Keep: 9, For: 30 * time.Minute}, Needs{Back: []Generation{8}}, []Generation{8, 11}},
+		"all are old":                {Retention{Keep: 9, For: time.Nanosecond}, Needs{Back: []Generation{11}}, []Generation{11}},
+		"space":                      {Retention{Keep: 9, Space: 21}, Needs{}, []Generation{9, 10, 11}},
+		"space, the needed one last": {Retention{Keep: 9, Space: 7}, Needs{Back: []Generation{8}}, []Generation{8}},
+		"no space at all":            {Retention{Keep: 9, Space: 6}, Needs{Back: []Generation{8}}, nil},
+		"held is extra":              {Retention{Keep: 1}, Needs{Held: []Generation{8}}, []Generation{8, 11}},
+		"held, but old":              {Retention{Keep: 9, For: 90 * time.Minute}, Needs{Held: []Generation{8}}, []Generation{10, 11}},
+		"space, held before the way": {Retention{Keep: 9, Space: 14}, Needs{Back: []Generation{8}, Held: []Generation{9}}, []Generation{8, 9}},
+		"what is needed is not here": {Retention{Keep: 1}, Needs{Back: []Generation{3}}, []Generation{11}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := open(t)
@@ -56,16 +59,16 @@ func TestRetention(t *testing.T) {
 			_, err := m.Fresh(component, 12)
 			must(t, err)
 			at(m, "boot", 3*time.Hour+time.Minute)
-			must(t, m.Prune(component, test.need...))
-			got := sealed(t, m, test.need...)
+			must(t, m.Prune(component, test.need))
+			got := sealed(t, m, test.need)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
 			}
 			if _, err := os.Stat(filepath.Join(m.root, component, "12")); err == nil {
 				t.Error("what is not sealed is still there")
 			}
-			must(t, m.Prune(component, test.need...))
-			if diff := cmp.Diff(got, sealed(t, m, test.need...)); diff != "" {
+			must(t, m.Prune(component, test.need))
+			if diff := cmp.Diff(got, sealed(t, m, test.need)); diff != "" {
 				t.Errorf("pruned again: %s", diff)
 			}
 		})
@@ -84,8 +87,8 @@ func TestAgeIgnoresTheWallClock(t *testing.T) {
 		put(t, filepath.Join(dir, "file"), "content")
 		must(t, m.Seal(component, Generation(i+1), Meta{Schema: 1, Version: "1.0.0", Time: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}))
 	}
-	must(t, m.Prune(component))
-	if got := sealed(t, m); len(got) != 4 {
+	must(t, m.Prune(component, Needs{}))
+	if got := sealed(t, m, Needs{}); len(got) != 4 {
 		t.Errorf("kept %v", got)
 	}
 }
@@ -102,7 +105,7 @@ func TestClock(t *testing.T) {
 	}
 	m := open("one", time.Minute)
 	save(t, m, 1, "content")
-	must(t, m.Prune(component))
+	must(t, m.Prune(component, Needs{}))
 	for _, step := range []struct {
 		boot  string
 		since time.Duration
@@ -119,8 +122,8 @@ func TestClock(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(root, clockName), []byte("garbage"), 0o600))
 		}
 		m := open(step.boot, step.since)
-		must(t, m.Prune(component))
-		if got := sealed(t, m); len(got) != step.kept {
+		must(t, m.Prune(component, Needs{}))
+		if got := sealed(t, m, Needs{}); len(got) != step.kept {
 			t.Errorf("%+v: %v", step, got)
 		}
 	}
@@ -132,7 +135,7 @@ func TestListSaysWhy(t *testing.T) {
 	for gen := range Generation(3) {
 		save(t, m, gen+1, "content")
 	}
-	entries, err := m.List(component, 1)
+	entries, err := m.List(component, Needs{Back: []Generation{1}})
 	must(t, err)
 	var got []string
 	for _, e := range entries {
@@ -140,7 +143,7 @@ func TestListSaysWhy(t *testing.T) {
 	}
 	want := []string{
 		"1: 1 files, 7 bytes, the way back needs it",
-		"2: 1 files, 7 bytes, it is not among the last 2 (keep)",
+		"2: 1 files, 7 bytes, it is among the last 2 (keep)",
 		"3: 1 files, 7 bytes, it is among the last 2 (keep)",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

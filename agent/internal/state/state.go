@@ -19,7 +19,7 @@
 //	m.Transform(ctx, component, saved, saved+1, steps, progress)
 //	m.Seal(component, saved+1, Meta{…})
 //	dir, _, _ = m.Load(component, saved+1) // the updater may move dir away
-//	m.Prune(component, saved)
+//	m.Prune(component, Needs{Back: []Generation{saved}})
 //
 // What happens after Settle takes as long as the files need that have changed
 // since the rehearsal, and a look at the others: a [book] tells which these

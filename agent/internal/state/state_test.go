@@ -86,7 +86,7 @@ func TestUnsealedIsGarbage(t *testing.T) {
 	if _, err := m.Transform(t.Context(), component, 1, 2, nil, nil); !errors.Is(err, ErrNotSealed) {
 		t.Errorf("transform: %v", err)
 	}
-	if entries, err := m.List(component); err != nil || len(entries) > 0 {
+	if entries, err := m.List(component, Needs{}); err != nil || len(entries) > 0 {
 		t.Errorf("list: %v, %v", entries, err)
 	}
 	if next, err := m.Next(component); err != nil || next != 2 {
