@@ -50,6 +50,9 @@ func newFakeServer(log string) http.Handler {
 		mux.HandleFunc("GET /twins/back-"+id, s.answer(twin))
 		mux.HandleFunc("PATCH /twins/back-"+id, s.answer(twin))
 	}
+	standing := strings.Replace(fakeTwin, `"components.x":"not a component"`, `"components/application/greeter":"no such window"`, 1)
+	mux.HandleFunc("GET /twins/standing", s.answer(standing))
+	mux.HandleFunc("PATCH /twins/standing", s.answer(standing))
 	mux.HandleFunc("GET /twins/waiting", s.answer(waitingTwin))
 	mux.HandleFunc("PATCH /twins/waiting", s.answer(waitingTwin))
 	mux.HandleFunc("GET /twins/safe", s.answer(safeTwin))
@@ -208,6 +211,7 @@ var stories = map[string][]string{
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u1","from":"","to":"1.0.0","result":"updated","downtime":1.25,"predicted":1,"rest":"forced","restReason":"it did not come to rest","at":"2026-11-22T08:00:00Z"}}}}}}`,
 		`{"version":3,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u2","from":"1.0.0","to":"2.0.0","result":"turned back","cause":"never\nhealthy","missed":2}}}}}}`,
 	},
+	"standing": {}, // says nothing new
 	"refusing": {`{"version":8,"properties":{"reported":{"refused":{"components/application/greeter":"the device refused"}}}}`},
 }
 

@@ -15,11 +15,16 @@ import (
 // its stream of events began is in no event.
 const lookInterval = 2 * time.Second
 
+// patience is how long a device that is online has for taking back a refusal
+// that an earlier wish had.
+const patience = 2 * lookInterval
+
 // A watch follows a device until it has answered one wish.
 type watch struct {
 	*updateCmd
 	last    updateReport // the device's last update before the wish
 	refusal string       // the cause for which an earlier wish was refused
+	patient time.Time    // until when that may be old news
 	twin    *iothub.Twin // as known so far
 	said    string
 }
@@ -34,6 +39,9 @@ func (w *watch) run(s *session, hub *iothub.Client) error {
 	go stream(ctx, hub, w.ID, events, failed)
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
+	if w.patient = time.Now().Add(patience); w.refusal != "" {
+		fmt.Fprintf(s.err, "%s has refused a wish before, and says so still: %s\n", w.ID, oneLine(w.refusal))
+	}
 	for {
 		if done, err := w.look(s); done {
 			return err
@@ -105,11 +113,15 @@ func (w *watch) look(s *session) (done bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	if cause := report.Refused["components/"+w.Component]; cause != "" && cause != w.refusal {
+	cause := report.Refused["components/"+w.Component]
+	if cause != "" && cause != w.refusal {
 		return true, fmt.Errorf("%s refused the wish: %s", w.ID, oneLine(cause))
 	}
 	u := report.last(w.Component)
 	if !w.answers(u) {
+		if cause != "" && report.State != "offline" && time.Now().After(w.patient) {
+			return true, fmt.Errorf("%s refuses the wish still: %s", w.ID, oneLine(cause))
+		}
 		return false, nil
 	}
 	if u.Result != "" {
