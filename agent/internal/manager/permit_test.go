@@ -38,6 +38,8 @@ func TestPermit(t *testing.T) {
 	}{
 		"nothing in the way":         {},
 		"window closed":              {wishes: terms(engine.Terms{Window: night}), wait: "the maintenance window 01:00-04:00", until: "2026-06-02T01:00:00Z"},
+		"window that never opens":    {wishes: terms(engine.Terms{Window: "closed: window cannot be read"}), wait: "the maintenance window closed: window cannot be read"},
+		"now, while it never opens":  {wishes: terms(engine.Terms{Window: "closed: window cannot be read", Now: "2.0.0"})},
 		"window open":                {wishes: terms(engine.Terms{Window: "12:00-13:00"})},
 		"now":                        {wishes: terms(engine.Terms{Window: night, Now: "2.0.0"})},
 		"now, for another version":   {wishes: terms(engine.Terms{Window: night, Now: "1.5.0"}), wait: "window", until: "2026-06-02T01:00:00Z"},

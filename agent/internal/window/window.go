@@ -1,7 +1,7 @@
 // Package window knows maintenance windows: the times of a week in which a
 // component may be disturbed.
 //
-//	window = span *( ";" span )
+//	window = span *( ";" span ) / "closed" [ ":" reason ]
 //	span   = [ days ] time "-" time [ zone ]
 //	days   = day [ "-" day ] *( "," day [ "-" day ] )    ; Mon … Sun
 //	time   = HH:MM                                       ; 00:00 to 24:00
@@ -11,7 +11,8 @@
 // whose end is not after its start ends on the next day; its days are those on
 // which it starts. What the clock on the wall shows in the zone decides, also
 // when summer time begins or ends: a span in the hour that is left out does
-// not come on that day, and one in the hour that comes twice comes twice.
+// not come on that day, and one in the hour that comes twice comes twice. A
+// closed window never opens: so the back end passes on one that it cannot read.
 package window
 
 import (
@@ -23,7 +24,10 @@ import (
 )
 
 // A Window is when a component may be disturbed. The zero value is any time.
-type Window struct{ spans []span }
+type Window struct {
+	spans  []span
+	closed bool
+}
 
 // A span is open from start to end, in minutes since midnight, on its days.
 type span struct {
@@ -47,6 +51,9 @@ func Parse(text string) (Window, error) {
 	}
 	if len(text) > maxText {
 		return Window{}, fmt.Errorf("the window has %d bytes, more than %d", len(text), maxText)
+	}
+	if rest, closed := strings.CutPrefix(text, "closed"); closed && (rest == "" || rest[0] == ':') {
+		return Window{closed: true}, nil
 	}
 	parts := strings.Split(text, ";")
 	if len(parts) > maxSpans {
@@ -144,7 +151,7 @@ func parseZone(name string) (*time.Location, error) {
 
 // Open reports whether the component may be disturbed at t.
 func (w Window) Open(t time.Time) bool {
-	return len(w.spans) == 0 || slices.ContainsFunc(w.spans, func(s span) bool { return s.open(t) })
+	return !w.closed && len(w.spans) == 0 || slices.ContainsFunc(w.spans, func(s span) bool { return s.open(t) })
 }
 
 func (s span) open(t time.Time) bool {
@@ -161,8 +168,8 @@ func (s span) open(t time.Time) bool {
 // twice in a row, if summer time begins on that day.
 const horizon = 15
 
-// Next returns the first moment from t on at which the window is open. There
-// is always one, but ok is false if it is more than two weeks away.
+// Next returns the first moment from t on at which the window is open. ok is
+// false if it is closed, or that is more than two weeks away.
 func (w Window) Next(t time.Time) (next time.Time, ok bool) {
 	if w.Open(t) {
 		return t, true

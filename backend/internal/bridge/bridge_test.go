@@ -96,6 +96,9 @@ func (d *device) write(_ context.Context, records []lwm2m.Record) error {
 		if r.Path.Resource() == objects.ComponentSchedule && r.Value.Text() == "never" {
 			return lwm2m.Errorf(lwm2m.CodeBadRequest, "no such schedule")
 		}
+		if r.Path.Resource() == objects.ComponentWindow && r.Value.Text() == "Mon-Fry 01:00-02:00" {
+			return lwm2m.Errorf(lwm2m.CodeBadRequest, "Fry is no day")
+		}
 		if r.Path.Resource() == objects.ComponentWanted {
 			d.written = append(d.written, r.Value.Text())
 		}
@@ -261,6 +264,34 @@ func TestBadWishes(t *testing.T) {
 	eventually(t, "refused by the device", s.at(t, "refused", "components/"+name), func(v any) bool { return v != nil })
 	s.desire(t, wish(map[string]any{"version": "2.0.0", "check": nil}))
 	eventually(t, "the next good wish", s.wishes, last("2.0.0"))
+	eventually(t, "nothing is refused", s.at(t, "refused"), is(nil))
+}
+
+// TestABadPropertyDoesNotOpenTheRest: what stands beside it takes effect, and
+// a term that cannot be read is closed until it can.
+func TestABadPropertyDoesNotOpenTheRest(t *testing.T) {
+	s, _, _, _, _ := start(t)
+	told := func(resource uint16) func() string {
+		return func() string {
+			return s.updates.Value(lwm2m.NewPath(objects.ComponentUpdateID, 0, resource)).Text()
+		}
+	}
+	text := func(want string) func(string) bool { return func(got string) bool { return got == want } }
+	s.desire(t, wish(map[string]any{"check": "*/15 * * * * *"}))
+	eventually(t, "the schedule", told(objects.ComponentSchedule), text("*/15 * * * * *"))
+	s.desire(t, wish(map[string]any{"consent": "ask", "window": "Mon-Fry 01:00-02:00", "refused": "u1", "check": "never", "version": 2, "now": "2.0.0"}))
+	eventually(t, "the answer", told(objects.ComponentRefused), text("u1"))
+	eventually(t, "the emergency", told(objects.ComponentNow), text("2.0.0"))
+	eventually(t, "a closed window", told(objects.ComponentWindow), text("closed: window cannot be read: Fry is no day"))
+	eventually(t, "consent", told(objects.ComponentConsent), text("ask"))
+	eventually(t, "all that is refused", s.at(t, "refused", "components/"+name), is(
+		"version has a value of the wrong type: 2; window: the device refused: 4.00: Fry is no day; check: the device refused: 4.00: no such schedule"))
+	if schedule := told(objects.ComponentSchedule)(); schedule != "*/15 * * * * *" {
+		t.Errorf("the schedule is %q", schedule)
+	}
+	s.desire(t, wish(map[string]any{"window": "Mon-Fri 01:00-02:00", "check": nil, "version": "2.0.0"}))
+	eventually(t, "the wish", s.wishes, last("2.0.0"))
+	eventually(t, "the window", told(objects.ComponentWindow), text("Mon-Fri 01:00-02:00"))
 	eventually(t, "nothing is refused", s.at(t, "refused"), is(nil))
 }
 

@@ -19,6 +19,8 @@ type want struct {
 	state    string // "transform" or "saved"; "" leaves it to the device
 	terms    terms
 	check    bool // look for a newer package now
+
+	keepsWish, keepsSchedule bool // what is asked cannot be read: the device keeps what it has
 }
 
 // readDesired understands the desired properties, in their native form and in
@@ -57,52 +59,103 @@ func readComponents(v any, wants map[string]want, refused map[string]any) {
 		if strings.HasPrefix(name, "$") {
 			continue // metadata
 		}
-		w, err := readComponent(name, components[name])
-		if err != nil {
+		fields, ok := components[name].(map[string]any)
+		if err := pack.CheckComponent(name); err != nil {
 			refused["components/"+name] = err.Error()
 			continue
 		}
-		wants[name] = w
+		if !ok {
+			refused["components/"+name] = `must be an object such as {"version": "2.0.0"}`
+			continue
+		}
+		w, errs := readComponent(fields)
+		if wants[name] = w; len(errs) > 0 {
+			refused["components/"+name] = strings.Join(errs, "; ")
+		}
 	}
 }
 
-func readComponent(name string, v any) (w want, err error) {
-	if err := pack.CheckComponent(name); err != nil {
-		return w, err
-	}
-	fields, ok := v.(map[string]any)
-	if !ok {
-		return w, fmt.Errorf(`must be an object such as {"version": "2.0.0"}`)
-	}
-	for key, v := range fields {
-		switch key {
-		case "version":
-			w.version, ok = v.(string)
-		case "package":
-			w.file, ok = v.(string)
-		case "state":
-			w.state, ok = v.(string)
-		case "check":
-			w.schedule, ok = v.(string)
-		case "attempt":
-			var f float64
-			f, ok = v.(float64)
-			w.attempt = int64(f)
-			ok = ok && float64(w.attempt) == f && w.attempt >= 0 && w.attempt <= math.MaxInt32
-		default:
-			known := false
-			if known, ok = w.terms.set(key, v); !known {
-				return want{}, fmt.Errorf("unknown property %q: known are version, package, attempt, state, check, window, now, consent, consented and refused", key)
+// readComponent reads what it can. The rest it refuses, and closes what stands
+// in doubt.
+func readComponent(fields map[string]any) (w want, refused []string) {
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		known, ok := w.set(key, fields[key])
+		var cause string
+		switch {
+		case !known:
+			cause = fmt.Sprintf("unknown property %q: known are version, package, attempt, state, check, window, now, consent, consented and refused", key)
+		case !ok:
+			cause = fmt.Sprintf("%s has a value of the wrong type: %v", key, fields[key])
+		case key == "version" && w.version != "":
+			if err := pack.CheckVersion(w.version); err != nil {
+				cause = err.Error()
 			}
 		}
-		if !ok {
-			return want{}, fmt.Errorf("%s has a value of the wrong type: %v", key, v)
+		if cause != "" {
+			keys, refused = append(keys, key), append(refused, cause)
 		}
 	}
-	if w.version != "" {
-		err = pack.CheckVersion(w.version)
+	for i, key := range keys { // after the good ones
+		w.refuse(key, refused[i], want{})
 	}
-	return w, err
+	return w, refused
+}
+
+// set takes a property from the twin; known is false if it is none.
+func (w *want) set(key string, v any) (known, ok bool) {
+	switch key {
+	case "version":
+		w.version, ok = v.(string)
+	case "package":
+		w.file, ok = v.(string)
+	case "state":
+		w.state, ok = v.(string)
+	case "check":
+		w.schedule, ok = v.(string)
+	case "attempt":
+		var f float64
+		f, ok = v.(float64)
+		w.attempt = int64(f)
+		ok = ok && float64(w.attempt) == f && w.attempt >= 0 && w.attempt <= math.MaxInt32
+	default:
+		return w.terms.set(key, v)
+	}
+	return true, ok
+}
+
+// refuse leaves out a property that cannot be used. When in doubt the
+// component is not updated: it needs consent, or its window is closed. A
+// property that nobody knows may be a term with its name misspelt.
+func (w *want) refuse(key, cause string, asked want) {
+	switch key {
+	case "version", "package", "attempt", "state": // they are one wish
+		w.keepsWish = true
+	case "check":
+		w.keepsSchedule = true
+	case "consent":
+		w.terms.consent = "ask"
+	case "now":
+		w.terms.now = asked.terms.now
+	case "consented":
+		w.terms.consented = asked.terms.consented
+	case "refused":
+		w.terms.refused = asked.terms.refused
+	default:
+		w.terms.window = closedWindow(key, cause)
+	}
+}
+
+// kept is w with what the device keeps.
+func (w want) kept(asked want) want {
+	if w.keepsWish {
+		w.version, w.attempt, w.file, w.state = asked.version, asked.attempt, asked.file, asked.state
+	}
+	if w.keepsSchedule {
+		w.schedule = asked.schedule
+	}
+	w.keepsWish, w.keepsSchedule = false, false
+	return w
 }
 
 // readUpdate reads the form of the method's description: Push is a wish, or

@@ -46,7 +46,17 @@ func TestReadDesired(t *testing.T) {
 		{
 			name:    "terms of a wrong type",
 			desired: `{"components": {"application/a": {"now": true}}}`,
+			wants:   map[string]want{"application/a": {}},
 			refused: []string{"components/application/a"},
+		},
+		{
+			name:    "the rest beside what is bad",
+			desired: `{"components": {"application/a": {"version": 2, "check": true, "consent": "ask", "window": "01:00-02:00"}, "application/b": {"version": "2.0.0", "consent": 1, "window": 7}}}`,
+			wants: map[string]want{
+				"application/a": {keepsWish: true, keepsSchedule: true, terms: terms{consent: "ask", window: "01:00-02:00"}},
+				"application/b": {version: "2.0.0", terms: terms{consent: "ask", window: "closed: window cannot be read: window has a value of the wrong type: 7"}},
+			},
+			refused: []string{"components/application/a", "components/application/b"},
 		},
 		{
 			name:    "push of the method",
@@ -72,7 +82,11 @@ func TestReadDesired(t *testing.T) {
 		{
 			name:    "one bad among good",
 			desired: `{"components": {"application/a": {"version": "2.0.0"}, "application/b": {"version": 2}, "b": {}, "application/c": {"vresion": "1"}, "application/d": [], "application/e": {"version": "two"}, "application/f": {"attempt": 1.5}}}`,
-			wants:   map[string]want{"application/a": {version: "2.0.0"}},
+			wants: map[string]want{
+				"application/a": {version: "2.0.0"}, "application/b": {keepsWish: true},
+				"application/c": {terms: terms{window: closedWindow("vresion", `unknown property "vresion": known are version, package, attempt, state, check, window, now, consent, consented and refused`)}},
+				"application/e": {version: "two", keepsWish: true}, "application/f": {attempt: 1, keepsWish: true},
+			},
 			refused: []string{"components/application/b", "components/application/c", "components/application/d", "components/application/e", "components/application/f", "components/b"},
 		},
 		{name: "update of a wrong type", desired: `{"update": 7}`, refused: []string{"update"}},

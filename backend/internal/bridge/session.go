@@ -260,41 +260,24 @@ func (s *session) askForRepair(ctx context.Context, d *lwm2m.Device, known value
 }
 
 func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, instance uint16, asked want) error {
-	w := s.wants[name]
+	w := s.wants[name].kept(asked)
 	path := lwm2m.NewPath(objects.ComponentUpdateID, instance)
-	if w.check {
+	check := w.check
+	w.check = false
+	if w != asked {
+		if err := s.write(ctx, d, name, path, w, asked); err != nil {
+			return err
+		}
+		s.log.Info("wish written to the device", "component", name, "version", w.version, "package", w.file, "check", w.schedule)
+	}
+	if check {
 		if err := d.Execute(ctx, path.Child(objects.ComponentCheckNow), ""); err != nil {
 			return err
 		}
-		w.check = false
-		s.wants[name] = w
 	}
-	if w == asked {
-		return nil
-	}
-	records := []lwm2m.Record{
-		{Path: path.Child(objects.ComponentWanted), Value: lwm2m.String(w.version)},
-		{Path: path.Child(objects.ComponentAttempt), Value: lwm2m.Int(w.attempt)},
-		{Path: path.Child(objects.ComponentPackage), Value: lwm2m.String(w.file)},
-		{Path: path.Child(objects.ComponentSchedule), Value: lwm2m.String(w.schedule)},
-	}
-	if w.state != "" || asked.state != "" { // an older agent does not know it
-		records = append(records, lwm2m.Record{Path: path.Child(objects.ComponentWantedState), Value: lwm2m.String(w.state)})
-	}
-	if w.terms != asked.terms {
-		records = append(records, w.terms.records(path)...)
-	}
-	err := d.Write(ctx, path, lwm2m.Update, records)
-	var refused *lwm2m.Error
-	switch {
-	case errors.As(err, &refused):
-		s.refused["components/"+name] = "the device refused: " + refused.Error()
-		return nil
-	case err != nil:
-		return err
-	}
-	s.log.Info("wish written to the device", "component", name, "version", w.version, "package", w.file, "check", w.schedule)
-	s.take(d, records)
+	w = s.wants[name]
+	w.check = false
+	s.wants[name] = w
 	return nil
 }
 

@@ -1,7 +1,8 @@
 package bridge
 
 import (
-	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+	"strings"
+
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
 )
 
@@ -48,10 +49,13 @@ func (v values) terms(instance uint16) (t terms) {
 	return t
 }
 
-// records writes the terms to a device.
-func (t terms) records(instance lwm2m.Path) (all []lwm2m.Record) {
-	for _, term := range t.all() {
-		all = append(all, lwm2m.Record{Path: instance.Child(term.resource), Value: lwm2m.String(*term.value)})
+// closedWindow is a window that never opens. The device says so, with the
+// reason, in what its updates wait for.
+func closedWindow(property, cause string) string {
+	const most = 400 // bytes; a device takes 512
+	text := "closed: " + property + " cannot be read: " + cause
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
-	return all
+	return text
 }
