@@ -22,7 +22,7 @@ func BenchmarkJQ(b *testing.B) {
 	once := func(program string) time.Duration {
 		out := filepath.Join(b.TempDir(), "out")
 		begin := time.Now()
-		cmd := exec.Command(program, "transform", "run", filepath.Join(dir, "jq.wasm"), state, out, "-q",
+		cmd := exec.Command(program, "transform", "run", filepath.Join(dir, "jq.wasm"), state, out, "-q", "--native",
 			"--format", "ndjson", "-p", `program={at, celsius: .value, place: .sensor.name}`)
 		if text, err := cmd.CombinedOutput(); err != nil {
 			b.Fatalf("%v\n%s", err, text)

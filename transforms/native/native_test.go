@@ -59,7 +59,7 @@ func build(t testing.TB) (dir, plain, knowing, knowing386 string) {
 func run(t *testing.T, program, module, state string, args ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out")
-	cmd := exec.Command(program, append([]string{"transform", "run", module, state, out, "-q"}, args...)...)
+	cmd := exec.Command(program, append([]string{"transform", "run", module, state, out, "-q", "--native"}, args...)...)
 	text, err := cmd.CombinedOutput()
 	if errors.As(err, new(*exec.ExitError)) {
 		return string(text)
@@ -119,6 +119,26 @@ func TestSameAsModules(t *testing.T) {
 		}
 	}
 	testSQLite(t, dir, plain, knowing)
+	testAsked(t, dir, knowing)
+}
+
+// An author learns from the module, not from native code, what any device does,
+// unless asked otherwise: Wasm has no memory for this state, native code has.
+func testAsked(t *testing.T, dir, knowing string) {
+	state := filepath.Join(t.TempDir(), "state")
+	one := `{"at":"2026-11-29T08:00:00Z","value":20.5,"sensor":{"name":"hall","floor":1}}`
+	large := "[" + strings.Repeat(one+",", 90_000) + one + "]"
+	if err := (transformtest.State{"a": large}).Write(state); err != nil {
+		t.Fatal(err)
+	}
+	for native, want := range map[string]string{"--native=false": "out of memory", "--native": "of native code"} {
+		cmd := exec.Command(knowing, "transform", "run", filepath.Join(dir, "jq.wasm"), state, filepath.Join(t.TempDir(), "out"),
+			"-p", "program=.", "--format", "json", native)
+		text, err := cmd.CombinedOutput()
+		if got := string(text); !strings.Contains(got, want) || (err == nil) != (native == "--native") || strings.Contains(got, "of 128.0 MiB") {
+			t.Errorf("%s: %v\n%s", native, err, got)
+		}
+	}
 }
 
 // SQLite is native code only: the module refuses where that is missing.

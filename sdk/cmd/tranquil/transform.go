@@ -27,6 +27,21 @@ type sandbox struct {
 	Verbose bool          `short:"v" help:"Show what the module writes to stderr."`
 }
 
+// A runner is a sandbox that says what it runs: native code accepts what Wasm
+// has no memory for, so an author learns from the module what every device does.
+type runner struct {
+	sandbox
+	Native bool `help:"Use the native code of a ready-made transform, as an agent of this release does (sqlite has nothing else)."`
+}
+
+func (r *runner) host(s *session) (*host.Host, error) {
+	h, err := r.sandbox.host(s)
+	if err == nil {
+		h.Wasm = !r.Native
+	}
+	return h, err
+}
+
 // host returns a host whose compiled modules last from one command to the next.
 func (b *sandbox) host(s *session) (*host.Host, error) {
 	dir, err := os.UserCacheDir()

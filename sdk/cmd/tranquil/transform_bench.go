@@ -24,7 +24,7 @@ type transformBenchCmd struct {
 	Size     int           `default:"4096" placeholder:"KIB" help:"Size to blow the examples up to, in KiB; the interpreter gets a sixteenth."`
 	Downtime time.Duration `help:"Downtime to hold it against (default: maxDowntime of the tranquil.toml, or downtime)."`
 
-	sandbox
+	runner
 }
 
 func (c *transformBenchCmd) Run(s *session) error {
@@ -59,13 +59,17 @@ func (c *transformBenchCmd) Run(s *session) error {
 // A measurement is what bench tells about one edge.
 type measurement struct {
 	edge                  transformtest.Edge
+	engine                string // of the rate compiled
 	grown                 bool
 	compile               time.Duration // from nothing
 	compiled, interpreted transformtest.Rate
 }
 
 func (c *transformBenchCmd) measure(s *session, e transformtest.Edge, cases []transformtest.Case) (measurement, error) {
-	m := measurement{edge: e}
+	m := measurement{edge: e, engine: "compiled (amd64, arm64)"}
+	if c.Native {
+		m.engine = "native code, if there is any"
+	}
 	state, err := largest(e, cases)
 	if err != nil {
 		return m, err
@@ -120,7 +124,7 @@ func (m measurement) print(out io.Writer, budget time.Duration) error {
 	arm := m.interpreted
 	arm.CPU *= armSlower
 	arm.Start *= armSlower
-	rateRow(w, "compiled (amd64, arm64)", m.compiled, budget)
+	rateRow(w, m.engine, m.compiled, budget)
 	rateRow(w, "interpreted", m.interpreted, budget)
 	rateRow(w, "ARMv7, estimated", arm, budget)
 	if err := w.Flush(); err != nil {

@@ -26,7 +26,7 @@ type transformRunCmd struct {
 	File   string            `default:"state" help:"Path in the state of a single file, as the module sees it."`
 	Quiet  bool              `short:"q" help:"Do not show what was used of the limits."`
 
-	sandbox
+	runner
 }
 
 func (c *transformRunCmd) Run(s *session) error {
@@ -134,7 +134,11 @@ func (c *transformRunCmd) usage(out io.Writer, r host.Report) error {
 	fmt.Fprintf(w, "files\t%d transformed\t%d taken over\n", r.Transformed, r.Carried)
 	fmt.Fprintf(w, "read\t%s\n", amount(r.In))
 	row("written", amount(r.Out), output)
-	row("memory", amount(r.Memory), amount(c.Memory<<20))
+	if r.Native {
+		fmt.Fprintf(w, "memory\t%s\tof native code: as Wasm it may be more than %s\n", amount(r.Memory), amount(c.Memory<<20))
+	} else {
+		row("memory", amount(r.Memory), amount(c.Memory<<20))
+	}
 	row("CPU time", r.CPU.Round(time.Millisecond), c.CPU)
 	row("time", fmt.Sprintf("%v with the start", r.Wall.Round(time.Millisecond)), c.Wall)
 	return w.Flush()

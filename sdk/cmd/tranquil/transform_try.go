@@ -20,7 +20,7 @@ type transformTryCmd struct {
 	Variations int    `default:"20" help:"Variations of each example to try on each edge."`
 	Seed       uint64 `help:"Seed of the variations: another one gives others."`
 
-	sandbox
+	runner
 }
 
 // Help tells how examples look.

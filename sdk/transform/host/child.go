@@ -27,7 +27,8 @@ const (
 // calls it before anything else.
 //
 // Modules with a digest ("sha256:…") in natives are not run: the code there
-// takes their place. It is for devices on which Wasm is slow.
+// takes their place, unless [Host.Wasm] says otherwise. It is for devices on which
+// Wasm is slow.
 func Main(natives map[string]Native) {
 	if len(os.Args) == 0 || os.Args[0] != childName {
 		return

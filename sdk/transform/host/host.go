@@ -43,6 +43,10 @@ type Host struct {
 	// Interpret uses the engine's interpreter although it has a compiler for
 	// this processor, to see what a device without one will take.
 	Interpret bool
+	// Wasm runs each module as Wasm, also one for which the program knows
+	// native code (see [Main]): as a device does whose agent is of another
+	// release.
+	Wasm bool
 	// Program is executed as the sandbox; it must call [Main] first. Empty
 	// means this program. Another one is better if this is built with the
 	// race detector, which slows a sandbox down ten times.
@@ -90,6 +94,7 @@ type Report struct {
 	Carried     int           // files taken over unchanged, over all steps
 	In, Out     int64         // bytes read and written by modules
 	Memory      int64         // largest linear memory of a module, bytes
+	Native      bool          // native code took the place of a module; Memory is then that of its process
 	CPU         time.Duration // longest run of a module, CPU time
 	TotalCPU    time.Duration // all runs of modules, CPU time
 	Wall        time.Duration // whole run, with compilation

@@ -23,7 +23,7 @@ func fuses() bool { return fused*fused-(1+2.0/(1<<30)) != 0 }
 
 // native returns the code for a module, if there is any to be used.
 func (s setup) native(natives map[string]Native) Native {
-	if s.Interpret || fuses() {
+	if s.Wasm || s.Interpret || fuses() {
 		return nil
 	}
 	time.Local = time.UTC // a module has no other
@@ -40,6 +40,7 @@ func (e *engine) runNative(j job, stdin io.Reader, stdout, stderr io.Writer) (re
 	}()
 	code := transform.Exec(j.Args, j.Env, stdin, stdout, stderr, e.native)
 	result = exited(code)
+	result.Native = true
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	result.Memory = int64(memory.HeapSys)

@@ -30,6 +30,7 @@ type setup struct {
 
 	Judge     string // format of results to hold against a schema, which comes instead of a module
 	Interpret bool   // although there is a compiler
+	Wasm      bool   // although there is native code
 }
 
 // A job asks for one run of the module. Its files are stdin, stdout and stderr.
@@ -45,6 +46,7 @@ type outcome struct {
 	Code   int
 	Reason string
 	Memory int64 // linear memory in bytes
+	Native bool  // there was none: Memory is the heap of native code
 
 	Missing []cage.Missing // layers, in the answer to a setup
 }

@@ -280,7 +280,7 @@ func (s *stage) transform(ctx context.Context, w *worker, in, out *os.File, file
 	if rest := size - read; rest > 0 && (s.Mode != Tree || rest > 1024) {
 		return &Error{Class: Invalid, Reason: fmt.Sprintf("it ended well but left %d of %d bytes of its input unread", rest, size), Log: log}
 	}
-	s.count(read, written, result.Memory, cpu)
+	s.count(read, written, result, cpu)
 	return nil
 }
 
@@ -329,12 +329,13 @@ func failure(result outcome, log string) *Error {
 }
 
 // count adds a finished run of the module to the report and the progress.
-func (s *stage) count(read, written, memory int64, cpu time.Duration) {
+func (s *stage) count(read, written int64, result outcome, cpu time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.report.In += read
 	s.report.Out += written
-	s.report.Memory = max(s.report.Memory, memory)
+	s.report.Memory = max(s.report.Memory, result.Memory)
+	s.report.Native = s.report.Native || result.Native
 	s.report.CPU = max(s.report.CPU, cpu)
 	s.report.TotalCPU += cpu
 	s.read += read

@@ -51,6 +51,7 @@ func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, er
 		CPU:    int64((limits.Compile + time.Duration(jobs)*limits.CPU + time.Second) / time.Second),
 
 		Interpret: h.Interpret,
+		Wasm:      h.Wasm,
 	})
 }
 
