@@ -26,7 +26,7 @@ type Reading struct {
 	Object    int       `json:"object"`    // IPSO object, 3303
 	Instance  int       `json:"instance"`  // 0 for the first sensor of its kind
 	Value     float64   `json:"value"`
-	Unit      string    `json:"unit,omitempty"` // SenML unit (RFC 8428), "Cel"
+	Unit      string    `json:"unit,omitempty"` // SenML unit (RFC 8428), "Cel"; at most 64 bytes
 	Time      time.Time `json:"time"`           // filled in by Publish if zero
 }
 

@@ -6,7 +6,8 @@
 // control socket, which only the agent's own user can open, for the status.
 // Both speak HTTP:
 //
-//	link     PUT /v1/readings  {"component","object","instance","value","unit","time"};
+//	link     PUT /v1/readings  {"component","object","instance","value","unit","time"}, the
+//	                           unit of at most 64 bytes;
 //	                           503: the component is being updated, send it again later
 //	         GET /v1/events    server-sent events, one engine.View each
 //	         GET /v1/dependence?of=…&name=…&policy=…
@@ -74,6 +75,10 @@ func New(c Config) *Server {
 // maxBody bounds a request, in bytes.
 const maxBody = 64 << 10
 
+// maxUnit bounds the unit of a reading, in bytes: long ones would leave no room
+// in the device's twin for anything else. Units of RFC 8428 have a few.
+const maxUnit = 64
+
 // Serve opens the sockets and serves until ctx ends.
 func (s *Server) Serve(ctx context.Context) error {
 	link := http.NewServeMux()
@@ -140,6 +145,10 @@ func (s *Server) readings(w http.ResponseWriter, r *http.Request) {
 	var reading component.Reading
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&reading); err != nil {
 		http.Error(w, "malformed reading: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if len(reading.Unit) > maxUnit {
+		http.Error(w, fmt.Sprintf("malformed reading: its unit has %d bytes, more than %d", len(reading.Unit), maxUnit), http.StatusBadRequest)
 		return
 	}
 	if err := s.Publish(reading); errors.Is(err, ErrLater) {

@@ -85,6 +85,8 @@ func TestReadings(t *testing.T) {
 		`{"component":"application/a","object":1}`:                 503,
 		`{"component":`:          400,
 		strings.Repeat("x", 1e5): 400,
+		`{"component":"application/a","object":3303,"value":21.5,"unit":"` + strings.Repeat("x", 64) + `"}`: 204,
+		`{"component":"application/a","object":3303,"value":21.5,"unit":"` + strings.Repeat("x", 65) + `"}`: 400,
 	} {
 		request, _ := http.NewRequest(http.MethodPut, "http://agent/v1/readings", bytes.NewBufferString(body))
 		answer, err := over(s.Link).Do(request)
