@@ -32,7 +32,8 @@ type judge struct {
 	lines  bool
 }
 
-// CheckSchema refuses what is no JSON Schema, or refers to another document.
+// CheckSchema refuses what is no JSON Schema, refers to another document or
+// without end to itself, or multiplies by its references.
 func CheckSchema(schema []byte) error {
 	_, err := compileSchema(schema)
 	return err
@@ -62,7 +63,7 @@ func compileSchema(data []byte) (*jsonschema.Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read schema: %w", err)
 	}
-	return schema, nil
+	return schema, boundSchema(schema)
 }
 
 func newJudge(file io.Reader, format string) (*judge, outcome) {

@@ -49,19 +49,41 @@ func TestSchema(t *testing.T) {
 
 // A schema that makes a validator compute for ever stops with its sandbox.
 func TestSchemaBomb(t *testing.T) {
-	schema := `{"$defs": {"0": {"type": "string"}`
-	for i := 1; i < 60; i++ {
-		below := fmt.Sprintf(`{"$ref": "#/$defs/%d"}`, i-1)
-		schema += fmt.Sprintf(`, "%d": {"anyOf": [%s, %s]}`, i, below, below)
-	}
-	schema += `}, "$ref": "#/$defs/59"}`
+	again := `{"properties": {"a": {"$ref": "#"}}}`
+	schema := fmt.Sprintf(`{"allOf": [%s, %s]}`, again, again)
 	text, err := os.ReadFile("../testdata/abi/echo/module.wat")
 	must(t, err)
 	module := filepath.Join(t.TempDir(), "echo.wasm")
 	must(t, os.WriteFile(module, assembleText(t, string(text)), 0o600))
 	h := &Host{Cache: cache, Ceiling: Limits{Wall: time.Second, CPU: 500 * time.Millisecond}}
-	_, _, err = runOne(t, h, Step{Module: module, Format: "json", Schema: []byte(schema)}, "3")
+	_, _, err = runOne(t, h, Step{Module: module, Format: "json", Schema: []byte(schema)}, strings.Repeat(`{"a":`, 60)+"3"+strings.Repeat("}", 60))
 	if e := failed(t, err); e.Class != Deadline && e.Class != ResourceLimit {
 		t.Errorf("got %v", e)
+	}
+}
+
+// What no document can be held against is refused when a package is built.
+func TestSchemaReferences(t *testing.T) {
+	chain := func(n int) string {
+		schema := `{"$defs": {"0": {"type": "string"}`
+		for i := 1; i <= n; i++ {
+			below := fmt.Sprintf(`{"$ref": "#/$defs/%d"}`, i-1)
+			schema += fmt.Sprintf(`, "%d": {"allOf": [%s, %s]}`, i, below, below)
+		}
+		return schema + fmt.Sprintf(`}, "properties": {"a": {"$ref": "#/$defs/%d"}}}`, n)
+	}
+	for name, test := range map[string]struct{ schema, want string }{
+		"a tree":            {`{"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}, "items": {"$ref": "#"}}`, ""},
+		"a few levels":      {chain(10), ""},
+		"many levels":       {chain(29), "is held against more than 10000 schemas"},
+		"itself":            {`{"$ref": "#"}`, "back to it for the same value"},
+		"itself, later":     {`{"items": {"anyOf": [true, {"$ref": "#/items"}]}}`, "from #/items back to it"},
+		"itself, in a ring": {`{"$defs": {"a": {"not": {"$ref": "#/$defs/b"}}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}`, "back to it"},
+		"itself, if it has": {`{"dependentSchemas": {"a": {"$ref": "#"}}}`, "back to it"},
+	} {
+		err := CheckSchema([]byte(test.schema))
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
 	}
 }
