@@ -160,7 +160,8 @@ func damaged(t *testing.T, s *rig.System, target string, h harm) {
 	}
 	target = present(target)
 	paths := []string{target}
-	if base, both := strings.CutSuffix(target, "+copies"); both {
+	base, both := strings.CutSuffix(target, "+copies")
+	if both {
 		paths = []string{base, base + ".copy-0", base + ".copy-1"}
 	}
 	for _, path := range paths {
@@ -177,6 +178,11 @@ func damaged(t *testing.T, s *rig.System, target string, h harm) {
 	again(t, s, running.Version)
 	unbroken(t, s, running.Version, history)
 	t.Log(filepath.Base(target), tells(s))
+	if both { // with the journal lost, the agent is in safe mode
+		if out, err := s.CLI(t.Context(), "repair", s.Device, "--wait"); err != nil || !strings.Contains(out, "has left safe mode") {
+			t.Fatalf("%s, %v", out, err)
+		}
+	}
 	if want, ok := causes[filepath.Base(target)]; ok && filepath.Base(filepath.Dir(target)) != "application" {
 		if _, err := s.Await(t.Context(), "the twin says "+want, time.Minute, func(r rig.Reported) bool {
 			return strings.Contains(r.Components[rig.SensorAdapter].Update.Cause, want)

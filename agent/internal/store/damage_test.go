@@ -181,6 +181,38 @@ func TestAllLost(t *testing.T) {
 	}
 }
 
+// TestAllGone removes the store with both copies: what updates have left
+// behind tells that it is no new device.
+func TestAllGone(t *testing.T) {
+	for trace, lost := range map[string]bool{
+		"":                                false,
+		"state/clock":                     false,
+		"content/sha256/":                 false,
+		"updater/application/log":         false, // its own
+		"state/application/a/7/seal.json": true,
+		"content/sha256/abc":              true,
+	} {
+		t.Run(trace, func(t *testing.T) {
+			data := t.TempDir()
+			path := filepath.Join(data, trace)
+			check(t, os.MkdirAll(filepath.Dir(path), 0o700))
+			if trace != "" && !strings.HasSuffix(trace, "/") {
+				check(t, os.WriteFile(path, nil, 0o600))
+			}
+			s := open(t, filepath.Join(data, "store"))
+			if d := s.Damage(); d.Lost != lost || (d.Found != nil) != lost {
+				t.Errorf("damage %+v", d)
+			}
+			check(t, s.SetFault("lost")) // as safe mode does
+			s = reopen(t, s, filepath.Join(data, "store"))
+			defer s.Close()
+			if d := s.Damage(); d != (Damage{}) {
+				t.Errorf("damaged again: %+v", d)
+			}
+		})
+	}
+}
+
 // TestNoDisk opens a damaged store where no new one can be made: the name of
 // that would be too long.
 func TestNoDisk(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 type Damage struct {
 	Found    error  // what was found
 	Kept     string // where the damaged database lies now, for inspection
-	Lost     bool   // no copy was whole either: the store begins empty
+	Lost     bool   // no copy was whole either, or all are gone: the store begins empty
 	Volatile bool   // the disk takes nothing: what is written now is lost with the process
 }
 
@@ -62,6 +62,9 @@ func (s *Store) open(dir string, log *slog.Logger) (err error) {
 	if err != nil || s.damage.Volatile {
 		return err
 	}
+	if trace := traces(filepath.Dir(dir)); s.damage.Found == nil && s.now.Serial == 0 && newest.Serial == 0 && trace != "" {
+		s.damage = Damage{Found: fmt.Errorf("the store and its copies are gone, but %s is there", trace), Lost: true}
+	}
 	if faults != nil { // a power cut may do that to one of them
 		log.Warn("copies of the store are written anew", "cause", faults)
 	}
@@ -69,6 +72,17 @@ func (s *Store) open(dir string, log *slog.Logger) (err error) {
 		return nil
 	}
 	return s.heal()
+}
+
+// traces returns something in the data directory that only an update leaves,
+// after it has written its journal: a store that knows of none was lost.
+func traces(data string) string {
+	for _, pattern := range []string{"state/*/*/*", "content/sha256/*"} {
+		if found, err := filepath.Glob(filepath.Join(data, pattern)); err == nil && len(found) > 0 {
+			return found[0]
+		}
+	}
+	return ""
 }
 
 // ErrInUse says that another agent works in the same data directory.
