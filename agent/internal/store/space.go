@@ -17,6 +17,10 @@ import (
 // they have read. That happens in the background, so it is counted twice. And
 // since a journal must be written also when something else has filled the
 // disk, some room is kept for that in a file, and given up then.
+//
+// What remains: if something else takes the last room just while badger writes
+// a table, the process ends. The journal is whole then, and the next process
+// finds a full disk when it opens the store, which is an error again.
 const (
 	roomNeeded  = 10 << 20 // bytes
 	ballastSize = 20 << 20

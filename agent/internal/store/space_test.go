@@ -4,9 +4,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 )
@@ -32,6 +34,7 @@ func TestFullDisk(t *testing.T) {
 	if failed := writes(s, 100); failed > 0 {
 		t.Errorf("%d writes failed: the ballast is there for them", failed)
 	}
+	rest(t, dir) // a disk that fills up while badger compacts ends the process, see space.go
 	fillDisk(t, filepath.Join(disk, "fuller"))
 	if failed := writes(s, 2000); failed == 0 {
 		t.Error("no write failed on a disk without any room")
@@ -45,6 +48,20 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("installed %+v, %v", got, err)
 	}
 	check(t, s.Commit(name, engine.Installed{Version: "2.0.0"}))
+}
+
+// rest waits until badger has compacted what there was: for a while, in which
+// its compactors look many times, no table comes or goes.
+func rest(t *testing.T, dir string) {
+	t.Helper()
+	var last []string
+	for since := time.Now(); time.Since(since) < time.Second; time.Sleep(20 * time.Millisecond) {
+		tables, err := filepath.Glob(filepath.Join(dir, "*"))
+		check(t, err)
+		if !slices.Equal(tables, last) {
+			last, since = tables, time.Now()
+		}
+	}
 }
 
 // fillDisk uses up the disk.
