@@ -56,6 +56,7 @@ faults: ## every operation on the agent's disk fails in every way, during update
 
 ARM := $(BIN)/arm
 arm: ## transforms give the same bytes on ARMv7 and ARMv8 (needs make deps)
+	$(GO) test ./sdk/transform/host -run '^TestEngines' -count=1 # here, without the race detector
 	@if ! command -v qemu-arm-static >/dev/null || ! command -v qemu-aarch64-static >/dev/null; then \
 		echo "######## qemu-user-static is missing: NOT CHECKED on ARM. Run make deps. ########"; exit 0; fi; set -e; \
 	mkdir -p $(ARM); for name in subject opener; do \

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 )
@@ -217,28 +214,7 @@ func TestRecordOfFormat2(t *testing.T) {
 	r := fullRecord()
 	r.Format, r.Update.Restore, r.Update.RestoreSchema, r.Update.Wish.State = 2, 5, 1, StateSaved
 	r.Update.To.Previous = &Previous{Version: "1.0.0", Schema: 1, Epoch: 2, Digest: "sha256:1.0.0", Saved: 9, Transforms: transformsLossy}
-	path := filepath.Join("testdata", "record-2.json")
-	now, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *write {
-		if err := os.WriteFile(path, append(now, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	then, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var read Record
-	if err := json.Unmarshal(then, &read); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(r, read); diff != "" {
-		t.Errorf("the fixture is read as another record: %s", diff)
-	}
-	missing(t, "", object(t, then), object(t, now))
+	sameAsFixture(t, "record-2.json", r)
 }
 
 // What cannot be gone back to is refused before anything is touched.

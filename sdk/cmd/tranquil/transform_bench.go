@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"text/tabwriter"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
 )
@@ -28,15 +26,7 @@ type transformBenchCmd struct {
 }
 
 func (c *transformBenchCmd) Run(s *session) error {
-	recipe, err := pack.ReadRecipe(c.Dir)
-	if err != nil {
-		return err
-	}
-	edges, err := edgesOf(recipe, c.Dir)
-	if err != nil {
-		return err
-	}
-	cases, err := transformtest.ReadCases(cmp.Or(c.Cases, filepath.Join(c.Dir, "testdata")), edges)
+	recipe, edges, cases, err := readProject(c.Dir, c.Cases)
 	if err != nil {
 		return err
 	}

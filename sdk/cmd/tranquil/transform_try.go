@@ -32,15 +32,7 @@ func (transformTryCmd) Help() string {
 }
 
 func (c *transformTryCmd) Run(s *session) error {
-	recipe, err := pack.ReadRecipe(c.Dir)
-	if err != nil {
-		return err
-	}
-	edges, err := edgesOf(recipe, c.Dir)
-	if err != nil {
-		return err
-	}
-	cases, err := transformtest.ReadCases(cmp.Or(c.Cases, filepath.Join(c.Dir, "testdata")), edges)
+	_, edges, cases, err := readProject(c.Dir, c.Cases)
 	if err != nil {
 		return err
 	}
@@ -66,6 +58,20 @@ func (c *transformTryCmd) Run(s *session) error {
 		return fmt.Errorf("%d of %d checks failed", n, result.Checks)
 	}
 	return nil
+}
+
+// readProject reads a recipe, its transforms and their examples.
+func readProject(dir, examples string) (*pack.Recipe, []transformtest.Edge, []transformtest.Case, error) {
+	recipe, err := pack.ReadRecipe(dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	edges, err := edgesOf(recipe, dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	cases, err := transformtest.ReadCases(cmp.Or(examples, filepath.Join(dir, "testdata")), edges)
+	return recipe, edges, cases, err
 }
 
 // edgesOf returns the transforms of a recipe, ready to run.
