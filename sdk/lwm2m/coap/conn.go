@@ -193,14 +193,13 @@ func (c *Conn) deliver(m message.Message) bool {
 }
 
 // send writes one datagram; a failure counts as a loss.
-func (c *Conn) send(to netip.AddrPort, m message.Message) []byte {
+func (c *Conn) send(to netip.AddrPort, m message.Message) {
 	b, err := marshal(m)
 	if err != nil {
 		c.logger.Error("cannot encode a message", "peer", to, "error", err)
-		return nil
+		return
 	}
 	c.write(to, b)
-	return b
 }
 
 func (c *Conn) write(to netip.AddrPort, b []byte) {

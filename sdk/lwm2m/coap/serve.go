@@ -51,7 +51,7 @@ func (c *Conn) serve(ctx context.Context, h lwm2m.Handler, id exchangeID, m mess
 		c.answer(id, m, <-done)
 		return
 	}
-	c.seen.finish(id, c.send(id.peer, message.Message{Type: message.Acknowledgement, MessageID: m.MessageID}))
+	c.reply(id, message.Message{Type: message.Acknowledgement, MessageID: m.MessageID})
 	r := <-done
 	r.Token = m.Token
 	if _, err := c.confirm(ctx, id.peer, r, nil); err != nil {
@@ -65,7 +65,19 @@ func (c *Conn) answer(id exchangeID, m, r message.Message) {
 	if m.Type != message.Confirmable {
 		r.Type, r.MessageID = message.NonConfirmable, int32(c.peers.nextMID(id.peer))
 	}
-	c.seen.finish(id, c.send(id.peer, r))
+	c.reply(id, r)
+}
+
+// reply keeps the answer before it sends it: the peer may repeat the request
+// the moment that it has the answer.
+func (c *Conn) reply(id exchangeID, r message.Message) {
+	b, err := marshal(r)
+	if err != nil {
+		c.logger.Error("cannot encode a response", "peer", id.peer, "error", err)
+		return
+	}
+	c.seen.finish(id, b)
+	c.write(id.peer, b)
 }
 
 // handle gives the response to a request, or to one block of it.
