@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // Exists reports whether anything has that name.
@@ -67,7 +69,7 @@ func Rename(from, to string) error {
 // succeeds.
 func Remove(path string) error {
 	gone := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".gone")
-	if err := os.RemoveAll(gone); err != nil {
+	if err := replica.RemoveAll(gone); err != nil {
 		return err
 	}
 	if err := Rename(path, gone); errors.Is(err, fs.ErrNotExist) {
@@ -75,7 +77,7 @@ func Remove(path string) error {
 	} else if err != nil {
 		return err
 	}
-	return os.RemoveAll(gone)
+	return replica.RemoveAll(gone)
 }
 
 // Sync brings a tree to the disk: files, directories and names. It does so for

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // Match makes the directory to, which was linked from the directory from
@@ -15,13 +17,17 @@ import (
 // has changed: on a state of many files that is a fraction of linking them
 // all.
 func Match(ctx context.Context, from, to string) error {
-	if err := match(ctx, from, to); err != nil {
+	root, err := replica.Look(from)
+	if err == nil {
+		err = match(ctx, &copier{link: true, root: root, first: map[replica.Inode]string{}}, from, to)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot bring %s up to date: %w", to, err)
 	}
 	return nil
 }
 
-func match(ctx context.Context, from, to string) error {
+func match(ctx context.Context, c *copier, from, to string) error {
 	source, names, err := list(from)
 	if err != nil {
 		return err
@@ -40,13 +46,13 @@ func match(ctx context.Context, from, to string) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		m := matching{from: filepath.Join(from, name), to: filepath.Join(to, name), have: stale[name]}
+		m := matching{copier: c, from: filepath.Join(from, name), to: filepath.Join(to, name), have: stale[name]}
 		delete(stale, name)
-		if err := unix.Fstatat(int(source.Fd()), name, &m.new, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if m.new, err = replica.LookIn(source, name); err != nil {
 			return err
 		}
 		if m.have {
-			if err := unix.Fstatat(int(target.Fd()), name, &m.old, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			if m.old, err = replica.LookIn(target, name); err != nil {
 				return err
 			}
 		}
@@ -55,19 +61,15 @@ func match(ctx context.Context, from, to string) error {
 		}
 	}
 	for name := range stale {
-		if err := os.RemoveAll(filepath.Join(to, name)); err != nil {
+		if err := replica.RemoveAll(filepath.Join(to, name)); err != nil {
 			return err
 		}
 	}
-	info, err := source.Stat()
-	if err != nil {
-		return err
-	}
-	return target.Chmod(info.Mode().Perm() | 0o700)
+	return replica.Give(to, from)
 }
 
 func list(dir string) (*os.File, []string, error) {
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -80,33 +82,26 @@ func list(dir string) (*os.File, []string, error) {
 
 // A matching is one name in both directories.
 type matching struct {
+	*copier
 	from, to string
 	have     bool // there is an old one
-	new, old unix.Stat_t
+	new, old replica.Info
 }
 
 func (m *matching) one(ctx context.Context) error {
-	kind := m.new.Mode & unix.S_IFMT
-	same := m.have && kind == m.old.Mode&unix.S_IFMT
+	same := m.have && m.new.SameKind(m.old)
 	switch {
-	case same && kind == unix.S_IFREG && m.new.Dev == m.old.Dev && m.new.Ino == m.old.Ino:
-		return nil
-	case same && kind == unix.S_IFDIR:
-		return match(ctx, m.from, m.to)
+	case same && m.new.Regular() && m.new.Inode() == m.old.Inode():
+		return m.new.Check(m.from, m.root)
+	case same && m.new.Dir():
+		if err := m.new.Check(m.from, m.root); err != nil {
+			return err
+		}
+		return match(ctx, m.copier, m.from, m.to)
 	case m.have:
-		if err := os.RemoveAll(m.to); err != nil {
+		if err := replica.RemoveAll(m.to); err != nil {
 			return err
 		}
 	}
-	if kind == unix.S_IFDIR {
-		if err := os.Mkdir(m.to, 0o700); err != nil {
-			return err
-		}
-		return match(ctx, m.from, m.to)
-	}
-	info, err := os.Lstat(m.from)
-	if err != nil {
-		return err
-	}
-	return duplicateOne(m.from, m.to, info, linkFile)
+	return m.copier.one(ctx, m.new, m.from, m.to)
 }

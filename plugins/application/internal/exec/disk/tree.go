@@ -4,154 +4,138 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // Copy copies the content of one directory into another, which is made if it
-// is missing. Modes and modification times are kept; sockets, pipes and
-// devices are left out. Where the file system can, copies share their blocks
-// (the kernel's copy_file_range). The caller syncs.
+// is missing. All that [replica.Give] gives is kept, of both directories and
+// files, and so are holes, symbolic links, and which names are hard links of
+// one file. Pipes and sockets are left out. A device, a mount point or an
+// immutable file below the directory is an error. Where the file system can,
+// copies share their blocks. The caller syncs.
 func Copy(ctx context.Context, from, to string) error {
-	return duplicate(ctx, from, to, copyFile)
+	return duplicate(ctx, from, to, &copier{})
 }
 
 // Link is Copy with hard links instead of copies, which costs no space and
 // hardly any time. Between file systems it copies.
 func Link(ctx context.Context, from, to string) error {
-	return duplicate(ctx, from, to, linkFile)
+	return duplicate(ctx, from, to, &copier{link: true})
 }
 
 // LinkLive is Link for a directory that changes meanwhile: what disappears
 // while it is linked is left out. Files that are written in place change in
-// both directories.
+// both directories. Whoever is not root gets directories that it can change.
 func LinkLive(ctx context.Context, from, to string) error {
-	return duplicate(ctx, from, to, func(from, to string, info fs.FileInfo) error {
-		err := linkFile(from, to, info)
-		if errors.Is(err, fs.ErrNotExist) && !Exists(from) {
-			os.Remove(to)
-			return nil
-		}
-		return err
-	})
+	return duplicate(ctx, from, to, &copier{link: true, live: true})
 }
 
-func linkFile(from, to string, info fs.FileInfo) error {
-	if os.Link(from, to) == nil {
-		return nil
+// A copier makes one directory from another.
+type copier struct {
+	link  bool // rather than copy
+	live  bool // the source changes meanwhile
+	root  replica.Info
+	first map[replica.Inode]string // where a file with several names was copied to
+}
+
+func duplicate(ctx context.Context, from, to string, c *copier) error {
+	info, err := replica.Look(from)
+	if err == nil && !info.Dir() {
+		err = &fs.PathError{Op: "copy", Path: from, Err: unix.ENOTDIR}
 	}
-	return copyFile(from, to, info)
-}
-
-type fileFunc func(from, to string, info fs.FileInfo) error
-
-func duplicate(ctx context.Context, from, to string, file fileFunc) error {
-	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			return vanished(path, from, err)
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return vanished(path, from, err)
-		}
-		return duplicateOne(path, filepath.Join(to, rel), info, file)
-	})
+	if err == nil {
+		c.root, c.first = info, map[replica.Inode]string{}
+		err = c.dir(ctx, from, to)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot copy %s: %w", from, err)
 	}
 	return nil
 }
 
-// vanished forgives that an entry disappeared between the listing of its
-// directory and the look at it; a missing root is an error.
-func vanished(path, root string, err error) error {
-	if path != root && errors.Is(err, fs.ErrNotExist) {
+// dir copies what is in a directory, then what belongs to it.
+func (c *copier) dir(ctx context.Context, from, to string) error {
+	source, names, err := list(from)
+	if err != nil {
+		return c.vanished(from, err)
+	}
+	defer source.Close()
+	if err := writable(to); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		path := filepath.Join(from, name)
+		info, err := replica.LookIn(source, name)
+		if err == nil {
+			err = c.one(ctx, info, path, filepath.Join(to, name))
+		}
+		if err := c.vanished(path, err); err != nil {
+			return err
+		}
+	}
+	return c.finish(from, to)
+}
+
+// writable makes a directory, or makes it one that can be filled.
+func writable(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return os.Chmod(dir, 0o700)
+	}
+	return err
+}
+
+// finish gives a directory that is filled what belongs to it.
+func (c *copier) finish(from, to string) error {
+	if err := replica.Give(to, from); err != nil {
+		return c.vanished(from, err)
+	}
+	if c.live && os.Geteuid() != 0 {
+		info, err := os.Lstat(to)
+		if err != nil {
+			return err
+		}
+		return os.Chmod(to, info.Mode().Perm()|0o700)
+	}
+	return nil
+}
+
+// vanished forgives that an entry of a live directory has disappeared.
+func (c *copier) vanished(path string, err error) error {
+	if c.live && errors.Is(err, fs.ErrNotExist) && !Exists(path) {
 		return nil
 	}
 	return err
 }
 
-func duplicateOne(from, to string, info fs.FileInfo, file fileFunc) error {
-	switch info.Mode().Type() {
-	case fs.ModeDir:
-		if err := os.MkdirAll(to, 0o700); err != nil {
-			return err
-		}
-		return os.Chmod(to, info.Mode().Perm()|0o700) // we must be able to fill it
-	case fs.ModeSymlink:
-		target, err := os.Readlink(from)
-		if err != nil {
-			return err
-		}
-		return os.Symlink(target, to)
-	case 0:
-		return file(from, to, info)
-	}
-	return nil
-}
-
-func copyFile(from, to string, info fs.FileInfo) error {
-	source, err := os.Open(from)
-	if err != nil {
+// one makes the copy of an entry, of which there is none yet.
+func (c *copier) one(ctx context.Context, info replica.Info, from, to string) error {
+	if err := info.Check(from, c.root); err != nil {
 		return err
 	}
-	defer source.Close()
-	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
+	switch {
+	case info.Passing():
+		return nil
+	case info.Dir():
+		return c.dir(ctx, from, to)
+	case c.link && info.Regular() && os.Link(from, to) == nil:
+		return nil
+	case info.Names() < 2:
+		return replica.Copy(from, to)
 	}
-	_, err = io.Copy(target, source)
-	err = errors.Join(err, target.Chmod(info.Mode().Perm()), target.Close())
-	if err != nil {
-		return err
+	first, again := c.first[info.Inode()]
+	if again {
+		return os.Link(first, to)
 	}
-	return os.Chtimes(to, info.ModTime(), info.ModTime())
-}
-
-// Unshare gives every file of a tree that has more than one hard link its own
-// copy, so that writing it in place changes nobody else's. Each file is
-// replaced atomically through the name scratch, on the same file system
-// but outside of the tree.
-func Unshare(ctx context.Context, dir, scratch string) error {
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return errors.Join(err, ctx.Err())
-		}
-		info, err := entry.Info()
-		if err != nil || links(info) < 2 {
-			return errors.Join(err, ctx.Err())
-		}
-		return errors.Join(ctx.Err(), replaceByCopy(path, scratch, info))
-	})
-	if err != nil {
-		return fmt.Errorf("cannot separate %s from its copies: %w", dir, err)
-	}
-	return nil
-}
-
-func replaceByCopy(path, scratch string, info fs.FileInfo) error {
-	if err := copyFile(path, scratch, info); err != nil {
-		return err
-	}
-	if err := syncPath(scratch); err != nil {
-		return err
-	}
-	return Rename(scratch, path)
-}
-
-func links(info fs.FileInfo) uint64 {
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(stat.Nlink)
-	}
-	return 1
+	c.first[info.Inode()] = to
+	return replica.Copy(from, to)
 }

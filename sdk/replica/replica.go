@@ -1,0 +1,148 @@
+// Package replica copies files so that nothing of them is lost: not only what
+// is in them but also whose they are, what may be done with them, when they
+// were changed, their extended attributes and their holes. It is for whoever
+// keeps, moves or rewrites the state of a component; the component may be a
+// database that checks who owns its files, or a mail spool that lives on a
+// directory's sticky bit.
+//
+// Symbolic links are never followed. What no copy can carry is told by
+// [Info.Check], so that it can be refused before anything was touched.
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// An Info is what the file system says of a file, without its extended
+// attributes.
+type Info struct {
+	stat unix.Statx_t
+}
+
+// An Inode identifies a file behind all its names.
+type Inode struct {
+	Major, Minor uint32 // device
+	Number       uint64
+}
+
+const wanted = unix.STATX_BASIC_STATS
+
+// Look looks at a file, or at the symbolic link itself. The error is a
+// [fs.PathError].
+func Look(path string) (Info, error) { return look(unix.AT_FDCWD, path, path) }
+
+// LookIn looks at a name in an open directory, which is faster than by the
+// whole path.
+func LookIn(dir *os.File, name string) (Info, error) {
+	return look(int(dir.Fd()), name, name)
+}
+
+func look(at int, name, path string) (i Info, err error) {
+	if err := unix.Statx(at, name, unix.AT_SYMLINK_NOFOLLOW, wanted, &i.stat); err != nil {
+		return i, &fs.PathError{Op: "statx", Path: path, Err: err}
+	}
+	return i, nil
+}
+
+func (i Info) is(kind uint16) bool { return i.stat.Mode&unix.S_IFMT == kind }
+
+// Dir reports whether it is a directory.
+func (i Info) Dir() bool { return i.is(unix.S_IFDIR) }
+
+// Regular reports whether it is a regular file.
+func (i Info) Regular() bool { return i.is(unix.S_IFREG) }
+
+// Symlink reports whether it is a symbolic link.
+func (i Info) Symlink() bool { return i.is(unix.S_IFLNK) }
+
+// Passing reports whether it is a named pipe or a socket: what goes through
+// them is no state, and programs make them anew.
+func (i Info) Passing() bool { return i.is(unix.S_IFIFO) || i.is(unix.S_IFSOCK) }
+
+// SameKind reports whether both are files, or both directories, and so on.
+func (i Info) SameKind(other Info) bool { return i.is(other.stat.Mode & unix.S_IFMT) }
+
+// Inode returns which file it is.
+func (i Info) Inode() Inode {
+	return Inode{i.stat.Dev_major, i.stat.Dev_minor, i.stat.Ino}
+}
+
+// Names returns how many names the file has.
+func (i Info) Names() uint32 { return i.stat.Nlink }
+
+// Check returns why a file below a directory cannot be part of a state that is
+// carried from version to version, and what to do about it.
+func (i Info) Check(path string, root Info) error {
+	mounted := i.stat.Attributes&i.stat.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0
+	otherDevice := i.Dir() && (i.stat.Dev_major != root.stat.Dev_major || i.stat.Dev_minor != root.stat.Dev_minor)
+	pinned := i.stat.Attributes & (unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND)
+	switch {
+	case i.is(unix.S_IFCHR) || i.is(unix.S_IFBLK):
+		return fmt.Errorf("%s is a device node, which is no state: have the component keep it elsewhere", path)
+	case mounted || otherDevice:
+		return fmt.Errorf("%s is a mount point: unmount it, or have the component keep it elsewhere", path)
+	case pinned != 0:
+		return fmt.Errorf("%s is immutable or can only be appended to: take that from it (chattr -i -a)", path)
+	}
+	return nil
+}
+
+// Give gives a file what another of the same kind has: owner and group,
+// extended attributes (and with them access control lists and capabilities),
+// mode with all special bits, and times. What it has already costs no write,
+// so whoever may not change owners can still copy its own files. A directory
+// should be filled before, since that changes its time.
+func Give(path, from string) error {
+	source, err := Look(from)
+	if err != nil {
+		return err
+	}
+	return source.give(path, from)
+}
+
+func (i Info) give(path, from string) error {
+	have, err := Look(path)
+	if err != nil {
+		return err
+	}
+	if have.stat.Uid != i.stat.Uid || have.stat.Gid != i.stat.Gid {
+		if err := os.Lchown(path, int(i.stat.Uid), int(i.stat.Gid)); err != nil {
+			return i.cannotGive(path, err)
+		}
+		have.stat.Mode = 0 // it may have lost bits by that
+	}
+	changed, err := giveAttributes(path, from)
+	if err != nil {
+		return err
+	}
+	if mode := uint32(i.stat.Mode & 0o7777); !i.Symlink() && (changed || uint32(have.stat.Mode&0o7777) != mode) {
+		if err := unix.Chmod(path, mode); err != nil {
+			return &fs.PathError{Op: "chmod", Path: path, Err: err}
+		}
+	}
+	if have.stat.Mtime == i.stat.Mtime {
+		return nil
+	}
+	times := []unix.Timespec{timespec(i.stat.Atime), timespec(i.stat.Mtime)}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "utimensat", Path: path, Err: err}
+	}
+	return nil
+}
+
+func (i Info) cannotGive(path string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: it belongs to user %d and group %d, and this process (user %d) may give files to nobody: run it as root, or change the owner",
+			err, i.stat.Uid, i.stat.Gid, os.Geteuid())
+	}
+	return err
+}
+
+func timespec(t unix.StatxTimestamp) unix.Timespec {
+	return unix.NsecToTimespec(t.Sec*1e9 + int64(t.Nsec))
+}
