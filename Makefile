@@ -83,8 +83,9 @@ generated: ## fail if generated code is not current
 	$(GO) generate ./...
 	git diff --exit-code -- '*.pb.go'
 
-# Beyond protoc, the toolchains of the example transforms: C, Rust and AssemblyScript.
-DEPS := protobuf-compiler libprotobuf-dev qemu-user-static clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
+# Beyond protoc: other processors, another clock, and the toolchains of the example
+# transforms, C, Rust and AssemblyScript.
+DEPS := protobuf-compiler libprotobuf-dev qemu-user-static user-mode-linux clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
 
 deps: ## install what check needs beyond Go, git, make and gcc, from Debian and npm
 	apt-get update -q && apt-get install -qy --no-install-recommends $(DEPS) $$(command -v npm >/dev/null || echo npm)

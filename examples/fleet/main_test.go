@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/examples/internal/rig"
+	"github.com/tranquil-iot/tranquil/examples/internal/uml"
 	"github.com/tranquil-iot/tranquil/examples/sensor-adapter/audit"
 )
 
@@ -20,6 +21,7 @@ var built rig.Built
 // TestMain compiles everything once. Systems mostly wait, so that a few run
 // side by side also on a small machine.
 func TestMain(m *testing.M) {
+	uml.Init()
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
 		flag.Set("test.parallel", "3")
@@ -31,13 +33,22 @@ func buildAndRun(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "tranquil-fleet-")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		built, err = rig.Build(context.Background(), dir)
+		built, err = build(context.Background(), dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
+}
+
+// build compiles everything or, inside of user-mode Linux, copies what was
+// compiled outside.
+func build(ctx context.Context, dir string) (rig.Built, error) {
+	if uml.Inside() {
+		return rig.Built{Dir: dir, Root: os.Getenv(rootOutside), Arch: runtime.GOARCH}, os.CopyFS(dir, os.DirFS(os.Getenv(builtOutside)))
+	}
+	return rig.Build(ctx, dir)
 }
 
 // start starts a system with the given versions on its file server, the first
