@@ -12,7 +12,7 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
 .DEFAULT_GOAL := help
-.PHONY: arm help build transforms demo test race cuts torture faults check lint generate generated deps bench downtime fuzz clean
+.PHONY: arm help build transforms demo test race cuts torture faults clock check lint generate generated deps bench downtime fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ torture: ## SIGKILL of anything at N=50 random moments of updates (SEED=… repe
 
 faults: ## every operation on the agent's disk fails in every way, during updates (hours)
 	TRANQUIL_FAULTS=all $(GO) test ./examples/fleet -run '^Test(Faults|FullDisk)$$' -count=1 -v -timeout 24h
+
+clock: ## the wall clock is stepped by ±10 years at each step of an update, in user-mode Linux (half an hour)
+	TRANQUIL_CLOCK=all $(GO) test ./examples/fleet -run '^TestWallClock$$' -count=1 -v -timeout 24h
 
 ARM := $(BIN)/arm
 arm: ## transforms give the same bytes on ARMv7 and ARMv8 (needs make deps)

@@ -42,11 +42,11 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// build compiles everything or, inside of user-mode Linux, copies what was
-// compiled outside.
+// build compiles everything or, inside of user-mode Linux, takes what was made
+// outside.
 func build(ctx context.Context, dir string) (rig.Built, error) {
 	if uml.Inside() {
-		return rig.Built{Dir: dir, Root: os.Getenv(rootOutside), Arch: runtime.GOARCH}, os.CopyFS(dir, os.DirFS(os.Getenv(builtOutside)))
+		return fromOutside(dir)
 	}
 	return rig.Build(ctx, dir)
 }

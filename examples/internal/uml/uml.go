@@ -77,6 +77,7 @@ func Boot(ctx context.Context, out io.Writer, memory int, program string, variab
 	}
 	code, told := copyConsole(out, console)
 	err = command.Wait()
+	fmt.Fprintf(out, "the kernel took %s of processor time\n", command.ProcessState.UserTime()+command.ProcessState.SystemTime())
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -175,10 +176,10 @@ func loopback() error {
 }
 
 // Step sets the clock inside forward or, if d is negative, back.
-func Step(years int) error {
+func Step(d time.Duration) error {
 	if !Inside() {
 		return errors.New("the clock of this machine is not to be changed")
 	}
-	at := time.Now().AddDate(years, 0, 0)
-	return unix.ClockSettime(unix.CLOCK_REALTIME, new(unix.NsecToTimespec(at.UnixNano())))
+	at := unix.NsecToTimespec(time.Now().Add(d).UnixNano())
+	return unix.ClockSettime(unix.CLOCK_REALTIME, &at)
 }

@@ -15,11 +15,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+const decade = 10 * 365 * 24 * time.Hour
+
 // TestBoot boots, steps the clock inside, and finds this machine's where it was.
 func TestBoot(t *testing.T) {
 	if Inside() {
 		before, year := time.Now(), time.Now().Year()
-		if err := Step(-10); err != nil || time.Now().Year() != year-10 || time.Since(before) > time.Minute {
+		if err := Step(-decade); err != nil || year-time.Now().Year() < 9 || time.Since(before) > time.Minute {
 			t.Errorf("%v; %s after %s", err, time.Now(), before)
 		}
 		fmt.Println("stepped", os.Args[1:], os.Getenv("WITH"))
@@ -40,7 +42,7 @@ func TestBoot(t *testing.T) {
 	if stepped := time.Duration(time.Now().UnixNano()-wall) - time.Since(begin); stepped.Abs() > time.Hour {
 		t.Fatalf("this machine's clock was stepped by %s", stepped)
 	}
-	if err := Step(1); err == nil {
+	if err := Step(decade); err == nil {
 		t.Fatal("this machine's clock was set")
 	}
 }
