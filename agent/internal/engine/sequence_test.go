@@ -197,7 +197,7 @@ func (w *world) Blob(_ context.Context, _, digest string, size int64, _ func(don
 }
 
 // Refresh is the sandbox: it rewrites the schema of every file.
-func (w *world) Refresh(_ context.Context, step host.Step, in, out string, files []string, _ func(done, total int64)) (host.Report, error) {
+func (w *world) Refresh(_ context.Context, step host.Step, in, out string, files []host.File, _ func(done, total int64)) (host.Report, error) {
 	name := "run"
 	if step.Module == "" {
 		name = "copy"

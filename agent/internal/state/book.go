@@ -1,10 +1,7 @@
 package state
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,7 +25,10 @@ import (
 // so ([faithful]).
 type book struct {
 	records map[inode]record
+	marked  map[string]inode // by path: where a file with marks was seen last; what lies there now may be alike
 }
+
+func newBook() *book { return &book{map[inode]record{}, map[string]inode{}} }
 
 type inode struct{ Dev, Number uint64 }
 
@@ -41,11 +41,22 @@ type record struct {
 	inode
 	identity
 	Digest string
-	Early  bool // read within a tick after the last change: what followed in it cannot be seen
+	Early  bool   // read within a tick after the last change: what followed in it cannot be seen
+	Marks  []mark `json:",omitempty"` // of a large file, see [mark]
+	Path   string `json:",omitempty"` // of a file with marks
+
+	head head
 	// settled means that the component has stopped and the file has not
 	// changed until then: a hard link, which changes the change time, does
 	// not count any more.
 	settled bool
+}
+
+// A head is how much of a file's begin is as it was in an earlier content.
+type head struct {
+	inode
+	identity // of the earlier content
+	size     int64
 }
 
 func identify(info fs.FileInfo) (inode, identity) {
@@ -74,47 +85,75 @@ func (b *book) digest(root, path string, at inode, now identity) (string, error)
 		}
 		return r.Digest, nil
 	}
-	r, err := readRecord(filepath.Join(root, path))
+	if !ok { // perhaps it was replaced, or this is a copy
+		r = b.records[b.marked[path]]
+	}
+	r, err := readRecord(filepath.Join(root, path), r)
 	if err != nil {
 		return "", err
+	}
+	if len(r.Marks) > 0 {
+		r.Path = path
+		b.marked[path] = r.inode
 	}
 	b.records[r.inode] = r
 	return r.Digest, nil
 }
 
-// own is digest for a file that this process has made where nobody else
+// own is digest for a file that this process has just made, or of which it
+// has left so many bytes as they were and written the rest, where nobody else
 // writes: nothing follows in the tick of its last change, which need not be
 // waited for.
-func (b *book) own(root, path string, at inode, now identity) (string, error) {
-	digest, err := b.digest(root, path, at, now)
-	if r, ok := b.records[at]; ok && err == nil {
-		r.Early = false
-		b.records[at] = r
+func (b *book) own(name string, kept int64) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
 	}
-	return digest, err
+	defer f.Close()
+	r, err := stat(f)
+	if err != nil {
+		return "", err
+	}
+	marks := b.records[r.inode].Marks
+	r.Digest, r.Marks, err = digestFrom(f, marks[:min(kept/markSpan, int64(len(marks)))])
+	if err != nil {
+		return "", err
+	}
+	r.Early = false
+	b.records[r.inode] = r
+	return r.Digest, nil
 }
 
-// readRecord reads a file. If it changes meanwhile the record fits neither
-// content, and its identity, from before, is not seen again.
-func readRecord(name string) (r record, err error) {
+// stat begins the record of a file.
+func stat(f *os.File) (r record, err error) {
+	begin := time.Now()
+	info, err := f.Stat()
+	if err != nil {
+		return record{}, err
+	}
+	r.inode, r.identity = identify(info)
+	r.Early = early(r.identity, begin)
+	return r, nil
+}
+
+// readRecord reads a file, of which much may be as in an old record. If it
+// changes meanwhile the record fits neither content, and its identity, from
+// before, is not seen again.
+func readRecord(name string, old record) (r record, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return record{}, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
+	if r, err = stat(f); err != nil {
 		return record{}, err
 	}
-	begin := time.Now()
-	r.inode, r.identity = identify(info)
-	r.Early = early(r.identity, begin)
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return record{}, err
+	same := old.Marks[:alike(f, r.Size, old.Marks)]
+	if !old.Early {
+		r.head = head{old.inode, old.identity, int64(len(same)) * markSpan}
 	}
-	r.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
-	return r, nil
+	r.Digest, r.Marks, err = digestFrom(f, same)
+	return r, err
 }
 
 // early reports whether a file could change at that time without a new change
@@ -213,13 +252,16 @@ func (b *book) write(name string) error {
 
 // readBook returns an empty book if there is none that can be trusted.
 func readBook(name string) *book {
-	b := &book{records: map[inode]record{}}
+	b := newBook()
 	var s savedBook
 	if readChecked(name, &s) != nil || s.Boot == "" || s.Boot != boot() {
 		return b
 	}
 	for _, r := range s.Records {
 		b.records[r.inode] = r
+		if len(r.Marks) > 0 {
+			b.marked[r.Path] = r.inode
+		}
 	}
 	return b
 }

@@ -20,7 +20,7 @@ type writer struct {
 	during func() // called before each run
 }
 
-func (w *writer) Refresh(_ context.Context, step host.Step, in, out string, files []string, _ func(int64, int64)) (host.Report, error) {
+func (w *writer) Refresh(_ context.Context, step host.Step, in, out string, files []host.File, _ func(int64, int64)) (host.Report, error) {
 	if w.during != nil {
 		w.during()
 	}
@@ -28,7 +28,8 @@ func (w *writer) Refresh(_ context.Context, step host.Step, in, out string, file
 		w.ran = append(w.ran, fmt.Sprintf("%d→%d", step.From, step.To))
 		return host.Report{}, os.CopyFS(out, os.DirFS(in))
 	}
-	for _, name := range files {
+	for _, f := range files {
+		name := f.Path
 		w.ran = append(w.ran, fmt.Sprintf("%d→%d %s", step.From, step.To, name))
 		data, err := os.ReadFile(filepath.Join(in, name))
 		if err != nil {

@@ -2,61 +2,198 @@ package state
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
-// A long file that is split has been transformed by the rehearsal but for its
-// last piece, and what the component has appended since.
-func TestSplitFile(t *testing.T) {
-	dir := t.TempDir()
-	live := filepath.Join(dir, "live")
-	text := readings(4 << 20)
-	must(t, os.MkdirAll(live, 0o700))
-	must(t, os.WriteFile(filepath.Join(live, "log"), text, 0o600))
-	age(t, filepath.Join(live, "log"))
-	step := lines(t)
-	step.Split = host.SplitLines
-	h := &host.Host{Cache: filepath.Join(dir, "cache")}
-	m := manager(t, filepath.Join(dir, "states"), h)
-	snapshot, err := m.Fresh(component, 1)
-	must(t, err)
-	link(t, live, snapshot)
-	steps := []host.Step{step}
-	_, err = m.Rehearse(t.Context(), component, 1, steps, nil)
-	must(t, err)
-
-	log, err := os.OpenFile(filepath.Join(live, "log"), os.O_APPEND|os.O_WRONLY, 0)
-	must(t, err)
-	_, err = log.WriteString("appended\n")
-	must(t, err)
-	must(t, log.Close())
-	_, err = m.Settle(component, 1)
-	must(t, err)
-	saved, err := m.Fresh(component, 2)
-	must(t, err)
-	link(t, live, saved)
-	must(t, m.Seal(component, 2, meta("1.0.0")))
-	report, err := m.Transform(t.Context(), component, 2, 3, steps, nil)
-	must(t, err)
-	must(t, m.Seal(component, 3, meta("2.0.0")))
-	made, _, err := m.Load(component, 3)
-	must(t, err)
-
-	if report.Kept == 0 || report.In > 2<<20 {
-		t.Errorf("%d bytes of %d were transformed once more, %d pieces were kept", report.In, len(text), report.Kept)
+// numbered are lines of which no two are the same.
+func numbered(size int) []byte {
+	var b bytes.Buffer
+	for i := 0; b.Len() < size; i++ {
+		fmt.Fprintf(&b, `{"object":3303,"instance":0,"value":21.5,"unit":"Cel","number":%d}`+"\n", i)
 	}
-	got, err := os.ReadFile(filepath.Join(made, "log"))
+	return b.Bytes()
+}
+
+// A logbook is a component whose state is a long file that is split.
+type logbook struct {
+	*testing.T
+	*Manager
+	host  *host.Host
+	live  string // the file
+	steps []host.Step
+}
+
+func newLogbook(t *testing.T, h *host.Host, step host.Step, text []byte) *logbook {
+	dir := t.TempDir()
+	b := &logbook{T: t, host: h, live: filepath.Join(dir, "live", "log"), steps: []host.Step{step}}
+	must(t, os.MkdirAll(filepath.Dir(b.live), 0o700))
+	must(t, os.WriteFile(b.live, text, 0o600))
+	age(t, b.live)
+	b.Manager = manager(t, filepath.Join(dir, "states"), b.host)
+	snapshot, err := b.Fresh(component, 1)
 	must(t, err)
+	link(t, filepath.Dir(b.live), snapshot)
+	_, err = b.Rehearse(t.Context(), component, 1, b.steps, nil)
+	must(t, err)
+	return b
+}
+
+// update saves and transforms what is there now, and checks the result.
+func (b *logbook) update() host.Report {
+	b.Helper()
+	_, err := b.Settle(component, 1)
+	must(b, err)
+	saved, err := b.Fresh(component, 2)
+	must(b, err)
+	link(b, filepath.Dir(b.live), saved)
+	must(b, b.Seal(component, 2, meta("1.0.0")))
+	report, err := b.Transform(b.Context(), component, 2, 3, b.steps, nil)
+	must(b, err)
+	must(b, b.Seal(component, 3, meta("2.0.0")))
+	made, _, err := b.Load(component, 3)
+	must(b, err)
+	text, err := os.ReadFile(b.live)
+	must(b, err)
+	got, err := os.ReadFile(filepath.Join(made, "log"))
+	must(b, err)
 	var want bytes.Buffer
-	for line := range bytes.Lines(append(text, "appended\n"...)) {
+	for line := range bytes.Lines(text) {
 		want.WriteString("2 ")
 		want.Write(line)
 	}
 	if !bytes.Equal(got, want.Bytes()) {
-		t.Errorf("the result has %d bytes, not the %d that it should", len(got), want.Len())
+		b.Errorf("the result has %d bytes and is not the %d that it should be", len(got), want.Len())
 	}
+	for _, gen := range []Generation{2, 3} { // by their files alone
+		if c, err := b.Show(component, gen); err != nil || c.Damaged {
+			b.Errorf("generation %d is not what was sealed: %v", gen, err)
+		}
+	}
+	return report
+}
+
+// A long file that is split has been transformed by the rehearsal but for what
+// has changed since. Wherever that is, and however it looks, it is seen.
+func TestSplitFile(t *testing.T) {
+	step := lines(t)
+	step.Split = host.SplitLines
+	h := &host.Host{Cache: t.TempDir()}
+	text := numbered(2*markSpan + markSpan/2)
+	at := func(offset int64, b string) func(string) error {
+		return func(name string) error {
+			f, err := os.OpenFile(name, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.WriteAt([]byte(b), offset)
+			return err
+		}
+	}
+	unseen := func(change func(string) error) func(string) error { // as far as the modification time tells
+		return func(name string) error {
+			if err := change(name); err != nil {
+				return err
+			}
+			age(t, name)
+			return nil
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(name string) error
+		most   int // bytes that may be transformed again
+	}{
+		"nothing":   {func(string) error { return nil }, 0},
+		"append":    {at(int64(len(text)), "appended\n"), 1 << 20},
+		"first":     {at(2, "X"), len(text)},
+		"middle":    {unseen(at(markSpan+100, "X")), len(text)},
+		"last":      {unseen(at(int64(len(text))-3, "X")), 1 << 20},
+		"cut":       {func(name string) error { return os.Truncate(name, markSpan+7) }, 1 << 20},
+		"two marks": {func(name string) error { return os.Truncate(name, 2*markSpan) }, 1 << 20},
+		"replaced": {func(name string) error {
+			must(t, os.WriteFile(name+".new", append(bytes.Clone(text), "more\n"...), 0o600))
+			return os.Rename(name+".new", name)
+		}, 1 << 20},
+	} {
+		for _, crash := range []bool{false, true} {
+			if crash && name != "append" && name != "middle" {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/crash=%v", name, crash), func(t *testing.T) {
+				b := newLogbook(t, h, step, text)
+				must(t, test.change(b.live))
+				if crash { // the agent is restarted
+					b.Manager = manager(t, b.root, b.host)
+				}
+				if report := b.update(); int(report.In) > test.most+1<<16 {
+					t.Errorf("%d bytes of %d were transformed once more", report.In, len(text))
+				}
+			})
+		}
+	}
+}
+
+// The digest of a large file is the same however much of it was known.
+func TestReread(t *testing.T) {
+	text := numbered(4*markSpan + 12345)
+	name := filepath.Join(t.TempDir(), "large")
+	for _, size := range []int{0, 1, markSpan - 1, markSpan, markSpan + 1, 3 * markSpan, len(text)} {
+		must(t, os.WriteFile(name, text[:size], 0o600))
+		old, err := readRecord(name, record{})
+		must(t, err)
+		old.Early = false // as if it had been read later
+		for change, now := range map[string][]byte{
+			"same":   text[:size],
+			"grown":  slices.Concat(text[:size], text[:markSpan]),
+			"head":   slices.Concat([]byte("X"), text[min(1, size):size]),
+			"middle": slices.Concat(text[:size/2], []byte("X"), text[min(size, size/2+1):size]),
+			"cut":    text[:size/2],
+		} {
+			must(t, os.WriteFile(name, now, 0o600))
+			got, err := readRecord(name, old)
+			must(t, err)
+			if want := fmt.Sprintf("sha256:%x", sha256.Sum256(now)); got.Digest != want || len(got.Marks) != len(now)/markSpan {
+				t.Errorf("%d bytes, %s: %s with %d marks, want %s", size, change, got.Digest, len(got.Marks), want)
+			}
+			if n := got.head.size; n > int64(len(now)) || !bytes.Equal(now[:n], text[:n]) || change == "same" && n != int64(size/markSpan*markSpan) {
+				t.Errorf("%d bytes, %s: %d at the begin are as they were", size, change, n)
+			}
+		}
+	}
+	// Marks that make no sense are no marks.
+	must(t, os.WriteFile(name, text, 0o600))
+	got, err := readRecord(name, record{Marks: []mark{nil, mark("garbage"), mark(strings.Repeat("x", 108))}})
+	if want := fmt.Sprintf("sha256:%x", sha256.Sum256(text)); err != nil || got.Digest != want {
+		t.Errorf("%s, %v", got.Digest, err)
+	}
+}
+
+// FuzzMarks resumes digests from what may have been on the disk.
+func FuzzMarks(f *testing.F) {
+	h := sha256.New()
+	m, err := markOf(h)
+	must(f, err)
+	f.Add([]byte(m))
+	f.Add([]byte("sha\x03"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file, err := os.Create(filepath.Join(t.TempDir(), "large"))
+		must(t, err)
+		defer file.Close()
+		must(t, file.Truncate(markSpan))
+		for range 2 {
+			n := alike(file, markSpan, []mark{data})
+			if _, _, err := digestFrom(io.NewSectionReader(file, 0, markSpan), []mark{data}[:n]); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }

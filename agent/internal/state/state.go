@@ -58,7 +58,7 @@ type Meta struct {
 // A Transformer applies a transform to some files of a state directory;
 // *[host.Host] does.
 type Transformer interface {
-	Refresh(ctx context.Context, step host.Step, in, out string, files []string, progress func(done, total int64)) (host.Report, error)
+	Refresh(ctx context.Context, step host.Step, in, out string, files []host.File, progress func(done, total int64)) (host.Report, error)
 }
 
 // A Manager keeps generations below one directory.

@@ -160,7 +160,7 @@ func TestTransform(t *testing.T) {
 
 type failing struct{ error }
 
-func (f failing) Refresh(context.Context, host.Step, string, string, []string, func(int64, int64)) (host.Report, error) {
+func (f failing) Refresh(context.Context, host.Step, string, string, []host.File, func(int64, int64)) (host.Report, error) {
 	return host.Report{}, f
 }
 

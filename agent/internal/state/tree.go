@@ -85,12 +85,12 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 	if err != nil {
 		return nil, err
 	}
-	report, err := p.transformer.Refresh(ctx, step, from, t.files(), changed, progress)
+	report, err := p.transformer.Refresh(ctx, step, from, t.files(), p.heads(from, changed), progress)
 	if err != nil {
 		return nil, err
 	}
 	p.add(report)
-	return p.note(t, from, in, have.paths(), changed)
+	return p.note(t, from, in, have.paths(), changed, report.Extended)
 }
 
 // whole is refresh for a step that sees the state as one.
@@ -164,7 +164,7 @@ func (t *tree) clear(want, have map[string]node) error {
 }
 
 // note lists the tree and notes what the changed files were made from.
-func (p *pass) note(t *tree, from string, in listing, have map[string]node, changed []string) (listing, error) {
+func (p *pass) note(t *tree, from string, in listing, have map[string]node, changed []string, kept map[string]int64) (listing, error) {
 	fresh := slices.Sorted(slices.Values(changed))
 	out := slices.Clone(in)
 	for i := range slices.Backward(out) { // directories after their content
@@ -174,7 +174,7 @@ func (p *pass) note(t *tree, from string, in listing, have map[string]node, chan
 		}
 		name := filepath.Join(t.files(), n.path)
 		if _, is := slices.BinarySearch(fresh, n.path); is {
-			if err := p.noteOne(name, n); err != nil {
+			if err := p.noteOne(name, n, kept[n.path]); err != nil {
 				return nil, err
 			}
 			if !p.live || p.book.same(filepath.Join(from, n.path)) {
@@ -189,8 +189,9 @@ func (p *pass) note(t *tree, from string, in listing, have map[string]node, chan
 	return out, nil
 }
 
-// noteOne completes the node of a file that has just been made.
-func (p *pass) noteOne(name string, n *node) error {
+// noteOne completes the node of a file that has just been made, all but so many
+// bytes at its begin.
+func (p *pass) noteOne(name string, n *node, kept int64) error {
 	info, err := os.Lstat(name)
 	if err == nil && info.Mode().Perm() != n.mode.Perm() {
 		err = os.Chmod(name, n.mode.Perm())
@@ -199,9 +200,27 @@ func (p *pass) noteOne(name string, n *node) error {
 		return err
 	}
 	n.size = info.Size()
-	at, now := identify(info)
-	n.digest, err = p.book.own(filepath.Dir(name), filepath.Base(name), at, now)
+	n.digest, err = p.book.own(name, kept)
 	return err
+}
+
+// heads tells of each file how much of it is known to be as it was.
+func (p *pass) heads(from string, changed []string) []host.File {
+	files := make([]host.File, len(changed))
+	for i, path := range changed {
+		files[i].Path = path
+		info, err := os.Lstat(filepath.Join(from, path))
+		if err != nil {
+			continue // whoever opens it says so
+		}
+		at, now := identify(info)
+		if r := p.book.records[at]; r.identity == now && r.head.size > 0 {
+			h := r.head
+			files[i].Was = host.Identity{Device: h.Dev, Inode: h.Number, Size: h.Size, Modified: h.Modified, Changed: h.Changed}
+			files[i].Head = h.size
+		}
+	}
+	return files
 }
 
 func (p *pass) add(r host.Report) {

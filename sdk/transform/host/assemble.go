@@ -73,7 +73,7 @@ func (s *stage) extend(p *split, kept int) error {
 	if err := p.write(p.old, p.pieces[kept:]); err != nil {
 		return err
 	}
-	s.inPlace[p.path] = true
+	s.report.Extended[p.path] = end
 	out := p.old
 	p.old = nil
 	return finish(out, p.mode, s.last)

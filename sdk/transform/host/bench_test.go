@@ -35,7 +35,7 @@ func BenchmarkSplit(b *testing.B) {
 	refresh := func() time.Duration {
 		must(b, h.Ready(b.Context(), []Step{step}))
 		begin := time.Now()
-		_, err := h.Refresh(b.Context(), step, in, out, []string{"log"}, nil)
+		_, err := h.Refresh(b.Context(), step, in, out, []File{{Path: "log"}}, nil)
 		must(b, err)
 		return time.Since(begin)
 	}
@@ -73,7 +73,7 @@ func BenchmarkReady(b *testing.B) {
 				must(b, h.Ready(b.Context(), []Step{step}))
 			}
 			begin := time.Now()
-			_, err := h.Refresh(b.Context(), step, in, filepath.Join(dir, "out"), []string{"a.json"}, nil)
+			_, err := h.Refresh(b.Context(), step, in, filepath.Join(dir, "out"), []File{{Path: "a.json"}}, nil)
 			must(b, err)
 			took[ready] += time.Since(begin)
 		}

@@ -16,6 +16,8 @@ type entry struct {
 	path string
 	mode fs.FileMode
 	size int64 // 0 for directories
+	was  Identity
+	head int64 // so many bytes are as they were in the content that was; see [File]
 }
 
 // list returns what lies below root, each directory before its content, in

@@ -98,4 +98,8 @@ type Report struct {
 	CPU         time.Duration // longest run of a module, CPU time
 	TotalCPU    time.Duration // all runs of modules, CPU time
 	Wall        time.Duration // whole run, with compilation
+
+	// Extended are the files of which Refresh has kept so many bytes at the
+	// begin of the earlier result, and written what follows.
+	Extended map[string]int64
 }

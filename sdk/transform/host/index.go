@@ -14,11 +14,16 @@ import (
 	"time"
 )
 
-// An identity is what the file system says of one content of a file.
-type identity struct {
+// An Identity is what the file system says of one content of a file.
+type Identity struct {
 	Device, Inode           uint64
 	Size, Modified, Changed int64 // bytes; ns since 1970
-	Seen                    int64 // when this was read, ns since 1970
+}
+
+// An identity is one, and when it was read.
+type identity struct {
+	Identity
+	Seen int64 // ns since 1970
 }
 
 func identify(f *os.File) (identity, error) {
@@ -31,7 +36,7 @@ func identify(f *os.File) (identity, error) {
 	if !ok {
 		return identity{}, errors.New("unknown file system")
 	}
-	return identity{uint64(s.Dev), uint64(s.Ino), info.Size(), s.Mtim.Nano(), s.Ctim.Nano(), begin.UnixNano()}, nil
+	return identity{Identity{uint64(s.Dev), uint64(s.Ino), info.Size(), s.Mtim.Nano(), s.Ctim.Nano()}, begin.UnixNano()}, nil
 }
 
 // coarse is longer than a tick of any file system's clock.
@@ -43,8 +48,7 @@ func (i identity) settled() bool { return i.Seen-i.Changed > int64(coarse) }
 
 // same reports whether a file that looked like i now looks like now.
 func (i identity) same(now identity) bool {
-	i.Seen, now.Seen = 0, 0
-	return i.Inode != 0 && i == now
+	return i.Inode != 0 && i.Identity == now.Identity
 }
 
 // An index tells which piece of an input became which part of the result. It

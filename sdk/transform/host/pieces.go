@@ -126,11 +126,15 @@ func (p *split) divide(ctx context.Context) error {
 
 // alike returns how many of the pieces are as they were.
 func (p *split) alike(ctx context.Context) int {
+	var head int64
+	if p.index.Input.Inode != 0 && p.index.Input.Identity == p.was {
+		head = p.head
+	}
 	var changed atomic.Int64
 	changed.Store(int64(len(p.pieces)))
 	each(len(p.pieces), func(i int) {
 		q := p.pieces[i]
-		if int64(i) > changed.Load() || ctx.Err() == nil && digestOf(p.in, q.at, q.Size) == q.In {
+		if int64(i) > changed.Load() || q.at+q.Size <= head || ctx.Err() == nil && digestOf(p.in, q.at, q.Size) == q.In {
 			return
 		}
 		for first := changed.Load(); int64(i) < first && !changed.CompareAndSwap(first, int64(i)); first = changed.Load() {
@@ -236,6 +240,16 @@ func digestOf(f *os.File, at, size int64) digest {
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+
+// steady forgets the identity of an input that has changed while it was read:
+// the pieces together are nobody's content then.
+func (p *split) steady() error {
+	now, err := identify(p.in)
+	if !p.now.same(now) {
+		p.now = identity{}
+	}
+	return err
+}
 
 func (p *split) close() {
 	for _, f := range []*os.File{p.in, p.old, p.fresh} {

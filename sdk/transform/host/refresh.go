@@ -10,6 +10,14 @@ import (
 	"time"
 )
 
+// A File is one to which a step is to be applied. Who knows that much of it is
+// as it was when its result was made spares the host reading that again.
+type File struct {
+	Path string
+	Was  Identity // of the earlier content, which nothing can have changed without another identity; zero: unknown
+	Head int64    // so many bytes at the begin are as they were then
+}
+
 // Refresh applies one step to some files of the state in the directory in, and
 // puts the results into the directory out in place of the files of those
 // names. The rest of out stays as it is. Each result appears whole or not at
@@ -22,7 +30,7 @@ import (
 //
 // Unlike [Host.Run] it leaves it to the caller to make out durable. For the
 // rest, what Run says holds.
-func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []string,
+func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []File,
 	progress func(done, total int64),
 ) (Report, error) {
 	begin := time.Now()
@@ -37,12 +45,13 @@ func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []s
 	if err := os.Mkdir(r.work, 0o700); err != nil {
 		return Report{}, err
 	}
-	s := stage{run: r, Step: step, inPlace: map[string]bool{}}
+	s := stage{run: r, Step: step}
 	if err := s.prepare(); err != nil {
 		return Report{}, step.name(err, "")
 	}
 	if step.Mode != Tree {
 		s.only, s.memo = files, out
+		r.report.Extended = map[string]int64{}
 		if err := os.MkdirAll(out, 0o700); err != nil {
 			return Report{}, err
 		}
@@ -74,9 +83,10 @@ func (s *stage) prepare() error {
 }
 
 // replace puts what was made into the memo.
-func (s *stage) replace(made string, files []string) error {
-	for _, name := range files {
-		if s.inPlace[name] {
+func (s *stage) replace(made string, files []File) error {
+	for _, f := range files {
+		name := f.Path
+		if _, inPlace := s.report.Extended[name]; inPlace {
 			continue
 		}
 		target := filepath.Join(s.memo, name)
@@ -97,7 +107,7 @@ func (s *stage) replace(made string, files []string) error {
 
 // pick is list for some files and the directories above them. Directories
 // are writable: the caller knows their modes.
-func pick(root *os.Root, files []string) ([]entry, error) {
+func pick(root *os.Root, files []File) ([]entry, error) {
 	entries := []entry{{path: ".", mode: fs.ModeDir | 0o700}}
 	known := map[string]bool{".": true}
 	var dirs func(string)
@@ -108,7 +118,8 @@ func pick(root *os.Root, files []string) ([]entry, error) {
 			entries = append(entries, entry{path: dir, mode: fs.ModeDir | 0o700})
 		}
 	}
-	for _, name := range files {
+	for _, f := range files {
+		name := f.Path
 		info, err := root.Lstat(name)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read state: %w", err)
@@ -117,7 +128,7 @@ func pick(root *os.Root, files []string) ([]entry, error) {
 			return nil, fmt.Errorf("%s is no file", name)
 		}
 		dirs(path.Dir(name))
-		entries = append(entries, entry{path: name, mode: info.Mode(), size: info.Size()})
+		entries = append(entries, entry{path: name, mode: info.Mode(), size: info.Size(), was: f.Was, head: f.Head})
 	}
 	return entries, nil
 }

@@ -15,7 +15,7 @@ func TestRefresh(t *testing.T) {
 	if err := os.Mkdir(out+".work", 0o700); err != nil { // left by a crash
 		t.Fatal(err)
 	}
-	report, err := h.Refresh(t.Context(), counter(1, 2), in, out, []string{"a.json", "deep/c.json", "raw"}, nil)
+	report, err := h.Refresh(t.Context(), counter(1, 2), in, out, []File{{Path: "a.json"}, {Path: "deep/c.json"}, {Path: "raw"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestRefresh(t *testing.T) {
 	if report.Transformed != 2 || report.Carried != 1 {
 		t.Errorf("report is %+v", report)
 	}
-	if _, err := h.Refresh(t.Context(), counter(1, 2), in, out, []string{"not asked for.json"}, nil); err == nil {
+	if _, err := h.Refresh(t.Context(), counter(1, 2), in, out, []File{{Path: "not asked for.json"}}, nil); err == nil {
 		t.Error("half a document is accepted")
 	}
 	if diff := cmp.Diff(want, read(t, out)); diff != "" {

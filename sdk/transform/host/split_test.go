@@ -46,7 +46,7 @@ func (h history) becomes(text []byte) Report {
 	if err := os.WriteFile(filepath.Join(h.dir, "log"), text, 0o640); err != nil {
 		h.Fatal(err)
 	}
-	report, err := (&Host{Cache: cache}).Refresh(h.Context(), h.step, h.dir, h.out, []string{"log"}, nil)
+	report, err := (&Host{Cache: cache}).Refresh(h.Context(), h.step, h.dir, h.out, []File{{Path: "log"}}, nil)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -112,6 +112,53 @@ func TestSplitAfterDamage(t *testing.T) {
 		report := h.becomes(append(bytes.Clone(text), "0\n"...))
 		if half := name == "result cut" || name == "result grown"; half != (report.Kept > 0) {
 			t.Errorf("%s: %d pieces were kept", name, report.Kept)
+		}
+	}
+}
+
+// What the caller vouches for is not read again, if it is about the content
+// that the result was made from.
+func TestHead(t *testing.T) {
+	text := readings(1<<20, 1)
+	for name, test := range map[string]struct {
+		alter func(*Identity)
+		read  bool
+	}{
+		"of this content":    {func(*Identity) {}, false},
+		"of another content": {func(i *Identity) { i.Changed++ }, true},
+		"of another file":    {func(i *Identity) { i.Inode++ }, true},
+		"of nothing":         {func(i *Identity) { *i = Identity{} }, true},
+	} {
+		h := newHistory(t)
+		h.becomes(text)
+		file := filepath.Join(h.dir, "log")
+		f, err := os.OpenFile(file, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		was, err := identify(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		test.alter(&was.Identity)
+		if err := appendTo(file, "more\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("altered"), 0); err != nil { // which the caller would have seen
+			t.Fatal(err)
+		}
+		files := []File{{Path: "log", Was: was.Identity, Head: int64(len(text))}}
+		report, err := (&Host{Cache: cache}).Refresh(t.Context(), h.step, h.dir, h.out, files, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := read(t, h.out)["log"]
+		if read := strings.HasPrefix(got, "ALTERED"); read != test.read || !strings.HasSuffix(got, "MORE\n") {
+			t.Errorf("%s: read is %v", name, read)
+		}
+		if kept := report.Extended["log"]; (kept > 0) == test.read {
+			t.Errorf("%s: %d bytes were kept", name, kept)
 		}
 	}
 }

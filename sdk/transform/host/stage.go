@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,14 +18,13 @@ type stage struct {
 	Step
 	module module
 	index  int
-	last   bool     // its result must be durable
-	only   []string // the files to look at; nil: all
-	memo   string   // directory of the result made before, with its indexes beside it; "": there is none
+	last   bool   // its result must be durable
+	only   []File // the files to look at; nil: all
+	memo   string // directory of the result made before, with its indexes beside it; "": there is none
 
-	old     *os.Root        // memo
-	inPlace map[string]bool // files of the old result that have become the new one
-	pieced  []*split        // files that were made of pieces
-	tried   bool            // whether the split holds
+	old     *os.Root // memo
+	pieced  []*split // files that were made of pieces
+	tried   bool     // whether the split holds
 	judging sync.Mutex
 	judge   *worker // nil until there is something to hold against the schema
 
@@ -110,7 +110,7 @@ func (s *stage) filter(ctx context.Context) error {
 		return err
 	}
 	for _, p := range splits {
-		if err := s.assemble(p); err != nil {
+		if err := errors.Join(p.steady(), s.assemble(p)); err != nil {
 			return s.name(err, p.path)
 		}
 		s.report.Transformed++
