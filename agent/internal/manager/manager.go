@@ -81,6 +81,7 @@ type Config struct {
 type Manager struct {
 	Config
 	wake chan struct{}
+	on   func() time.Duration // the boot-time clock
 
 	mu       sync.Mutex
 	progress map[string]engine.Progress
@@ -90,8 +91,8 @@ type Manager struct {
 	repair   *repair                  // that somebody waits for
 	asked    map[string]engine.Update // on the device, by component
 	tidied   map[string]time.Time     // of the loop alone
-	due      map[string]time.Time     // of the next scheduled check
-	held     map[string]time.Time     // until when not to try again
+	due      map[string]plan          // of the next scheduled check
+	held     map[string]time.Time     // until when not to try again; with a monotonic reading: a clock that is set back holds nobody
 	known    map[string]known         // updates in progress
 	stuck    map[string]bool          // the journal has an update that nobody here can go on with
 }
@@ -108,8 +109,9 @@ func New(c Config) *Manager {
 	return &Manager{
 		Config: c, wake: make(chan struct{}, 1), progress: map[string]engine.Progress{},
 		running: map[string]bool{}, answers: map[string]engine.Wish{}, checkNow: map[string]bool{},
-		asked: map[string]engine.Update{}, tidied: map[string]time.Time{}, due: map[string]time.Time{},
+		asked: map[string]engine.Update{}, tidied: map[string]time.Time{}, due: map[string]plan{},
 		held: map[string]time.Time{}, known: map[string]known{}, stuck: map[string]bool{},
+		on: func() time.Duration { return engine.Now().At },
 	}
 }
 
@@ -230,7 +232,7 @@ func (m *Manager) answered(component string, w engine.Wishes) bool {
 // pull looks for a newer package if a check is due, and installs it. A
 // package that has failed is not tried again: it would fail every time.
 func (m *Manager) pull(ctx context.Context, component string) {
-	if !m.takeDue(component, time.Now()) || ctx.Err() != nil {
+	if !m.takeDue(component, time.Now(), m.on()) || ctx.Err() != nil {
 		return
 	}
 	if _, busy := m.unfinished(component); busy {
@@ -277,10 +279,8 @@ func (m *Manager) run(ctx context.Context, u engine.Update) {
 	m.stuck[u.Component] = err == nil && open
 	switch {
 	case err != nil && wait.Poll:
-		m.held[u.Component] = time.Now().Add(pollInterval)
-		if !wait.Until.IsZero() && wait.Until.Before(m.held[u.Component]) {
-			m.held[u.Component] = wait.Until
-		}
+		now := time.Now()
+		m.held[u.Component] = now.Add(pollIn(wait.Until, now))
 	case err != nil && r.Waiting == nil:
 		m.held[u.Component] = time.Now().Add(lookInterval)
 	}
@@ -290,6 +290,14 @@ func (m *Manager) run(ctx context.Context, u engine.Update) {
 	if err != nil && wait.For == "" && ctx.Err() == nil {
 		m.Log.Warn("update has not ended", "component", u.Component, "error", err)
 	}
+}
+
+// pollIn is how long not to look again for what may have come at until.
+func pollIn(until, now time.Time) time.Duration {
+	if until.IsZero() {
+		return pollInterval
+	}
+	return min(max(until.Sub(now), 0), pollInterval)
 }
 
 // tidyInterval is how often there is a look at what has become too old.

@@ -177,6 +177,8 @@ func start(t *testing.T, m *memory) (manager *Manager, stop func()) {
 		Fault: func() string { return "" }, Repaired: m,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
+	begin := time.Now()
+	manager.on = func() time.Duration { return time.Since(begin) } // in the bubble
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = manager.Run(ctx) }()

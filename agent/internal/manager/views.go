@@ -205,16 +205,22 @@ func (m *Manager) poke() {
 }
 
 // takeDue reports whether a check of the component is due, and forgets it.
-func (m *Manager) takeDue(component string, now time.Time) bool {
+func (m *Manager) takeDue(component string, now time.Time, on time.Duration) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	at, planned := m.due[component]
-	due := m.checkNow[component] || planned && !now.Before(at)
+	p, planned := m.due[component]
+	planned = planned && !p.moved(now, on)
+	due := m.checkNow[component] || planned && !now.Before(p.at)
 	delete(m.checkNow, component)
-	if w, err := m.Memory.Wishes(component); err == nil && (due || !planned) {
+	if planned && !due {
+		p.now, p.on = now, on
+		m.due[component] = p
+		return false
+	}
+	if w, err := m.Memory.Wishes(component); err == nil {
 		delete(m.due, component)
 		if in, ok := dueIn(w.Schedule, now); ok {
-			m.due[component] = now.Add(in)
+			m.due[component] = plan{at: now.Add(in).Round(0), now: now, on: on}
 		}
 	}
 	return due
@@ -225,8 +231,8 @@ func (m *Manager) idle(now time.Time) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	wait := lookInterval
-	for _, at := range m.due {
-		wait = min(wait, max(0, at.Sub(now)))
+	for _, p := range m.due {
+		wait = min(wait, max(0, p.at.Sub(now)))
 	}
 	for _, p := range m.progress {
 		if w := p.Waiting; w != nil && w.Until.After(now) {

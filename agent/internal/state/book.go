@@ -157,9 +157,16 @@ func readRecord(name string, old record) (r record, err error) {
 }
 
 // early reports whether a file could change at that time without a new change
-// time. A clock that was set back makes it true, which is safe.
+// time.
 func early(i identity, at time.Time) bool {
-	return at.UnixNano() < i.Changed+int64(tick(i.Changed))
+	return at.UnixNano() < i.Changed+int64(tick(i.Changed)) && !ahead(i.Changed, at)
+}
+
+// ahead reports whether a stamp is from before the clock was set back: it is
+// so far in the future that what changes now gets another one. Without that
+// the state would be read again in each update until the clock comes there.
+func ahead(stamp int64, at time.Time) bool {
+	return stamp-at.UnixNano() > int64(time.Hour)
 }
 
 // tick is longer than a step of the clock that the file system stamps with:

@@ -227,7 +227,7 @@ func calm(ctx context.Context, root string) error {
 			return ctx.Err()
 		}
 		_, i := e.identify()
-		if begin.UnixNano()-i.Modified < int64(hot) {
+		if begin.UnixNano()-i.Modified < int64(hot) && !ahead(i.Modified, begin) {
 			return separate(filepath.Join(root, e.path), filepath.Join(filepath.Dir(root), "calm"), e.mode().Perm())
 		}
 		last = max(last, min(tick(i.Changed), time.Duration(i.Changed-begin.UnixNano())+tick(i.Changed)))

@@ -55,7 +55,7 @@ func (h home) crashed(now supervisor.Status, runs bool) error {
 		return errors.New("it does not run")
 	case now.State != supervisor.Running:
 		return h.withLog(fmt.Errorf("it is %s: %s", now.State, now.Last))
-	case now.Restarts > 0 && time.Since(now.Since) < settled:
+	case now.Restarts > 0 && now.For() < settled:
 		return h.withLog(fmt.Errorf("it crashed %d times, at last: %s", now.Restarts, now.Last))
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -101,5 +102,20 @@ func TestSocketPath(t *testing.T) {
 	long := strings.Repeat("long", 30)
 	if got := socketPath("/run/x", long); len(got) > maxSocketPath || got == socketPath("/run/x", long+"er") {
 		t.Error(got)
+	}
+}
+
+// TestCrashedUnderAnotherClock: whether a component that crashed has run for
+// long enough does not go by the clock on the wall.
+func TestCrashedUnderAnotherClock(t *testing.T) {
+	for _, year := range []int{2016, 2036} {
+		status := supervisor.Status{State: supervisor.Running, Restarts: 1, Since: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}
+		if err := (home{}).crashed(status, true); err != nil {
+			t.Errorf("it has run since this machine started, or %d: %v", year, err)
+		}
+		status.At = 100 * 365 * 24 * time.Hour
+		if err := (home{}).crashed(status, true); err == nil {
+			t.Errorf("it has not run for a moment, since %d, and counts as well", year)
+		}
 	}
 }

@@ -47,6 +47,13 @@ func bootID() (string, error) {
 	return string(bytes.TrimSpace(id)), err
 }
 
+// sinceBoot is the boot-time clock, which nobody sets.
+func sinceBoot() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail for this clock
+	return time.Duration(ts.Nano())
+}
+
 // processes lists the PIDs of all processes there are.
 func processes() ([]int, error) {
 	dir, err := os.Open("/proc")

@@ -51,16 +51,20 @@ const (
 
 // A Status is what a supervisor tells about itself.
 type Status struct {
-	Boot     string    // the kernel's boot id: after a reboot nothing here is true
-	PID      int       // of the supervisor
-	Begun    uint64    // its start time, in clock ticks since boot: tells a recycled PID
-	State    string    // one of the constants above
-	Process  int       // PID of the supervised process while it runs
-	Since    time.Time // of State
-	Restarts int       // after crashes
-	Last     string    // how the process ended the last time
-	Spec     Spec      // what it runs
+	Boot     string        // the kernel's boot id: after a reboot nothing here is true
+	PID      int           // of the supervisor
+	Begun    uint64        // its start time, in clock ticks since boot: tells a recycled PID
+	State    string        // one of the constants above
+	Process  int           // PID of the supervised process while it runs
+	Since    time.Time     // of State, for people: the wall clock may be set
+	At       time.Duration // of State, since boot
+	Restarts int           // after crashes
+	Last     string        // how the process ended the last time
+	Spec     Spec          // what it runs
 }
+
+// For is how long the state has lasted.
+func (s Status) For() time.Duration { return sinceBoot() - s.At }
 
 // Log is where the supervisor of dir writes its own log.
 func Log(dir string) string { return filepath.Join(dir, "supervisor.log") }
