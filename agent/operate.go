@@ -74,6 +74,9 @@ func (o *options) show(ctx context.Context, component string, gen uint64) error 
 			c.Version, c.Schema, c.Package, c.Time.Format(time.RFC3339), c.Digest)
 		t := tabwriter.NewWriter(o.out, 0, 4, 2, ' ', 0)
 		for _, f := range c.All {
+			if f.Target != "" {
+				f.Path += " → " + f.Target
+			}
 			fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", f.Mode, f.Size, f.Path, f.Digest)
 		}
 		if err := t.Flush(); err != nil {

@@ -105,6 +105,39 @@ func Give(path, from string) error {
 	return source.give(path, from)
 }
 
+// GiveBut is Give, except that the file keeps its permissions. If they are
+// those of the other it gets the special bits as well.
+func GiveBut(path, from string) error {
+	source, err := Look(from)
+	if err != nil {
+		return err
+	}
+	have, err := Look(path)
+	if err != nil {
+		return err
+	}
+	if own := have.stat.Mode & 0o777; own != source.stat.Mode&0o777 {
+		source.stat.Mode = source.stat.Mode&unix.S_IFMT | own
+	}
+	return source.give(path, from)
+}
+
+// Own gives a file the owner and the group of another.
+func Own(path, like string) error {
+	source, err := Look(like)
+	if err != nil {
+		return err
+	}
+	have, err := Look(path)
+	if err != nil || have.stat.Uid == source.stat.Uid && have.stat.Gid == source.stat.Gid {
+		return err
+	}
+	if err := os.Lchown(path, int(source.stat.Uid), int(source.stat.Gid)); err != nil {
+		return source.cannotGive(path, err)
+	}
+	return nil
+}
+
 func (i Info) give(path, from string) error {
 	have, err := Look(path)
 	if err != nil {

@@ -50,6 +50,7 @@ type record struct {
 	// changed until then: a hard link, which changes the change time, does
 	// not count any more.
 	settled bool
+	calm    int64 // Changed when it was settled
 }
 
 // A head is how much of a file's begin is as it was in an earlier content.
@@ -98,6 +99,35 @@ func (b *book) digest(root, path string, at inode, now identity) (string, error)
 	}
 	b.records[r.inode] = r
 	return r.Digest, nil
+}
+
+// unchanged reports whether a file has the same attributes as when a look at
+// it gave this node: they have no time of their own, but a change of them is
+// one of the file.
+func (b *book) unchanged(before, now node) bool {
+	if before.at != now.at || before.now.Size != now.now.Size || before.now.Modified != now.now.Modified {
+		return false
+	}
+	r := b.records[now.at]
+	return before.now == now.now && !r.Early || r.settled && r.calm == before.now.Changed
+}
+
+// keep has a file known again that this process has just touched, and that
+// still has the digest.
+func (b *book) keep(name, digest string) (n node, err error) {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return n, err
+	}
+	n.at, n.now = identify(info)
+	n.links = links(info)
+	r := b.records[n.at]
+	if r.Digest != digest {
+		r = record{inode: n.at, Digest: digest}
+	}
+	r.identity, r.Early, r.settled = n.now, false, false
+	b.records[n.at] = r
+	return n, nil
 }
 
 // own is digest for a file that this process has just made, or of which it
@@ -201,7 +231,7 @@ func (b *book) settle(root string) error {
 		}
 		at, now := e.identify()
 		if r, ok := b.records[at]; ok && !r.Early && r.identity == now {
-			r.settled = true
+			r.settled, r.calm = true, r.Changed
 			b.records[at] = r
 		}
 		return nil

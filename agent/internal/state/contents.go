@@ -13,12 +13,13 @@ import (
 	"time"
 )
 
-// A File is a file or a directory of a sealed state.
+// A File is a file, a directory or a symbolic link of a sealed state.
 type File struct {
 	Path   string      `json:"path"` // slashes; a directory ends in one
 	Mode   fs.FileMode `json:"mode"`
 	Size   int64       `json:"size"`             // bytes
 	Digest string      `json:"digest,omitempty"` // of a file's content
+	Target string      `json:"target,omitempty"` // of a symbolic link
 }
 
 // Contents is a generation as it is found.
@@ -47,7 +48,7 @@ func (m *Manager) Show(component string, gen Generation) (Contents, error) {
 		case n.mode.IsDir():
 			c.All = append(c.All, File{Path: n.path + "/", Mode: n.mode.Perm()})
 		default:
-			c.All = append(c.All, File{n.path, n.mode.Perm(), n.size, n.digest})
+			c.All = append(c.All, File{n.path, n.mode.Perm() | n.mode.Type(), n.size, n.digest, n.target})
 		}
 	}
 	return c, nil
@@ -88,6 +89,11 @@ func readTree(root string, archive *tar.Writer) (listing, error) {
 		case e.regular():
 			n.size = e.stat.Size
 			n.digest, err = readFile(filepath.Join(root, e.path), n, archive)
+		case e.symlink():
+			err = n.follow(root)
+			if err == nil {
+				err = writeHeader(archive, n)
+			}
 		default:
 			err = fmt.Errorf("%s: %w", e.path, ErrDamaged)
 		}
@@ -105,8 +111,11 @@ func writeHeader(archive *tar.Writer, n node) error {
 		Typeflag: tar.TypeReg, Name: n.path, Mode: int64(n.mode.Perm()), Size: n.size,
 		ModTime: time.Unix(0, 0), Format: tar.FormatPAX,
 	}
-	if n.mode.IsDir() {
+	switch {
+	case n.mode.IsDir():
 		h.Typeflag, h.Name = tar.TypeDir, n.path+"/"
+	case n.symlink():
+		h.Typeflag, h.Linkname, h.Size = tar.TypeSymlink, n.target, 0
 	}
 	return archive.WriteHeader(h)
 }

@@ -19,6 +19,7 @@ func TestShow(t *testing.T) {
 	want := []File{
 		{Path: "deep/", Mode: 0o700},
 		{Path: "deep/file", Mode: 0o600, Size: 7, Digest: "sha256:ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"},
+		{Path: "link", Mode: 0o777 | os.ModeSymlink, Size: 8, Digest: "link:001471018cf6e0e0d9bccddd1725e94a67d22552cf5fa14ad5a6df62aac36aaa", Target: "/nowhere"},
 	}
 	c, err := m.Show(component, 1)
 	if diff := cmp.Diff(want, c.All); err != nil || c.Damaged || diff != "" || c.Version != "1.0.0" || c.Size != 7 {
@@ -55,9 +56,12 @@ func TestExport(t *testing.T) {
 			break
 		}
 		must(t, err)
+		if h.Linkname != "" {
+			h.Name += " → " + h.Linkname
+		}
 		names = append(names, h.Name)
 	}
-	if diff := cmp.Diff([]string{"deep/", "deep/file"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"deep/", "deep/file", "link → /nowhere"}, names); diff != "" {
 		t.Error(diff)
 	}
 	put(t, filepath.Join(m.root, component, "1", filesName, "deep", "file"), "CONTENT")

@@ -5,15 +5,35 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strconv"
 )
 
-// A node is a file or directory of a state.
+// A node is a file, a directory or a symbolic link of a state.
 type node struct {
 	path   string // slash path; "." is the state itself
 	mode   fs.FileMode
-	size   int64  // of a file
-	digest string // of a file's content
+	size   int64  // of a file, or of a link's target
+	digest string // of a file's content, or of a link's target
+	target string // of a link
+
+	at    inode
+	now   identity
+	links uint64 // names of the file
+}
+
+func (n *node) symlink() bool { return n.mode&fs.ModeSymlink != 0 }
+
+// follow completes the node of a symbolic link, without following it. No
+// digest of a file is like that of a link.
+func (n *node) follow(root string) (err error) {
+	if n.target, err = os.Readlink(filepath.Join(root, n.path)); err != nil {
+		return err
+	}
+	sum := sha256.Sum256([]byte(n.target))
+	n.size, n.digest = int64(len(n.target)), "link:"+hex.EncodeToString(sum[:])
+	return nil
 }
 
 // A listing is a whole state, each directory before its content, in lexical
@@ -24,14 +44,16 @@ type listing []node
 func (b *book) scan(root string) (listing, error) {
 	var all listing
 	err := walk(root, func(e *entry) (err error) {
-		if !e.isDir() && !e.regular() {
-			return fmt.Errorf("%s is neither a file nor a directory", e.path)
-		}
-		n := node{path: e.path, mode: e.mode()}
-		if e.regular() {
-			at, now := e.identify()
+		n := node{path: e.path, mode: e.mode(), links: uint64(e.stat.Nlink)} //nolint:unconvert // other widths on other systems
+		n.at, n.now = e.identify()
+		switch {
+		case e.regular():
 			n.size = e.stat.Size
-			n.digest, err = b.digest(root, e.path, at, now)
+			n.digest, err = b.digest(root, e.path, n.at, n.now)
+		case e.symlink():
+			err = n.follow(root)
+		case !e.isDir():
+			err = fmt.Errorf("%s is neither a file nor a directory nor a symbolic link", e.path)
 		}
 		all = append(all, n)
 		return err
@@ -39,7 +61,8 @@ func (b *book) scan(root string) (listing, error) {
 	return all, err
 }
 
-// digest hashes names, modes and contents. Times and owners do not count.
+// digest hashes names, permissions and contents. Times, owners, special bits
+// and attributes do not count.
 func (l listing) digest() string {
 	sum := sha256.New()
 	var line []byte

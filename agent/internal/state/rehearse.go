@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
@@ -165,6 +165,7 @@ func (m *Manager) refresh(ctx context.Context, p *pass, component string, steps 
 	if len(steps) == 0 {
 		steps = []host.Step{{}} // a copy
 	}
+	source, original := files, in
 	for i, step := range steps {
 		if i == len(k.trees) {
 			k.trees = append(k.trees, openTree(filepath.Join(dir, memosName, strconv.Itoa(i)), step))
@@ -178,6 +179,14 @@ func (m *Manager) refresh(ctx context.Context, p *pass, component string, steps 
 			return nil, err
 		}
 		files = t.files()
+	}
+	if p.live && slices.ContainsFunc(steps, func(s host.Step) bool { return s.Split != "" }) {
+		return in, nil // the index of pieces goes by times
+	}
+	whole := slices.ContainsFunc(steps, func(s host.Step) bool { return s.Mode == host.Tree })
+	d := dressing{tree: k.trees[len(steps)-1], book: k.book, source: source, live: p.live, whole: whole}
+	if err := d.all(original, in); err != nil {
+		return nil, fmt.Errorf("cannot give the new state the owners and modes of the old: %w", err)
 	}
 	return in, nil
 }
@@ -228,7 +237,7 @@ func calm(ctx context.Context, root string) error {
 		}
 		_, i := e.identify()
 		if begin.UnixNano()-i.Modified < int64(hot) && !ahead(i.Modified, begin) {
-			return separate(filepath.Join(root, e.path), filepath.Join(filepath.Dir(root), "calm"), e.mode().Perm())
+			return separate(filepath.Join(root, e.path), filepath.Join(filepath.Dir(root), "calm"))
 		}
 		last = max(last, min(tick(i.Changed), time.Duration(i.Changed-begin.UnixNano())+tick(i.Changed)))
 		return ctx.Err()
@@ -245,18 +254,8 @@ func calm(ctx context.Context, root string) error {
 }
 
 // separate replaces a link by a copy, made under a name outside of the state.
-func separate(name, scratch string, mode fs.FileMode) error {
-	from, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := os.OpenFile(scratch, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(to, from)
-	if err := errors.Join(err, to.Chmod(mode), to.Close()); err != nil {
+func separate(name, scratch string) error {
+	if err := replica.Copy(name, scratch); err != nil {
 		return err
 	}
 	return os.Rename(scratch, name)

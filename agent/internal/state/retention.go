@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // A Retention says which sealed generations of a component stay. Each bound
@@ -139,5 +140,5 @@ func (m *Manager) Prune(component string, needs Needs) error {
 	if err != nil {
 		return err
 	}
-	return os.RemoveAll(filepath.Join(dir, memosName))
+	return replica.RemoveAll(filepath.Join(dir, memosName))
 }

@@ -41,6 +41,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
@@ -193,7 +194,7 @@ func (m *Manager) takeBack(component string, gen Generation, steps int) error {
 
 // Seal declares a generation complete: everything in it is made durable, then
 // its digest and meta are written beside it. Sealing again replaces the seal.
-// Only directories and regular files can be sealed.
+// Only directories, regular files and symbolic links can be sealed.
 func (m *Manager) Seal(component string, gen Generation, meta Meta) error {
 	if err := m.seal(component, gen, meta); err != nil {
 		return fmt.Errorf("cannot seal state %s/%d: %w", component, gen, err)
@@ -264,7 +265,7 @@ func (m *Manager) Drop(component string, gen Generation) error {
 	if err := unseal(dir); err != nil {
 		return fmt.Errorf("cannot drop state %s/%d: %w", component, gen, err)
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := replica.RemoveAll(dir); err != nil {
 		return fmt.Errorf("cannot drop state %s/%d: %w", component, gen, err)
 	}
 	return nil

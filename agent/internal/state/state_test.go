@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,6 +41,9 @@ func save(t *testing.T, m *Manager, gen Generation, content string) string {
 		t.Fatal(err)
 	}
 	put(t, filepath.Join(dir, "deep", "file"), content)
+	if err := os.Symlink("/nowhere", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.Seal(component, gen, meta("1.0.0")); err != nil {
 		t.Fatal(err)
 	}
@@ -102,11 +107,14 @@ func TestUnsealedIsGarbage(t *testing.T) {
 
 func TestDamage(t *testing.T) {
 	for name, damage := range map[string]func(dir string) error{
-		"changed":   func(dir string) error { return os.WriteFile(filepath.Join(dir, "deep/file"), []byte("c0ntent"), 0) },
-		"added":     func(dir string) error { return os.WriteFile(filepath.Join(dir, "more"), nil, 0o600) },
-		"removed":   func(dir string) error { return os.Remove(filepath.Join(dir, "deep/file")) },
-		"renamed":   func(dir string) error { return os.Rename(filepath.Join(dir, "deep"), filepath.Join(dir, "peed")) },
-		"mode":      func(dir string) error { return os.Chmod(filepath.Join(dir, "deep/file"), 0o640) },
+		"changed": func(dir string) error { return os.WriteFile(filepath.Join(dir, "deep/file"), []byte("c0ntent"), 0) },
+		"added":   func(dir string) error { return os.WriteFile(filepath.Join(dir, "more"), nil, 0o600) },
+		"removed": func(dir string) error { return os.Remove(filepath.Join(dir, "deep/file")) },
+		"renamed": func(dir string) error { return os.Rename(filepath.Join(dir, "deep"), filepath.Join(dir, "peed")) },
+		"mode":    func(dir string) error { return os.Chmod(filepath.Join(dir, "deep/file"), 0o640) },
+		"link": func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "link")), os.Symlink("elsewhere", filepath.Join(dir, "link")))
+		},
 		"half seal": func(dir string) error { return os.Truncate(filepath.Join(dir, "..", sealName), 10) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,17 +129,17 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-func TestSealRefusesLinks(t *testing.T) {
+func TestSealRefusesSpecialFiles(t *testing.T) {
 	m := open(t)
 	dir, err := m.Fresh(component, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Seal(component, 1, meta("1.0.0")); err == nil {
-		t.Error("a link was sealed")
+	if err := m.Seal(component, 1, meta("1.0.0")); err == nil || !strings.Contains(err.Error(), "pipe is neither") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -5,10 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
@@ -18,8 +21,9 @@ import (
 // transform. What lies in the tree is believed only if its digest is the one
 // that was noted, so a memo may be lost but cannot be wrong.
 type tree struct {
-	dir  string
-	memo memo
+	dir     string
+	memo    memo
+	dressed map[string]node // by path, the file of the input that it has the owner, mode and so on of
 }
 
 // A memo is the content of memo.json.
@@ -100,7 +104,8 @@ func (p *pass) whole(ctx context.Context, t *tree, step host.Step, from string, 
 		return have, nil
 	}
 	delete(t.memo.Made, ".")
-	if err := os.RemoveAll(t.files()); err != nil {
+	t.dressed = nil
+	if err := replica.RemoveAll(t.files()); err != nil {
 		return nil, err
 	}
 	report, err := p.transformer.Refresh(ctx, step, from, t.files(), nil, progress)
@@ -133,12 +138,31 @@ func (t *tree) prepare(in listing, have map[string]node) (changed []string, err 
 			if err := os.MkdirAll(filepath.Join(t.files(), n.path), 0o700); err != nil {
 				return nil, err
 			}
+		case n.symlink() && n.digest != old.digest:
+			if err := t.link(n); err != nil {
+				return nil, err
+			}
 		case n.mode.IsRegular() && t.memo.Made[n.path] != made{n.digest, old.digest}:
 			delete(t.memo.Made, n.path)
+			delete(t.dressed, n.path)
+			if old.links > 1 { // the file of another name is not to change with it
+				if err := os.Remove(filepath.Join(t.files(), n.path)); err != nil {
+					return nil, err
+				}
+			}
 			changed = append(changed, n.path)
 		}
 	}
 	return changed, nil
+}
+
+// link makes a symbolic link, in place of another.
+func (t *tree) link(n node) error {
+	name := filepath.Join(t.files(), n.path)
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(n.target, name)
 }
 
 // clear removes what is not wanted, or is of another kind, and makes the
@@ -155,7 +179,7 @@ func (t *tree) clear(want, have map[string]node) error {
 		if w, ok := want[path]; ok && w.mode.Type() == n.mode.Type() {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(t.files(), path)); err != nil {
+		if err := replica.RemoveAll(filepath.Join(t.files(), path)); err != nil {
 			return err
 		}
 		delete(have, path)
@@ -180,7 +204,7 @@ func (p *pass) note(t *tree, from string, in listing, have map[string]node, chan
 			if !p.live || p.book.same(filepath.Join(from, n.path)) {
 				t.memo.Made[n.path] = made{in[i].digest, n.digest}
 			}
-		} else if n.mode.IsDir() || n.mode.Perm() != old.mode.Perm() {
+		} else if n.mode.IsDir() || n.mode.IsRegular() && n.mode.Perm() != old.mode.Perm() {
 			if err := os.Chmod(name, n.mode.Perm()); err != nil {
 				return nil, err
 			}

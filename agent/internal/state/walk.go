@@ -20,11 +20,15 @@ type entry struct {
 func (e *entry) isDir() bool   { return e.stat.Mode&unix.S_IFMT == unix.S_IFDIR }
 func (e *entry) regular() bool { return e.stat.Mode&unix.S_IFMT == unix.S_IFREG }
 
+func (e *entry) symlink() bool { return e.stat.Mode&unix.S_IFMT == unix.S_IFLNK }
+
 func (e *entry) mode() fs.FileMode {
 	mode := fs.FileMode(e.stat.Mode & 0o777)
 	switch {
 	case e.isDir():
 		mode |= fs.ModeDir
+	case e.symlink():
+		mode |= fs.ModeSymlink
 	case !e.regular():
 		mode |= fs.ModeIrregular
 	}

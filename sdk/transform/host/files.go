@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // An entry is a file or directory of a state, with its slash path.
@@ -37,7 +38,7 @@ func list(root *os.Root) ([]entry, error) {
 		case info.Mode().IsRegular():
 			e.size = info.Size()
 		case !info.IsDir():
-			return fmt.Errorf("%s is neither a file nor a directory: a state has no links and no special files", path)
+			return fmt.Errorf("%s is neither a file nor a directory: a transform in tree mode cannot carry it; remove it from the state, or use mode filter", path)
 		}
 		entries = append(entries, e)
 		return nil
@@ -98,8 +99,8 @@ func finish(f *os.File, mode fs.FileMode, durable bool) error {
 	return errors.Join(err, f.Close())
 }
 
-// copyFile copies a file; where the file system can, without copying its
-// blocks. It is no hard link: the component may write to either later.
+// copyFile copies a file with its holes; where the file system can, without
+// copying its blocks. It is no hard link: the component may write to either later.
 func copyFile(ctx context.Context, in, out *os.Root, e entry, durable bool) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -113,7 +114,7 @@ func copyFile(ctx context.Context, in, out *os.Root, e entry, durable bool) erro
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(to, from)
+	err = replica.Content(to, from)
 	return errors.Join(err, finish(to, e.mode, durable))
 }
 
