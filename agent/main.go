@@ -10,9 +10,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -26,7 +29,10 @@ import (
 // version is set when the agent is built.
 var version = "0.0.0-dev"
 
-const usage = `usage: tranquil-agent <command> [--config FILE]
+// defaultConfig is where the configuration is looked for.
+const defaultConfig = "/etc/tranquil/agent.toml"
+
+const usage = `usage: tranquil-agent <command> [--config FILE] [-v]
 
   run                work, until a signal ends it
   status [--json]    what the running agent says of its components
@@ -44,31 +50,53 @@ const usage = `usage: tranquil-agent <command> [--config FILE]
                      have the component continue on one, by an update
   rollback COMPONENT [--yes]
                      go back to the version before the installed one
-  version
+  version            of this program
+  help               this text
+
+The configuration is read from ` + defaultConfig + `, unless --config names another file.
 `
+
+// errUsage is an error that the usage explains.
+var errUsage = errors.New("see the usage above")
 
 func main() {
 	host.Main(native.Table()) // a copy of this program may be the sandbox of a transform
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := command(ctx, os.Args[1:], os.Stdout); err != nil {
+	switch err := command(ctx, os.Args[1:], os.Stdout); {
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(os.Stderr, "%s\ntranquil-agent: %s\n", usage, strings.TrimSuffix(err.Error(), ": "+errUsage.Error()))
+		os.Exit(2)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "tranquil-agent:", err)
 		os.Exit(1)
 	}
 }
 
+// commands are all of them, by the first word.
+var commands = []string{"run", "status", link.Consent, link.Refuse, link.Cancel, "repair", "state", "rollback"}
+
 func command(ctx context.Context, args []string, out io.Writer) error {
-	if len(args) == 0 {
-		fmt.Fprint(os.Stderr, usage)
-		os.Exit(2)
-	}
 	o := &options{out: out, in: os.Stdin}
-	words := o.parse(args)
-	if words[0] == "version" {
-		_, err := fmt.Fprintln(out, version)
+	words, err := o.parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp) || err == nil && len(words) > 0 && words[0] == "help":
+		_, err := fmt.Fprint(out, usage)
 		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", err, errUsage)
+	case len(words) == 0:
+		return fmt.Errorf("no command: %w", errUsage)
+	case words[0] == "version":
+		_, err := fmt.Fprintln(out, "tranquil-agent", version)
+		return err
+	case !slices.Contains(commands, words[0]):
+		return fmt.Errorf("unknown command %q: %w", words[0], errUsage)
 	}
 	c, err := readConfig(o.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", err, errUsage)
+	}
 	if err != nil {
 		return err
 	}
@@ -87,10 +115,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return link.Answer(ctx, c.control(), words[1], words[0])
 	case "state":
 		return o.state(ctx, words[1:])
-	case "rollback":
-		return o.rollback(ctx, words[1:])
 	}
-	return fmt.Errorf("unknown command %q\n%s", words[0], usage)
+	return o.rollback(ctx, words[1:])
 }
 
 // options are what can be said to a command.
@@ -107,20 +133,20 @@ type options struct {
 
 // parse reads flags wherever they stand, and returns the other words, of which
 // the first is a command.
-func (o *options) parse(args []string) (words []string) {
-	flags := flag.NewFlagSet("tranquil-agent", flag.ExitOnError)
-	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
-	flags.StringVar(&o.file, "config", "/etc/tranquil/agent.toml", "configuration `file`")
+func (o *options) parse(args []string) (words []string, err error) {
+	flags := flag.NewFlagSet("tranquil-agent", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // main tells the error
+	flags.StringVar(&o.file, "config", defaultConfig, "configuration `file`")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	flags.BoolVar(&o.yes, "yes", false, "do not ask")
 	flags.StringVar(&o.output, "output", "-", "`file`, or - for standard output")
 	flags.BoolVar(&o.verbose, "v", false, "log details")
-	for len(args) > 0 {
-		words = append(words, args[0])
-		_ = flags.Parse(args[1:]) // exits
-		args = flags.Args()
+	for {
+		if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
+			return words, err
+		}
+		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
 	}
-	return words
 }
 
 func logger(verbose bool) *slog.Logger {

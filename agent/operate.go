@@ -55,7 +55,7 @@ func (o *options) list(ctx context.Context, component string) error {
 		if e.Leaves != "" {
 			why = "no: " + e.Leaves
 		}
-		fmt.Fprintf(t, "%d\t%d\t%s\t%d\t%d\t%s\t%s\n", e.Generation, e.Schema, e.Version, e.Files, e.Size, e.Time.Format(time.RFC3339), why)
+		fmt.Fprintf(t, "%d\t%d\t%s\t%d\t%d\t%s\t%s\n", e.Generation, e.Schema, e.Version, e.Files, e.Size, moment(e.Time), why)
 	}
 	return t.Flush()
 }
@@ -71,7 +71,7 @@ func (o *options) show(ctx context.Context, component string, gen uint64) error 
 		}
 	} else {
 		fmt.Fprintf(o.out, "generation %d of %s\nversion %s, schema %d, package %s\nsaved %s, state %s\n", gen, component,
-			c.Version, c.Schema, c.Package, c.Time.Format(time.RFC3339), c.Digest)
+			c.Version, c.Schema, c.Package, moment(c.Time), c.Digest)
 		t := tabwriter.NewWriter(o.out, 0, 4, 2, ' ', 0)
 		for _, f := range c.All {
 			if f.Target != "" {
@@ -115,7 +115,7 @@ func (o *options) restore(ctx context.Context, component string, gen uint64) err
 	for _, e := range entries {
 		if uint64(e.Generation) == gen {
 			fmt.Fprintf(o.out, "%s stops, and continues on the state that version %s had at %s.\nIt loses whatever it has stored since; its present state is saved.\n",
-				component, e.Version, e.Time.Format(time.RFC3339))
+				component, e.Version, moment(e.Time))
 		}
 	}
 	fmt.Fprint(o.out, leaving(entries, state.Generation(gen)))
@@ -173,9 +173,12 @@ func (o *options) explain(v engine.View) {
 	p := v.Previous
 	fmt.Fprintf(o.out, "%s goes back from version %s to %s by its %s: it %s\n", v.Component, v.Installed.Version, p.Version, p.Way, p.Note())
 	if !p.SavedAt.IsZero() {
-		fmt.Fprintf(o.out, "the last state of version %s was saved at %s\n", p.Version, p.SavedAt.Format(time.RFC3339))
+		fmt.Fprintf(o.out, "the last state of version %s was saved at %s\n", p.Version, moment(p.SavedAt))
 	}
 }
+
+// moment writes a time for people: by RFC 3339, in the zone of the device.
+func moment(t time.Time) string { return t.Local().Format(time.RFC3339) }
 
 func (o *options) confirmed() bool {
 	if o.yes {

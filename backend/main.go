@@ -6,13 +6,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
+
+// version is set when the backend is built.
+var version = "0.0.0-dev"
 
 const usage = `usage: tranquil-backend all|hub|files|bridge [--config FILE] [--data DIR] [-v]
 
@@ -20,31 +26,57 @@ const usage = `usage: tranquil-backend all|hub|files|bridge [--config FILE] [--d
   hub      device twins: MQTT for devices, REST and events for applications
   files    packages: HTTP and CoAP
   bridge   LwM2M server, and one MQTT client per device to any IoT hub
+  version  of this program
+  help     this text
+
+Without --config everything listens on this machine only; without --data what
+must survive is in ./tranquil-data.
 
 When all that was asked for listens, DATA/endpoints.json has the addresses and
 DATA/credentials.json the keys.
 `
 
+// errUsage is an error that the usage explains.
+var errUsage = errors.New("see the usage above")
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := command(ctx, os.Args[1:]); err != nil {
+	switch err := command(ctx, os.Args[1:], os.Stdout); {
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(os.Stderr, "%s\ntranquil-backend: %s\n", usage, strings.TrimSuffix(err.Error(), ": "+errUsage.Error()))
+		os.Exit(2)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "tranquil-backend:", err)
 		os.Exit(1)
 	}
 }
 
-func command(ctx context.Context, args []string) error {
-	if len(args) == 0 {
-		fmt.Fprint(os.Stderr, usage)
-		os.Exit(2)
-	}
-	flags := flag.NewFlagSet(args[0], flag.ExitOnError)
-	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+func command(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("tranquil-backend", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // main tells the error
 	file := flags.String("config", "", "")
 	data := flags.String("data", "", "")
 	verbose := flags.Bool("v", false, "")
-	_ = flags.Parse(args[1:]) // exits
+	words, err := parse(flags, args)
+	b := &backend{}
+	parts := map[string][]func(context.Context) (part, error){
+		"all": {b.startHub, b.startFiles, b.startBridge}, "hub": {b.startHub}, "files": {b.startFiles}, "bridge": {b.startBridge},
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp) || err == nil && len(words) == 1 && words[0] == "help":
+		_, err := fmt.Fprint(out, usage)
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", err, errUsage)
+	case len(words) != 1:
+		return fmt.Errorf("want one command: %w", errUsage)
+	case words[0] == "version":
+		_, err := fmt.Fprintln(out, "tranquil-backend", version)
+		return err
+	case parts[words[0]] == nil:
+		return fmt.Errorf("unknown command %q: %w", words[0], errUsage)
+	}
 	c, err := readConfig(*file, *data)
 	if err != nil {
 		return err
@@ -53,18 +85,17 @@ func command(ctx context.Context, args []string) error {
 	if *verbose {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	b := &backend{config: c, log: log}
+	b.config, b.log = c, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	defer b.close()
-	switch args[0] {
-	case "all":
-		return b.run(ctx, b.startHub, b.startFiles, b.startBridge)
-	case "hub":
-		return b.run(ctx, b.startHub)
-	case "files":
-		return b.run(ctx, b.startFiles)
-	case "bridge":
-		return b.run(ctx, b.startBridge)
+	return b.run(ctx, parts[words[0]]...)
+}
+
+// parse reads flags wherever they stand, and returns the other words.
+func parse(flags *flag.FlagSet, args []string) (words []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
+			return words, err
+		}
+		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
 	}
-	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
 }

@@ -126,10 +126,8 @@ func say(fields map[string]any, phrases [][2]string) []string {
 		case "progress":
 			share, _ := v.(float64)
 			text = fmt.Sprintf("%.0f %%", 100*share)
-		case "unavailableUntil":
-			text = localTime(text, time.TimeOnly)
-		case "waitingUntil":
-			text = localTime(text, time.DateTime)
+		case "unavailableUntil", "waitingUntil":
+			text = localTime(text)
 		}
 		words = append(words, fmt.Sprintf(phrase[1], text))
 	}
@@ -137,12 +135,12 @@ func say(fields map[string]any, phrases [][2]string) []string {
 }
 
 // localTime is a time of the twin as people here read it.
-func localTime(text, layout string) string {
+func localTime(text string) string {
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
 		return text
 	}
-	return t.Local().Format(layout)
+	return moment(t)
 }
 
 // describeReadings lists resources as in "/3303/0/5700 = 21.5".

@@ -26,7 +26,7 @@ func TestDescribeEvent(t *testing.T) {
 		{
 			iothub.EventTwinChanged, `{"properties":{"reported":{"state":"updating","components":{"application/x":{"stale":true,"update":
 			{"id":"u","to":"2.0.0","phase":"execution","step":"stop","progress":0.4,"unavailableUntil":"2026-11-22T08:00:04Z","result":null}}}}}}`,
-			"application/x: to 2.0.0, execution, stop, 40 %, unavailable until " + until.Local().Format(time.TimeOnly) + ", stale true; state updating",
+			"application/x: to 2.0.0, execution, stop, 40 %, unavailable until " + until.Local().Format(time.RFC3339) + ", stale true; state updating",
 		},
 		{
 			iothub.EventTwinChanged, `{"properties":{"reported":{"components":{"application/x":{"version":"1.0.0","update":{"result":"turned back","cause":"a\n\tb","downtime":2.5}}}}}}`,

@@ -118,10 +118,11 @@ func (c *showDeviceCmd) Run(s *session) error {
 	return w.Flush()
 }
 
-// moment writes a time for people; Azure's zero time means never.
+// moment writes a time for people, who may have got it from elsewhere: by RFC
+// 3339, in the zone of this machine. Azure's zero time means never.
 func moment(t time.Time) string {
 	if t.Year() <= 1 {
 		return "never"
 	}
-	return t.Local().Format(time.DateTime)
+	return t.Local().Format(time.RFC3339)
 }

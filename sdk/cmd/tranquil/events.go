@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 )
@@ -34,6 +33,6 @@ func (c *eventsCmd) print(s *session, event iothub.Event) error {
 	if c.JSON {
 		return json.NewEncoder(s.out).Encode(event)
 	}
-	_, err := fmt.Fprintf(s.out, "%s  %s  %s\n", event.Time.Local().Format(time.DateTime), event.Device, describeEvent(event))
+	_, err := fmt.Fprintf(s.out, "%s  %s  %s\n", moment(event.Time), event.Device, describeEvent(event))
 	return err
 }

@@ -35,6 +35,7 @@ type cli struct {
 	History   historyCmd   `cmd:"" help:"List how the updates of a device have ended."`
 	Events    eventsCmd    `cmd:"" help:"Follow what happens to devices."`
 	Access    tokenCmd     `cmd:"" name:"token" help:"Print a token for the twin hub, for curl and the like."`
+	About     versionCmd   `cmd:"" name:"version" help:"Print the version of this tool."`
 
 	Hub   string `env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Connection string of the twin hub: the policy service suffices for twins and events, devices need iothubowner."`
 	Files string `env:"TRANQUIL_FILES" placeholder:"URL" help:"File server."`
@@ -45,6 +46,13 @@ type cli struct {
 
 // version is set when the tool is built.
 var version = "0.0.0-dev"
+
+type versionCmd struct{}
+
+func (versionCmd) Run(s *session) error {
+	_, err := fmt.Fprintln(s.out, "tranquil", version)
+	return err
+}
 
 // A session is what every command runs with.
 type session struct {

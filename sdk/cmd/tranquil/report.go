@@ -137,11 +137,11 @@ func (u updateReport) going() string {
 	if u.For != "" {
 		line += ", waits for " + oneLine(u.For)
 		if u.ForUntil != nil {
-			line += " until " + u.ForUntil.Local().Format(time.DateTime)
+			line += " until " + moment(*u.ForUntil)
 		}
 	}
 	if u.Until != nil {
-		line += ", unavailable until " + u.Until.Local().Format(time.TimeOnly)
+		line += ", unavailable until " + moment(*u.Until)
 	}
 	return line
 }

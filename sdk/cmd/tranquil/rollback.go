@@ -78,7 +78,7 @@ func (c *rollbackCmd) explain(s *session, twin *iothub.Twin) (*previousReport, e
 	}
 	fmt.Fprintf(s.out, "%s goes back from %s %s to %s by its %s: it %s\n", c.ID, c.Component, component.Version, p.Version, oneLine(p.Way), oneLine(p.Note))
 	if p.SavedAt != nil {
-		fmt.Fprintf(s.out, "the last state of %s was saved at %s\n", p.Version, p.SavedAt.Format(time.RFC3339))
+		fmt.Fprintf(s.out, "the last state of %s was saved at %s\n", p.Version, moment(*p.SavedAt))
 	}
 	if report.State == "offline" {
 		fmt.Fprintf(s.out, "%s is offline: this is what it reported last\n", c.ID)
