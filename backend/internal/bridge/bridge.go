@@ -22,12 +22,17 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
 )
 
+// maxRetransmit is RFC 7252's, section 4.8.
+const maxRetransmit = 4
+
 // Config says where the bridge listens and which hub it belongs to.
 type Config struct {
 	Hub    iothub.ConnectionString // of a policy that may connect devices
 	Listen string                  // UDP address for LwM2M, "127.0.0.1:5683"; port 0 takes a free one
 	NoSec  bool                    // allow plaintext beyond this machine: anyone there can be any device
 	Log    *slog.Logger
+
+	AckTimeout time.Duration // before a message to a device is repeated first; 0 is RFC 7252's (section 4.8)
 }
 
 // A Bridge listens from New on and works during Serve.
@@ -51,6 +56,9 @@ func New(c Config) (*Bridge, error) {
 	options := []coap.Option{coap.WithLogger(c.Log)}
 	if c.NoSec {
 		options = append(options, coap.NoSec())
+	}
+	if c.AckTimeout > 0 {
+		options = append(options, coap.WithTransmission(c.AckTimeout, maxRetransmit))
 	}
 	t, err := coap.Listen(c.Listen, options...)
 	if err != nil {

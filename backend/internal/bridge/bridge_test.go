@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 const (
 	endpoint = "device-1"
 	name     = "application/a"
+
+	// ackTimeout is long for one machine, and short for tests that lose messages.
+	ackTimeout = 300 * time.Millisecond
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -131,7 +134,7 @@ func startDevice(t *testing.T, server string) (*device, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport, err := coap.Dial(server)
+	transport, err := coap.Dial(server, coap.WithTransmission(ackTimeout, maxRetransmit))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +165,7 @@ func start(t *testing.T) (s system, h *hub.Hub, dir string, stopHub, stopDevice 
 	if _, err := s.service.CreateDevice(t.Context(), endpoint); err != nil {
 		t.Fatal(err)
 	}
-	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", Log: quiet})
+	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", Log: quiet, AckTimeout: ackTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func (s *session) collect(ctx context.Context) error {
 	d, ready := s.device, s.observed()
 	instances := s.values.components()
 	s.mu.Unlock()
-	if d == nil || !ready || s.base == nil {
+	if d == nil || !ready {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
@@ -86,6 +86,7 @@ func (s *session) deliver(ctx context.Context, name string, o objects.Outcome) e
 	if errors.As(err, &refused) {
 		s.log.Error("the hub does not take an outcome", "component", name, "update", o.ID, "result", o.Result, "error", err)
 	} else if err != nil {
+		s.unsure()
 		return err
 	}
 	s.base = merge(s.base, patch)

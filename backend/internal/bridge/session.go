@@ -60,6 +60,14 @@ func (s *session) stale() {
 	s.poke()
 }
 
+// unsure has the twin read before anything more is told: a report without an
+// answer may have arrived.
+func (s *session) unsure() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fresh = false
+}
+
 // attach gives the session a new registration of its device, or nil at the
 // end of one. Observations end with their registration.
 func (s *session) attach(d *lwm2m.Device) {
@@ -113,9 +121,14 @@ func (s *session) run(ctx context.Context) {
 	}
 }
 
-// step brings both sides up to date with each other.
+// step brings both sides up to date with each other. The twin is told something
+// only by one who knows what it has.
 func (s *session) step(ctx context.Context) error {
-	return errors.Join(s.watch(ctx), s.hear(ctx), s.ask(ctx), cmp.Or(s.collect(ctx), s.tell(ctx)))
+	watched, heard, asked := s.watch(ctx), s.hear(ctx), s.ask(ctx)
+	if heard != nil {
+		return errors.Join(watched, heard, asked)
+	}
+	return errors.Join(watched, asked, cmp.Or(s.collect(ctx), s.tell(ctx)))
 }
 
 // watched lists the instances of a device that a session observes.
@@ -283,9 +296,6 @@ func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, inst
 
 // tell patches the reported properties, if the device has something new.
 func (s *session) tell(ctx context.Context) error {
-	if s.base == nil {
-		return nil // the twin is not known yet
-	}
 	s.mu.Lock()
 	gone := s.device == nil
 	ready := s.observed()
@@ -308,8 +318,10 @@ func (s *session) tell(ctx context.Context) error {
 		s.base = doc // it would refuse it again
 		return nil
 	}
-	if err == nil {
-		s.base = doc
+	if err != nil {
+		s.unsure()
+		return err
 	}
-	return err
+	s.base = doc
+	return nil
 }

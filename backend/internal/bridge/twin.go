@@ -26,12 +26,13 @@ type twinLink struct {
 	log    *slog.Logger
 
 	mu      sync.Mutex
+	ready   bool // answers are subscribed to
 	lastID  int
 	waiting map[string]chan answer // by request id
 }
 
 type answer struct {
-	status int
+	status int // 0 if there will be none: the connection is lost
 	body   []byte
 }
 
@@ -65,7 +66,11 @@ func dial(hub iothub.ConnectionString, device string, up, desired func(), log *s
 	})
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { l.receive(m, desired) })
 	o.SetOnConnectHandler(func(mqtt.Client) { go l.subscribe(up) })
-	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { log.Warn("hub connection lost", "error", err) })
+	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) {
+		log.Warn("hub connection lost", "error", err)
+		l.abandon()
+		l.subscribe(up) // if it stands again already
+	})
 	l.client = mqtt.NewClient(o)
 	l.client.Connect() // retries by itself
 	return l
@@ -73,13 +78,20 @@ func dial(hub iothub.ConnectionString, device string, up, desired func(), log *s
 
 func (l *twinLink) close() { l.client.Disconnect(250) }
 
+// subscribe goes on until it has succeeded or the connection is lost.
 func (l *twinLink) subscribe(up func()) {
-	t := l.client.SubscribeMultiple(map[string]byte{iothub.TopicTwinResponses: 0, iothub.TopicDesired: 0}, nil)
-	if !t.WaitTimeout(requestTimeout) || t.Error() != nil {
-		l.log.Warn("cannot subscribe to the twin", "error", t.Error())
-		return // the connection is lost, or will be found to be by the next request
+	for ; l.client.IsConnectionOpen(); time.Sleep(time.Second) {
+		t := l.client.SubscribeMultiple(map[string]byte{iothub.TopicTwinResponses: 0, iothub.TopicDesired: 0}, nil)
+		if !t.WaitTimeout(requestTimeout) || t.Error() != nil {
+			l.log.Warn("cannot subscribe to the twin", "error", t.Error())
+			continue
+		}
+		l.mu.Lock()
+		l.ready = true
+		l.mu.Unlock()
+		up()
+		return
 	}
-	up()
 }
 
 // receive sorts what the hub publishes.
@@ -99,6 +111,18 @@ func (l *twinLink) receive(m mqtt.Message, desired func()) {
 	}
 }
 
+// abandon ends the requests whose answers the lost connection would have
+// brought.
+func (l *twinLink) abandon() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ready = false
+	for _, c := range l.waiting {
+		c <- answer{}
+	}
+	clear(l.waiting)
+}
+
 // parseResponse reads `$iothub/twin/res/{status}/?$rid={rid}[&…]`.
 func parseResponse(topic string) (status int, id string, ok bool) {
 	rest, ok := strings.CutPrefix(topic, strings.TrimSuffix(iothub.TopicTwinResponses, "#"))
@@ -116,11 +140,9 @@ func parseResponse(topic string) (status int, id string, ok bool) {
 
 // request publishes to a twin topic and waits for the answer.
 func (l *twinLink) request(ctx context.Context, topic string, payload []byte) ([]byte, error) {
-	if !l.client.IsConnectionOpen() {
-		return nil, errDown
-	}
 	c := make(chan answer, 1)
 	l.mu.Lock()
+	ready := l.ready
 	l.lastID++
 	id := strconv.Itoa(l.lastID)
 	l.waiting[id] = c
@@ -130,11 +152,17 @@ func (l *twinLink) request(ctx context.Context, topic string, payload []byte) ([
 		delete(l.waiting, id)
 		l.mu.Unlock()
 	}()
+	if !ready || !l.client.IsConnectionOpen() {
+		return nil, errDown
+	}
 	l.client.Publish(topic+id, 0, false, payload)
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	select {
 	case a := <-c:
+		if a.status == 0 {
+			return nil, errDown
+		}
 		if a.status/100 != 2 {
 			return nil, refusal(a)
 		}
