@@ -128,6 +128,6 @@ func TestTree(t *testing.T) {
 
 // A database is migrated with SQL.
 func TestSQLite(t *testing.T) {
-	tranquil(t, "transform", "test", "sqlite", "--native")
+	tranquil(t, "transform", "test", "sqlite")
 	tranquil(t, "package", "build", "sqlite", "-o", t.TempDir())
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
 )
 
@@ -25,106 +27,178 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// build makes the modules and two command lines, one that knows them; with
-// TRANQUIL_386 set also one that knows them with integers of 32 bits, as a
-// device with ARMv7 has.
-func build(t testing.TB) (dir, plain, knowing, knowing386 string) {
-	t.Helper()
-	dir = t.TempDir()
-	goes := func(args ...string) string {
-		cmd := exec.Command("go", args...)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("go %s: %v", strings.Join(args, " "), err)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	plain, knowing = filepath.Join(dir, "plain"), filepath.Join(dir, "knowing")
-	digests := strings.ReplaceAll(goes("run", "../build", "-o", dir), "\n", ",")
-	goes("build", "-o", plain, "../../sdk/cmd/tranquil")
-	flags := "-ldflags=-X github.com/tranquil-iot/tranquil/transforms/native.digests=" + digests
-	goes("build", "-o", knowing, flags, "../../sdk/cmd/tranquil")
-	if os.Getenv("TRANQUIL_386") != "" {
-		t.Setenv("GOARCH", "386")
-		knowing386 = filepath.Join(dir, "knowing386")
-		goes("build", "-o", knowing386, flags, "../../sdk/cmd/tranquil")
-	}
-	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
-	return dir, plain, knowing, knowing386
-}
+// dir holds the modules, and in sandbox the program that knows their native code.
+var dir, known string
 
-// run transforms a state of several files, and returns the new one, or the
-// failure.
-func run(t *testing.T, program, module, state string, args ...string) string {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), "out")
-	cmd := exec.Command(program, append([]string{"transform", "run", module, state, out, "-q", "--native"}, args...)...)
-	text, err := cmd.CombinedOutput()
-	if errors.As(err, new(*exec.ExitError)) {
-		return string(text)
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	var err error
+	if dir, err = os.MkdirTemp("", "native-"); err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	out, err := command("go", "run", "../build", "-o", dir).Output()
+	if err == nil {
+		known = strings.ReplaceAll(strings.TrimSpace(string(out)), "\n", ",")
+		err = build("sandbox", "./testdata/sandbox")
 	}
 	if err != nil {
-		t.Fatal(err)
+		log.Printf("cannot build the modules and their sandbox: %v", err)
+		return 1
 	}
-	files, err := transformtest.ReadState(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("%q", files)
+	return m.Run()
 }
 
-// In the sandbox, the native code of each transform does what its module does:
-// the same bytes, and the same failures in the same words.
+func command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// build makes a program that knows the modules.
+func build(name, source string, env ...string) error {
+	flags := "-ldflags=-X github.com/tranquil-iot/tranquil/transforms/native.digests=" + known
+	cmd := command("go", "build", "-o", filepath.Join(dir, name), flags, source)
+	cmd.Env = append(os.Environ(), env...)
+	return cmd.Run()
+}
+
+// hosts run modules as Wasm and as native code.
+func hosts() (wasm, native *host.Host) {
+	cache, program := filepath.Join(dir, "cache"), filepath.Join(dir, "sandbox")
+	return &host.Host{Cache: cache, Program: program, Wasm: true}, &host.Host{Cache: cache, Program: program}
+}
+
+// A trial is a transform with its params, and a state.
+type trial struct {
+	name  string // of the transform
+	step  host.Step
+	state transformtest.State
+}
+
+// a makes a trial of what is on the command line "-p NAME=VALUE --format FORMAT".
+func a(name, format, param, value string, state transformtest.State) trial {
+	t := trial{name, host.Step{From: 1, To: 2, Format: format, Params: map[string]string{param: value}}, state}
+	if name == "rename" {
+		t.step.Mode = host.Tree
+	}
+	return t
+}
+
+// run returns the new state, or the failure.
+func (t trial) run(tb testing.TB, h *host.Host) (transformtest.State, host.Report, string) {
+	tb.Helper()
+	old, out := filepath.Join(tb.TempDir(), "old"), filepath.Join(tb.TempDir(), "new")
+	if err := t.state.Write(old); err != nil {
+		tb.Fatal(err)
+	}
+	t.step.Module = filepath.Join(dir, t.name+".wasm")
+	report, err := h.Run(tb.Context(), []host.Step{t.step}, old, out, nil)
+	if errors.As(err, new(*host.Error)) {
+		return nil, report, err.Error()
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	state, err := transformtest.ReadState(out)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return state, report, ""
+}
+
+// same wants the same bytes or the same failure in the same words of both, and
+// reports whether it was bytes.
+func (t trial) same(tb testing.TB, wasm, native *host.Host) bool {
+	tb.Helper()
+	want, _, failure := t.run(tb, wasm)
+	got, report, other := t.run(tb, native)
+	if failure != other {
+		tb.Errorf("%s %v: Wasm fails with %q, native code with %q", t.name, t.step.Params, failure, other)
+	} else if diff := transformtest.Diff(want, got); diff != "" || fmt.Sprintf("%q", want) != fmt.Sprintf("%q", got) {
+		tb.Errorf("%s %v: Wasm and native code differ: %s", t.name, t.step.Params, diff)
+	}
+	if failure == "" && !report.Native && len(t.state) > 0 {
+		tb.Errorf("%s: the native code was not used", t.name)
+	}
+	return failure == ""
+}
+
+// In the sandbox, the native code of each transform does what its module does;
+// with TRANQUIL_386 set also with integers of 32 bits, as a device with ARMv7 has.
 func TestSameAsModules(t *testing.T) {
-	dir, plain, knowing, other386 := build(t)
-	type trial struct {
-		name  string
-		args  []string
-		files map[string]string
-	}
-	trials := []trial{
-		{"identity", nil, map[string]string{"a": "\x00\xff", "b/c": "text"}},
-		{"jq", []string{"-p", "program=.a |= map(. * 1.1 / 3 | sqrt) | .f = $file"}, map[string]string{"a": `{"a":[1,2.5,1e30],"é":1.50}`, "b": `{"a":[]}`}},
-		{"jq", []string{"-p", "program=."}, map[string]string{"a": "{"}},
-		{"jq", []string{"-p", "program=error(\"no\")"}, map[string]string{"a": "1"}},
-		{"jq", []string{"-p", "program={"}, map[string]string{"a": "1"}},
-		{"jq", []string{"-p", "program=[strptime(\"%Y-%m-%d\") | mktime, todate?] , 1", "--format", "ndjson"}, map[string]string{"a": "\"2026-11-29\"\n\"2026-02-28\"\n"}},
-		{"jq", []string{"-p", "program=[localtime, strflocaltime(\"%H %Z\")]", "--format", "json"}, map[string]string{"a": "1"}},
-		{"jsonpatch", []string{"-p", `patch=[{"op":"move","from":"/a","path":"/b"}]`}, map[string]string{"a": `{"a":1.50}`}},
-		{"jsonpatch", []string{"-p", `merge={"a":null}`}, map[string]string{"a": `{"a":1}`, "b": "[1"}},
-		{"rename", []string{"--mode", "tree", "-p", "rules=a/ -> b/"}, map[string]string{"a/c": "1", "d": "2"}},
-		{"rename", []string{"--mode", "tree", "-p", "rules=z -> y"}, map[string]string{"d": "2"}},
-	}
-	for _, try := range tried {
-		trials = append(trials, trial{try.name, []string{"--format", "ndjson", "-p", try.param + "=" + try.value}, map[string]string{"a": generated()}})
-	}
-	for _, test := range trials {
-		state := filepath.Join(t.TempDir(), "state")
-		if err := transformtest.State(test.files).Write(state); err != nil {
+	wasm, native := hosts()
+	natives := []*host.Host{native}
+	if os.Getenv("TRANQUIL_386") != "" {
+		if err := build("sandbox386", "./testdata/sandbox", "GOARCH=386"); err != nil {
 			t.Fatal(err)
 		}
-		module := filepath.Join(dir, test.name+".wasm")
-		want, got := run(t, plain, module, state, test.args...), run(t, knowing, module, state, test.args...)
-		if want != got {
-			t.Errorf("%s %v: Wasm gives %s, native code %s", test.name, test.args, want, got)
+		natives = append(natives, &host.Host{Cache: native.Cache, Program: filepath.Join(dir, "sandbox386")})
+	}
+	for _, native := range natives {
+		for _, trial := range trials(t) {
+			trial.same(t, wasm, native)
 		}
-		if len(test.files["a"]) > 1000 && !strings.HasPrefix(want, "map[") {
-			t.Errorf("%s %v refuses what was generated: %s", test.name, test.args, want)
+		if !a("sqlite", "sqlite", "sql", sizable, transformtest.State{"a.db": database(t)}).same(t, wasm, native) {
+			t.Error("the sizable database is refused")
 		}
-		if other386 != "" {
-			if got := run(t, other386, module, state, test.args...); want != got {
-				t.Errorf("%s %v: Wasm gives %s, native code of 386 %s", test.name, test.args, want, got)
+		for _, try := range tried {
+			trial := a(try.name, "ndjson", try.param, try.value, transformtest.State{"a": generated()})
+			if !trial.same(t, wasm, native) {
+				t.Errorf("%s %v refuses what was generated", try.name, try.value)
 			}
 		}
 	}
-	testSQLite(t, dir, plain, knowing)
-	testAsked(t, dir, knowing)
+}
+
+func trials(t testing.TB) []trial {
+	type state = transformtest.State
+	db := database(t)
+	return []trial{
+		a("identity", "", "a", "b", state{"a": "\x00\xff", "b/c": "text"}),
+		a("jq", "json", "program", ".a |= map(. * 1.1 / 3 | sqrt) | .f = $file", state{"a": `{"a":[1,2.5,1e30],"é":1.50}`, "b": `{"a":[]}`}),
+		a("jq", "json", "program", ".", state{"a": "{"}),
+		a("jq", "json", "program", `error("no")`, state{"a": "1"}),
+		a("jq", "json", "program", "{", state{"a": "1"}),
+		a("jq", "ndjson", "program", `[strptime("%Y-%m-%d") | mktime, todate?] , 1`, state{"a": "\"2026-11-29\"\n\"2026-02-28\"\n"}),
+		a("jq", "json", "program", `[localtime, strflocaltime("%H %Z")]`, state{"a": "1"}),
+		a("jsonpatch", "json", "patch", `[{"op":"move","from":"/a","path":"/b"}]`, state{"a": `{"a":1.50}`}),
+		a("jsonpatch", "json", "merge", `{"a":null}`, state{"a": `{"a":1}`, "b": "[1"}),
+		a("rename", "", "rules", "a/ -> b/", state{"a/c": "1", "d": "2"}),
+		a("rename", "", "rules", "z -> y", state{"d": "2"}),
+		a("sqlite", "sqlite", "sql", "ALTER TABLE reading RENAME COLUMN celsius TO kelvin; UPDATE reading SET kelvin = kelvin + 273.15", state{"a.db": db, "b.db": db}),
+		a("sqlite", "sqlite", "sql", "CREATE TABLE t AS SELECT random() AS r, randomblob(9) AS b, datetime('now', 'localtime') AS n, exp(1.5) AS e, pow(3, 0.3) AS p, sin(9) AS s", state{"a.db": db}),
+		a("sqlite", "sqlite", "sql", "ATTACH '/tmp/other.db' AS other", state{"a.db": db}),
+		a("sqlite", "sqlite", "sql", "SELECT gone FROM reading", state{"a.db": db}),
+		a("sqlite", "sqlite", "no", "", state{"a.db": db}),
+		a("sqlite", "sqlite", "sql", "SELECT 1", state{"a.db": db[:len(db)-1000]}),
+	}
+}
+
+// sizable makes a database of megabytes, with what SQLite keeps in memory meanwhile.
+const sizable = `CREATE TABLE t (x INTEGER PRIMARY KEY, y REAL, z TEXT);
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+INSERT INTO t SELECT i, i / 7.0, hex(i * i) || printf('%.17g', sqrt(i)) FROM n;
+CREATE INDEX by_z ON t (z, y); ANALYZE; DELETE FROM t WHERE x % 3 = 0;
+CREATE TABLE u AS SELECT z, sum(y) OVER (ORDER BY z) AS s FROM t ORDER BY y DESC;
+ALTER TABLE t ADD COLUMN w AS (x + 1); ALTER TABLE u DROP COLUMN s`
+
+func database(t testing.TB) string {
+	data, err := os.ReadFile("testdata/readings.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // An author learns from the module, not from native code, what any device does,
 // unless asked otherwise: Wasm has no memory for this state, native code has.
-func testAsked(t *testing.T, dir, knowing string) {
+func TestAsked(t *testing.T) {
+	if err := build("tranquil", "../../sdk/cmd/tranquil"); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "xdg"))
 	state := filepath.Join(t.TempDir(), "state")
 	one := `{"at":"2026-11-29T08:00:00Z","value":20.5,"sensor":{"name":"hall","floor":1}}`
 	large := "[" + strings.Repeat(one+",", 90_000) + one + "]"
@@ -132,38 +206,12 @@ func testAsked(t *testing.T, dir, knowing string) {
 		t.Fatal(err)
 	}
 	for native, want := range map[string]string{"--native=false": "out of memory", "--native": "of native code"} {
-		cmd := exec.Command(knowing, "transform", "run", filepath.Join(dir, "jq.wasm"), state, filepath.Join(t.TempDir(), "out"),
+		cmd := exec.Command(filepath.Join(dir, "tranquil"), "transform", "run", filepath.Join(dir, "jq.wasm"), state, filepath.Join(t.TempDir(), "out"),
 			"-p", "program=.", "--format", "json", native)
 		text, err := cmd.CombinedOutput()
 		if got := string(text); !strings.Contains(got, want) || (err == nil) != (native == "--native") || strings.Contains(got, "of 128.0 MiB") {
 			t.Errorf("%s: %v\n%s", native, err, got)
 		}
-	}
-}
-
-// SQLite is native code only: the module refuses where that is missing.
-func testSQLite(t *testing.T, dir, plain, knowing string) {
-	state, module := filepath.Join(t.TempDir(), "state"), filepath.Join(dir, "sqlite.wasm")
-	database, err := os.ReadFile("testdata/readings.db")
-	if err == nil {
-		err = transformtest.State{"a.db": string(database)}.Write(state)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	sql := []string{"-p", "sql=ALTER TABLE reading RENAME COLUMN celsius TO kelvin; UPDATE reading SET kelvin = kelvin + 273.15"}
-	if got := run(t, plain, module, state, sql...); !strings.Contains(got, "this device has no native SQLite transform (go-sqlite3 v0.35.6)") {
-		t.Errorf("without native code: %s", got)
-	}
-	got := run(t, knowing, module, state, sql...)
-	if !strings.Contains(got, "SQLite format 3") || !strings.Contains(got, "kelvin") || strings.Contains(got, "celsius") {
-		t.Errorf("with native code: %s", got)
-	}
-	if again := run(t, knowing, module, state, sql...); again != got {
-		t.Error("another run gives other bytes")
-	}
-	if got := run(t, knowing, module, state, "-p", "sql=ATTACH '/tmp/other.db' AS other"); !strings.Contains(got, "state refused") {
-		t.Errorf("another file: %s", got)
 	}
 }
 

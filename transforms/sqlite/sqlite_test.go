@@ -2,52 +2,18 @@ package sqlite
 
 import (
 	"bytes"
+	_ "embed"
 	"errors"
 	"strings"
 	"testing"
 
-	"github.com/ncruces/go-sqlite3"
-	"github.com/ncruces/go-sqlite3/ext/serdes"
 	"github.com/tranquil-iot/tranquil/sdk/transform"
 )
 
-// database returns the bytes of a database that SQL makes.
-func database(t testing.TB, sql string) []byte {
-	t.Helper()
-	db, err := sqlite3.Open(":memory:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if err := db.Exec(sql); err != nil {
-		t.Fatal(err)
-	}
-	data, err := serdes.Serialize(db, "main")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-// value returns the first column of the first row.
-func value(t testing.TB, data []byte, query string) string {
-	t.Helper()
-	db, err := sqlite3.Open(":memory:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if err := serdes.Deserialize(db, "main", data); err != nil {
-		t.Fatal(err)
-	}
-	rows, _, err := db.Prepare(query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	rows.Step()
-	return rows.ColumnText(0)
-}
+// empty is a database of one page.
+//
+//go:embed testdata/empty.db
+var empty []byte
 
 func run(data []byte, sql string) ([]byte, error) {
 	var out bytes.Buffer
@@ -55,57 +21,101 @@ func run(data []byte, sql string) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-const readings = `CREATE TABLE reading (at INTEGER PRIMARY KEY, celsius REAL) STRICT;
-	INSERT INTO reading VALUES (1, 20.5), (2, 21);`
-
-func TestMigrate(t *testing.T) {
-	old := database(t, readings)
-	up, err := run(old, `ALTER TABLE reading RENAME COLUMN celsius TO kelvin; UPDATE reading SET kelvin = kelvin + 273.15; PRAGMA user_version = 2`)
+// database returns the bytes of a database that SQL makes.
+func database(t testing.TB, sql string) []byte {
+	t.Helper()
+	data, err := run(empty, sql)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := value(t, up, "SELECT group_concat(kelvin) FROM reading"); got != "293.65,294.15" {
-		t.Error(got)
+	return data
+}
+
+// holds asks the database whether a condition is true.
+func holds(t testing.TB, data []byte, condition string) {
+	t.Helper()
+	if _, err := run(data, "CREATE TEMP TABLE wanted (it CHECK (it)); INSERT INTO wanted SELECT "+condition); err != nil {
+		t.Errorf("%s: %v", condition, err)
 	}
-	if got := value(t, up, "PRAGMA user_version"); got != "2" {
-		t.Error(got)
+}
+
+const (
+	readings = `CREATE TABLE reading (at INTEGER PRIMARY KEY, celsius REAL) STRICT;
+		INSERT INTO reading VALUES (1, 20.5), (2, 21);`
+	toKelvin = `ALTER TABLE reading RENAME COLUMN celsius TO kelvin; UPDATE reading SET kelvin = kelvin + 273.15; PRAGMA user_version = 2`
+)
+
+func TestMigrate(t *testing.T) {
+	old := database(t, readings)
+	up, err := run(old, toKelvin)
+	if err != nil {
+		t.Fatal(err)
 	}
-	again, err := run(old, `ALTER TABLE reading RENAME COLUMN celsius TO kelvin; UPDATE reading SET kelvin = kelvin + 273.15; PRAGMA user_version = 2`)
-	if err != nil || !bytes.Equal(up, again) {
+	holds(t, up, "group_concat(kelvin) = '293.65,294.15' FROM reading")
+	holds(t, up, "user_version = 2 FROM pragma_user_version")
+	if again, err := run(old, toKelvin); err != nil || !bytes.Equal(up, again) {
 		t.Errorf("another run gives other bytes; %v", err)
 	}
+}
+
+// It depends on nothing but the database and the SQL.
+func TestPure(t *testing.T) {
+	const sql = `CREATE TABLE t AS SELECT random() AS r, datetime('now') AS now, randomblob(8) AS b`
+	one, other := database(t, sql), database(t, sql)
+	if !bytes.Equal(one, other) {
+		t.Error("two runs differ")
+	}
+	holds(t, one, "now = '2022-01-01 00:00:00' FROM t")
+}
+
+// A database larger than a piece of memory grows and shrinks.
+func TestSizes(t *testing.T) {
+	old := database(t, `CREATE TABLE t (x); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+		INSERT INTO t SELECT zeroblob(10000) FROM n`)
+	if len(old) < 5_000_000 {
+		t.Fatalf("%d bytes", len(old))
+	}
+	less, err := run(old, `PRAGMA incremental_vacuum; DELETE FROM t WHERE rowid > 1; DROP TABLE t; CREATE TABLE u AS SELECT 7 AS x`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds(t, less, "x = 7 FROM u")
 }
 
 // A database with a write-ahead log stays one.
 func TestWriteAheadLog(t *testing.T) {
 	old := database(t, readings)
-	old[versions], old[versions+1] = 2, 2
+	old[18], old[19] = 2, 2 // the versions for readers and writers
 	up, err := run(old, `DELETE FROM reading WHERE at = 1`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if up[versions] != 2 || up[versions+1] != 2 {
-		t.Errorf("it lost its log: %v", up[versions:versions+2])
+	if up[18] != 2 || up[19] != 2 {
+		t.Errorf("it lost its log: %v", up[18:20])
 	}
-	up[versions], up[versions+1] = 1, 1
-	if got := value(t, up, "SELECT count(*) FROM reading"); got != "1" {
-		t.Error(got)
-	}
+	holds(t, up, "count(*) = 1 FROM reading")
 }
 
 func TestRefuses(t *testing.T) {
 	old := database(t, readings+`CREATE TABLE sensor (id INTEGER PRIMARY KEY); CREATE TABLE place (sensor REFERENCES sensor);`)
+	indexed := database(t, `CREATE TABLE t (x); CREATE INDEX i ON t (x); INSERT INTO t VALUES ('here is a row')`)
+	damaged := bytes.Replace(indexed, []byte("here is a row"), []byte("here is a cow"), 1)
 	for name, test := range map[string]struct {
 		data []byte
 		sql  string
 		want string
 	}{
-		"no database": {[]byte("text"), "SELECT 1", "a.db is no SQLite database"},
-		"empty":       {nil, "SELECT 1", "is no SQLite database"},
-		"damaged":     {append([]byte(magic), make([]byte, 4096)...), "SELECT * FROM sqlite_schema", ""},
-		"bad SQL":     {old, "ALTER TABLE gone RENAME TO here", "no such table: gone"},
-		"no row":      {old, "INSERT INTO place VALUES (7)", "a row of place refers to a row of sensor that is not there"},
-		"files":       {old, "ATTACH 'other.db' AS other", ""},
+		"no database":  {[]byte("text"), "SELECT 1", "a.db is no SQLite database"},
+		"empty":        {nil, "SELECT 1", "is no SQLite database"},
+		"no pages":     {append([]byte("SQLite format 3\x00"), make([]byte, 4096)...), "SELECT * FROM sqlite_schema", "file is not a database"},
+		"damaged":      {damaged, "SELECT 1", "the database is damaged: row 1 missing from index i"},
+		"bad SQL":      {old, "ALTER TABLE gone RENAME TO here", "no such table: gone"},
+		"no row":       {old, "INSERT INTO place VALUES (7)", "a row of place refers to a row of sensor that is not there"},
+		"files":        {old, "ATTACH 'other.db' AS other", "too many attached databases"},
+		"its own end":  {old, "COMMIT", "cannot commit"},
+		"deep":         {old, "SELECT " + strings.Repeat("(", 300) + "1" + strings.Repeat("+1)", 300), "Expression tree is too large"},
+		"constraint":   {old, "INSERT INTO reading VALUES (1, 2)", "UNIQUE constraint failed"},
+		"half a query": {old, "SELECT", "incomplete input"},
 	} {
 		_, err := run(test.data, test.sql)
 		if !errors.Is(err, transform.ErrRefused) || !strings.Contains(err.Error(), test.want) {

@@ -31,7 +31,7 @@ type sandbox struct {
 // has no memory for, so an author learns from the module what every device does.
 type runner struct {
 	sandbox
-	Native bool `help:"Use the native code of a ready-made transform, as an agent of this release does (sqlite has nothing else)."`
+	Native bool `help:"Use the native code of a ready-made transform, as an agent of this release does."`
 }
 
 func (r *runner) host(s *session) (*host.Host, error) {
