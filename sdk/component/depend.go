@@ -57,7 +57,7 @@ type Answer struct {
 type Dependence struct {
 	Of     string // component, "application/sensor-adapter"
 	Name   string // of the dependant; "": Name()
-	Policy string // "tell" (default), "stop" or "defer"
+	Policy string // "tell" (default); "stop" or "defer" if the agent's configuration or a package says the same
 
 	// Asked may delay an update that is about to begin, for the reason it
 	// gives; 0 lets it begin. The update begins at n.Latest in any case. Only

@@ -44,7 +44,7 @@ func (r *Registry) Permit(u engine.Update) error {
 		if err := r.Memory.SetDeferral(u.Component, d); err != nil {
 			return err
 		}
-		r.ask(u, d)
+		r.askAll(u, d, may)
 	}
 	if wait, waits := waitFor(d, r.elapsed(d), may); waits {
 		return wait
@@ -81,11 +81,12 @@ func (r *Registry) elapsed(d engine.Deferral) time.Duration {
 	return max(now.At, time.Since(d.Wall))
 }
 
-// deferring lists who may delay, and for how long at most.
+// deferring lists who may delay, and for how long at most: as the configuration
+// and packages say, the shortest if they say it twice.
 func (r *Registry) deferring(of string) map[string]time.Duration {
 	may := map[string]time.Duration{}
-	for _, d := range r.all(of) {
-		if d.Policy == pack.PolicyDefer {
+	for _, d := range r.Declared() {
+		if d.Of == of && d.Policy == pack.PolicyDefer {
 			most := min(cmp.Or(time.Duration(d.MaxDelay), defaultMax), ceiling)
 			if known, twice := may[d.Component]; !twice || most < known {
 				may[d.Component] = most
@@ -95,23 +96,29 @@ func (r *Registry) deferring(of string) map[string]time.Duration {
 	return may
 }
 
-func (r *Registry) ask(u engine.Update, d engine.Deferral) {
+// askAll asks all who may delay an update whether it may begin.
+func (r *Registry) askAll(u engine.Update, d engine.Deferral, may map[string]time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.views[u.Component]
 	n.Of, n.Update, n.To = u.Component, u.ID, u.To.Version
 	for s := range r.subscribers {
 		if s.Of == u.Component {
-			s.ask(r.question(n, d))
+			r.ask(s, n, d, may)
 		}
 	}
 }
 
-// question asks whether an update may begin.
-func (r *Registry) question(n component.Notice, d engine.Deferral) component.Notice {
+// ask asks one of them, who hears until when it may delay. The registry's mu
+// is held.
+func (r *Registry) ask(s *subscriber, n component.Notice, d engine.Deferral, may map[string]time.Duration) {
+	most, allowed := may[s.Component]
+	if s.Policy != pack.PolicyDefer || !allowed {
+		return
+	}
 	n.State, n.UnavailableUntil = component.Asking, time.Time{}
-	n.Latest = time.Now().Add(ceiling - r.elapsed(d)).UTC()
-	return n
+	n.Latest = time.Now().Add(most - r.elapsed(d)).UTC()
+	s.tell(n)
 }
 
 // Defer takes a dependant's answer. The update begins when nobody delays it
@@ -121,11 +128,12 @@ func (r *Registry) Defer(a component.Answer) (until time.Time, err error) {
 	if err != nil || length < 0 {
 		return until, fmt.Errorf("%q is no duration such as 10m", a.For)
 	}
+	a.Name = full(a.Name)
 	r.answering.Lock()
 	defer r.answering.Unlock()
 	most, may := r.deferring(a.Of)[a.Name]
 	if !may {
-		return until, fmt.Errorf("%s may not delay updates of %s", a.Name, a.Of)
+		return until, fmt.Errorf("%s may not delay updates of %s: neither the configuration nor its package says so", a.Name, a.Of)
 	}
 	d, found, err := r.Memory.Deferral(a.Of)
 	if err != nil {

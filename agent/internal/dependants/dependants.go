@@ -5,7 +5,8 @@
 // They are declared in the agent's configuration and in packages, and they
 // may subscribe while they run. Who subscribes hears of every change; the
 // component is not stopped before each has said that it is ready, or for some
-// seconds. A delay is durable, and bounded.
+// seconds. To be stopped, or to delay an update, takes a declaration: whoever
+// can open a socket can subscribe. A delay is durable, and bounded.
 package dependants
 
 import (
@@ -56,21 +57,33 @@ func New(c Config) *Registry {
 	return &Registry{Config: c, now: engine.Now, subscribers: map[*subscriber]bool{}, views: map[string]component.Notice{}}
 }
 
+// full is the name of a dependant as it is declared: a program that is no
+// component may leave out that it is an application.
+func full(name string) string {
+	if name == "" || strings.Contains(name, "/") {
+		return name
+	}
+	return "application/" + name
+}
+
 // backlog is how many notices wait for a subscriber; of more the oldest go.
 const backlog = 16
 
 // Subscribe begins to tell a dependant of a component. The first notice says
 // how it is now. cancel ends it.
 func (r *Registry) Subscribe(d pack.Dependant) (notices <-chan component.Notice, cancel func(), err error) {
-	named := d
-	if !strings.Contains(named.Component, "/") { // a program that is no component
-		named.Component = "application/" + named.Component
-		if d.Policy == pack.PolicyStop {
-			return nil, nil, fmt.Errorf("%q is no component that could be stopped", d.Component)
-		}
+	if d.Policy == pack.PolicyStop && !strings.Contains(d.Component, "/") {
+		return nil, nil, fmt.Errorf("%q is no component that could be stopped", d.Component)
 	}
-	if err := named.Check(); err != nil {
+	d.Component = full(d.Component)
+	if err := d.Check(); err != nil {
 		return nil, nil, err
+	}
+	may := r.deferring(d.Of)
+	_, mayDelay := may[d.Component]
+	if d.Policy == pack.PolicyDefer && !mayDelay || d.Policy == pack.PolicyStop && !slices.Contains(r.Stops(d.Of), d.Component) {
+		r.Log.Warn("dependant is told and no more: neither the configuration nor its package says that it may have that policy",
+			"component", d.Of, "dependant", d.Component, "policy", d.Policy)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,7 +95,7 @@ func (r *Registry) Subscribe(d pack.Dependant) (notices <-chan component.Notice,
 	}
 	s.tell(n)
 	if asked, found, err := r.Memory.Deferral(d.Of); err == nil && found && asked.Update == n.Update && n.State == component.Live && !asked.Begun {
-		s.ask(r.question(n, asked))
+		r.ask(s, n, asked, may)
 	}
 	return s.notices, func() {
 		r.mu.Lock()
@@ -106,12 +119,6 @@ func (s *subscriber) tell(n component.Notice) {
 			default: // it was read meanwhile
 			}
 		}
-	}
-}
-
-func (s *subscriber) ask(n component.Notice) {
-	if s.Policy == pack.PolicyDefer {
-		s.tell(n)
 	}
 }
 
@@ -144,7 +151,7 @@ func (r *Registry) Ready(a component.Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for s := range r.subscribers {
-		if s.Of == a.Of && s.Component == a.Name && s.update == a.Update {
+		if s.Of == a.Of && s.Component == full(a.Name) && s.update == a.Update {
 			s.ready = true
 		}
 	}
@@ -178,30 +185,13 @@ func (r *Registry) busy(of, update string) (names []string) {
 	return slices.Compact(names)
 }
 
-// all lists who depends on a component: declared, or subscribed.
-func (r *Registry) all(of string) (all []pack.Dependant) {
-	for _, d := range r.Declared() {
-		if d.Of == of {
-			all = append(all, d)
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for s := range r.subscribers {
-		if s.Of == of {
-			all = append(all, s.Dependant)
-		}
-	}
-	return all
-}
-
 // Stops lists the components that must not run while this one is away, those
 // first that others depend on. Who depends on one that is stopped is stopped
 // as well.
 func (r *Registry) Stops(of string) (names []string) {
 	for queue := []string{of}; len(queue) > 0; queue = queue[1:] {
-		for _, d := range r.all(queue[0]) {
-			if d.Policy == pack.PolicyStop && d.Component != of && !slices.Contains(names, d.Component) {
+		for _, d := range r.Declared() {
+			if d.Of == queue[0] && d.Policy == pack.PolicyStop && d.Component != of && !slices.Contains(names, d.Component) {
 				names, queue = append(names, d.Component), append(queue, d.Component)
 			}
 		}

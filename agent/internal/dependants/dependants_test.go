@@ -130,6 +130,7 @@ func TestBadSubscriptions(t *testing.T) {
 		{Of: name, Policy: pack.PolicyTell},
 		{Component: "reader", Of: name, Policy: pack.PolicyStop},
 		{Component: name, Of: name, Policy: pack.PolicyTell},
+		{Component: "a", Of: name, Policy: pack.PolicyTell},
 	} {
 		if _, _, err := r.Subscribe(d); err == nil {
 			t.Errorf("%+v was taken", d)
@@ -148,8 +149,8 @@ func TestStops(t *testing.T) {
 		{Component: "application/t", Of: name, Policy: pack.PolicyTell},
 	}}
 	r := w.registry()
-	subscribe(t, r, stop("e", "a"))
-	want := []string{"application/b", "application/d", "application/e", "application/c"}
+	subscribe(t, r, stop("e", "a")) // which nobody allows
+	want := []string{"application/b", "application/d", "application/c"}
 	if diff := cmp.Diff(want, r.Stops(name)); diff != "" {
 		t.Error(diff)
 	}
@@ -171,13 +172,21 @@ func waits(t *testing.T, err error, what string) {
 // TestDefer: a delay holds, through restarts, until it has passed or was taken
 // back; and never longer than the dependant may.
 func TestDefer(t *testing.T) {
-	w := &world{declared: []pack.Dependant{{Component: "application/b", Of: name, Policy: pack.PolicyDefer, MaxDelay: pack.Duration(time.Hour)}}}
+	w := &world{declared: []pack.Dependant{
+		{Component: "application/b", Of: name, Policy: pack.PolicyDefer, MaxDelay: pack.Duration(time.Hour)},
+		{Component: "application/reader", Of: name, Policy: pack.PolicyDefer, MaxDelay: pack.Duration(20 * time.Minute)},
+	}}
 	r := w.registry()
 	notices := subscribe(t, r, pack.Dependant{Component: "reader", Of: name, Policy: pack.PolicyDefer})
 	hears(t, notices, component.Live)
+	stranger := subscribe(t, r, pack.Dependant{Component: "stranger", Of: name, Policy: pack.PolicyDefer})
+	hears(t, stranger, component.Live)
 	waits(t, r.Permit(update("u")), "an answer of application/b")
-	if n := hears(t, notices, component.Asking); n.Update != "u" || n.To != "2.0.0" || n.Latest.IsZero() {
+	if n := hears(t, notices, component.Asking); n.Update != "u" || n.To != "2.0.0" || (time.Until(n.Latest)-20*time.Minute).Abs() > time.Minute {
 		t.Errorf("%+v", n)
+	}
+	if len(stranger) != 0 {
+		t.Error("one who may not delay is asked")
 	}
 	answer := func(a component.Answer, good bool) {
 		t.Helper()
@@ -215,11 +224,11 @@ func TestDefer(t *testing.T) {
 
 // TestDeferTakenBack: then the update begins at once.
 func TestDeferTakenBack(t *testing.T) {
-	w := &world{}
+	d := pack.Dependant{Component: "application/reader", Of: name, Policy: pack.PolicyDefer}
+	w := &world{declared: []pack.Dependant{d}}
 	r := w.registry()
-	d := pack.Dependant{Component: "reader", Of: name, Policy: pack.PolicyDefer}
 	subscribe(t, r, d)
-	waits(t, r.Permit(update("u")), "an answer of reader")
+	waits(t, r.Permit(update("u")), "an answer of application/reader")
 	late := subscribe(t, r, d) // one that comes back is asked as well
 	hears(t, late, component.Live)
 	for _, length := range []string{"10m", "0s"} {
@@ -270,12 +279,12 @@ func FuzzDefer(f *testing.F) {
 	f.Add("-1s", "")
 	f.Add("9999999h", "\xff")
 	f.Fuzz(func(t *testing.T, length, reason string) {
-		w := &world{}
+		w := &world{declared: []pack.Dependant{{Component: "application/reader", Of: name, Policy: pack.PolicyDefer}}}
 		r := w.registry()
 		if _, _, err := r.Subscribe(pack.Dependant{Component: "reader", Of: name, Policy: pack.PolicyDefer}); err != nil {
 			t.Fatal(err)
 		}
-		waits(t, r.Permit(update("u")), "reader")
+		waits(t, r.Permit(update("u")), "application/reader")
 		until, err := r.Defer(component.Answer{Name: "reader", Of: name, Update: "u", For: length, Reason: reason})
 		if err == nil && time.Until(until) > defaultMax {
 			t.Errorf("%q delays until %s", length, until)
