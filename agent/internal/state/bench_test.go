@@ -2,7 +2,6 @@ package state
 
 import (
 	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -21,13 +20,12 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
+	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) {
-	host.Main(nil) // a copy of this program may be the sandbox of a transform
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { transformtest.Main(m) }
 
 // BenchmarkDowntime measures the downtime of a component with much state, with
 // the real application updater and a real process, from the order to stop until
@@ -219,7 +217,10 @@ func (d *target) started() {
 // healthy, with generation 1 as the live snapshot, if there is one.
 func (d *target) update(to string) time.Duration {
 	begin := time.Now()
-	lap := func(what string) { d.Logf("%12s %v", what, time.Since(begin).Round(time.Millisecond)) }
+	cpu := cpuTime()
+	lap := func(what string) {
+		d.Logf("%12s %v (processor %v)", what, time.Since(begin).Round(time.Millisecond), (cpuTime() - cpu).Round(time.Millisecond))
+	}
 	d.stop()
 	lap("stop")
 	snapshot, err := d.m.Settle(component, 1)
@@ -233,8 +234,10 @@ func (d *target) update(to string) time.Duration {
 	lap("seal")
 	must(d, d.Switch(d.Context(), updater.SwitchRequest{Component: component, Handle: d.handles[to]}))
 	lap("switch")
-	_, err = d.m.Transform(d.Context(), component, 2, 3, []host.Step{d.step}, nil)
+	report, err := d.m.Transform(d.Context(), component, 2, 3, []host.Step{d.step}, nil)
 	must(d, err)
+	d.Logf("transformed %d files, %d bytes in %v (processor %v), %d pieces kept", report.Transformed, report.In,
+		report.Wall.Round(time.Millisecond), report.TotalCPU.Round(time.Millisecond), report.Kept)
 	lap("transform")
 	must(d, d.m.Seal(component, 3, meta("2.0.0")))
 	lap("seal")
@@ -247,6 +250,14 @@ func (d *target) update(to string) time.Duration {
 	took := time.Since(begin)
 	lap("start")
 	return took
+}
+
+// cpuTime is what this process has used. On a machine that does other things as
+// well it says more than the time that passes.
+func cpuTime() time.Duration {
+	var used unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &used) // cannot fail
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // forgetPeak has the peak of memory begin anew.
@@ -301,10 +312,16 @@ func fill(t testing.TB, dir string, size, files int) {
 	}
 }
 
-// readings are lines of about so many bytes together.
-func readings(size int) []byte {
-	line := []byte(`{"object":3303,"instance":0,"value":21.5,"unit":"Cel","time":"2026-11-22T08:00:00Z"}` + "\n")
-	return bytes.Repeat(line, size/len(line)+1)
+// readings are lines of about so many bytes together, of which no two are the
+// same.
+func readings(size int) []byte { return readingsFrom(0, size) }
+
+func readingsFrom(i, size int) []byte {
+	b := make([]byte, 0, size+100)
+	for ; len(b) < size; i++ {
+		b = fmt.Appendf(b, `{"object":3303,"instance":0,"value":21.5,"unit":"Cel","number":%d}`+"\n", i)
+	}
+	return b
 }
 
 func age(t testing.TB, name string) {
@@ -320,7 +337,7 @@ func change(t testing.TB, dir string, size, files int) {
 	for i := range n {
 		f, err := os.OpenFile(filepath.Join(dir, fmt.Sprint(i%100), fmt.Sprint(i)), os.O_APPEND|os.O_WRONLY, 0)
 		must(t, err)
-		_, err = f.Write(readings(size / n))
+		_, err = f.Write(readingsFrom(1e9, size/n))
 		must(t, err)
 		must(t, f.Close())
 	}

@@ -12,16 +12,8 @@ import (
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
 )
-
-// numbered are lines of which no two are the same.
-func numbered(size int) []byte {
-	var b bytes.Buffer
-	for i := 0; b.Len() < size; i++ {
-		fmt.Fprintf(&b, `{"object":3303,"instance":0,"value":21.5,"unit":"Cel","number":%d}`+"\n", i)
-	}
-	return b.Bytes()
-}
 
 // A logbook is a component whose state is a long file that is split.
 type logbook struct {
@@ -86,8 +78,8 @@ func (b *logbook) update() host.Report {
 func TestSplitFile(t *testing.T) {
 	step := lines(t)
 	step.Split = host.SplitLines
-	h := &host.Host{Cache: t.TempDir()}
-	text := numbered(2*markSpan + markSpan/2)
+	h := transformtest.Host(t)
+	text := readings(2*markSpan + markSpan/2)
 	at := func(offset int64, b string) func(string) error {
 		return func(name string) error {
 			f, err := os.OpenFile(name, os.O_WRONLY, 0)
@@ -144,7 +136,7 @@ func TestSplitFile(t *testing.T) {
 
 // The digest of a large file is the same however much of it was known.
 func TestReread(t *testing.T) {
-	text := numbered(4*markSpan + 12345)
+	text := readings(4*markSpan + 12345)
 	name := filepath.Join(t.TempDir(), "large")
 	for _, size := range []int{0, 1, markSpan - 1, markSpan, markSpan + 1, 3 * markSpan, len(text)} {
 		must(t, os.WriteFile(name, text[:size], 0o600))

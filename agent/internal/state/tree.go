@@ -254,6 +254,8 @@ func (p *pass) add(r host.Report) {
 	p.report.In += r.In
 	p.report.Out += r.Out
 	p.report.Memory = max(p.report.Memory, r.Memory)
+	p.report.CPU = max(p.report.CPU, r.CPU)
+	p.report.TotalCPU += r.TotalCPU
 	p.report.Wall += r.Wall
 }
 

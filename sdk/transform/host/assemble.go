@@ -28,14 +28,15 @@ func (s *stage) assemble(p *split) error {
 }
 
 // prefix returns how many pieces lie in the old result where they belong, if
-// no other piece of it is wanted.
+// no piece behind them is wanted.
 func (p *split) prefix() int {
-	n := 0
+	n, end := 0, int64(0)
 	for n < len(p.pieces) && p.pieces[n].known && p.pieces[n].from == p.pieces[n].to {
+		end += p.pieces[n].Made
 		n++
 	}
 	for _, q := range p.pieces[n:] {
-		if q.known {
+		if q.known && q.from+q.Made > end {
 			return 0
 		}
 	}
@@ -93,14 +94,24 @@ func (p *split) write(out *os.File, pieces []piece) error {
 			source = p.old
 		}
 		if size > 0 {
-			if _, err := source.Seek(first.from, io.SeekStart); err != nil {
-				return err
-			}
-			if _, err := io.CopyN(out, source, size); err != nil {
+			if err := transfer(out, source, first.from, size); err != nil {
 				return err
 			}
 		}
 		pieces = pieces[n:]
 	}
 	return nil
+}
+
+// transfer appends a part of a file to another, or to itself.
+func transfer(out, source *os.File, at, size int64) error {
+	if out == source {
+		_, err := io.Copy(out, io.NewSectionReader(source, at, size))
+		return err
+	}
+	if _, err := source.Seek(at, io.SeekStart); err != nil {
+		return err
+	}
+	_, err := io.CopyN(out, source, size) // as a copy of blocks, where the file system can
+	return err
 }

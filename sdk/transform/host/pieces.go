@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -188,38 +189,57 @@ func each(n int, f func(int)) {
 	group.Wait()
 }
 
-// reuse finds the pieces in the old result. If that is not just as the index
-// says, every part of it is looked at.
+// reuse finds the pieces in the old result: where they were, rather than their
+// like elsewhere, so that they can stay there.
 func (p *split) reuse(ctx context.Context) error {
+	there, err := p.earlier(ctx)
+	if err != nil {
+		return err
+	}
 	have := map[digest]piece{}
-	if p.old != nil {
-		now, err := identify(p.old)
-		if err != nil {
-			return err
-		}
-		trusted := p.index.Output.same(now) // nobody else writes there, and extend sees to it that its own writes show
-		var at int64
-		for _, known := range p.index.Pieces {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			known.from = at
-			at += known.Made
-			if trusted || digestOf(p.old, known.from, known.Made) == known.Out {
-				have[known.In] = known
-			}
+	for _, known := range there {
+		if known.known {
+			have[known.In] = known
 		}
 	}
 	for i := range p.pieces {
 		q := &p.pieces[i]
-		known, ok := have[q.In]
-		if ok && known.Size == q.Size {
+		known := have[q.In]
+		if i < len(there) && there[i].In == q.In && there[i].known {
+			known = there[i]
+		}
+		if known.known && known.Size == q.Size {
 			q.Out, q.Made, q.from, q.known = known.Out, known.Made, known.from, true
 		} else {
 			p.todo++
 		}
 	}
 	return nil
+}
+
+// earlier returns the pieces of the old result. If that is not just as the
+// index says, every part of it is looked at.
+func (p *split) earlier(ctx context.Context) ([]piece, error) {
+	if p.old == nil {
+		return nil, nil
+	}
+	now, err := identify(p.old)
+	if err != nil {
+		return nil, err
+	}
+	trusted := p.index.Output.same(now) // nobody else writes there, and extend sees to it that its own writes show
+	there := slices.Clone(p.index.Pieces)
+	var at int64
+	for i := range there {
+		q := &there[i]
+		q.from = at
+		at += q.Made
+		q.known = trusted || digestOf(p.old, q.from, q.Made) == q.Out
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	return there, nil
 }
 
 // digestOf returns zero for a part that cannot be read.

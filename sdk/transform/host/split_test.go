@@ -88,6 +88,22 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// Pieces that are all alike stay where they are; what follows may be one of
+// them once more.
+func TestSplitOfLikePieces(t *testing.T) {
+	line := []byte("always the same line, and of a good length so that they are few\n")
+	text := bytes.Repeat(line, 3<<20/len(line))
+	h := newHistory(t)
+	h.becomes(text)
+	for _, change := range [][]byte{line, text[:1<<20], text, line} {
+		text = append(text, change...)
+		report := h.becomes(text)
+		if report.Extended["log"] == 0 || report.Kept == 0 {
+			t.Errorf("%d bytes, %d more: %+v", len(text), len(change), report)
+		}
+	}
+}
+
 // The result of before is believed only as far as it is what was made, and a
 // crash at any point leaves at most more work.
 func TestSplitAfterDamage(t *testing.T) {
