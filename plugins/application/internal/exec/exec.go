@@ -8,6 +8,7 @@
 //	current                    symbolic link to the version switched to
 //	state/                     the live state, the component's while it runs
 //	incoming/                  state that the next start hands to the component
+//	origin                     where the live state was saved to, while it is as it was then
 //	log/                       what the component printed
 //	run/                       the supervisor's directory
 //

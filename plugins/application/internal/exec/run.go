@@ -210,9 +210,6 @@ func (h home) inUse(ctx context.Context) error {
 	return os.MkdirAll(h.dir, 0o700)
 }
 
-// oldState is where takeOver puts the state that is replaced.
-func (h home) oldState() string { return h.path(".state.old") }
-
 // takeOver makes the incoming state the live one, or readies it to be handed
 // over. It may be repeated after it was cut off at any point: until the last
 // rename, incoming exists and the live state is not looked at.
@@ -227,6 +224,8 @@ func (h home) takeOver(ctx context.Context, v version) error {
 		} else if err := h.replaceState(); err != nil {
 			return err
 		}
+	} else if err := h.keepState(); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(h.state(), 0o700); err != nil {
 		return err
@@ -234,39 +233,4 @@ func (h home) takeOver(ctx context.Context, v version) error {
 	// What was saved may share its files with the state: now that the
 	// component will write them in place, it gets its own.
 	return disk.Unshare(ctx, live, h.path(".unshared"))
-}
-
-// discardOld removes the state before, and what an earlier process has left of
-// such ones. With many files that takes a while, which nobody needs to wait
-// for: the component serves already.
-func (h home) discardOld() error {
-	if disk.Exists(h.oldState()) {
-		away, err := os.MkdirTemp(h.dir, discarded)
-		if err != nil {
-			return err
-		}
-		if err := disk.Rename(h.oldState(), filepath.Join(away, "state")); err != nil {
-			return err
-		}
-	}
-	left, err := filepath.Glob(h.path(discarded + "*"))
-	for _, dir := range left {
-		go os.RemoveAll(dir)
-	}
-	return err
-}
-
-// discarded begins the names of directories that are being removed.
-const discarded = ".discarded-"
-
-func (h home) replaceState() error {
-	if disk.Exists(h.state()) {
-		if err := removeAll(h.oldState()); err != nil {
-			return err
-		}
-		if err := disk.Rename(h.state(), h.oldState()); err != nil {
-			return err
-		}
-	}
-	return disk.Rename(h.incoming(), h.state())
 }

@@ -45,14 +45,17 @@ func (h home) save(ctx context.Context, dir, snapshot string) error {
 	if err := h.inUse(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(h.promote(), removeAll(h.applied()), empty(dir)); err != nil {
+	if err := errors.Join(h.promote(), removeAll(h.applied(), h.origin()), h.discardOld(), empty(dir)); err != nil {
 		return err
 	}
 	source, err := h.source()
 	if err != nil || source == "" {
 		return err
 	}
-	return h.linkSaved(ctx, source, dir, snapshot)
+	if err := h.linkSaved(ctx, source, dir, snapshot); err != nil || source != h.state() {
+		return err
+	}
+	return disk.WriteFile(h.origin(), []byte(dir), 0o600)
 }
 
 // linkSaved links the state into the empty directory dir. The links of a
@@ -112,7 +115,8 @@ func (u *Updater) Apply(ctx context.Context, r updater.ApplyRequest) error {
 }
 
 // apply may be repeated: as long as Dir is there, nothing that happened counts.
-// Dir disappears only by becoming the incoming state.
+// Dir disappears only by becoming the incoming state, or if that has become the
+// one that was saved into Dir.
 func (h home) apply(ctx context.Context, dir string) error {
 	if err := h.inUse(ctx); err != nil {
 		return err
@@ -126,11 +130,15 @@ func (h home) apply(ctx context.Context, dir string) error {
 	if err := disk.Sync(dir); err != nil {
 		return err
 	}
+	mine := h.isOrigin(dir)
 	if err := removeAll(h.saved(), h.incoming()); err != nil {
 		return err
 	}
 	if err := disk.WriteFile(h.applied(), []byte(dir), 0o600); err != nil {
 		return err
+	}
+	if mine {
+		return h.takeOrigin(dir)
 	}
 	if disk.Rename(dir, h.incoming()) == nil {
 		return nil

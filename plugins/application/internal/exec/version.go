@@ -170,7 +170,8 @@ func (h home) unstage(r updater.UnstageRequest) error {
 		if id == current {
 			return errors.New("it is the version switched to: switch to another first")
 		}
-		return errors.Join(removeAll(h.versionDir(id)), os.RemoveAll(h.halfDone(id)))
+		// Nobody turns back any more.
+		return errors.Join(removeAll(h.versionDir(id), h.origin()), os.RemoveAll(h.halfDone(id)), h.discardOld())
 	}
 	entries, err := os.ReadDir(h.path("versions"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,0 +1,126 @@
+package exec
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// TestTurnBackIsTheStateItself: an update that turns back gives the component
+// the very directory that it had, with what no copy has. One that does not
+// leaves nothing of it.
+func TestTurnBackIsTheStateItself(t *testing.T) {
+	for _, started := range []bool{false, true} {
+		t.Run(fmt.Sprint("started ", started), func(t *testing.T) { turnBack(t, started) })
+	}
+}
+
+func turnBack(t *testing.T, started bool) {
+	r := newRig(t)
+	old := r.install("appender", `,"health":{"file":"healthy"}`)
+	r.eventually("healthy", func() bool { return r.probe().Healthy })
+	r.stop(time.Minute)
+	pipe := filepath.Join(r.h.state(), "pipe")
+	r.must(syscall.Mkfifo(pipe, 0o600))
+	root, err := os.Stat(r.h.state())
+	r.must(err)
+	log, err := os.Stat(filepath.Join(r.h.state(), "log"))
+	r.must(err)
+	r.must(os.Remove(pipe)) // it would block read
+	saved := r.save()
+	r.must(syscall.Mkfifo(pipe, 0o600))
+	next := r.stage("2.0.0", settings("appender", `,"health":{"file":"healthy"}`))
+	r.switchTo(next)
+	r.apply(r.dir(files{"log": "new layout\n"}))
+	if started {
+		r.start()
+		r.eventually("healthy", func() bool { return r.probe().Healthy })
+		r.stop(time.Minute)
+	}
+	r.apply(saved)
+	r.apply(saved)
+	r.switchTo(old)
+	r.must(os.RemoveAll(saved)) // as the agent does
+	r.start()
+	r.eventually("healthy", func() bool { return r.probe().Healthy })
+	again, err := os.Stat(r.h.state())
+	r.must(err)
+	if !os.SameFile(root, again) {
+		r.Errorf("started %v: another directory", started)
+	}
+	if again, err = os.Stat(filepath.Join(r.h.state(), "log")); err != nil || !os.SameFile(log, again) {
+		r.Errorf("started %v: another file: %v", started, err)
+	}
+	if !disk.Exists(pipe) {
+		r.Errorf("started %v: the pipe is gone", started)
+	}
+	r.must(os.Remove(pipe))
+	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.state())); d != "" {
+		r.Errorf("started %v, the old version's state:\n%s", started, d)
+	}
+	r.must(r.u.Unstage(r.ctx, updater.UnstageRequest{Component: name, Version: "2.0.0", Handle: next}))
+	r.eventually("nothing is left", func() bool {
+		return !disk.Exists(r.h.oldState()) && !disk.Exists(r.h.origin()) && len(glob(r.h.path(discarded+"*"))) == 0
+	})
+}
+
+// TestPowerCutsWithOrigin: each case is what the disk looks like after a power
+// cut in an update, or while it turns back. Then it goes on there or turns
+// back, and the state must be the new one or the one before.
+func TestPowerCutsWithOrigin(t *testing.T) {
+	const incoming, state, old = "incoming", "state", ".state.old"
+	next, last := files{"a": "new"}, files{"a": "old", "d": "old"}
+	for _, cut := range []struct {
+		when   string
+		noted  bool
+		goesOn bool // or turns back only
+		layout map[string]files
+	}{
+		{"before Apply", true, false, map[string]files{state: last}},
+		{"after Apply", true, true, map[string]files{state: last, incoming: next}},
+		{"in Start, old state aside", true, true, map[string]files{old: last, incoming: next}},
+		{"in Start, new state there", true, true, map[string]files{old: last, state: next}},
+		{"on the way back, note removed", false, false, map[string]files{old: last, state: next}},
+		{"on the way back, old state there", false, false, map[string]files{incoming: last, state: next}},
+	} {
+		for _, back := range []bool{true, false} {
+			if !back && !cut.goesOn {
+				continue
+			}
+			t.Run(cut.when, func(t *testing.T) {
+				r := newRig(t)
+				for name, content := range cut.layout {
+					r.fill(r.h.path(name), content)
+				}
+				saved, want := r.dir(last), next
+				if cut.noted {
+					r.fill(r.h.dir, files{"origin": saved})
+				}
+				r.switchTo(r.stage("1.0.0", settings("sleep", "")))
+				if back {
+					r.apply(saved)
+					r.must(os.RemoveAll(saved))
+					want = last
+				}
+				r.start()
+				r.start()
+				r.stop(time.Minute)
+				if d := cmp.Diff(want, r.read(r.h.state())); d != "" {
+					t.Errorf("back %v, state (-want +got):\n%s", back, d)
+				}
+				if d := cmp.Diff(want, r.read(r.save())); d != "" {
+					t.Errorf("back %v, saved (-want +got):\n%s", back, d)
+				}
+				r.eventually("no older state is left", func() bool { return !disk.Exists(r.h.oldState()) })
+			})
+		}
+	}
+}
