@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
@@ -20,6 +21,33 @@ func (a *agent) declared(e *engine.Engine) []pack.Dependant {
 		all = append(all, e.DependantsOf(c, i)...)
 	}
 	return all
+}
+
+// terms tells what the dependants of a component may want when it is updated.
+func (a *agent) terms(component string) map[string]string {
+	a.dependence.Lock()
+	defer a.dependence.Unlock()
+	if a.known == nil {
+		a.known = map[string]map[string]string{}
+		for _, c := range a.config.Components {
+			a.known[c] = a.dependants.Terms(c)
+		}
+	}
+	return a.known[component]
+}
+
+// installed has the terms of all components read again after an update of one:
+// its new package may say something else of what it depends on.
+func (a *agent) installed(component string) {
+	a.dependence.Lock()
+	before := a.known
+	a.known = nil
+	a.dependence.Unlock()
+	for _, c := range a.config.Components {
+		if c != component && !maps.Equal(before[c], a.terms(c)) {
+			a.changed(c)
+		}
+	}
 }
 
 // permit asks first who has set when a component may be updated, and then the

@@ -36,6 +36,9 @@ const usage = `usage: tranquil-agent <command> [--config FILE] [-v]
 
   run                work, until a signal ends it
   status [--json]    what the running agent says of its components
+  components [--json]
+                     when each may be updated: window, consent, checks for newer
+                     versions, and what its dependants may want
   consent COMPONENT  let the update that is in progress begin
   refuse COMPONENT   end it before it begins
   cancel COMPONENT   have it turn back, as long as it can
@@ -74,7 +77,7 @@ func main() {
 }
 
 // commands are all of them, by the first word.
-var commands = []string{"run", "status", link.Consent, link.Refuse, link.Cancel, "repair", "state", "rollback"}
+var commands = []string{"run", "status", "components", link.Consent, link.Refuse, link.Cancel, "repair", "state", "rollback"}
 
 func command(ctx context.Context, args []string, out io.Writer) error {
 	o := &options{out: out, in: os.Stdin}
@@ -106,6 +109,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return run(ctx, c, logger(o.verbose))
 	case "status":
 		return status(ctx, c, o.json, out)
+	case "components":
+		return o.components(ctx)
 	case "repair":
 		return link.Repair(ctx, c.control())
 	case link.Consent, link.Refuse, link.Cancel:

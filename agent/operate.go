@@ -2,11 +2,14 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -187,6 +190,47 @@ func (o *options) confirmed() bool {
 	fmt.Fprint(o.out, "Go on? [y/N] ")
 	answer, _ := bufio.NewReader(o.in).ReadString('\n')
 	return strings.EqualFold(strings.TrimSpace(answer), "y")
+}
+
+// components prints when each component may be updated.
+func (o *options) components(ctx context.Context) error {
+	views, err := link.Status(ctx, o.config.control())
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return o.printJSON(views)
+	}
+	t := tabwriter.NewWriter(o.out, 0, 4, 2, ' ', 0)
+	for _, v := range views {
+		fmt.Fprintf(t, "%s\t%s\n", v.Component, cmp.Or(v.Installed.Version, "not installed"))
+		for _, line := range admission(v) {
+			fmt.Fprintf(t, "\t%s\t%s\n", line[0], line[1])
+		}
+	}
+	return t.Flush()
+}
+
+// admission is when a component may be updated, as name and text.
+func admission(v engine.View) (lines [][2]string) {
+	window, consent := cmp.Or(v.Terms.Window, "any time"), "not needed"
+	if !v.Opens.IsZero() {
+		window += ", opens " + moment(v.Opens)
+	}
+	switch {
+	case v.Asks:
+		consent = "needed, as this device is configured"
+	case v.Terms.Consent == engine.ConsentAsk:
+		consent = "needed, as the back end says"
+	}
+	lines = [][2]string{{"window", window}, {"consent", consent}, {"checks", cmp.Or(v.Schedule, "none")}}
+	if len(v.Dependants) == 0 {
+		return append(lines, [2]string{"dependants", "none"})
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.Dependants)) {
+		lines = append(lines, [2]string{"dependant", name + ": " + v.Dependants[name]})
+	}
+	return lines
 }
 
 // view asks the agent for one component.

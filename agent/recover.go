@@ -75,6 +75,7 @@ func (a *agent) runner(e *engine.Engine) func(context.Context, engine.Update) (e
 		if u.From, err = a.store.Installed(u.Component); err != nil {
 			return engine.Outcome{}, err
 		}
+		defer a.installed(u.Component)
 		return e.Run(ctx, u)
 	}
 }

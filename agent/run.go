@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/content"
@@ -45,6 +46,9 @@ type agent struct {
 	readings   *readings.Book
 	dependants *dependants.Registry
 	link       *link.Server
+
+	dependence sync.Mutex
+	known      map[string]map[string]string // terms of dependants, by component; nil: not read yet
 }
 
 // run works until ctx ends.
@@ -138,7 +142,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	a.repair.Check(c.Components)
 	a.manager = manager.New(manager.Config{
 		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Journal: a.store.Load, Ask: c.Ask, Check: a.check, Ensure: a.ensure, Keep: a.keep, Running: a.running,
-		WayBack: runner.WayBack, Tidy: a.tidy,
+		WayBack: runner.WayBack, Tidy: a.tidy, Dependants: a.terms,
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{

@@ -50,7 +50,7 @@ func TestDependants(t *testing.T) {
 	r, err := s.Await(t.Context(), "how it came to rest", time.Minute, func(r rig.Reported) bool {
 		return r.Components[rig.SensorAdapter].Outcome.Rest != ""
 	})
-	if o := r.Components[rig.SensorAdapter].Outcome; err != nil || o.Rest != "tranquil" || o.Predicted <= 0 || o.PredictionError == 0 {
+	if o := r.Components[rig.SensorAdapter].Outcome; err != nil || o.Rest != "tranquil" || o.Predicted <= 0 || o.PredictionError == 0 || o.Stopped != rig.Reader || r.Components[rig.SensorAdapter].Dependants[rig.Reader] != "stop" {
 		t.Errorf("%+v, %v", o, err)
 	}
 	before = theReader(t, s)

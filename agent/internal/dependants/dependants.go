@@ -185,6 +185,26 @@ func (r *Registry) busy(of, update string) (names []string) {
 	return slices.Compact(names)
 }
 
+// Terms are what the dependants of a component may want when it is updated, by
+// name: "tell", "stop", "defer for at most 1h0m0s".
+func (r *Registry) Terms(of string) map[string]string {
+	terms, may := map[string]string{}, r.deferring(of)
+	for _, d := range r.Declared() {
+		if d.Of != of {
+			continue
+		}
+		term := d.Policy
+		if term == pack.PolicyDefer {
+			term = fmt.Sprintf("defer for at most %s", may[d.Component])
+		}
+		if old := terms[d.Component]; old != "" && !strings.Contains(old, term) {
+			term = old + ", " + term
+		}
+		terms[d.Component] = term
+	}
+	return terms
+}
+
 // Stops lists the components that must not run while this one is away, those
 // first that others depend on. Who depends on one that is stopped is stopped
 // as well.

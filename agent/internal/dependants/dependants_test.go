@@ -156,6 +156,23 @@ func TestStops(t *testing.T) {
 	}
 }
 
+// TestTerms: what is told of dependants is what holds.
+func TestTerms(t *testing.T) {
+	hour := pack.Duration(time.Hour)
+	w := &world{declared: []pack.Dependant{
+		{Component: "application/b", Of: name, Policy: pack.PolicyStop},
+		{Component: "application/c", Of: name, Policy: pack.PolicyDefer, MaxDelay: 100 * hour},
+		{Component: "application/c", Of: name, Policy: pack.PolicyStop},
+		{Component: "application/d", Of: name, Policy: pack.PolicyDefer, MaxDelay: 2 * hour},
+		{Component: "application/d", Of: name, Policy: pack.PolicyDefer, MaxDelay: hour},
+		{Component: "application/e", Of: "application/other", Policy: pack.PolicyStop},
+	}}
+	want := map[string]string{"application/b": "stop", "application/c": "defer for at most 24h0m0s, stop", "application/d": "defer for at most 1h0m0s"}
+	if diff := cmp.Diff(want, w.registry().Terms(name)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // update is one that has been rehearsed.
 func update(id string) engine.Update {
 	return engine.Update{ID: id, Component: name, To: engine.Installed{Version: "2.0.0"}}

@@ -30,7 +30,7 @@ func (d *Device) oldest(component string) string {
 func told(o engine.Outcome) objects.Outcome {
 	return objects.Outcome{
 		ID: o.Update, From: o.From, To: o.To, Result: o.Result, Cause: o.Cause, Step: o.Step,
-		Downtime: seconds(o.Downtime), Predicted: seconds(o.Predicted), Rest: o.Rest, At: o.At, Missed: o.Missed,
+		Downtime: seconds(o.Downtime), Predicted: seconds(o.Predicted), Rest: o.Rest, At: o.At, Stopped: o.Stopped, Missed: o.Missed,
 	}
 }
 

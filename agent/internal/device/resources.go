@@ -58,6 +58,9 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentRefused:           lwm2m.String(v.Terms.Refused),
 		objects.ComponentConsent:           lwm2m.String(v.Terms.Consent),
 		objects.ComponentWantedState:       lwm2m.String(v.Wish.State),
+		objects.ComponentDependants:        lwm2m.String(objects.EncodeDependants(v.Dependants)),
+		objects.ComponentStopped:           lwm2m.String(strings.Join(p.Stopped, ", ")),
+		objects.ComponentAsks:              lwm2m.Bool(v.Asks),
 	}
 	maps.Copy(values, wayBack(v.Previous))
 	return records(objects.ComponentUpdateID, instance, values)

@@ -153,8 +153,13 @@ func (u *Update) target() string { return cmp.Or(u.To.Version, u.Wish.Version) }
 
 // outcome describes how u ended.
 func (u *Update) outcome(result string) Outcome {
+	var stopped []string
+	if u.Downtime > 0 {
+		stopped = slices.Clone(u.Halted)
+	}
 	return Outcome{
-		Update: u.ID, Component: u.Component, Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
+		Stopped: stopped,
+		Update:  u.ID, Component: u.Component, Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
 		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, Rest: u.Rest, At: time.Now().UTC(),
 	}
 }

@@ -107,7 +107,8 @@ type Outcome struct {
 	Forced    bool          `json:"forced,omitempty"`
 	Rest      string        `json:"rest,omitempty"`
 	At        time.Time     `json:"at"`
-	Missed    int           `json:"missed,omitempty"` // earlier outcomes that nobody acknowledged until there was no more room
+	Stopped   []string      `json:"stopped,omitempty"` // dependants that did not run meanwhile
+	Missed    int           `json:"missed,omitempty"`  // earlier outcomes that nobody acknowledged until there was no more room
 }
 
 // Ended is the outcome of an update that was not begun.
@@ -130,6 +131,7 @@ type Progress struct {
 	Predicted time.Duration `json:"predicted,omitempty"`
 	Stale     bool          `json:"stale"`             // the component does not serve
 	Serving   *Installed    `json:"serving,omitempty"` // the new version, if that serves already
+	Stopped   []string      `json:"stopped,omitempty"` // dependants that do not run meanwhile
 	Waiting   *Wait         `json:"waiting,omitempty"` // what it waits for; nil if it does not
 }
 
@@ -143,6 +145,9 @@ func (r *Record) progress(s Step, fraction float64) Progress {
 	}
 	if u.Serving {
 		p.Serving = &u.To
+	}
+	if r.Stopped() {
+		p.Stopped = u.Halted
 	}
 	return p
 }
@@ -164,9 +169,14 @@ type View struct {
 	Wish      Wish      `json:"wish"`
 	Schedule  string    `json:"schedule,omitempty"` // of update checks, cron
 	Terms     Terms     `json:"terms,omitzero"`
-	Progress  *Progress `json:"progress,omitempty"` // of the update in progress
-	Outcome   *Outcome  `json:"outcome,omitempty"`  // of the last one
-	Fault     string    `json:"fault,omitempty"`    // why the agent is in safe mode, and starts no update
-	Repaired  int64     `json:"repaired,omitempty"` // number of the last repair that has ended
-	Previous  *WayBack  `json:"previous,omitempty"` // to the version before, if there was one
+	Asks      bool      `json:"asks,omitempty"` // the device itself wants consent to updates
+	Opens     time.Time `json:"opens,omitzero"` // the maintenance window, if it is closed and that is known
+
+	Dependants map[string]string `json:"dependants,omitempty"` // what each may want when it is updated, as in "defer for at most 1h0m0s"
+
+	Progress *Progress `json:"progress,omitempty"` // of the update in progress
+	Outcome  *Outcome  `json:"outcome,omitempty"`  // of the last one
+	Fault    string    `json:"fault,omitempty"`    // why the agent is in safe mode, and starts no update
+	Repaired int64     `json:"repaired,omitempty"` // number of the last repair that has ended
+	Previous *WayBack  `json:"previous,omitempty"` // to the version before, if there was one
 }

@@ -62,6 +62,9 @@ type Config struct {
 	// WayBack tells how a component goes back to its previous version; it may
 	// be nil.
 	WayBack func(component string, i engine.Installed) *engine.WayBack
+	// Dependants tells what the dependants of a component may want when it is
+	// updated; it may be nil.
+	Dependants func(component string) map[string]string
 	// Tidy does now and then what needs no update to be under way; it may be
 	// nil.
 	Tidy func(component string)

@@ -104,8 +104,18 @@ func windowOpen(_ []Standing, s Standing, now time.Time) error {
 	case w.Open(now):
 		return nil
 	}
+	return engine.Wait{For: "the maintenance window " + terms.Window, Until: opens(terms.Window, now)}
+}
+
+// opens is when a maintenance window that is closed now will open, zero if it
+// is open, or nobody knows.
+func opens(text string, now time.Time) time.Time {
+	w, err := window.Parse(text)
+	if err != nil || now.Before(earliest) || w.Open(now) {
+		return time.Time{}
+	}
 	next, _ := w.Next(now)
-	return engine.Wait{For: "the maintenance window " + terms.Window, Until: next.UTC()}
+	return next.UTC()
 }
 
 // wishGrace is how long an update waits for somebody to wish for what it

@@ -126,7 +126,13 @@ func (m *Manager) View(component string) (engine.View, error) {
 	if !slices.Contains(m.Components, component) {
 		return engine.View{}, err
 	}
-	v := engine.View{Component: component, Installed: installed, Wish: w.Wish, Schedule: w.Schedule, Terms: w.Terms, Fault: m.Fault()}
+	v := engine.View{
+		Component: component, Installed: installed, Wish: w.Wish, Schedule: w.Schedule,
+		Terms: w.Terms, Asks: slices.Contains(m.Ask, component), Opens: opens(w.Terms.Window, time.Now()), Fault: m.Fault(),
+	}
+	if m.Dependants != nil {
+		v.Dependants = m.Dependants(component)
+	}
 	v.Repaired, _ = m.Config.Repaired.Repaired()
 	if o, found, err := m.Memory.Outcome(component); err == nil && found {
 		v.Outcome = &o

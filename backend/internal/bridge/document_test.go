@@ -167,6 +167,22 @@ func TestReported(t *testing.T) {
 	if got := v.previous(0); !cmp.Equal(any(back), got) {
 		t.Error(cmp.Diff(any(back), got))
 	}
+	v.take([]lwm2m.Record{
+		{Path: previous(objects.ComponentWindow), Value: lwm2m.String("Sat 00:00-24:00")},
+		{Path: previous(objects.ComponentSchedule), Value: lwm2m.String("0 3 * * *")},
+		{Path: previous(objects.ComponentConsent), Value: lwm2m.String("ask")},
+		{Path: previous(objects.ComponentDependants), Value: lwm2m.String(`{"application/reader":"stop"}`)},
+		{Path: previous(objects.ComponentStopped), Value: lwm2m.String("application/reader")},
+	})
+	component, _ := v.describe(0)
+	if component["window"] != "Sat 00:00-24:00" || component["check"] != "0 3 * * *" || component["consent"] != "ask" || component["update"].(map[string]any)["stopped"] != "application/reader" ||
+		!cmp.Equal(component["dependants"], any(decode(t, `{"application/reader": "stop"}`))) {
+		t.Errorf("%+v", component)
+	}
+	v.take([]lwm2m.Record{{Path: previous(objects.ComponentAsks), Value: lwm2m.Bool(true)}})
+	if component, _ := v.describe(0); component["consent"] != "ask, as the device is configured" {
+		t.Errorf("%+v", component)
+	}
 	for result, state := range map[string]string{"updated": online, "turned back": online, "inconsistent": malfunction} {
 		v.take([]lwm2m.Record{
 			{Path: lwm2m.NewPath(objects.ComponentUpdateID, 0, objects.ComponentResult), Value: lwm2m.String(result)},

@@ -99,7 +99,7 @@ func (s *session) deliver(ctx context.Context, name string, o objects.Outcome) e
 func ended(o objects.Outcome) map[string]any {
 	report := map[string]any{
 		"id": o.ID, "from": orNil(o.From), "to": orNil(o.To), "result": o.Result, "cause": orNil(o.Cause), "step": orNil(o.Step),
-		"downtime": thousandths(o.Downtime), "predicted": nil, "predictionError": nil, "rest": nil, "restReason": nil, "at": nil, "missed": nil,
+		"downtime": thousandths(o.Downtime), "predicted": nil, "predictionError": nil, "rest": nil, "restReason": nil, "at": nil, "stopped": nil, "missed": nil,
 	}
 	if o.Predicted > 0 {
 		report["predicted"] = thousandths(o.Predicted)
@@ -113,6 +113,9 @@ func ended(o objects.Outcome) map[string]any {
 	}
 	if !o.At.IsZero() {
 		report["at"] = o.At.UTC().Format(time.RFC3339Nano)
+	}
+	if len(o.Stopped) > 0 {
+		report["stopped"] = clip(strings.Join(o.Stopped, ", "))
 	}
 	if o.Missed > 0 {
 		report["missed"] = float64(o.Missed)

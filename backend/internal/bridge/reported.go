@@ -152,10 +152,11 @@ func (v values) describe(instance uint16) (component map[string]any, state strin
 		component["schema"] = float64(schema)
 	}
 	component["previous"] = v.previous(instance)
+	maps.Copy(component, v.admission(instance))
 	if id := text(objects.ComponentUpdateIdentifier); id != nil {
 		update := map[string]any{
 			"id": id, "to": text(objects.ComponentTo), "phase": text(objects.ComponentPhase), "step": text(objects.ComponentStep),
-			"result": orNil(result), "cause": text(objects.ComponentCause),
+			"result": orNil(result), "cause": text(objects.ComponentCause), "stopped": text(objects.ComponentStopped),
 		}
 		if until := v.component(instance, objects.ComponentUnavailableUntil).Time(); until.Unix() > 0 {
 			update["unavailableUntil"] = until.UTC().Format(time.RFC3339)
@@ -183,6 +184,32 @@ func (v values) describe(instance uint16) (component map[string]any, state strin
 		return withoutNils(component), updating
 	}
 	return withoutNils(component), online
+}
+
+// admission is when the component may be updated, as the device has it: its
+// window and schedule, whether updates need consent, and what its dependants
+// may want.
+func (v values) admission(instance uint16) map[string]any {
+	admission := map[string]any{
+		"window": orNil(v.component(instance, objects.ComponentWindow).Text()),
+		"check":  orNil(v.component(instance, objects.ComponentSchedule).Text()),
+	}
+	switch {
+	case v.component(instance, objects.ComponentAsks).Bool():
+		admission["consent"] = "ask, as the device is configured"
+	default:
+		admission["consent"] = orNil(v.component(instance, objects.ComponentConsent).Text())
+	}
+	terms, err := objects.DecodeDependants(v.component(instance, objects.ComponentDependants).Text())
+	if err != nil || len(terms) == 0 {
+		return admission
+	}
+	dependants := map[string]any{}
+	for name, term := range terms {
+		dependants[name] = term
+	}
+	admission["dependants"] = dependants
+	return admission
 }
 
 // previous is the version before the installed one, and the way back to it.

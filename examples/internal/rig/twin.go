@@ -28,7 +28,8 @@ type Component struct {
 	Update  Update
 	Outcome Outcome // the last one; it stays when the next update begins
 
-	Previous Previous
+	Previous   Previous
+	Dependants map[string]string // what they may want when it is updated
 }
 
 // Outcome is how an update has ended.
@@ -37,6 +38,7 @@ type Outcome struct {
 	Downtime, Predicted         float64 // seconds
 	PredictionError             float64 // seconds longer than predicted
 	Rest, RestReason            string  // "tranquil" or "forced", and why
+	Stopped                     string  // dependants that did not run meanwhile
 }
 
 // Previous is the version before the installed one, and the way back to it.

@@ -32,6 +32,11 @@ func (c *consentCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if c.Ask || c.NoAsk {
+		if err := s.known(hub, c.ID, c.Component); err != nil {
+			return err
+		}
+	}
 	change, done, err := c.change(s, hub)
 	if err != nil {
 		return err
@@ -67,6 +72,24 @@ func (c *consentCmd) change(s *session, hub *iothub.Client) (change map[string]a
 		done += ", but waits for " + update.For
 	}
 	return map[string]any{"consented": update.ID}, done, nil
+}
+
+// known refuses a component that the device does not have, and warns if nobody
+// can tell: a device that is away may come back with another configuration.
+func (s *session) known(hub *iothub.Client, device, component string) error {
+	twin, err := hub.Twin(s.ctx, device)
+	if err != nil {
+		return err
+	}
+	report, err := decodeReport(twin.Properties.Reported)
+	if err != nil {
+		return err
+	}
+	known, err := report.has(device, component)
+	if err == nil && !known {
+		fmt.Fprintf(s.err, "tranquil: warning: %s is not known to have %s, and is not there to be asked: look at tranquil device show %[1]s when it is\n", device, component)
+	}
+	return err
 }
 
 // inProgress returns the update of a component that is in progress.
@@ -141,6 +164,9 @@ func (c *windowCmd) Run(s *session) error {
 	}
 	hub, err := s.hub()
 	if err != nil {
+		return err
+	}
+	if err := s.known(hub, c.ID, c.Component); err != nil && !c.None {
 		return err
 	}
 	window, done := any(c.Window), fmt.Sprintf("updates of %s on %s wait for %s", c.Component, c.ID, c.Window)

@@ -27,6 +27,11 @@ type componentReport struct {
 	Stale   bool          `json:"stale"`
 	Update  *updateReport `json:"update"`
 
+	Window     string            `json:"window"`     // maintenance window, "" any time
+	Consent    string            `json:"consent"`    // "ask", and perhaps who says so; "" none is needed
+	Check      string            `json:"check"`      // schedule of update checks
+	Dependants map[string]string `json:"dependants"` // what they may want when it is updated
+
 	Previous *previousReport `json:"previous"`
 }
 
@@ -54,6 +59,7 @@ type updateReport struct {
 	Predicted  *float64   `json:"predicted,omitempty"`  // downtime, seconds
 	Rest       string     `json:"rest,omitempty"`       // "tranquil", "forced"
 	RestReason string     `json:"restReason,omitempty"` // why it was forced
+	Stopped    string     `json:"stopped,omitempty"`    // dependants that do not, or did not, run meanwhile
 }
 
 func decodeReport(reported map[string]any) (*report, error) {
@@ -96,6 +102,9 @@ func (r *report) show(w io.Writer) {
 		if c.Update != nil {
 			fmt.Fprintf(w, "\t%s\n", r.last(name))
 		}
+		for _, line := range c.admission() {
+			fmt.Fprintf(w, "\t%s\n", line)
+		}
 		if p := c.Previous; p != nil {
 			fmt.Fprintf(w, "\tprevious: %s, way back: %s\n", oneLine(p.Version), oneLine(p.Way))
 		}
@@ -123,6 +132,35 @@ func (c componentReport) String() string {
 	return strings.Join(words, ", ")
 }
 
+// admission says when the component may be updated, as far as anything is to
+// be said.
+func (c componentReport) admission() (lines []string) {
+	for _, l := range [][2]string{{"window", c.Window}, {"consent", c.Consent}, {"checks", c.Check}} {
+		if l[1] != "" {
+			lines = append(lines, l[0]+": "+oneLine(l[1]))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Dependants)) {
+		lines = append(lines, "dependant "+oneLine(name)+": "+oneLine(c.Dependants[name]))
+	}
+	return lines
+}
+
+// has reports whether the device has a component. Nobody knows, and err is
+// nil, if it never said which it has.
+func (r *report) has(device, component string) (known bool, err error) {
+	if _, has := r.Components[component]; has {
+		return true, nil
+	}
+	switch {
+	case len(r.Components) == 0:
+		return false, nil
+	case r.State == "offline":
+		return false, nil // it may come back with another configuration
+	}
+	return true, fmt.Errorf("%s has no component %s; it has %s", device, component, strings.Join(slices.Sorted(maps.Keys(r.Components)), ", "))
+}
+
 // String tells how an update goes or went, in one line.
 func (u updateReport) String() string {
 	if u.Result == "" {
@@ -139,6 +177,9 @@ func (u updateReport) going() string {
 		if u.ForUntil != nil {
 			line += " until " + moment(*u.ForUntil)
 		}
+	}
+	if u.Stopped != "" {
+		line += ", stopped with it: " + oneLine(u.Stopped)
 	}
 	if u.Until != nil {
 		line += ", unavailable until " + moment(*u.Until)
@@ -157,6 +198,9 @@ func (u updateReport) ending() string {
 		if u.Predicted != nil {
 			line += fmt.Sprintf(" (predicted %g s)", *u.Predicted)
 		}
+	}
+	if u.Stopped != "" {
+		line += ", stopped with it: " + oneLine(u.Stopped)
 	}
 	if u.Rest == "forced" {
 		line += ", stopped by force: " + oneLine(u.RestReason)

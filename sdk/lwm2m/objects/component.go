@@ -44,6 +44,9 @@ const (
 	ComponentWay               = 48 // back to it: "transforms", "saved state", "no state" or "none"
 	ComponentWayNote           = 49 // what is lost on it, and where its package comes from, in words
 	ComponentOutcome           = 34 // oldest outcome that was not acknowledged, JSON (Outcome); "" none
+	ComponentDependants        = 50 // what they may want when it is updated, JSON (EncodeDependants)
+	ComponentStopped           = 51 // dependants that do not run while it is updated, "a, b"
+	ComponentAsks              = 52 // the device itself wants consent to updates, whatever resource 42 says
 	ComponentAcknowledge       = 35 // id of the update whose outcome has arrived
 )
 
@@ -91,6 +94,9 @@ var ComponentUpdate = lwm2m.Definition{
 		{ID: ComponentPreviousSchema, Name: "Previous Schema", Operations: lwm2m.R, Kind: lwm2m.KindInteger},
 		{ID: ComponentWay, Name: "Way Back", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentWayNote, Name: "Way Note", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentDependants, Name: "Dependants", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentStopped, Name: "Stopped", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentAsks, Name: "Asks", Operations: lwm2m.R, Kind: lwm2m.KindBoolean},
 		{ID: ComponentOutcome, Name: "Outcome", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentAcknowledge, Name: "Acknowledge", Operations: lwm2m.W, Kind: lwm2m.KindString},
 	},

@@ -21,7 +21,8 @@ type Outcome struct {
 	Predicted float64   `json:"predicted,omitempty"` // downtime that was predicted, seconds; 0 none
 	Rest      string    `json:"rest,omitempty"`      // "tranquil", or "forced: " and why
 	At        time.Time `json:"at,omitzero"`
-	Missed    int       `json:"missed,omitempty"` // outcomes before this one that nobody acknowledged until there was no more room
+	Stopped   []string  `json:"stopped,omitempty"` // dependants that did not run meanwhile
+	Missed    int       `json:"missed,omitempty"`  // outcomes before this one that nobody acknowledged until there was no more room
 }
 
 // MaxOutcome bounds the text of an outcome, in bytes.
@@ -34,8 +35,16 @@ func (o Outcome) Encode() string {
 		if err == nil && len(b) <= MaxOutcome {
 			return string(b)
 		}
-		if o.Cause == "" {
+		if o.Cause == "" && o.Stopped == nil {
 			return "" // no update has such names
+		}
+		if len(o.Stopped) > maxDependants {
+			o.Stopped = append(o.Stopped[:maxDependants:maxDependants], "…")
+			continue
+		}
+		if o.Cause == "" {
+			o.Stopped = nil
+			continue
 		}
 		o.Cause = o.Cause[:len(o.Cause)/2]
 	}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+)
+
+func TestAdmission(t *testing.T) {
+	time.Local = time.UTC
+	for _, test := range []struct {
+		view engine.View
+		want string
+	}{
+		{engine.View{}, "[[window any time] [consent not needed] [checks none] [dependants none]]"},
+		{
+			engine.View{
+				Asks: true, Schedule: "0 3 * * *", Terms: engine.Terms{Window: "Sat 00:00-24:00"},
+				Opens: time.Date(2026, 12, 5, 0, 0, 0, 0, time.UTC), Dependants: map[string]string{"b": "stop", "a": "tell"},
+			},
+			"[[window Sat 00:00-24:00, opens 2026-12-05T00:00:00Z] [consent needed, as this device is configured] [checks 0 3 * * *] [dependant a: tell] [dependant b: stop]]",
+		},
+		{engine.View{Terms: engine.Terms{Consent: engine.ConsentAsk}}, "[[window any time] [consent needed, as the back end says] [checks none] [dependants none]]"},
+	} {
+		if got := fmt.Sprint(admission(test.view)); got != test.want {
+			t.Errorf("got %s\nwant %s", got, test.want)
+		}
+	}
+}
