@@ -71,8 +71,9 @@ arm: ## transforms give the same bytes on ARMv7 and ARMv8 (needs make deps)
 
 check: build generated lint race arm demo ## what CI runs
 
-lint: ## vet, staticcheck, formatting
+lint: ## vet, also with integers of 32 bits; staticcheck, formatting
 	$(GO) vet ./...
+	GOARCH=386 $(GO) vet ./...
 	$(STATICCHECK) ./...
 	@unformatted=$$($(GOFUMPT) -l agent backend examples plugins sdk transforms); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofumpt -w on:"; echo "$$unformatted"; exit 1; fi

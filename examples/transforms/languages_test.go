@@ -112,22 +112,26 @@ func same(t *testing.T, want, got transformtest.State) {
 	}
 }
 
+// makeExample runs the one command that builds and tests an example.
+func makeExample(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command("make", append(args, "TRANQUIL="+filepath.Join(bin, "tranquil"))...)
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(bin, "cache"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make %s: %v\n%s", args[0], err, out)
+	}
+}
+
 // Files are split and merged in tree mode.
 func TestTree(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("tree")); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(dir, "transform.wasm"), "./tree")
-	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	tranquil(t, "transform", "test", dir, "--variations", "3")
+	makeExample(t, "tree", "TREE="+dir)
 }
 
 // A database is migrated with SQL.
 func TestSQLite(t *testing.T) {
-	tranquil(t, "transform", "test", "sqlite")
-	tranquil(t, "package", "build", "sqlite", "-o", t.TempDir())
+	makeExample(t, "sqlite", "BUILT="+t.TempDir())
 }

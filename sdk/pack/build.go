@@ -35,11 +35,17 @@ func (r *Recipe) Build(dir string) (*Package, error) {
 }
 
 // BuildFile writes the package as a single file. If path is a directory, the
-// file gets its [FileName] there. It returns the path of the file.
+// file gets its [FileName] there; one that ends with a slash is made. It
+// returns the path of the file.
 func (r *Recipe) BuildFile(path string) (*Package, string, error) {
 	outline, err := r.outline()
 	if err != nil {
 		return nil, "", err
+	}
+	if strings.HasSuffix(path, string(filepath.Separator)) {
+		if err := os.MkdirAll(path, 0o777); err != nil {
+			return nil, "", fmt.Errorf("cannot write package: %w", err)
+		}
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, outline.File)

@@ -2,6 +2,7 @@ package native
 
 import (
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
@@ -36,6 +37,11 @@ var kinds = []func(program, state string) trial{
 // JSON that is found come variations of it, which keep its shape.
 func FuzzSame(f *testing.F) {
 	wasm, native := hosts()
+	for name := range filters {
+		if err := wasm.Compile(f.Context(), filepath.Join(dir, name+".wasm")); err != nil {
+			f.Fatal(err)
+		}
+	}
 	lines := `{"a":{"b":1.5,"d":"text"},"list":[1,2.50,"3",null,true]}` + "\n"
 	db := database(f)
 	f.Add(uint8(0), "", "\x00\xff")

@@ -211,9 +211,9 @@ func (s *scanner) toRows() []byte {
 // time reads milliseconds since 1970, until the year 9999.
 func (s *scanner) time() string {
 	s.next("")
-	n, count := 0, 0
+	n, count := int64(0), 0
 	for ; s.at < len(s.text) && s.text[s.at] >= '0' && s.text[s.at] <= '9'; s.at++ {
-		if n = n*10 + int(s.text[s.at]-'0'); n >= 253402300800000 {
+		if n = n*10 + int64(s.text[s.at]-'0'); n >= 253402300800000 {
 			s.fail("too late a time")
 			return ""
 		}
@@ -222,5 +222,5 @@ func (s *scanner) time() string {
 	if count == 0 {
 		s.fail("expected a time")
 	}
-	return time.UnixMilli(int64(n)).UTC().Format(timeLayout)
+	return time.UnixMilli(n).UTC().Format(timeLayout)
 }

@@ -65,10 +65,10 @@ func showManifest(w io.Writer, p *pack.Package) {
 
 func showLayers(w io.Writer, p *pack.Package) {
 	for _, a := range p.Artifacts {
-		fmt.Fprintf(w, "artifact\t%s\t%s, unpacked %s\t%s\n", a.Platform(), amount(a.Size), amount(a.Unpacked), a.Digest)
+		fmt.Fprintf(w, "artifact\t%s\t%s\t%s, unpacked %s\n", a.Platform(), a.Digest, amount(a.Size), amount(a.Unpacked))
 	}
 	for _, t := range p.Transforms {
-		fmt.Fprintf(w, "transform\t%d → %d\t%s\t%s\n", t.From, t.To, describe(t), t.Digest)
+		fmt.Fprintf(w, "transform\t%d → %d\t%s\t%s\n", t.From, t.To, t.Digest, describe(t)) // what is long comes last: the rest is padded
 	}
 }
 

@@ -19,7 +19,7 @@ type packageCmd struct {
 
 type buildCmd struct {
 	Dir    string `arg:"" help:"Directory of the tranquil.toml."`
-	Output string `short:"o" default:"." help:"File to write, or a directory for a file named type.component.package.ext."`
+	Output string `short:"o" default:"." help:"File to write, or a directory for a file named type.component.package.ext, made if it ends with a slash."`
 	Layout bool   `help:"Write an OCI image layout directory instead of a single file."`
 }
 

@@ -22,6 +22,7 @@ type transformRunCmd struct {
 	Mode   string            `enum:"filter,tree" default:"filter" help:"filter: file by file; tree: the whole state at once."`
 	Only   []string          `help:"Patterns of the files that a filter is for (default: all)."`
 	Format string            `default:"bytes" help:"Format of the result: json, ndjson, sqlite, tar or bytes."`
+	Split  string            `enum:",lines" default:"" help:"lines: each line is transformed by itself, so files may be cut between lines, as the package's edge says."`
 	Param  map[string]string `short:"p" placeholder:"NAME=VALUE" mapsep:"none" help:"Param for the module; may be given several times."`
 	File   string            `default:"state" help:"Path in the state of a single file, as the module sees it."`
 	Quiet  bool              `short:"q" help:"Do not show what was used of the limits."`
@@ -47,7 +48,7 @@ func (c *transformRunCmd) Run(s *session) error {
 	if !single {
 		out = c.Output
 	}
-	step := host.Step{Module: c.Module, From: c.From, To: c.To, Mode: c.Mode, Files: c.Only, Format: c.Format, Params: c.Param}
+	step := host.Step{Module: c.Module, From: c.From, To: c.To, Mode: c.Mode, Files: c.Only, Format: c.Format, Split: c.Split, Params: c.Param}
 	bar := s.bar("transform")
 	report, err := h.Run(s.ctx, []host.Step{step}, state, out, bar.show)
 	bar.clear()

@@ -117,6 +117,9 @@ func TestNastyPrograms(t *testing.T) {
 			if e.Class != test.class || !strings.Contains(e.Reason, test.reason) {
 				t.Errorf("got %v: %q\nlog: %s", e.Class, e.Reason, e.Log)
 			}
+			if traced := strings.Contains(e.Log, "goroutine "); traced != (how == "panic") {
+				t.Errorf("log: %s", e.Log)
+			}
 			if len(e.Log) > 1100 || strings.Contains(e.Log, "\x1b") {
 				t.Errorf("log is too long or not sanitized: %q", e.Log)
 			}

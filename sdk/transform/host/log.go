@@ -45,6 +45,21 @@ func (e *excerpt) String() string {
 	return strings.TrimSpace(printable(text + string(e.tail)))
 }
 
+// withoutTrace leaves out the stacks of goroutines with which Go ends a program
+// that has no memory: they are long and name the runtime.
+func withoutTrace(log string) string {
+	const mark = "fatal error: "
+	at := strings.Index(log, mark)
+	if at < 0 || at > 0 && log[at-1] != '\n' {
+		return log
+	}
+	reason, trace, _ := strings.Cut(log[at:], "\n")
+	if trace = strings.TrimSpace(trace); trace == "" {
+		return log
+	}
+	return fmt.Sprintf("%s%s\n… %d lines of stack traces …", log[:at], reason, 1+strings.Count(trace, "\n"))
+}
+
 // printable replaces what could fool a reader of logs or drive a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {

@@ -304,7 +304,7 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 		w.close() // it still runs, and holds the log open
 	}
 	stderr.Close()
-	return result, (<-log).String(), err
+	return result, withoutTrace((<-log).String()), err
 }
 
 // failure makes an outcome an error, with the line of the log that says why.

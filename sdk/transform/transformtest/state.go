@@ -178,8 +178,8 @@ func reformat(content string) string {
 // maxDigits bounds the numbers that exact works out.
 const maxDigits = 400
 
-// exact writes every number of a document as a fraction, so that 1e3 and 1000.0
-// are the same. Longer ones than any component has stay as they are.
+// exact writes every number of a document in full, so that 1e3 and 1000.0 are
+// the same. Longer ones than any component has stay as they are.
 func exact(doc any) any {
 	switch doc := doc.(type) {
 	case map[string]any:
@@ -196,7 +196,8 @@ func exact(doc any) any {
 			return doc
 		}
 		if r, ok := new(big.Rat).SetString(doc.String()); ok {
-			return json.RawMessage(quote(r.RatString()))
+			digits, _ := r.FloatPrec()
+			return json.RawMessage(r.FloatString(digits))
 		}
 	}
 	return doc

@@ -165,6 +165,9 @@ func TestExact(t *testing.T) {
 			t.Errorf("%s is not %s", content, same[0])
 		}
 	}
+	if got := reformat(`{"b":1.50,"a":[1e3,-0,"3/2",1e-7]}`); got != `{"a":[1000,0,"3/2",0.0000001],"b":1.5}`+"\n" {
+		t.Errorf("shown as %s", got)
+	}
 	for _, other := range []string{"[1000.1]", `["1000"]x`, "[1e999999999]", "[9007199254740993]"} {
 		if reformat(other) == reformat(same[0]) || reformat(other) == reformat("[9007199254740992]") {
 			t.Errorf("%s is taken for another number", other)
