@@ -103,39 +103,59 @@ func killMarked(ctx context.Context, mark string) (found bool, err error) {
 		if err != nil {
 			return found, err
 		}
-		left := 0
+		var killed []unix.PollFd
 		for _, pid := range pids {
-			if killIfMarked(pid, mark) {
-				left++
+			if fd, ok := killIfMarked(pid, mark); ok {
+				killed = append(killed, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 			}
 		}
-		if left == 0 {
+		if len(killed) == 0 {
 			return found, nil
 		}
 		found = true
-		select {
-		case <-ctx.Done():
-			return found, fmt.Errorf("%d processes do not end: %w", left, ctx.Err())
-		case <-time.After(10 * time.Millisecond):
+		if err := ended(ctx, killed); err != nil {
+			return found, err
 		}
 	}
 }
 
 // killIfMarked opens the process before it looks: so it kills the one it saw,
-// even if the PID is recycled meanwhile.
-func killIfMarked(pid int, mark string) bool {
+// even if the PID is recycled meanwhile. It returns the PID file descriptor of
+// what it killed.
+func killIfMarked(pid int, mark string) (fd int, killed bool) {
 	if pid == os.Getpid() || !marked(pid, mark) {
-		return false
+		return 0, false
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return false
+		return 0, false
 	}
-	defer unix.Close(fd)
-	if !marked(pid, mark) {
-		return false
+	if !marked(pid, mark) || unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) != nil {
+		unix.Close(fd)
+		return 0, false
 	}
-	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+	return fd, true
+}
+
+// ended waits until all of the processes have ended, and closes their file
+// descriptors. A dying process loses its environment before its open files.
+func ended(ctx context.Context, processes []unix.PollFd) error {
+	defer func() {
+		for _, p := range processes {
+			unix.Close(int(p.Fd))
+		}
+	}()
+	for i := range processes {
+		for processes[i].Revents == 0 {
+			if ctx.Err() != nil {
+				return fmt.Errorf("%d processes do not end: %w", len(processes)-i, ctx.Err())
+			}
+			if _, err := unix.Poll(processes[i:i+1], 10); err != nil && err != unix.EINTR {
+				return fmt.Errorf("cannot wait for processes to end: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 func marked(pid int, mark string) bool {
