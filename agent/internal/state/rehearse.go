@@ -180,9 +180,6 @@ func (m *Manager) refresh(ctx context.Context, p *pass, component string, steps 
 		}
 		files = t.files()
 	}
-	if p.live && slices.ContainsFunc(steps, func(s host.Step) bool { return s.Split != "" }) {
-		return in, nil // the index of pieces goes by times
-	}
 	whole := slices.ContainsFunc(steps, func(s host.Step) bool { return s.Mode == host.Tree })
 	d := dressing{tree: k.trees[len(steps)-1], book: k.book, source: source, live: p.live, whole: whole}
 	if err := d.all(original, in); err != nil {

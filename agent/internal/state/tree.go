@@ -89,7 +89,8 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 	if err != nil {
 		return nil, err
 	}
-	report, err := p.transformer.Refresh(ctx, step, from, t.files(), p.heads(from, changed), progress)
+	p.heads(from, changed)
+	report, err := p.transformer.Refresh(ctx, step, from, t.files(), changed, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +128,7 @@ func (p *pass) whole(ctx context.Context, t *tree, step host.Step, from string, 
 
 // prepare removes what the new state does not have, makes its directories,
 // and returns the files that have to be made.
-func (t *tree) prepare(in listing, have map[string]node) (changed []string, err error) {
+func (t *tree) prepare(in listing, have map[string]node) (changed []host.File, err error) {
 	if err := t.clear(in.paths(), have); err != nil {
 		return nil, err
 	}
@@ -143,6 +144,7 @@ func (t *tree) prepare(in listing, have map[string]node) (changed []string, err 
 				return nil, err
 			}
 		case n.mode.IsRegular() && t.memo.Made[n.path] != made{n.digest, old.digest}:
+			whole := old.digest != "" && t.memo.Made[n.path].Digest == old.digest
 			delete(t.memo.Made, n.path)
 			delete(t.dressed, n.path)
 			if old.links > 1 { // the file of another name is not to change with it
@@ -150,7 +152,7 @@ func (t *tree) prepare(in listing, have map[string]node) (changed []string, err 
 					return nil, err
 				}
 			}
-			changed = append(changed, n.path)
+			changed = append(changed, host.File{Path: n.path, Whole: whole})
 		}
 	}
 	return changed, nil
@@ -188,8 +190,11 @@ func (t *tree) clear(want, have map[string]node) error {
 }
 
 // note lists the tree and notes what the changed files were made from.
-func (p *pass) note(t *tree, from string, in listing, have map[string]node, changed []string, kept map[string]int64) (listing, error) {
-	fresh := slices.Sorted(slices.Values(changed))
+func (p *pass) note(t *tree, from string, in listing, have map[string]node, changed []host.File, kept map[string]int64) (listing, error) {
+	fresh := make(map[string]bool, len(changed))
+	for _, f := range changed {
+		fresh[f.Path] = true
+	}
 	out := slices.Clone(in)
 	for i := range slices.Backward(out) { // directories after their content
 		n, old := &out[i], have[in[i].path]
@@ -197,7 +202,7 @@ func (p *pass) note(t *tree, from string, in listing, have map[string]node, chan
 			n.size, n.digest = old.size, old.digest
 		}
 		name := filepath.Join(t.files(), n.path)
-		if _, is := slices.BinarySearch(fresh, n.path); is {
+		if fresh[n.path] {
 			if err := p.noteOne(name, n, kept[n.path]); err != nil {
 				return nil, err
 			}
@@ -228,23 +233,21 @@ func (p *pass) noteOne(name string, n *node, kept int64) error {
 	return err
 }
 
-// heads tells of each file how much of it is known to be as it was.
-func (p *pass) heads(from string, changed []string) []host.File {
-	files := make([]host.File, len(changed))
-	for i, path := range changed {
-		files[i].Path = path
-		info, err := os.Lstat(filepath.Join(from, path))
+// heads notes of each file how much of it is known to be as it was.
+func (p *pass) heads(from string, changed []host.File) {
+	for i := range changed {
+		f := &changed[i]
+		info, err := os.Lstat(filepath.Join(from, f.Path))
 		if err != nil {
 			continue // whoever opens it says so
 		}
 		at, now := identify(info)
 		if r := p.book.records[at]; r.identity == now && r.head.size > 0 {
 			h := r.head
-			files[i].Was = host.Identity{Device: h.Dev, Inode: h.Number, Size: h.Size, Modified: h.Modified, Changed: h.Changed}
-			files[i].Head = h.size
+			f.Was = host.Identity{Device: h.Dev, Inode: h.Number, Size: h.Size, Modified: h.Modified, Changed: h.Changed}
+			f.Head = h.size
 		}
 	}
-	return files
 }
 
 func (p *pass) add(r host.Report) {

@@ -14,11 +14,10 @@ import (
 
 // An entry is a file or directory of a state, with its slash path.
 type entry struct {
-	path string
-	mode fs.FileMode
-	size int64 // 0 for directories
-	was  Identity
-	head int64 // so many bytes are as they were in the content that was; see [File]
+	path  string
+	mode  fs.FileMode
+	size  int64 // 0 for directories
+	given File  // what the caller knows of it
 }
 
 // list returns what lies below root, each directory before its content, in

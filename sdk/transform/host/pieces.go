@@ -128,8 +128,8 @@ func (p *split) divide(ctx context.Context) error {
 // alike returns how many of the pieces are as they were.
 func (p *split) alike(ctx context.Context) int {
 	var head int64
-	if p.index.Input.Inode != 0 && p.index.Input.Identity == p.was {
-		head = p.head
+	if p.index.Input.Inode != 0 && p.index.Input.Identity == p.given.Was {
+		head = p.given.Head
 	}
 	var changed atomic.Int64
 	changed.Store(int64(len(p.pieces)))
@@ -227,7 +227,7 @@ func (p *split) earlier(ctx context.Context) ([]piece, error) {
 	if err != nil {
 		return nil, err
 	}
-	trusted := p.index.Output.same(now) // nobody else writes there, and extend sees to it that its own writes show
+	trusted := p.given.Whole || p.index.Output.same(now) // nobody else writes there, and extend sees to it that its own writes show
 	there := slices.Clone(p.index.Pieces)
 	var at int64
 	for i := range there {

@@ -16,6 +16,8 @@ type File struct {
 	Path string
 	Was  Identity // of the earlier content, which nothing can have changed without another identity; zero: unknown
 	Head int64    // so many bytes at the begin are as they were then
+
+	Whole bool // the result has the content that Refresh has given it last, whatever times it bears
 }
 
 // Refresh applies one step to some files of the state in the directory in, and
@@ -128,7 +130,7 @@ func pick(root *os.Root, files []File) ([]entry, error) {
 			return nil, fmt.Errorf("%s is no file", name)
 		}
 		dirs(path.Dir(name))
-		entries = append(entries, entry{path: name, mode: info.Mode(), size: info.Size(), was: f.Was, head: f.Head})
+		entries = append(entries, entry{path: name, mode: info.Mode(), size: info.Size(), given: f})
 	}
 	return entries, nil
 }
