@@ -51,7 +51,7 @@ func (a *agent) start(ctx context.Context, component string) error {
 	if r, open, err := a.store.Load(component); err != nil || open && r.Stopped() {
 		return err
 	}
-	if a.halted(component) {
+	if a.halted(component) || a.repair.Apart(component) {
 		return nil
 	}
 	return a.call(ctx, component, startWithin, func(ctx context.Context, u *updater.Client) error {

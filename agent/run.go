@@ -132,13 +132,13 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	runner = &engine.Engine{
 		Dependants: a.dependants,
 		Readings:   a.readings,
-		Journal:    a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Transform: a.states, Ready: sandbox.Ready,
+		Journal:    a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Ready: sandbox.Ready,
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
 		Permit:   a.permit,
 	}
-	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
+	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Pairs: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.repair.Check(c.Components)
 	a.manager = manager.New(manager.Config{
 		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Journal: a.store.Load, Ask: c.Ask, Check: a.check, Ensure: a.ensure, Keep: a.keep, Running: a.running,

@@ -96,7 +96,7 @@ func (e *Engine) Reinstate(ctx context.Context, u Update) error {
 	if err := e.restored(ctx, &u); err != nil {
 		return err
 	}
-	return errors.Join(e.hand(ctx, &u, u.New), e.drop(&u, u.New))
+	return errors.Join(e.hand(ctx, &u, u.New, u.To), e.drop(&u, u.New))
 }
 
 // gone reports whether the component has lost its live state.

@@ -23,6 +23,7 @@ type Engine struct {
 	Source     Source
 	Content    Content
 	States     States
+	Marks      Marks
 	Transform  Transformer
 	Dependants Dependants                               // nil: there are none
 	Readings   Readings                                 // nil: the components publish none

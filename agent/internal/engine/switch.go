@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -50,6 +49,9 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 	}
 	if e.gone(ctx, s, u) {
 		return errGone
+	}
+	if err := e.Holds(u.Component, u.From); err != nil {
+		return err
 	}
 	if u.Saved == 0 {
 		if u.Saved, err = e.States.Next(u.Component); err != nil {
@@ -119,7 +121,7 @@ func (e *Engine) apply(ctx context.Context, u *Update) error {
 	if !u.transforms() {
 		return nil
 	}
-	return e.hand(ctx, u, u.New)
+	return e.hand(ctx, u, u.New, u.To)
 }
 
 // applyOld hands back the saved state itself, since the new version may have
@@ -129,19 +131,7 @@ func (e *Engine) applyOld(ctx context.Context, u *Update) error {
 	if !u.transforms() || u.Saved == 0 {
 		return nil
 	}
-	return e.hand(ctx, u, u.Saved)
-}
-
-func (e *Engine) hand(ctx context.Context, u *Update, gen state.Generation) error {
-	s, err := e.updater(ctx, u)
-	if err != nil {
-		return err
-	}
-	dir, _, err := e.States.Load(u.Component, gen)
-	if err != nil && !errors.Is(err, state.ErrMoved) {
-		return err
-	}
-	return s.Apply(ctx, updater.ApplyRequest{Component: u.Component, Dir: dir})
+	return e.hand(ctx, u, u.Saved, u.From)
 }
 
 func (e *Engine) start(ctx context.Context, u *Update) error {
@@ -270,6 +260,9 @@ func (e *Engine) ask(ctx context.Context, u *Update) error {
 func (e *Engine) commit(_ context.Context, u *Update) error {
 	u.To.Previous, u.To.Held = e.previous(u), u.held()
 	if err := e.Inventory.Commit(u.Component, u.To); err != nil {
+		return Retry{Err: err}
+	}
+	if err := e.Holds(u.Component, u.To); err != nil {
 		return Retry{Err: err}
 	}
 	return nil

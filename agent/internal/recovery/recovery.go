@@ -52,6 +52,7 @@ type Recovery struct {
 	Memory  Memory
 	Notes   Notes
 	Engine  Engine
+	Pairs   Pairs
 	Updater func(ctx context.Context, componentType string) (*updater.Client, error)
 	Damage  store.Damage // of the memory itself
 	Log     *slog.Logger
@@ -60,6 +61,8 @@ type Recovery struct {
 	settled    map[string]bool
 	told       map[string]bool   // of Damage
 	reinstated map[string]string // what was told of a state that was gone, by component
+	reunited   map[string]string // what was done so that version and state belong together, by component
+	apart      sync.Map          // component → bool
 	repaired   bool              // what was lost is known to be
 	faulty     []string          // components whose records cannot be read
 	fault      atomic.Pointer[string]
@@ -125,9 +128,20 @@ func (r *Recovery) settle(ctx context.Context, component string) (sure bool, err
 		status, err = u.Status(ctx, updater.StatusRequest{Component: component})
 		return err
 	})
+	var of engine.Installed
+	if err == nil {
+		if status, of, err = r.reunite(ctx, u, component, installed, status); err != nil {
+			return false, fmt.Errorf("%w: %w", ErrUnknown, err)
+		}
+	}
 	switch {
 	case installed.Version == "" && err != nil:
 		return false, fmt.Errorf("%w: %w; ask for a version again when that is repaired", ErrUnknown, err)
+	case err == nil && of.Version != "" && of.Version == status.Version && of.Version != installed.Version:
+		if err := start(ctx, u, component); err != nil {
+			r.Log.Error("cannot start component", "component", component, "error", err)
+		}
+		return true, r.learn(ctx, component, status)
 	case installed.Version == "" && status.Version == "":
 		return true, nil
 	case installed.Version == "":
@@ -164,8 +178,8 @@ func (r *Recovery) learn(ctx context.Context, component string, status updater.S
 		return err
 	}
 	return r.report(engine.Update{Component: component}, engine.Inconsistent, fmt.Sprintf(
-		"the agent had forgotten what is installed%s and learned from the updater that it is %s; an update may have been cut off: look at the component, then ask for a version again, with another attempt",
-		r.because(), i.Version))
+		"the agent had forgotten what is installed%s and learned from the updater that it is %s; an update may have been cut off%s: look at the component, then ask for a version again, with another attempt",
+		r.because(), i.Version, r.reunited[component]))
 }
 
 // repair switches to the installed version again, and if that is not enough

@@ -31,6 +31,8 @@ type world struct {
 	published bool // the package can be fetched
 	started   int
 
+	holder string // version that the live state is of; "" nobody knows
+
 	gone       bool // the live state
 	saved      bool // there is a saved one
 	unfit      bool // it cannot be put in place
@@ -112,6 +114,23 @@ func (w *world) LastSaved(context.Context, string, engine.Installed) (engine.Upd
 	return engine.Update{Restore: 7}, "generation 7", w.saved
 }
 
+func (w *world) Holds(_ string, i engine.Installed) error { w.holder = i.Version; return nil }
+
+func (w *world) Reunite(context.Context, string) (of engine.Installed, done string, err error) {
+	if w.holder == "" || w.runs {
+		return of, "", nil
+	}
+	of = engine.Installed{Version: w.holder, Schema: 1, Handle: handle(w.holder)}
+	if w.holder == w.current {
+		return of, "", nil
+	}
+	if _, staged := w.whole[w.holder]; !staged {
+		return of, "", errors.New("cannot be switched to")
+	}
+	w.current = w.holder
+	return of, "switched to " + w.holder, nil
+}
+
 func (w *world) Reinstate(context.Context, engine.Update) error {
 	if w.runs {
 		return errors.New("it runs")
@@ -146,7 +165,7 @@ func (w *world) recovery(t *testing.T, damage store.Damage) *Recovery {
 	}
 	t.Cleanup(client.Kill)
 	return &Recovery{
-		Memory: w, Notes: w, Engine: w, Damage: damage, Log: slog.New(slog.DiscardHandler),
+		Memory: w, Notes: w, Engine: w, Pairs: w, Damage: damage, Log: slog.New(slog.DiscardHandler),
 		Updater: func(context.Context, string) (*updater.Client, error) { return client, nil },
 	}
 }

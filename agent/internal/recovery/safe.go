@@ -94,6 +94,15 @@ func (r *Recovery) Keep(ctx context.Context, component string) error {
 	if i, err := r.Memory.Installed(component); status.NoState && (err != nil || i.Schema > 0) {
 		return fmt.Errorf("%w: it stays stopped until safe mode ends, since it would begin with an empty one", ErrStateGone)
 	}
+	if _, open, err := r.Memory.Load(component); err != nil || !open { // else its journal knows
+		installed, _ := r.Memory.Installed(component)
+		r.mu.Lock()
+		_, _, err := r.reunite(ctx, u, component, installed, status)
+		r.mu.Unlock()
+		if err != nil {
+			return r.keepApart(component, err)
+		}
+	}
 	return within(ctx, u, func(ctx context.Context) error {
 		return u.Start(ctx, updater.StartRequest{Component: component})
 	})

@@ -28,6 +28,15 @@ func TestSafeMode(t *testing.T) {
 		{name: "newer, and switched", harm: func(w *world) {
 			w.open, w.newer, w.current, w.whole["2.0.0"] = true, engine.ErrNewer, "2.0.0", true
 		}, fault: "newer agent", cause: "learned from the updater that it is 2.0.0"},
+		{name: "garbled, and switched", harm: func(w *world) {
+			w.garbled, w.current, w.whole["2.0.0"], w.holder = errors.New("no record"), "2.0.0", true, "1.0.0"
+		}, fault: "no record", cause: "set aside (kept); version 1.0.0 is installed"},
+		{name: "lost, and switched", harm: func(w *world) {
+			w.installed, w.current, w.whole["2.0.0"], w.holder = engine.Installed{}, "2.0.0", true, "1.0.0"
+		}, damage: store.Damage{Found: errors.New("broken"), Lost: true}, fault: "not known whether", cause: "learned from the updater that it is 1.0.0"},
+		{name: "lost, and switched back", harm: func(w *world) {
+			w.installed, w.whole["2.0.0"], w.holder = engine.Installed{}, true, "2.0.0"
+		}, damage: store.Damage{Found: errors.New("broken"), Lost: true}, fault: "not known whether", cause: "learned from the updater that it is 2.0.0"},
 		{name: "lost", harm: func(w *world) { w.installed = engine.Installed{} }, damage: store.Damage{Found: errors.New("broken"), Lost: true}, fault: "not known whether an update was cut off", cause: "learned from the updater that it is 1.0.0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,6 +79,33 @@ func repaired(t *testing.T, w *world, cause string) {
 	}
 	if !w.runs || w.installed.Version != w.current || w.outcome == nil || !strings.Contains(w.outcome.Cause, cause) || w.outcome.Result != engine.Inconsistent {
 		t.Errorf("%+v, %+v", w, w.outcome)
+	}
+}
+
+// TestApart: a version that the state is not of stays stopped, and whoever
+// looks at the device reads why and what to do.
+func TestApart(t *testing.T) {
+	w := sound()
+	w.installed, w.runs, w.holder = engine.Installed{}, false, "0.9.0"
+	r := w.recovery(t, store.Damage{Found: errors.New("broken"), Lost: true})
+	r.Check([]string{name})
+	for range 2 {
+		if err := r.Keep(t.Context(), name); !errors.Is(err, ErrApart) || !r.Apart(name) || w.runs {
+			t.Errorf("error %v, runs %v", err, w.runs)
+		}
+	}
+	if strings.Count(r.Fault(), "stays stopped") != 1 || !strings.Contains(r.Fault(), "cannot be switched to") {
+		t.Errorf("fault %q", r.Fault())
+	}
+	if err := r.Repair(t.Context(), []string{name}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Settle(t.Context(), name); !errors.Is(err, ErrUnknown) || w.runs {
+		t.Errorf("after the repair: %v, runs %v", err, w.runs)
+	}
+	w.whole["0.9.0"] = true // the operator did it
+	if err := r.Settle(t.Context(), name); err != nil || !w.runs || w.current != "0.9.0" || r.Apart(name) {
+		t.Errorf("%v, %+v", err, w)
 	}
 }
 

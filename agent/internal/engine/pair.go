@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// Marks are the durable notes of whose state the live one of a component is.
+// They outlive the journal; *[state.Manager] keeps them.
+type Marks interface {
+	SetMark(component string, m state.Mark) error
+	Mark(component string) (m state.Mark, found bool)
+}
+
+func (i Installed) holder() state.Holder {
+	return state.Holder{Version: i.Version, Schema: i.Schema, Package: i.Digest, Handle: i.Handle}
+}
+
+func installed(h state.Holder) Installed {
+	return Installed{Version: h.Version, Schema: h.Schema, Digest: h.Package, Handle: h.Handle}
+}
+
+// Holds notes that the live state of a component is that of a version, unless
+// that is noted already.
+func (e *Engine) Holds(component string, i Installed) error {
+	want := i.holder()
+	if m, found := e.Marks.Mark(component); found && m.Next == nil && same(m.Live, want) {
+		return nil
+	}
+	return e.Marks.SetMark(component, state.Mark{Live: want})
+}
+
+func same(a, b state.Holder) bool {
+	return a.Version == b.Version && a.Schema == b.Schema && a.Package == b.Package &&
+		a.Handle.Version == b.Handle.Version && string(a.Handle.Data) == string(b.Handle.Data)
+}
+
+// hand hands a generation to the updater as the state of a version. What the
+// live state is, is noted before and after; in between, [Engine.Reunite]
+// finds out.
+func (e *Engine) hand(ctx context.Context, u *Update, gen state.Generation, of Installed) error {
+	s, err := e.updater(ctx, u)
+	if err != nil {
+		return err
+	}
+	dir, _, err := e.States.Load(u.Component, gen)
+	if err != nil && !errors.Is(err, state.ErrMoved) {
+		return err
+	}
+	m, _ := e.Marks.Mark(u.Component)
+	next := of.holder()
+	if err := e.Marks.SetMark(u.Component, state.Mark{Live: m.Live, Next: &next, Generation: gen}); err != nil {
+		return err
+	}
+	if err := s.Apply(ctx, updater.ApplyRequest{Component: u.Component, Dir: dir}); err != nil {
+		return err
+	}
+	return e.Holds(u.Component, of)
+}
+
+// Reunite brings the version that the updater has and the live state together,
+// where no journal tells of the update that was cut off between them: it hands
+// over what was being handed over, and switches to the version that the state
+// is of. It tells what it did, "" if they belong together or if nothing is
+// known of the state. A component that runs is left alone. The error names
+// what the operator has to do before the component can start.
+func (e *Engine) Reunite(ctx context.Context, component string) (of Installed, done string, err error) {
+	m, found := e.Marks.Mark(component)
+	u := &Update{Component: component}
+	h, err := e.updater(ctx, u)
+	if err != nil || !found || !h.Capabilities().Status || !h.Capabilities().State {
+		return of, "", err
+	}
+	status, err := h.Status(ctx, updater.StatusRequest{Component: component})
+	switch {
+	case err != nil || status.Version == "":
+		return of, "", err
+	case m.Next == nil && m.Live.Version == status.Version:
+		return installed(m.Live), "", nil
+	case status.Running || m.Next == nil && m.Live.Version == "":
+		return of, "", nil
+	}
+	if m.Next != nil {
+		if err := e.hand(ctx, u, m.Generation, installed(*m.Next)); err != nil {
+			return of, "", fmt.Errorf("an update was cut off while generation %d was handed over as the state of version %s, and it cannot be handed over now: %w; see to that, or restore a state (tranquil-agent state list, restore), then repair again",
+				m.Generation, m.Next.Version, err)
+		}
+		m.Live = *m.Next
+		done = fmt.Sprintf("generation %d was handed over as the state of version %s", m.Generation, m.Live.Version)
+	}
+	of = installed(m.Live)
+	if m.Live.Version == status.Version {
+		return of, done, nil
+	}
+	if err := e.goTo(ctx, h, u, of); err != nil {
+		return of, "", fmt.Errorf("the updater has version %s, but the live state is of version %s with schema %d, which cannot be switched to: %w; publish that version and repair again",
+			status.Version, of.Version, of.Schema, err)
+	}
+	return of, fmt.Sprintf("the updater had version %s, but the live state is of version %s, which was switched to", status.Version, of.Version), nil
+}
+
+// goTo switches to a version that is staged, or is staged again.
+func (e *Engine) goTo(ctx context.Context, h *updater.Client, u *Update, of Installed) error {
+	err := h.Switch(ctx, updater.SwitchRequest{Component: u.Component, Handle: of.Handle})
+	if err == nil {
+		return nil
+	}
+	if _, again := e.Repair(ctx, u.Component, of); again != nil {
+		return errors.Join(err, again)
+	}
+	return nil
+}

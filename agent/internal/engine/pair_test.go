@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// A telling world says what it has.
+type telling struct{ stateful }
+
+func (w telling) Status(context.Context, updater.StatusRequest) (updater.StatusResponse, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return updater.StatusResponse{Version: w.current, Handle: updater.Handle{Version: 1, Data: []byte(w.current)}, Running: w.running != ""}, nil
+}
+
+func newTelling(t *testing.T, p packages) (*world, *Engine) {
+	t.Helper()
+	w, e := newWorld(t, p)
+	client, err := updater.Connect(t.Context(), "application", telling{stateful{w}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Kill)
+	e.Updater = func(context.Context, string) (*updater.Client, error) { return client, nil }
+	return w, e
+}
+
+// TestLostJournal: the power fails after every operation of an update, there
+// or on its way back, and the journal is lost with it. The version that is
+// started then is the one that the state is of.
+func TestLostJournal(t *testing.T) {
+	p := build(t, "1m")
+	for _, failAt := range []string{"", "start2.0.0", "apply", "run"} {
+		cutEverywhere(t, "fail="+failAt, func(t *testing.T, cut int) bool {
+			w, e := newTelling(t, p)
+			w.set(func() { w.budget, w.failAt = cut, failAt })
+			_, err := w.update(t, e, "2.0.0")
+			w.set(func() { w.budget, w.failAt, w.journal, w.installed, w.running = -1, "", nil, Installed{}, "" })
+			for range 2 { // also when that is cut off
+				of, done, err := e.Reunite(t.Context(), component)
+				if err != nil || of.Version != w.current {
+					t.Errorf("cut after %d: %+v, %q, %v", cut, of, done, err)
+				}
+			}
+			h, _ := e.updater(t.Context(), &Update{Component: component})
+			if err := h.Start(t.Context(), updater.StartRequest{Component: component}); err != nil {
+				t.Errorf("cut after %d: %v", cut, err)
+			}
+			if !strings.HasPrefix(w.state, "schema "+w.running[:1]) || !strings.Contains(w.state, "value 42") {
+				t.Errorf("cut after %d: version %s, state %q", cut, w.running, w.state)
+			}
+			return err == nil
+		})
+	}
+}
+
+// TestNoMark: nothing is touched where it is not known whose the state is, as
+// on a device whose agent kept no marks.
+func TestNoMark(t *testing.T) {
+	w, e := newTelling(t, build(t, "1m"))
+	for _, component := range []string{"application/other", component} {
+		if of, done, err := e.Reunite(t.Context(), component); err != nil || done != "" || component != "application/a" && of.Version != "" {
+			t.Errorf("%s: %+v, %q, %v", component, of, done, err)
+		}
+	}
+	if w.running != "1.0.0" {
+		t.Error("the component was stopped")
+	}
+}
