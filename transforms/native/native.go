@@ -4,8 +4,10 @@
 package native
 
 import (
+	"io"
 	"strings"
 
+	"github.com/tranquil-iot/tranquil/sdk/transform"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/transforms/identity"
 	"github.com/tranquil-iot/tranquil/transforms/jq"
@@ -27,8 +29,13 @@ var filters = map[string]host.Native{
 	"sqlite":    sqlite.Filter,
 }
 
-// Table returns the native code of modules by their digest.
-func Table() map[string]host.Native { return table(digests) }
+// Table returns the native code of modules by their digest, and what checks
+// databases.
+func Table() map[string]host.Native {
+	natives := table(digests)
+	natives[host.Integrity] = func(in io.Reader, _ io.Writer, _ transform.Edge) error { return sqlite.Check(in) }
+	return natives
+}
 
 func table(digests string) map[string]host.Native {
 	natives := map[string]host.Native{}

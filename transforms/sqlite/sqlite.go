@@ -14,14 +14,22 @@ import (
 )
 
 // Filter is the transform. Its param "sql" is run in one transaction. An error
-// refuses the state, as do a foreign key that leads nowhere and a database
-// found damaged afterwards. The component must have checkpointed a write-ahead
-// log: here it is one file. SQL has no clock (it is always 2022-01-01) and the
+// refuses the state, as does a foreign key that leads nowhere afterwards. The
+// component must have checkpointed a write-ahead log: here it is one file. SQL has no clock (it is always 2022-01-01) and the
 // same random numbers each time.
 func Filter(in io.Reader, out io.Writer, e transform.Edge) error {
 	args := []string{"transform", strconv.Itoa(e.From), strconv.Itoa(e.To), e.File}
+	return run(args, []string{"PARAM_SQL=" + e.Params["sql"]}, in, out)
+}
+
+// Check refuses a database in which SQLite's integrity_check finds something. It
+// reads it where it lies, so it needs little memory; in must be an io.Seeker. One
+// with functions or collations of a program's own is not judged.
+func Check(in io.Reader) error { return run([]string{"check"}, nil, in, io.Discard) }
+
+func run(args, env []string, in io.Reader, out io.Writer) error {
 	var log bytes.Buffer
-	switch code := engine.Run(args, []string{"PARAM_SQL=" + e.Params["sql"]}, in, out, &log); code {
+	switch engine.Run(args, env, in, out, &log) {
 	case 0:
 		return nil
 	case 2:

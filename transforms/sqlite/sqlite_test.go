@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 //go:embed testdata/empty.db
 var empty []byte
 
-func run(data []byte, sql string) ([]byte, error) {
+func migrate(data []byte, sql string) ([]byte, error) {
 	var out bytes.Buffer
 	err := Filter(bytes.NewReader(data), &out, transform.Edge{From: 1, To: 2, File: "a.db", Params: map[string]string{"sql": sql}})
 	return out.Bytes(), err
@@ -24,7 +25,7 @@ func run(data []byte, sql string) ([]byte, error) {
 // database returns the bytes of a database that SQL makes.
 func database(t testing.TB, sql string) []byte {
 	t.Helper()
-	data, err := run(empty, sql)
+	data, err := migrate(empty, sql)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func database(t testing.TB, sql string) []byte {
 // holds asks the database whether a condition is true.
 func holds(t testing.TB, data []byte, condition string) {
 	t.Helper()
-	if _, err := run(data, "CREATE TEMP TABLE wanted (it CHECK (it)); INSERT INTO wanted SELECT "+condition); err != nil {
+	if _, err := migrate(data, "CREATE TEMP TABLE wanted (it CHECK (it)); INSERT INTO wanted SELECT "+condition); err != nil {
 		t.Errorf("%s: %v", condition, err)
 	}
 }
@@ -47,13 +48,13 @@ const (
 
 func TestMigrate(t *testing.T) {
 	old := database(t, readings)
-	up, err := run(old, toKelvin)
+	up, err := migrate(old, toKelvin)
 	if err != nil {
 		t.Fatal(err)
 	}
 	holds(t, up, "group_concat(kelvin) = '293.65,294.15' FROM reading")
 	holds(t, up, "user_version = 2 FROM pragma_user_version")
-	if again, err := run(old, toKelvin); err != nil || !bytes.Equal(up, again) {
+	if again, err := migrate(old, toKelvin); err != nil || !bytes.Equal(up, again) {
 		t.Errorf("another run gives other bytes; %v", err)
 	}
 }
@@ -75,18 +76,46 @@ func TestSizes(t *testing.T) {
 	if len(old) < 5_000_000 {
 		t.Fatalf("%d bytes", len(old))
 	}
-	less, err := run(old, `PRAGMA incremental_vacuum; DELETE FROM t WHERE rowid > 1; DROP TABLE t; CREATE TABLE u AS SELECT 7 AS x`)
+	less, err := migrate(old, `PRAGMA incremental_vacuum; DELETE FROM t WHERE rowid > 1; DROP TABLE t; CREATE TABLE u AS SELECT 7 AS x`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	holds(t, less, "x = 7 FROM u")
 }
 
+// Check finds what the format alone does not show.
+func TestCheck(t *testing.T) {
+	large := database(t, `CREATE TABLE t (x); CREATE INDEX i ON t (x); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+		INSERT INTO t SELECT 'row ' || i FROM n; DELETE FROM t WHERE rowid % 7 = 0`)
+	wal := bytes.Clone(large)
+	wal[18], wal[19] = 2, 2
+	inside := bytes.Replace(large, []byte("row 1234"), []byte("row 1235"), 1)
+	for name, test := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"sound":         {large, ""},
+		"with a log":    {wal, ""},
+		"a row":         {inside, "missing from index i"},
+		"cut":           {large[:len(large)-4096], "malformed"},
+		"other content": {append(bytes.Clone(large[:4096]), make([]byte, len(large)-4096)...), "state refused: Tree 2 page 2: btreeInitPage()"},
+		"no database":   {[]byte("text"), "file is not a database"},
+	} {
+		err := Check(bytes.NewReader(test.data))
+		if (err == nil) != (test.want == "") || err != nil && (!errors.Is(err, transform.ErrRefused) || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+	if err := Check(struct{ io.Reader }{bytes.NewReader(large)}); err == nil || errors.Is(err, transform.ErrRefused) {
+		t.Errorf("without seeking: %v", err)
+	}
+}
+
 // A database with a write-ahead log stays one.
 func TestWriteAheadLog(t *testing.T) {
 	old := database(t, readings)
 	old[18], old[19] = 2, 2 // the versions for readers and writers
-	up, err := run(old, `DELETE FROM reading WHERE at = 1`)
+	up, err := migrate(old, `DELETE FROM reading WHERE at = 1`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,8 +127,6 @@ func TestWriteAheadLog(t *testing.T) {
 
 func TestRefuses(t *testing.T) {
 	old := database(t, readings+`CREATE TABLE sensor (id INTEGER PRIMARY KEY); CREATE TABLE place (sensor REFERENCES sensor);`)
-	indexed := database(t, `CREATE TABLE t (x); CREATE INDEX i ON t (x); INSERT INTO t VALUES ('here is a row')`)
-	damaged := bytes.Replace(indexed, []byte("here is a row"), []byte("here is a cow"), 1)
 	for name, test := range map[string]struct {
 		data []byte
 		sql  string
@@ -108,7 +135,6 @@ func TestRefuses(t *testing.T) {
 		"no database":  {[]byte("text"), "SELECT 1", "a.db is no SQLite database"},
 		"empty":        {nil, "SELECT 1", "is no SQLite database"},
 		"no pages":     {append([]byte("SQLite format 3\x00"), make([]byte, 4096)...), "SELECT * FROM sqlite_schema", "file is not a database"},
-		"damaged":      {damaged, "SELECT 1", "the database is damaged: row 1 missing from index i"},
 		"bad SQL":      {old, "ALTER TABLE gone RENAME TO here", "no such table: gone"},
 		"no row":       {old, "INSERT INTO place VALUES (7)", "a row of place refers to a row of sensor that is not there"},
 		"files":        {old, "ATTACH 'other.db' AS other", "too many attached databases"},
@@ -117,12 +143,12 @@ func TestRefuses(t *testing.T) {
 		"constraint":   {old, "INSERT INTO reading VALUES (1, 2)", "UNIQUE constraint failed"},
 		"half a query": {old, "SELECT", "incomplete input"},
 	} {
-		_, err := run(test.data, test.sql)
+		_, err := migrate(test.data, test.sql)
 		if !errors.Is(err, transform.ErrRefused) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := run(old, ""); err == nil || errors.Is(err, transform.ErrRefused) {
+	if _, err := migrate(old, ""); err == nil || errors.Is(err, transform.ErrRefused) {
 		t.Errorf("no SQL: %v", err)
 	}
 }

@@ -28,7 +28,8 @@ const (
 //
 // Modules with a digest ("sha256:…") in natives are not run: the code there
 // takes their place, unless [Host.Wasm] says otherwise. It is for devices on which
-// Wasm is slow.
+// Wasm is slow. What natives has as [Integrity] judges results in sqlite, beyond
+// what their format says.
 func Main(natives map[string]Native) {
 	if len(os.Args) == 0 || os.Args[0] != childName {
 		return
@@ -81,7 +82,7 @@ func prepare(s setup, file *os.File, natives map[string]Native) (w work, result 
 		cache, empty = "/"+compiledName, "/"+emptyName
 	}
 	if s.Judge != "" {
-		w, result = newJudge(file, s.Judge)
+		w, result = newJudge(file, s.Judge, natives)
 	} else if code := s.native(natives); code != nil {
 		w = &engine{native: code}
 	} else {

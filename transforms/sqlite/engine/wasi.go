@@ -95,6 +95,20 @@ func (w *wasi) Xfd_read(file, buffers, _, result int32) int32 {
 	return 0
 }
 
+// Xfd_seek is only for a database that is read where it lies.
+func (w *wasi) Xfd_seek(file int32, offset int64, whence, result int32) int32 {
+	s, ok := w.in.(io.Seeker)
+	if file != 0 || !ok {
+		return badFile
+	}
+	at, err := s.Seek(offset, int(whence))
+	if err != nil {
+		return ioError
+	}
+	binary.LittleEndian.PutUint64((*w.memory)[uint32(result):], uint64(at))
+	return 0
+}
+
 func (w *wasi) Xfd_write(file, buffers, count, result int32) int32 {
 	to := w.out
 	switch file {
