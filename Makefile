@@ -99,7 +99,7 @@ bench: ## benchmarks, as ratios
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 2h ./...
 
 downtime: ## downtime by size and number of files, as ratios; TRANQUIL_BENCH_GB=1 adds 1 GB
-	$(GO) test -run '^$$' -bench Downtime -benchtime 1x -timeout 2h ./agent/internal/state
+	$(GO) test -run '^$$' -bench Downtime -benchtime 1x -timeout 4h -p 1 ./examples/fleet ./agent/internal/state
 
 fuzz: ## every fuzz target for FUZZTIME=10s
 	@set -e; for package in $$(grep -rl --include='*_test.go' '^func Fuzz' agent backend examples plugins sdk transforms | xargs -n1 dirname | sort -u); do \

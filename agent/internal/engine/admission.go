@@ -54,8 +54,9 @@ func (e *Engine) admit(ctx context.Context, u *Update) error {
 }
 
 // freshTime is how long a rehearsal counts: the state goes on changing, so
-// what is left to transform grows, and the prediction with it.
-const freshTime = time.Hour
+// what is left to transform grows, and the prediction with it. To rehearse
+// again takes as long as what has changed, while the component serves.
+const freshTime = time.Minute
 
 // permit returns nil, a [Wait], or why the update can never be permitted.
 func (e *Engine) permit(u *Update) error {
