@@ -123,6 +123,9 @@ func (j *judge) one(data []byte) error {
 	if err != nil {
 		return err
 	}
+	if err := boundWork(j.schema, value); err != nil {
+		return err
+	}
 	return leaf(j.schema.Validate(value))
 }
 

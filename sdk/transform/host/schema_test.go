@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 const readingSchema = `{"type": "object", "required": ["value"], "properties": {"value": {"type": "number", "maximum": 100}}}`
@@ -47,19 +47,42 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// A schema that makes a validator compute for ever stops with its sandbox.
+// A schema whose members refer to it twice doubles the work with each level of
+// the document: counting that takes no time, and it is refused.
 func TestSchemaBomb(t *testing.T) {
-	again := `{"properties": {"a": {"$ref": "#"}}}`
-	schema := fmt.Sprintf(`{"allOf": [%s, %s]}`, again, again)
 	text, err := os.ReadFile("../testdata/abi/echo/module.wat")
 	must(t, err)
 	module := filepath.Join(t.TempDir(), "echo.wasm")
 	must(t, os.WriteFile(module, assembleText(t, string(text)), 0o600))
-	h := &Host{Cache: cache, Ceiling: Limits{Wall: time.Second, CPU: 500 * time.Millisecond}}
-	_, _, err = runOne(t, h, Step{Module: module, Format: "json", Schema: []byte(schema)}, strings.Repeat(`{"a":`, 60)+"3"+strings.Repeat("}", 60))
-	if e := failed(t, err); e.Class != Deadline && e.Class != ResourceLimit {
-		t.Errorf("got %v", e)
+	nested := func(open, shut string, n int) string { return strings.Repeat(open, n) + "3" + strings.Repeat(shut, n) }
+	for _, keyword := range []string{
+		`{"properties": {"a": {"$ref": "#"}}}`, `{"patternProperties": {"^a": {"$ref": "#"}}}`, `{"additionalProperties": {"$ref": "#"}}`,
+		`{"items": {"$ref": "#"}}`, `{"prefixItems": [{"$ref": "#"}]}`,
+	} {
+		schema := fmt.Sprintf(`{"allOf": [%s, %s]}`, keyword, keyword)
+		document := nested(`{"a":`, "}", 2000)
+		if strings.Contains(strings.ToLower(keyword), "items") {
+			document = nested("[", "]", 2000)
+		}
+		_, _, err = runOne(t, &Host{Cache: cache}, Step{Module: module, Format: "json", Schema: []byte(schema)}, document)
+		if e := failed(t, err); e.Class != Invalid || !strings.Contains(e.Reason, "more than 50000000 times") {
+			t.Errorf("%s: got %v", keyword, e)
+		}
 	}
+}
+
+// What describes a tree of any depth is no bomb, and its documents may be long.
+func TestSchemaWork(t *testing.T) {
+	schema, err := compileSchema([]byte(`{"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}, "names": {"items": {"type": "string"}}}, "additionalProperties": false}`))
+	must(t, err)
+	document := any(map[string]any{"names": slices.Repeat([]any{"a"}, 100_000)})
+	for range 500 {
+		document = map[string]any{"left": document, "right": map[string]any{}}
+	}
+	if err := boundWork(schema, document); err != nil {
+		t.Error(err)
+	}
+	must(t, schema.Validate(document))
 }
 
 // What no document can be held against is refused when a package is built.
