@@ -361,3 +361,22 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// BenchmarkScan is the look at 10,000 files that did not change, of which an
+// update takes some while its component is stopped.
+func BenchmarkScan(b *testing.B) {
+	dir := filepath.Join(b.TempDir(), "state")
+	fill(b, dir, 1<<20, 10_000)
+	k := newBook()
+	_, err := k.scan(dir)
+	must(b, err)
+	for at, r := range k.records {
+		r.Early = false
+		k.records[at] = r
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := k.scan(dir)
+		must(b, err)
+	}
+}

@@ -104,7 +104,7 @@ func (b *book) digest(root, path string, at inode, now identity) (string, error)
 // unchanged reports whether a file has the same attributes as when a look at
 // it gave this node: they have no time of their own, but a change of them is
 // one of the file.
-func (b *book) unchanged(before, now node) bool {
+func (b *book) unchanged(before, now *node) bool {
 	if before.at != now.at || before.now.Size != now.now.Size || before.now.Modified != now.now.Modified {
 		return false
 	}

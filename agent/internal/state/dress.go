@@ -20,16 +20,16 @@ type dressing struct {
 	live   bool
 	whole  bool // a step in tree mode has decided on permissions
 
-	old   map[string]node
-	first map[inode]node // of the new state, by file of the old
+	old   places
+	first map[inode]*node // of the new state, by file of the old
 }
 
 // all goes from the last name to the first, so that a directory comes after
 // its content. It completes the listing.
 func (d *dressing) all(in, out listing) error {
-	d.old, d.first = in.paths(), map[inode]node{}
+	d.old, d.first = in.paths(), map[inode]*node{}
 	if d.dressed == nil {
-		d.dressed = map[string]node{}
+		d.dressed = places{}
 	}
 	for i := range slices.Backward(out) {
 		if err := d.one(&out[i]); err != nil {
@@ -40,24 +40,23 @@ func (d *dressing) all(in, out listing) error {
 }
 
 func (d *dressing) one(n *node) error {
-	name := filepath.Join(d.files(), n.path)
 	old, known := d.old[n.path]
-	switch {
-	case !known || old.mode.Type() != n.mode.Type():
+	if known && n.mode.IsRegular() && old.mode.IsRegular() && old.links > 1 {
+		first, again := d.first[old.at]
+		if again && first.digest == n.digest && first.mode == n.mode {
+			return d.join(n, first)
+		}
+		d.first[old.at] = n
+	}
+	if before, done := d.dressed[n.path]; done && known && n.mode.IsRegular() && d.book.unchanged(before, old) {
+		return nil
+	}
+	name := filepath.Join(d.files(), n.path)
+	if !known || old.mode.Type() != n.mode.Type() {
 		if err := replica.Own(name, d.source); err != nil {
 			return err
 		}
 		return d.keep(n, name)
-	case n.mode.IsRegular() && old.links > 1:
-		first, again := d.first[old.at]
-		if again && first.digest == n.digest && first.mode == n.mode {
-			return d.join(n, name, first)
-		}
-		d.first[old.at] = *n
-	}
-	before, done := d.dressed[n.path]
-	if done && n.mode.IsRegular() && d.book.unchanged(before, old) {
-		return nil
 	}
 	if err := d.give(n, name); err != nil {
 		return err
@@ -82,7 +81,8 @@ func (d *dressing) give(n *node, name string) error {
 }
 
 // join makes a name another one of a file.
-func (d *dressing) join(n *node, name string, first node) error {
+func (d *dressing) join(n, first *node) error {
+	name := filepath.Join(d.files(), n.path)
 	other := filepath.Join(d.files(), first.path)
 	if one, err := os.Lstat(name); err == nil {
 		if two, err := os.Lstat(other); err == nil && os.SameFile(one, two) {

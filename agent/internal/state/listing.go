@@ -88,11 +88,21 @@ func (l listing) sum() (files int, size int64) {
 	return files, size
 }
 
-// paths indexes a listing.
-func (l listing) paths() map[string]node {
-	all := make(map[string]node, len(l))
-	for _, n := range l {
-		all[n.path] = n
+// places finds nodes by path.
+type places map[string]*node
+
+func (l listing) paths() places {
+	all := make(places, len(l))
+	for i := range l {
+		all[l[i].path] = &l[i]
 	}
 	return all
+}
+
+// at returns the node of a path, or one of nothing.
+func (p places) at(path string) *node {
+	if n := p[path]; n != nil {
+		return n
+	}
+	return &node{}
 }

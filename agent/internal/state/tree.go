@@ -23,7 +23,7 @@ import (
 type tree struct {
 	dir     string
 	memo    memo
-	dressed map[string]node // by path, the file of the input that it has the owner, mode and so on of
+	dressed places // by path, the file of the input that it has the owner, mode and so on of
 }
 
 // A memo is the content of memo.json.
@@ -85,7 +85,8 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 	if step.Mode == host.Tree {
 		return p.whole(ctx, t, step, from, in, have, progress)
 	}
-	changed, err := t.prepare(in, have.paths())
+	there := have.paths()
+	changed, err := t.prepare(in, there)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +96,7 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 		return nil, err
 	}
 	p.add(report)
-	return p.note(t, from, in, have.paths(), changed, report.Extended)
+	return p.note(t, from, in, there, changed, report.Extended)
 }
 
 // whole is refresh for a step that sees the state as one.
@@ -128,12 +129,12 @@ func (p *pass) whole(ctx context.Context, t *tree, step host.Step, from string, 
 
 // prepare removes what the new state does not have, makes its directories,
 // and returns the files that have to be made.
-func (t *tree) prepare(in listing, have map[string]node) (changed []host.File, err error) {
+func (t *tree) prepare(in listing, have places) (changed []host.File, err error) {
 	if err := t.clear(in.paths(), have); err != nil {
 		return nil, err
 	}
 	for _, n := range in {
-		old := have[n.path]
+		old := have.at(n.path)
 		switch {
 		case n.mode.IsDir() && !old.mode.IsDir():
 			if err := os.MkdirAll(filepath.Join(t.files(), n.path), 0o700); err != nil {
@@ -169,7 +170,7 @@ func (t *tree) link(n node) error {
 
 // clear removes what is not wanted, or is of another kind, and makes the
 // directories writable for now.
-func (t *tree) clear(want, have map[string]node) error {
+func (t *tree) clear(want, have places) error {
 	for path, n := range have {
 		if n.mode.IsDir() && n.mode.Perm()&0o700 != 0o700 {
 			if err := os.Chmod(filepath.Join(t.files(), path), 0o700); err != nil {
@@ -190,14 +191,14 @@ func (t *tree) clear(want, have map[string]node) error {
 }
 
 // note lists the tree and notes what the changed files were made from.
-func (p *pass) note(t *tree, from string, in listing, have map[string]node, changed []host.File, kept map[string]int64) (listing, error) {
+func (p *pass) note(t *tree, from string, in listing, have places, changed []host.File, kept map[string]int64) (listing, error) {
 	fresh := make(map[string]bool, len(changed))
 	for _, f := range changed {
 		fresh[f.Path] = true
 	}
 	out := slices.Clone(in)
 	for i := range slices.Backward(out) { // directories after their content
-		n, old := &out[i], have[in[i].path]
+		n, old := &out[i], have.at(in[i].path)
 		if n.mode.IsRegular() {
 			n.size, n.digest = old.size, old.digest
 		}

@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,6 +58,39 @@ func walk(root string, f func(*entry) error) error {
 	return walkDir(fd, e, f)
 }
 
+// A share is how many names of a directory are worth a thread.
+const share = 32
+
+// look looks up all names in a directory, on all processors: that is most of
+// the time of a walk.
+func look(fd int, dir string, names []string) ([]entry, error) {
+	entries, errs := make([]entry, len(names)), make([]error, runtime.GOMAXPROCS(0))
+	var taken atomic.Int64
+	var group sync.WaitGroup
+	some := func(failed *error) {
+		for *failed == nil {
+			end := int(taken.Add(share))
+			for i := end - share; i < min(end, len(names)); i++ {
+				e := &entries[i]
+				e.path = path.Join(dir, names[i])
+				if err := unix.Fstatat(fd, names[i], &e.stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+					*failed = &fs.PathError{Op: "stat", Path: e.path, Err: err}
+					return
+				}
+			}
+			if end >= len(names) {
+				return
+			}
+		}
+	}
+	for i := 1; i < min(len(errs), (len(names)+share-1)/share); i++ {
+		group.Go(func() { some(&errs[i]) })
+	}
+	some(&errs[0])
+	group.Wait()
+	return entries, errors.Join(errs...)
+}
+
 // walkDir closes fd, which is the directory e.
 func walkDir(fd int, e *entry, f func(*entry) error) (err error) {
 	dir := os.NewFile(uintptr(fd), e.path)
@@ -67,11 +103,12 @@ func walkDir(fd int, e *entry, f func(*entry) error) (err error) {
 		return fmt.Errorf("cannot list %s: %w", e.path, err)
 	}
 	slices.Sort(names)
-	for _, name := range names {
-		next := &entry{path: path.Join(e.path, name)}
-		if err := unix.Fstatat(fd, name, &next.stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return &fs.PathError{Op: "stat", Path: next.path, Err: err}
-		}
+	entries, err := look(fd, e.path, names)
+	if err != nil {
+		return err
+	}
+	for i, name := range names {
+		next := &entries[i]
 		if !next.isDir() {
 			if err := f(next); err != nil {
 				return err
