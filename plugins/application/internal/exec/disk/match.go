@@ -2,12 +2,8 @@ package disk
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
@@ -38,24 +34,25 @@ func match(ctx context.Context, c *copier, from, to string) error {
 		return err
 	}
 	defer target.Close()
-	stale := make(map[string]bool, len(old))
-	for _, name := range old {
-		stale[name] = true
+	news, err := look(source, names)
+	if err != nil {
+		return err
 	}
-	for _, name := range names {
+	olds, err := look(target, old)
+	if err != nil {
+		return err
+	}
+	stale := make(map[string]replica.Info, len(old))
+	for i, name := range old {
+		stale[name] = olds[i]
+	}
+	for i, name := range names {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		m := matching{copier: c, from: filepath.Join(from, name), to: filepath.Join(to, name), have: stale[name]}
+		m := matching{copier: c, from: filepath.Join(from, name), to: filepath.Join(to, name), new: news[i]}
+		m.old, m.have = stale[name]
 		delete(stale, name)
-		if m.new, err = replica.LookIn(source, name); err != nil {
-			return err
-		}
-		if m.have {
-			if m.old, err = replica.LookIn(target, name); err != nil {
-				return err
-			}
-		}
 		if err := m.one(ctx); err != nil {
 			return err
 		}
@@ -66,18 +63,6 @@ func match(ctx context.Context, c *copier, from, to string) error {
 		}
 	}
 	return replica.Give(to, from)
-}
-
-func list(dir string) (*os.File, []string, error) {
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
-	}
-	return f, names, nil
 }
 
 // A matching is one name in both directories.

@@ -62,27 +62,48 @@ type linkedFile struct {
 	paths []string
 }
 
+// linked finds the files below a directory that have several names.
 func linked(ctx context.Context, dir string) ([]*linkedFile, error) {
-	var all []*linkedFile
-	known := map[replica.Inode]*linkedFile{}
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return errors.Join(err, ctx.Err())
+	info, err := replica.Look(dir)
+	if err != nil || !info.Dir() { // a link to somewhere else is not followed
+		return nil, err
+	}
+	l := links{known: map[replica.Inode]*linkedFile{}}
+	err = l.find(ctx, dir)
+	return l.all, err
+}
+
+type links struct {
+	all   []*linkedFile
+	known map[replica.Inode]*linkedFile
+}
+
+func (l *links) find(ctx context.Context, dir string) error {
+	f, names, err := list(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	infos, err := look(f, names)
+	for i := 0; err == nil && i < len(infos); i++ {
+		switch info := infos[i]; {
+		case info.Dir():
+			err = l.find(ctx, filepath.Join(dir, names[i]))
+		case info.Regular() && info.Names() > 1:
+			l.note(info, filepath.Join(dir, names[i]))
 		}
-		info, err := replica.Look(path)
-		if err != nil || info.Names() < 2 {
-			return errors.Join(err, ctx.Err())
-		}
-		file := known[info.Inode()]
-		if file == nil {
-			file = &linkedFile{Info: info}
-			known[info.Inode()] = file
-			all = append(all, file)
-		}
-		file.paths = append(file.paths, path)
-		return ctx.Err()
-	})
-	return all, err
+	}
+	return errors.Join(err, ctx.Err())
+}
+
+func (l *links) note(info replica.Info, path string) {
+	file := l.known[info.Inode()]
+	if file == nil {
+		file = &linkedFile{Info: info}
+		l.known[info.Inode()] = file
+		l.all = append(l.all, file)
+	}
+	file.paths = append(file.paths, path)
 }
 
 // separate replaces all names by those of a copy. Several names need a copy
