@@ -30,9 +30,9 @@ func (o *options) state(ctx context.Context, words []string) error {
 	if words[0] == "list" {
 		return o.list(ctx, component)
 	}
-	gen, err := strconv.ParseUint(words[2], 10, 64)
-	if err != nil || gen == 0 {
-		return fmt.Errorf("%q is no generation: tranquil-agent state list %s shows them", words[2], component)
+	gen, err := generation(words[2])
+	if err != nil {
+		return fmt.Errorf("%w: tranquil-agent state list %s shows them", err, component)
 	}
 	switch words[0] {
 	case "show":
@@ -41,6 +41,18 @@ func (o *options) state(ctx context.Context, words []string) error {
 		return o.export(ctx, component, gen)
 	}
 	return o.restore(ctx, component, gen)
+}
+
+// generation reads a number as the list shows it.
+func generation(word string) (uint64, error) {
+	gen, err := strconv.ParseUint(word, 10, 64)
+	if err != nil || gen == 0 {
+		return 0, fmt.Errorf("%q is no generation, which is a number from 1", word)
+	}
+	if strings.HasPrefix(word, "0") {
+		return 0, fmt.Errorf("%q is no generation, whose number begins with no 0 (%d?)", word, gen)
+	}
+	return gen, nil
 }
 
 func (o *options) list(ctx context.Context, component string) error {
@@ -57,6 +69,9 @@ func (o *options) list(ctx context.Context, component string) error {
 		why := e.Why
 		if e.Leaves != "" {
 			why = "no: " + e.Leaves
+		}
+		if e.Damaged {
+			why = "DAMAGED, cannot be restored; " + why
 		}
 		fmt.Fprintf(t, "%d\t%d\t%s\t%d\t%d\t%s\t%s\n", e.Generation, e.Schema, e.Version, e.Files, e.Size, moment(e.Time), why)
 	}

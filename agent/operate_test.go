@@ -8,6 +8,17 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 )
 
+func TestGeneration(t *testing.T) {
+	for word, want := range map[string]string{
+		"28": "<nil>", "028": `"028" is no generation, whose number begins with no 0 (28?)`,
+		"0": `"0" is no generation, which is a number from 1`, "x": `"x" is no generation, which is a number from 1`, "-1": `"-1" is no generation, which is a number from 1`,
+	} {
+		if _, err := generation(word); fmt.Sprint(err) != want {
+			t.Errorf("%s: %v", word, err)
+		}
+	}
+}
+
 func TestAdmission(t *testing.T) {
 	time.Local = time.UTC
 	for _, test := range []struct {

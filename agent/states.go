@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
@@ -28,21 +30,42 @@ func (o operator) List(component string) (any, error) {
 		return nil, err
 	}
 	entries, err := o.states.List(component, installed.Needs())
+	for i, e := range entries { // an operator chooses from them
+		found, err := o.states.Show(component, e.Generation)
+		entries[i].Damaged = err != nil || found.Damaged
+	}
 	return append([]state.Entry{}, entries...), err
+}
+
+// missing adds to the error of a generation that is not there which ones are.
+func (o operator) missing(component string, err error) error {
+	if !errors.Is(err, state.ErrNotSealed) && !errors.Is(err, state.ErrMoved) {
+		return err
+	}
+	entries, e := o.states.List(component, state.Needs{})
+	if e != nil || len(entries) == 0 {
+		return fmt.Errorf("%w; no state of %s is saved", err, component)
+	}
+	var all []string
+	for _, entry := range entries {
+		all = append(all, fmt.Sprint(entry.Generation))
+	}
+	return fmt.Errorf("%w; there are: %s", err, strings.Join(all, ", "))
 }
 
 func (o operator) Show(component string, gen uint64) (any, error) {
 	if err := o.known(component); err != nil {
 		return nil, err
 	}
-	return o.states.Show(component, state.Generation(gen))
+	c, err := o.states.Show(component, state.Generation(gen))
+	return c, o.missing(component, err)
 }
 
 func (o operator) Export(component string, gen uint64, w io.Writer) error {
 	if err := o.known(component); err != nil {
 		return err
 	}
-	return o.states.Export(component, state.Generation(gen), w)
+	return o.missing(component, o.states.Export(component, state.Generation(gen), w))
 }
 
 func (o operator) Restore(component string, gen uint64) (string, error) {
@@ -50,7 +73,7 @@ func (o operator) Restore(component string, gen uint64) (string, error) {
 		return "", err
 	}
 	if _, err := o.states.Meta(component, state.Generation(gen)); err != nil {
-		return "", err
+		return "", o.missing(component, err)
 	}
 	return o.manager.Request(engine.Update{Component: component, Restore: state.Generation(gen)})
 }

@@ -201,9 +201,7 @@ func TestStateGone(t *testing.T) {
 		if harm.reboot {
 			s.Reboot()
 		}
-		if err := os.RemoveAll(harm.path); err != nil {
-			t.Fatal(err)
-		}
+		eventually(t, "the files are gone, into which the component may be writing", func() bool { return os.RemoveAll(harm.path) == nil })
 		last := lastUpdate(t, s)
 		restart(t, s)
 		r, err := s.Await(t.Context(), "the twin says that the state was gone", time.Minute, func(r rig.Reported) bool {

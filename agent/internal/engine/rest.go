@@ -11,9 +11,11 @@ import (
 )
 
 // Tranquil is the value of Update.Rest if the component came to rest before it
-// was stopped; else it is Forced and the reason.
+// was stopped. It is Unknown and the reason if nobody could ask it to, and else
+// Forced and the reason.
 const (
 	Tranquil = "tranquil"
+	Unknown  = "unknown: "
 	Forced   = "forced: "
 )
 
@@ -36,11 +38,13 @@ func (e *Engine) quiesce(ctx context.Context, u *Update) error {
 		u.Down = now()
 	}
 	restless := limited(ctx, func(ctx context.Context) error { return e.rest(ctx, h, u) })
+	if _, is := errors.AsType[unasked](restless); is {
+		u.Rest, restless = cmp.Or(u.Rest, Unknown+restless.Error()), nil
+	}
 	if err := cmp.Or(restless, unready); err != nil && ctx.Err() == nil {
 		e.force(u, err)
-	} else if u.Rest == "" {
-		u.Rest = Tranquil
 	}
+	u.Rest = cmp.Or(u.Rest, Tranquil)
 	return ctx.Err()
 }
 
@@ -55,15 +59,20 @@ const quiesceTime = 10 * time.Second
 
 func (e *Engine) rest(ctx context.Context, h *updater.Client, u *Update) error {
 	if !h.Capabilities().Quiesce {
-		return errors.New("it cannot be asked to come to rest")
+		return unasked{errors.New("its updater cannot ask it to come to rest")}
 	}
 	if err := h.Quiesce(ctx, updater.QuiesceRequest{Component: u.Component}); ctx.Err() != nil {
 		return fmt.Errorf("it did not come to rest within %s", quiesceTime)
+	} else if errors.Is(err, errors.ErrUnsupported) {
+		return unasked{err}
 	} else if err != nil {
 		return fmt.Errorf("it did not come to rest: %w", err)
 	}
 	return nil
 }
+
+// unasked is why nobody could ask the component.
+type unasked struct{ error }
 
 // force notes that the component is stopped by force, and the first reason for
 // that.

@@ -1,10 +1,15 @@
 package engine
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
 // order notes what happens to readings, and what runs then.
@@ -44,5 +49,28 @@ func TestRest(t *testing.T) {
 		if diff := cmp.Diff(told, readings.told); diff != "" {
 			t.Error(diff)
 		}
+	}
+}
+
+// A deaf component cannot be asked.
+type deaf struct{ stateful }
+
+func (deaf) Quiesce(context.Context, updater.QuiesceRequest) error {
+	return fmt.Errorf("it serves no control socket: %w", errors.ErrUnsupported)
+}
+
+// TestRestUnknown: a component that nobody can ask has not come to rest, and
+// was not stopped by force either.
+func TestRestUnknown(t *testing.T) {
+	w, e := newWorld(t, build(t, "1m"))
+	client, err := updater.Connect(t.Context(), "application", deaf{stateful{w}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Kill)
+	e.Updater = func(context.Context, string) (*updater.Client, error) { return client, nil }
+	o, err := w.update(t, e, "2.0.0")
+	if err != nil || !strings.HasPrefix(o.Rest, Unknown+"it serves no control socket") || o.Forced {
+		t.Errorf("%+v, %v", o, err)
 	}
 }

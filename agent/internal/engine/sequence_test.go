@@ -170,7 +170,11 @@ func (w *world) Report(o Outcome) error {
 }
 
 func (w *world) Manifest(_ context.Context, _, version string) ([]byte, error) {
-	return w.packages[version].Manifest(), w.op("manifest", func() error { return nil })
+	l, published := w.packages[version]
+	if !published {
+		return nil, w.op("manifest", func() error { return os.ErrNotExist })
+	}
+	return l.Manifest(), w.op("manifest", func() error { return nil })
 }
 
 func (w *world) read(d pack.Descriptor) ([]byte, error) {
@@ -459,8 +463,11 @@ func TestAdmission(t *testing.T) {
 		change func(*world, *Update)
 		cause  string
 	}{
-		"another component":  {func(_ *world, u *Update) { u.Component = "application/b" }, "not for application/b"},
-		"another version":    {func(w *world, u *Update) { w.packages = packages{"2.0.0": p["1.0.0"]} }, "holds version 1.0.0"},
+		"another component": {func(_ *world, u *Update) { u.Component = "application/b" }, "not for application/b"},
+		"another version":   {func(w *world, u *Update) { w.packages = packages{"2.0.0": p["1.0.0"]} }, "holds version 1.0.0"},
+		"another package of the version that is installed": {func(_ *world, u *Update) {
+			u.Wish.Version, u.From.Digest = "1.0.0", pack.DigestOf(p["2.0.0"].Manifest())
+		}, "another package needs another version"},
 		"lower epoch":        {func(_ *world, u *Update) { u.From.Epoch = 1 }, "security epoch"},
 		"no way to schema 2": {func(_ *world, u *Update) { u.From.Schema = 7 }, "no chain of transforms"},
 	} {

@@ -155,6 +155,8 @@ func (e *Engine) fits(ctx context.Context, u *Update, p *pack.Package) error {
 		return fmt.Errorf("the package is for %s, not for %s", m.Component(), u.Component)
 	case u.Wish.Version != "" && m.Version != u.Wish.Version:
 		return fmt.Errorf("the package holds version %s, not %s", m.Version, u.Wish.Version)
+	case m.Version == u.From.Version && u.From.Digest != "" && p.Digest != u.From.Digest:
+		return fmt.Errorf("version %s is installed already, from the package %s: another package needs another version", m.Version, u.From.Digest)
 	case m.Version == u.From.Version:
 		return fmt.Errorf("version %s is installed already", m.Version)
 	case m.Epoch < u.From.Epoch:

@@ -36,6 +36,8 @@ func TestDecide(t *testing.T) {
 		"answered before":          {wish("2.0.0"), wish("2.0.0"), v1, Nothing},
 		"asked again":              {engine.Wish{Version: "2.0.0", Attempt: 1}, wish("2.0.0"), v1, Update},
 		"installed already":        {wish("1.0.0"), wish("0.9.0"), v1, Unchanged},
+		"pinned, and there":        {engine.Wish{Version: "1.0.0", Package: "sha256:1"}, none, v1, Unchanged},
+		"pinned to another":        {engine.Wish{Version: "1.0.0", Package: "sha256:2"}, none, v1, Update}, // which refuses it
 		"package there already":    {engine.Wish{Package: "sha256:1"}, none, v1, Unchanged},
 		"package":                  {engine.Wish{Package: "sha256:2"}, none, v1, Update},
 		"no version":               {wish("latest"), none, v1, Refuse},

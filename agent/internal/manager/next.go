@@ -85,7 +85,7 @@ func decide(wish, settled engine.Wish, installed engine.Installed) (Decision, st
 		return Refuse, fmt.Sprintf("%q is no semantic version such as 1.4.0", wish.Version)
 	case wish.State != "" && wish.State != engine.StateTransform && wish.State != engine.StateSaved:
 		return Refuse, fmt.Sprintf("state %q is neither %q nor %q", wish.State, engine.StateTransform, engine.StateSaved)
-	case wish.Version != "" && wish.Version == installed.Version:
+	case wish.Version != "" && wish.Version == installed.Version && (wish.Package == "" || wish.Package == installed.Digest):
 		return Unchanged, "version " + wish.Version + " is installed already"
 	case wish.Package != "" && wish.Package == installed.Digest:
 		return Unchanged, "package " + wish.Package + " is installed already"

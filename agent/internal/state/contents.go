@@ -25,8 +25,7 @@ type File struct {
 // Contents is a generation as it is found.
 type Contents struct {
 	Entry
-	All     []File `json:"all"`               // each directory before its content, in lexical order
-	Damaged bool   `json:"damaged,omitempty"` // they are not what was sealed
+	All []File `json:"all"` // each directory before its content, in lexical order
 }
 
 // Show reads every file of a generation and compares them with the seal. It
@@ -41,7 +40,8 @@ func (m *Manager) Show(component string, gen Generation) (Contents, error) {
 	if err != nil {
 		return Contents{}, fmt.Errorf("cannot read state %s/%d: %w", component, gen, err)
 	}
-	c := Contents{Entry: s.entry(gen, m.clock.now()), Damaged: list.digest() != s.Digest}
+	c := Contents{Entry: s.entry(gen, m.clock.now())}
+	c.Damaged = list.digest() != s.Digest
 	for _, n := range list {
 		switch {
 		case n.path == ".":

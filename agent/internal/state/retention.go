@@ -34,6 +34,8 @@ type Entry struct {
 	Age    time.Duration `json:"age"`               // since it was sealed, in time that the device was on, ns
 	Why    string        `json:"kept,omitempty"`    // why retention keeps it
 	Leaves string        `json:"removed,omitempty"` // why it does not, from the next time it looks
+
+	Damaged bool `json:"damaged,omitempty"` // its files are not those that were saved; only where they are looked at
 }
 
 // Needs are the generations that are more than history. None of them takes

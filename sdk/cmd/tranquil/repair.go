@@ -34,15 +34,20 @@ func (c *repairCmd) Run(s *session) error {
 	if _, err := hub.PatchTwin(s.ctx, c.ID, patch, ""); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "%s shall leave safe mode: repair %.0f\n", c.ID, number)
+	safe := before.Properties.Reported["mode"] == "safe"
+	if safe {
+		fmt.Fprintf(s.out, "%s shall leave safe mode: repair %.0f\n", c.ID, number)
+	} else {
+		fmt.Fprintf(s.out, "%s is not in safe mode, as far as its twin knows; it is asked for repair %.0f all the same\n", c.ID, number)
+	}
 	if !c.Wait {
 		return nil
 	}
-	return c.await(s, hub, number)
+	return c.await(s, hub, number, safe)
 }
 
 // await polls, as the change is a small one and seldom asked for.
-func (c *repairCmd) await(s *session, hub *iothub.Client, number float64) error {
+func (c *repairCmd) await(s *session, hub *iothub.Client, number float64, safe bool) error {
 	for deadline := time.Now().Add(c.Timeout); time.Now().Before(deadline); {
 		twin, err := hub.Twin(s.ctx, c.ID)
 		if err != nil {
@@ -53,7 +58,11 @@ func (c *repairCmd) await(s *session, hub *iothub.Client, number float64) error 
 			if fault, _ := reported["fault"].(string); fault != "" {
 				return fmt.Errorf("%s is still in safe mode: %s", c.ID, oneLine(fault))
 			}
-			fmt.Fprintf(s.out, "%s has left safe mode\n", c.ID)
+			if safe {
+				fmt.Fprintf(s.out, "%s has left safe mode\n", c.ID)
+			} else {
+				fmt.Fprintf(s.out, "%s is not in safe mode: there was nothing to repair\n", c.ID)
+			}
 			return nil
 		}
 		select {

@@ -57,8 +57,8 @@ type updateReport struct {
 	Cause      string     `json:"cause,omitempty"`
 	Downtime   *float64   `json:"downtime,omitempty"`   // seconds; nil before the end
 	Predicted  *float64   `json:"predicted,omitempty"`  // downtime, seconds
-	Rest       string     `json:"rest,omitempty"`       // "tranquil", "forced"
-	RestReason string     `json:"restReason,omitempty"` // why it was forced
+	Rest       string     `json:"rest,omitempty"`       // "tranquil", "unknown", "forced"
+	RestReason string     `json:"restReason,omitempty"` // why it was not tranquil
 	Stopped    string     `json:"stopped,omitempty"`    // dependants that do not, or did not, run meanwhile
 }
 

@@ -26,7 +26,7 @@ const (
 	ComponentDowntime          = 19 // seconds
 	ComponentPredictedDowntime = 20 // seconds
 	ComponentMode              = 27 // "normal", or "safe": no update starts
-	ComponentRest              = 28 // how it was stopped: "tranquil", or "forced: " and why
+	ComponentRest              = 28 // how it was stopped: "tranquil", or "unknown: " or "forced: " and why
 	ComponentFault             = 29 // why the mode is safe
 	ComponentRepair            = 30 // ends safe mode; argument 0 is the number of the wish, as in 0='3'
 	ComponentRepaired          = 31 // number of the last repair that has ended

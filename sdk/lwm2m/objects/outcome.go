@@ -19,7 +19,7 @@ type Outcome struct {
 	Step      string    `json:"step,omitempty"`      // that failed
 	Downtime  float64   `json:"downtime,omitempty"`  // seconds
 	Predicted float64   `json:"predicted,omitempty"` // downtime that was predicted, seconds; 0 none
-	Rest      string    `json:"rest,omitempty"`      // "tranquil", or "forced: " and why
+	Rest      string    `json:"rest,omitempty"`      // "tranquil", or "unknown: " or "forced: " and why
 	At        time.Time `json:"at,omitzero"`
 	Stopped   []string  `json:"stopped,omitempty"` // dependants that did not run meanwhile
 	Missed    int       `json:"missed,omitempty"`  // outcomes before this one that nobody acknowledged until there was no more room

@@ -135,17 +135,22 @@ func (u *Updater) tell(ctx context.Context, component, what string, request func
 	return nil
 }
 
+// quiesce says so if there is nobody to ask.
 func quiesce(ctx context.Context, socket string) error {
-	return ifServed(ask(ctx, socket, component.PathQuiesce, ""))
+	err := ask(ctx, socket, component.PathQuiesce, "")
+	if errors.Is(err, errNotListening) {
+		return fmt.Errorf("it serves no control socket: %w", errors.ErrUnsupported)
+	}
+	if errors.Is(err, errNotServed) {
+		return fmt.Errorf("it serves its control socket, but no request to come to rest: %w", errors.ErrUnsupported)
+	}
+	return err
 }
 
 func resume(ctx context.Context, socket string) error {
-	return ifServed(ask(ctx, socket, component.PathResume, ""))
-}
-
-func ifServed(err error) error {
+	err := ask(ctx, socket, component.PathResume, "")
 	if errors.Is(err, errNotListening) || errors.Is(err, errNotServed) {
-		return nil
+		return nil // it was not asked to come to rest either
 	}
 	return err
 }

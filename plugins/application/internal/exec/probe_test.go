@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -85,7 +86,11 @@ func TestQuiesce(t *testing.T) {
 	}
 	both() // not installed
 	r.install("sleep", "")
-	both() // not served
+	err := r.u.Quiesce(r.ctx, updater.QuiesceRequest{Component: name})
+	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "serves no control socket") {
+		t.Errorf("not served: %v", err)
+	}
+	r.must(r.u.Resume(r.ctx, updater.ResumeRequest{Component: name}))
 	r.stop(time.Minute)
 	r.install("served", `,"health":{"http":"/v1/health"}`)
 	r.eventually("healthy", func() bool { return r.probe().Healthy })

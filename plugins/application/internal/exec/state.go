@@ -216,7 +216,7 @@ func (h home) collect(ctx context.Context, socket string, limit time.Duration) e
 	if err := ready(ctx, socket, h.alive); err != nil {
 		return err
 	}
-	if err := quiesce(ctx, socket); err != nil {
+	if err := quiesce(ctx, socket); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
 	if err := ask(ctx, socket, component.PathSave, half); err != nil {
