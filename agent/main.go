@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -190,15 +191,18 @@ func status(ctx context.Context, c config, asJSON bool, out io.Writer) error {
 func describe(v engine.View) string {
 	switch {
 	case v.Progress != nil && v.Progress.Waiting != nil:
-		return fmt.Sprintf("to %s: %s, %s, waits for %s", v.Progress.To, v.Progress.Phase, v.Progress.Step, v.Progress.Waiting.For)
+		return fmt.Sprintf("to %s: %s, %s, waits for %s", cmp.Or(v.Progress.To, "nothing"), v.Progress.Phase, v.Progress.Step, v.Progress.Waiting.For)
 	case v.Progress != nil:
-		return fmt.Sprintf("to %s: %s, %s, %.0f %%", v.Progress.To, v.Progress.Phase, v.Progress.Step, 100*v.Progress.Fraction)
+		return fmt.Sprintf("to %s: %s, %s, %.0f %%", cmp.Or(v.Progress.To, "nothing"), v.Progress.Phase, v.Progress.Step, 100*v.Progress.Fraction)
 	case v.Outcome == nil:
 		return "none yet"
 	case v.Outcome.Cause != "":
-		return fmt.Sprintf("to %s: %s (%s)", v.Outcome.To, v.Outcome.Result, v.Outcome.Cause)
+		return fmt.Sprintf("to %s: %s (%s)", cmp.Or(v.Outcome.To, "nothing"), v.Outcome.Result, v.Outcome.Cause)
 	}
 	o := v.Outcome
+	if o.Result == engine.Removed {
+		return "to nothing: removed"
+	}
 	line := fmt.Sprintf("to %s: %s, downtime %s", o.To, o.Result, o.Downtime.Round(time.Millisecond))
 	if o.Predicted > 0 {
 		line += fmt.Sprintf(" (predicted %s)", o.Predicted.Round(time.Millisecond))

@@ -58,6 +58,7 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentRefused:           lwm2m.String(v.Terms.Refused),
 		objects.ComponentConsent:           lwm2m.String(v.Terms.Consent),
 		objects.ComponentWantedState:       lwm2m.String(v.Wish.State),
+		objects.ComponentRemove:            lwm2m.String(v.Wish.Remove),
 		objects.ComponentDependants:        lwm2m.String(objects.EncodeDependants(v.Dependants)),
 		objects.ComponentStopped:           lwm2m.String(strings.Join(p.Stopped, ", ")),
 		objects.ComponentAsks:              lwm2m.Bool(v.Asks),
@@ -202,6 +203,8 @@ func (d *Device) write(_ context.Context, records []lwm2m.Record) error {
 				w.Wish.Package = r.Value.Text()
 			case objects.ComponentWantedState:
 				w.Wish.State = r.Value.Text()
+			case objects.ComponentRemove:
+				w.Wish.Remove = r.Value.Text()
 			case objects.ComponentSchedule:
 				w.Schedule = r.Value.Text()
 			default:

@@ -131,7 +131,7 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 	}
 	switch {
 	case !r.Back:
-		return e.end(r, Updated, nil)
+		return e.end(r, r.Update.done(), nil)
 	case phaseOf(steps, r.Failed) == Request || phaseOf(steps, r.Failed) == Preparation:
 		return e.end(r, Refused, fmt.Errorf("cannot %s: %s", r.Failed, r.Cause))
 	}

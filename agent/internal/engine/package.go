@@ -154,7 +154,7 @@ func (u *Update) target() string { return cmp.Or(u.To.Version, u.Wish.Version) }
 // outcome describes how u ended.
 func (u *Update) outcome(result string) Outcome {
 	var stopped []string
-	if u.Downtime > 0 {
+	if u.Down != (Moment{}) {
 		stopped = slices.Clone(u.Halted)
 	}
 	return Outcome{

@@ -166,7 +166,7 @@ func (w *world) AddTiming(_ string, t Timing) error {
 }
 
 func (w *world) Report(o Outcome) error {
-	return w.op("report", func() error { w.reported = o.Result == Updated; return nil })
+	return w.op("report", func() error { w.reported = o.Result == Updated || o.Result == Removed; return nil })
 }
 
 func (w *world) Manifest(_ context.Context, _, version string) ([]byte, error) {
@@ -293,6 +293,10 @@ func (s stateful) Save(_ context.Context, r updater.SaveRequest) error {
 
 func (s stateful) Apply(_ context.Context, r updater.ApplyRequest) error {
 	return s.op("apply", func() error {
+		if entries, err := os.ReadDir(r.Dir); err != nil || len(entries) == 0 { // of one that is removed
+			s.state = ""
+			return err
+		}
 		b, err := os.ReadFile(filepath.Join(r.Dir, "state"))
 		s.state = string(b)
 		return err

@@ -104,6 +104,9 @@ func (e *Engine) resolve(ctx context.Context, u *Update) error {
 	if u.Restore != 0 && u.Wish == (Wish{}) {
 		return e.resolveRestore(ctx, u)
 	}
+	if u.removes() {
+		return e.resolveRemoval(u)
+	}
 	reference := u.Wish.Package
 	if reference == "" {
 		reference = u.Wish.Version
@@ -196,7 +199,7 @@ func (e *Engine) admitState(u *Update, p *pack.Package) error {
 // download brings the artifact for this device and all transforms: also those
 // of the way back, since nobody may be able to fetch them when it is needed.
 func (e *Engine) download(ctx context.Context, u *Update) error {
-	if u.same() {
+	if u.packageless() {
 		return nil
 	}
 	p, err := e.load(u.To.Digest)
@@ -221,7 +224,7 @@ func (e *Engine) download(ctx context.Context, u *Update) error {
 // verify reads every blob again from the disk: what is staged is what was
 // promised, and there is room for it.
 func (e *Engine) verify(ctx context.Context, u *Update) error {
-	if u.same() {
+	if u.packageless() {
 		return nil
 	}
 	p, err := e.load(u.To.Digest)
@@ -254,7 +257,7 @@ func (e *Engine) verify(ctx context.Context, u *Update) error {
 func (e *Engine) discard(_ context.Context, u *Update) error { return e.collect(u.Component) }
 
 func (e *Engine) stage(ctx context.Context, u *Update) error {
-	if u.same() {
+	if u.packageless() {
 		return nil
 	}
 	p, err := e.load(u.To.Digest)
@@ -282,7 +285,7 @@ func (e *Engine) stage(ctx context.Context, u *Update) error {
 }
 
 func (e *Engine) unstage(ctx context.Context, u *Update) error {
-	if u.same() {
+	if u.packageless() {
 		return nil
 	}
 	h, err := e.updater(ctx, u)
@@ -297,6 +300,10 @@ func (e *Engine) unstage(ctx context.Context, u *Update) error {
 // changes from now on is left to do; and the time that would take now predicts
 // the downtime. The snapshot may be torn, so a failure is tried again.
 func (e *Engine) rehearse(ctx context.Context, u *Update) error {
+	if u.removes() { // it does not come back
+		u.Rehearsed = now()
+		return nil
+	}
 	p, err := e.load(u.To.Digest)
 	if err != nil {
 		return err

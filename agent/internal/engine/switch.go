@@ -96,6 +96,9 @@ func (e *Engine) switchTo(ctx context.Context, u *Update, to updater.Handle) err
 // transform makes the state of the new version from the saved one, in a
 // directory of its own.
 func (e *Engine) transform(ctx context.Context, u *Update) error {
+	if u.empties() {
+		return e.empty(u)
+	}
 	if !u.transforms() {
 		return nil
 	}
@@ -118,7 +121,7 @@ func (e *Engine) dropNew(_ context.Context, u *Update) error { return e.drop(u, 
 // apply hands over the new state. The updater may move it away; then it has
 // applied it, whatever happened afterwards.
 func (e *Engine) apply(ctx context.Context, u *Update) error {
-	if !u.transforms() {
+	if !u.transforms() && !u.empties() {
 		return nil
 	}
 	return e.hand(ctx, u, u.New, u.To)
@@ -128,13 +131,19 @@ func (e *Engine) apply(ctx context.Context, u *Update) error {
 // written over what the updater took from it. A copy would need space, and a
 // full disk may be why the update turns back.
 func (e *Engine) applyOld(ctx context.Context, u *Update) error {
-	if !u.transforms() || u.Saved == 0 {
+	if u.Restore != 0 && u.From.Version == "" {
+		return e.handNothing(ctx, u)
+	}
+	if !u.transforms() && !u.empties() || u.Saved == 0 {
 		return nil
 	}
 	return e.hand(ctx, u, u.Saved, u.From)
 }
 
 func (e *Engine) start(ctx context.Context, u *Update) error {
+	if u.removes() {
+		return nil
+	}
 	h, err := e.updater(ctx, u)
 	if err != nil {
 		return err
@@ -146,7 +155,7 @@ func (e *Engine) start(ctx context.Context, u *Update) error {
 func (e *Engine) stopNew(ctx context.Context, u *Update) error {
 	u.Serving = false
 	h, err := e.updater(ctx, u)
-	if err != nil {
+	if err != nil || u.removes() {
 		return err
 	}
 	_, err = h.Stop(ctx, updater.StopRequest{Component: u.Component})
@@ -163,6 +172,10 @@ const (
 // probe ends the downtime when the new version is healthy, and fails if it
 // does not stay so.
 func (e *Engine) probe(ctx context.Context, u *Update) error {
+	if u.removes() {
+		e.letDependantsGo(ctx, u)
+		return nil
+	}
 	p, err := e.load(u.To.Digest)
 	if err != nil {
 		return err
@@ -271,7 +284,7 @@ func (e *Engine) commit(_ context.Context, u *Update) error {
 // report puts the outcome into the outbox; it leaves it when the back end has
 // acknowledged it.
 func (e *Engine) report(_ context.Context, u *Update) error {
-	err := e.Inventory.Report(u.outcome(Updated))
+	err := e.Inventory.Report(u.outcome(u.done()))
 	if t, was := u.timing(); err == nil && was {
 		err = e.Inventory.AddTiming(u.Component, t)
 	}
@@ -288,7 +301,7 @@ func (e *Engine) clean(ctx context.Context, u *Update) error {
 	if err == nil && !u.From.Handle.IsZero() && !u.same() {
 		err = h.Unstage(ctx, updater.UnstageRequest{Component: u.Component, Version: u.From.Version, Handle: u.From.Handle})
 	}
-	err = errors.Join(err, e.Transform.Prune(u.Component, u.To.Needs()), e.collect(u.Component))
+	err = errors.Join(err, e.purge(u), e.Transform.Prune(u.Component, u.To.Needs()), e.collect(u.Component))
 	if err != nil {
 		e.Log.Warn("cannot clean up after the update", "component", u.Component, "error", err)
 	}

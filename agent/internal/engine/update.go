@@ -13,6 +13,7 @@ type Wish struct {
 	Package string `json:"package,omitempty"` // digest or file name of one package; "" the package of Version
 	Attempt int    `json:"attempt,omitempty"` // another number asks again for what has failed
 	State   string `json:"state,omitempty"`   // StateTransform or StateSaved; "" is StateTransform
+	Remove  string `json:"remove,omitempty"`  // RemoveKeep or RemovePurge; "" nothing is removed
 }
 
 // Wishes is what the back end has set for one component.
@@ -75,8 +76,12 @@ type Update struct {
 // format is the lowest [RecordFormat] whose agents can go on from a record of
 // u. Format 2 has states that come from an earlier generation: an agent of
 // format 1 would transform the present one instead, and unstage the version
-// that is in use.
+// that is in use. Format 3 has removals, in which one of format 2 would look for
+// a package.
 func (u *Update) format() int {
+	if u.removes() {
+		return 3
+	}
 	if u.Restore != 0 || u.Wish.State == StateSaved {
 		return 2
 	}
@@ -86,6 +91,7 @@ func (u *Update) format() int {
 // Results of an update, as the twin shows them.
 const (
 	Updated      = "updated"      // the new version runs
+	Removed      = "removed"      // as was wished
 	TurnedBack   = "turned back"  // the old version runs again, with its state
 	Refused      = "refused"      // nothing was touched
 	Unchanged    = "unchanged"    // there was nothing to do

@@ -58,7 +58,7 @@ const (
 // previous is what will be the previous version once u is committed.
 func (e *Engine) previous(u *Update) *Previous {
 	switch {
-	case u.From.Version == "":
+	case u.From.Version == "" || u.Wish.Remove == RemovePurge:
 		return nil
 	case u.same():
 		return u.From.Previous
@@ -110,6 +110,8 @@ func (e *Engine) WayBack(component string, i Installed) *WayBack {
 		w.Way, w.State, w.Loses = WayStateless, StateTransform, "nothing: it had no state"
 	case p.Transforms == transformsWhole:
 		w.Way, w.State, w.Loses = WayTransforms, StateTransform, "nothing"
+	case err == nil && i.Version == "":
+		w.Way, w.State, w.Loses = WaySaved, StateSaved, "nothing: it has been removed since"
 	case err == nil:
 		w.Way, w.State = WaySaved, StateSaved
 		w.Loses = "whatever the component has stored since " + saved.Time.UTC().Format(time.RFC3339)

@@ -202,6 +202,7 @@ func TestFormatOfRecords(t *testing.T) {
 		"back by transforms":  {Update{Wish: Wish{Version: "1.0.0", State: StateTransform}}, 1},
 		"back to saved state": {Update{Wish: Wish{Version: "1.0.0", State: StateSaved}}, 2},
 		"restore":             {Update{Restore: 1}, 2},
+		"removal":             {Update{Wish: Wish{Remove: RemoveKeep}}, 3},
 	} {
 		if got := test.update.format(); got != test.want {
 			t.Errorf("%s: format %d, want %d", name, got, test.want)

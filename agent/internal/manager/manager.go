@@ -241,10 +241,13 @@ func (m *Manager) pull(ctx context.Context, component string) {
 	if _, busy := m.unfinished(component); busy {
 		return
 	}
-	installed, err := m.Memory.Installed(component)
+	w, installed, err := m.read(component)
 	if err != nil {
 		m.Log.Error("cannot check for updates", "component", component, "error", err)
 		return
+	}
+	if w.Wish.Remove != "" {
+		return // a schedule does not bring back what was removed
 	}
 	found, ok, err := m.Check(ctx, component, installed.Version)
 	if err != nil {

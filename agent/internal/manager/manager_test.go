@@ -44,6 +44,12 @@ func TestDecide(t *testing.T) {
 		"only an attempt":          {engine.Wish{Attempt: 3}, none, v1, Nothing},
 		"taken back":               {none, wish("2.0.0"), v1, Nothing},
 		"nothing, with no version": {none, none, engine.Installed{}, Nothing},
+		"removed":                  {engine.Wish{Remove: "keep"}, none, v1, Update},
+		"removed before":           {engine.Wish{Remove: "keep"}, none, engine.Installed{Previous: &engine.Previous{}}, Unchanged},
+		"purged after that":        {engine.Wish{Remove: "purge"}, none, engine.Installed{Previous: &engine.Previous{}}, Update},
+		"purged, never installed":  {engine.Wish{Remove: "purge"}, none, engine.Installed{}, Unchanged},
+		"removed in another way":   {engine.Wish{Remove: "burn"}, none, v1, Refuse},
+		"removed and installed":    {engine.Wish{Remove: "keep", Version: "2.0.0"}, none, v1, Refuse},
 	} {
 		got, cause := decide(test.wish, test.settled, test.installed)
 		if got != test.want {

@@ -81,6 +81,8 @@ func decide(wish, settled engine.Wish, installed engine.Installed) (Decision, st
 	switch {
 	case wish == (engine.Wish{}) || wish == settled:
 		return Nothing, ""
+	case wish.Remove != "":
+		return remove(wish, installed)
 	case wish.Version != "" && pack.CheckVersion(wish.Version) != nil:
 		return Refuse, fmt.Sprintf("%q is no semantic version such as 1.4.0", wish.Version)
 	case wish.State != "" && wish.State != engine.StateTransform && wish.State != engine.StateSaved:
@@ -91,6 +93,20 @@ func decide(wish, settled engine.Wish, installed engine.Installed) (Decision, st
 		return Unchanged, "package " + wish.Package + " is installed already"
 	case wish.Version == "" && wish.Package == "":
 		return Nothing, ""
+	}
+	return Update, ""
+}
+
+// remove decides about a wish to remove the component. What was removed before
+// may still have saved states to purge.
+func remove(wish engine.Wish, installed engine.Installed) (Decision, string) {
+	switch {
+	case wish.Remove != engine.RemoveKeep && wish.Remove != engine.RemovePurge:
+		return Refuse, fmt.Sprintf("remove %q is neither %q nor %q", wish.Remove, engine.RemoveKeep, engine.RemovePurge)
+	case wish.Version != "" || wish.Package != "":
+		return Refuse, "to remove the component and to install a version contradict each other"
+	case installed.Version == "" && (wish.Remove == engine.RemoveKeep || installed.Previous == nil):
+		return Unchanged, "nothing is installed"
 	}
 	return Update, ""
 }

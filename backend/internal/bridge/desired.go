@@ -17,6 +17,7 @@ type want struct {
 	file     string // package file name or digest, "" by version
 	schedule string // cron, "" none
 	state    string // "transform" or "saved"; "" leaves it to the device
+	remove   string // "keep" or "purge" of its saved states; "" nothing is removed
 	terms    terms
 	check    bool // look for a newer package now
 
@@ -26,7 +27,7 @@ type want struct {
 // readDesired understands the desired properties, in their native form and in
 // the two older ones. What it cannot understand it refuses, by path.
 //
-//	{"components": {"application/x": {"version": "2.0.0", "attempt": 1, "package": "…", "state": "saved", "check": "0 */6 * * *",
+//	{"components": {"application/x": {"version": "2.0.0", "attempt": 1, "package": "…", "state": "saved", "remove": true|"purge", "check": "0 */6 * * *",
 //	  "window": "Mon-Fri 01:00-04:30 Europe/Zurich", "now": "2.0.0", "consent": "ask", "consented": "update id", "refused": "update id"}}}
 //	{"repair": 3} is read by readRepair
 //	{"update": {"type": "Push"|"Pull", "component": "container", "componentName": "Java8", "version"?, "package"?, "schedule"?}}
@@ -84,7 +85,7 @@ func readComponent(fields map[string]any) (w want, refused []string) {
 		var cause string
 		switch {
 		case !known:
-			cause = fmt.Sprintf("unknown property %q: known are version, package, attempt, state, check, window, now, consent, consented and refused", key)
+			cause = fmt.Sprintf("unknown property %q: known are version, package, attempt, state, remove, check, window, now, consent, consented and refused", key)
 		case !ok:
 			cause = fmt.Sprintf("%s has a value of the wrong type: %v", key, fields[key])
 		case key == "version" && w.version != "":
@@ -111,6 +112,8 @@ func (w *want) set(key string, v any) (known, ok bool) {
 		w.file, ok = v.(string)
 	case "state":
 		w.state, ok = v.(string)
+	case "remove":
+		w.remove, ok = removal(v)
 	case "check":
 		w.schedule, ok = v.(string)
 	case "attempt":
@@ -124,12 +127,23 @@ func (w *want) set(key string, v any) (known, ok bool) {
 	return true, ok
 }
 
+// removal reads true, which keeps the last state, "keep", "purge", or false.
+func removal(v any) (what string, ok bool) {
+	if yes, is := v.(bool); is {
+		return map[bool]string{true: "keep"}[yes], true
+	}
+	if what, _ = v.(string); what == "keep" || what == "purge" {
+		return what, true
+	}
+	return "", false
+}
+
 // refuse leaves out a property that cannot be used. When in doubt the
 // component is not updated: it needs consent, or its window is closed. A
 // property that nobody knows may be a term with its name misspelt.
 func (w *want) refuse(key, cause string, asked want) {
 	switch key {
-	case "version", "package", "attempt", "state": // they are one wish
+	case "version", "package", "attempt", "state", "remove": // they are one wish
 		w.keepsWish = true
 	case "check":
 		w.keepsSchedule = true
@@ -149,7 +163,7 @@ func (w *want) refuse(key, cause string, asked want) {
 // kept is w with what the device keeps.
 func (w want) kept(asked want) want {
 	if w.keepsWish {
-		w.version, w.attempt, w.file, w.state = asked.version, asked.attempt, asked.file, asked.state
+		w.version, w.attempt, w.file, w.state, w.remove = asked.version, asked.attempt, asked.file, asked.state, asked.remove
 	}
 	if w.keepsSchedule {
 		w.schedule = asked.schedule

@@ -39,6 +39,17 @@ func TestReadDesired(t *testing.T) {
 			wants:   map[string]want{"application/a": {version: "1.0.0", state: "saved"}},
 		},
 		{
+			name:    "removed",
+			desired: `{"components": {"application/a": {"remove": true}, "application/b": {"remove": "purge"}, "application/c": {"remove": false}}}`,
+			wants:   map[string]want{"application/a": {remove: "keep"}, "application/b": {remove: "purge"}, "application/c": {}},
+		},
+		{
+			name:    "removed in an unknown way",
+			desired: `{"components": {"application/a": {"remove": "burn"}}}`,
+			wants:   map[string]want{"application/a": {keepsWish: true}},
+			refused: []string{"components/application/a"},
+		},
+		{
 			name:    "terms",
 			desired: `{"components": {"application/a": {"window": "01:00-02:00", "now": "2.0.0", "consent": "ask", "consented": "u1", "refused": "u2"}}}`,
 			wants:   map[string]want{"application/a": {terms: terms{window: "01:00-02:00", now: "2.0.0", consent: "ask", consented: "u1", refused: "u2"}}},
@@ -84,7 +95,7 @@ func TestReadDesired(t *testing.T) {
 			desired: `{"components": {"application/a": {"version": "2.0.0"}, "application/b": {"version": 2}, "b": {}, "application/c": {"vresion": "1"}, "application/d": [], "application/e": {"version": "two"}, "application/f": {"attempt": 1.5}}}`,
 			wants: map[string]want{
 				"application/a": {version: "2.0.0"}, "application/b": {keepsWish: true},
-				"application/c": {terms: terms{window: closedWindow("vresion", `unknown property "vresion": known are version, package, attempt, state, check, window, now, consent, consented and refused`)}},
+				"application/c": {terms: terms{window: closedWindow("vresion", `unknown property "vresion": known are version, package, attempt, state, remove, check, window, now, consent, consented and refused`)}},
 				"application/e": {version: "two", keepsWish: true}, "application/f": {attempt: 1, keepsWish: true},
 			},
 			refused: []string{"components/application/b", "components/application/c", "components/application/d", "components/application/e", "components/application/f", "components/b"},

@@ -54,7 +54,7 @@ func (v values) want(instance uint16) want {
 	return want{
 		version: v.component(instance, objects.ComponentWanted).Text(), attempt: v.component(instance, objects.ComponentAttempt).Int(),
 		file: v.component(instance, objects.ComponentPackage).Text(), schedule: v.component(instance, objects.ComponentSchedule).Text(),
-		state: v.component(instance, objects.ComponentWantedState).Text(), terms: v.terms(instance),
+		state: v.component(instance, objects.ComponentWantedState).Text(), remove: v.component(instance, objects.ComponentRemove).Text(), terms: v.terms(instance),
 	}
 }
 

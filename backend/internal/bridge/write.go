@@ -26,7 +26,7 @@ func (w want) parts(path lwm2m.Path, asked want) (all []part) {
 			all = append(all, part{name, []lwm2m.Record{{Path: path.Child(t.resource), Value: lwm2m.String(*t.value)}}})
 		}
 	}
-	if w.version != asked.version || w.attempt != asked.attempt || w.file != asked.file || w.state != asked.state {
+	if w.version != asked.version || w.attempt != asked.attempt || w.file != asked.file || w.state != asked.state || w.remove != asked.remove {
 		records := []lwm2m.Record{
 			{Path: path.Child(objects.ComponentWanted), Value: lwm2m.String(w.version)},
 			{Path: path.Child(objects.ComponentAttempt), Value: lwm2m.Int(w.attempt)},
@@ -34,6 +34,9 @@ func (w want) parts(path lwm2m.Path, asked want) (all []part) {
 		}
 		if w.state != "" || asked.state != "" { // an older agent does not know it
 			records = append(records, lwm2m.Record{Path: path.Child(objects.ComponentWantedState), Value: lwm2m.String(w.state)})
+		}
+		if w.remove != "" || asked.remove != "" { // nor this
+			records = append(records, lwm2m.Record{Path: path.Child(objects.ComponentRemove), Value: lwm2m.String(w.remove)})
 		}
 		all = append(all, part{"version", records})
 	}

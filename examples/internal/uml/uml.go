@@ -60,13 +60,18 @@ func Boot(ctx context.Context, out io.Writer, memory int, program string, variab
 	}
 	args := []string{
 		fmt.Sprintf("mem=%dM", memory), "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "panic=-1",
-		"con=null", "con0=null,fd:1", "init=" + program, inside + "=1",
+		"con=null", "con0=fd:0,fd:1", "init=" + program, inside + "=1",
 	}
 	args = append(append(append(args, variables...), "--"), arguments...)
 	command := exec.CommandContext(ctx, kernel, args...)
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the processes inside are processes here, too
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
 	command.WaitDelay = 5 * time.Second
+	alive, err := command.StdinPipe() // closes also if this program is killed
+	if err != nil {
+		return err
+	}
+	defer alive.Close()
 	console, err := command.StdoutPipe()
 	if err != nil {
 		return err
@@ -112,14 +117,20 @@ func Init() {
 	if !Inside() || os.Getpid() != 1 {
 		return
 	}
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		off() // nobody is there any more
+	}()
 	code, err := initialise()
 	if err != nil {
 		fmt.Println("user-mode Linux:", err)
 		code = 1
 	}
 	fmt.Printf("\n%s%d\n", ended, code)
-	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	off()
 }
+
+func off() { unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) }
 
 // Dir is the writable directory inside, where temporary files go too.
 const Dir = "/run"

@@ -55,6 +55,8 @@ func newFakeServer(log string) http.Handler {
 	mux.HandleFunc("PATCH /twins/standing", s.answer(standing))
 	mux.HandleFunc("GET /twins/waiting", s.answer(waitingTwin))
 	mux.HandleFunc("PATCH /twins/waiting", s.answer(waitingTwin))
+	mux.HandleFunc("GET /twins/gone", s.answer(goneTwin))
+	mux.HandleFunc("PATCH /twins/gone", s.answer(goneTwin))
 	mux.HandleFunc("GET /twins/away", s.answer(strings.Replace(fakeTwin, `"online"`, `"offline"`, 1)))
 	mux.HandleFunc("PATCH /twins/away", s.answer(fakeTwin))
 	mux.HandleFunc("GET /twins/safe", s.answer(safeTwin))
@@ -76,6 +78,10 @@ const fakeTwin = `{"deviceId":"d1","version":7,"properties":{
 const waitingTwin = `{"deviceId":"waiting","properties":{"desired":{},"reported":{"state":"online","components":{"application/greeter":
   {"version":"2.0.0","running":true,"window":"Sat 00:00-24:00","consent":"ask","check":"0 3 * * *","dependants":{"application/reader":"stop"},"update":{"id":"u7","to":"2.1.0","phase":"preparation","step":"admit","progress":0.33,
    "waitingFor":"consent to update u7","waitingUntil":"2026-11-22T08:00:04Z"}}}}}}`
+
+// goneTwin is of a device from which a component was removed.
+const goneTwin = `{"deviceId":"gone","version":7,"properties":{"desired":{"components":{"application/greeter":{"remove":true}}},
+  "reported":{"state":"online","components":{"application/greeter":{"running":false,"update":{"id":"u8","result":"removed"}}}}}}`
 
 // safeTwin is of a device whose agent is in safe mode.
 const safeTwin = `{"deviceId":"safe","version":3,"properties":{"desired":{"repair":3},
@@ -213,6 +219,7 @@ var stories = map[string][]string{
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u1","from":"","to":"1.0.0","result":"updated","downtime":1.25,"predicted":1,"stopped":"application/reader","rest":"forced","restReason":"it did not come to rest","at":"2026-11-22T08:00:00Z"}}}}}}`,
 		`{"version":3,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u2","from":"1.0.0","to":"2.0.0","result":"turned back","cause":"never\nhealthy","missed":2}}}}}}`,
 	},
+	"gone":     {`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"version":null,"update":{"id":"u9","to":null,"result":"removed"}}}}}}`},
 	"standing": {}, // says nothing new
 	"refusing": {`{"version":8,"properties":{"reported":{"refused":{"components/application/greeter":"the device refused"}}}}`},
 }

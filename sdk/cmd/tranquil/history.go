@@ -102,7 +102,7 @@ func (c *historyCmd) show(s *session, o outcomeReport) error {
 	if o.Missed > 0 {
 		fmt.Fprintf(s.out, "(%d more before, which the device had no room to keep)\n", o.Missed)
 	}
-	_, err := fmt.Fprintf(s.out, "%s  %s  %s  %s to %s: %s\n", moment(o.At), o.ID, o.Component, oneLine(orNone(o.From)), oneLine(o.To), o.ending())
+	_, err := fmt.Fprintf(s.out, "%s  %s  %s  %s to %s: %s\n", moment(o.At), o.ID, o.Component, oneLine(orNone(o.From)), oneLine(orNone(o.To)), o.ending())
 	return err
 }
 

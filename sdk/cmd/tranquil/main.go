@@ -32,6 +32,7 @@ type cli struct {
 	Window    windowCmd    `cmd:"" help:"Say when a component may be updated."`
 	Repair    repairCmd    `cmd:"" help:"Have an agent leave safe mode."`
 	Rollback  rollbackCmd  `cmd:"" help:"Go back to the version of a component before."`
+	Remove    removeCmd    `cmd:"" help:"Take a component off a device."`
 	History   historyCmd   `cmd:"" help:"List how the updates of a device have ended."`
 	Events    eventsCmd    `cmd:"" help:"Follow what happens to devices."`
 	Access    tokenCmd     `cmd:"" name:"token" help:"Print a token for the twin hub, for curl and the like."`

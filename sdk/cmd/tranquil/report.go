@@ -89,7 +89,7 @@ func (r *report) last(component string) updateReport {
 
 // failed tells whether u has ended without what was wished for.
 func (u updateReport) failed() bool {
-	return u.Result != "" && u.Result != "updated" && u.Result != "unchanged"
+	return u.Result != "" && u.Result != "updated" && u.Result != "unchanged" && u.Result != "removed"
 }
 
 func (r *report) show(w io.Writer) {
@@ -164,9 +164,9 @@ func (r *report) has(device, component string) (known bool, err error) {
 // String tells how an update goes or went, in one line.
 func (u updateReport) String() string {
 	if u.Result == "" {
-		return fmt.Sprintf("to %s: %s", u.To, u.going())
+		return fmt.Sprintf("to %s: %s", orNone(u.To), u.going())
 	}
-	return fmt.Sprintf("to %s: %s", u.To, u.ending())
+	return fmt.Sprintf("to %s: %s", orNone(u.To), u.ending())
 }
 
 // going is where an update is: "execution, stop, 40 %, unavailable until 08:00:04".

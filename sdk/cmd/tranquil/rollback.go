@@ -49,6 +49,9 @@ func (c *rollbackCmd) Run(s *session) error {
 	}
 	attempt, _ := wishOf(before, c.Component)["attempt"].(float64)
 	wish := map[string]any{"version": previous.Version, "package": nil, "attempt": int(attempt) + 1, "state": "transform"}
+	if wishOf(before, c.Component)["remove"] != nil {
+		wish["remove"] = nil
+	}
 	if previous.Way == "saved state" {
 		wish["state"] = "saved"
 	}

@@ -77,6 +77,9 @@ func (c *updateCmd) wish(before *iothub.Twin) map[string]any {
 		wish["version"], wish["package"] = nil, nil
 	case c.Version != "":
 		wish["version"] = c.Version
+		if wishOf(before, c.Component)["remove"] != nil {
+			wish["remove"] = nil
+		}
 		if c.Now {
 			wish["now"] = c.Version
 		} else if wishOf(before, c.Component)["now"] != nil {

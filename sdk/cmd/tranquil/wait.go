@@ -150,7 +150,7 @@ func (w *watch) say(s *session, u updateReport) {
 func (w *watch) conclude(s *session, u updateReport) error {
 	fmt.Fprintln(s.out, u.ending())
 	if u.failed() {
-		return fmt.Errorf("%s has not updated %s to %s", w.ID, w.Component, w.Version)
+		return fmt.Errorf("%s has not updated %s to %s", w.ID, w.Component, orNone(w.Version))
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ const (
 	ComponentDependants        = 50 // what they may want when it is updated, JSON (EncodeDependants)
 	ComponentStopped           = 51 // dependants that do not run while it is updated, "a, b"
 	ComponentAsks              = 52 // the device itself wants consent to updates, whatever resource 42 says
+	ComponentRemove            = 53 // "keep" removes the component and keeps its last state, "purge" keeps none; "" neither
 	ComponentAcknowledge       = 35 // id of the update whose outcome has arrived
 )
 
@@ -94,6 +95,7 @@ var ComponentUpdate = lwm2m.Definition{
 		{ID: ComponentPreviousSchema, Name: "Previous Schema", Operations: lwm2m.R, Kind: lwm2m.KindInteger},
 		{ID: ComponentWay, Name: "Way Back", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentWayNote, Name: "Way Note", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentRemove, Name: "Remove", Operations: lwm2m.RW, Kind: lwm2m.KindString},
 		{ID: ComponentDependants, Name: "Dependants", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentStopped, Name: "Stopped", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentAsks, Name: "Asks", Operations: lwm2m.R, Kind: lwm2m.KindBoolean},

@@ -14,7 +14,7 @@ type Outcome struct {
 	ID        string    `json:"id"` // of the update: acknowledge with it
 	From      string    `json:"from,omitempty"`
 	To        string    `json:"to,omitempty"`
-	Result    string    `json:"result"`              // "updated", "turned back", "refused", "unchanged", "inconsistent"
+	Result    string    `json:"result"`              // "updated", "removed", "turned back", "refused", "unchanged", "inconsistent"
 	Cause     string    `json:"cause,omitempty"`     // and what to do
 	Step      string    `json:"step,omitempty"`      // that failed
 	Downtime  float64   `json:"downtime,omitempty"`  // seconds

@@ -170,6 +170,11 @@ func (h home) unstage(r updater.UnstageRequest) error {
 		if id == current {
 			return errors.New("it is the version switched to: switch to another first")
 		}
+		if current == "" && disk.Exists(h.incoming()) { // the component was removed: whatever starts next starts on that
+			if err := removeAll(h.state()); err != nil {
+				return err
+			}
+		}
 		// Nobody turns back any more.
 		return errors.Join(removeAll(h.versionDir(id), h.origin()), os.RemoveAll(h.halfDone(id)), h.discardOld())
 	}
