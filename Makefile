@@ -104,7 +104,7 @@ downtime: ## downtime by size and number of files, as ratios; TRANQUIL_BENCH_GB=
 fuzz: ## every fuzz target for FUZZTIME=10s
 	@set -e; for package in $$(grep -rl --include='*_test.go' '^func Fuzz' agent backend examples plugins sdk transforms | xargs -n1 dirname | sort -u); do \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$package/*_test.go | cut -c6-); do \
-			echo "$$package $$target"; $(GO) test ./$$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+			echo "$$package $$target"; $(GO) test ./$$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s; \
 		done; done
 
 clean: ## remove what was built

@@ -174,6 +174,26 @@ func TestSameAsModules(t *testing.T) {
 	}
 }
 
+// SQLite is deep, and an interpreter's stack is not: it goes as deep as SQL may,
+// to the same result.
+func TestInterpreted(t *testing.T) {
+	wasm, _ := hosts()
+	interpreter := &host.Host{Cache: wasm.Cache, Program: wasm.Program, Interpret: true}
+	deep := "CREATE TABLE t AS SELECT " + strings.Repeat("abs(", 190) + "7" + strings.Repeat(")", 190) + " AS x" + strings.Repeat(" UNION ALL SELECT 1", 90)
+	nested := "CREATE TABLE u AS " + strings.Repeat("SELECT * FROM (", 60) + "SELECT 1 AS x" + strings.Repeat(")", 60)
+	objects := `CREATE TABLE v AS SELECT json_extract(` + "'" + strings.Repeat("[", 900) + strings.Repeat("]", 900) + "'" + `, '$[0]') AS x`
+	for _, sql := range []string{"UPDATE reading SET celsius = celsius / 3; CREATE INDEX i ON reading (celsius)", deep, nested, objects} {
+		trial := a("sqlite", "sqlite", "sql", sql, transformtest.State{"a.db": database(t)})
+		want, _, failure := trial.run(t, wasm)
+		got, _, other := trial.run(t, interpreter)
+		if failure != "" || other != "" {
+			t.Errorf("%.60s: compiled %s, interpreted %s", sql, failure, other)
+		} else if diff := transformtest.Diff(want, got); diff != "" {
+			t.Errorf("%.60s: %s", sql, diff)
+		}
+	}
+}
+
 func trials(t testing.TB) []trial {
 	type state = transformtest.State
 	db := database(t)
