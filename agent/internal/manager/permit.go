@@ -89,9 +89,10 @@ func refused(w engine.Wishes, update string) bool {
 // never set.
 var earliest = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// windowOpen waits for the maintenance window, unless the version need not.
+// windowOpen waits until the maintenance window is open, for as long as the
+// component is predicted to be away, unless the version need not.
 func windowOpen(_ []Standing, s Standing, now time.Time) error {
-	terms := s.Wishes.Terms
+	terms, away := s.Wishes.Terms, s.Unfinished.Update.Predicted
 	if terms.Window == "" || terms.Now != "" && terms.Now == s.Unfinished.Update.To.Version {
 		return nil
 	}
@@ -101,10 +102,22 @@ func windowOpen(_ []Standing, s Standing, now time.Time) error {
 		return engine.Wait{For: "a maintenance window that can be read: " + err.Error()}
 	case now.Before(earliest):
 		return engine.Wait{For: "a clock that is set, for the maintenance window"}
-	case w.Open(now):
-		return nil
 	}
-	return engine.Wait{For: "the maintenance window " + terms.Window, Until: opens(terms.Window, now)}
+	next, some := w.Next(now)
+	fits, ever := w.Fits(now, away)
+	wait := engine.Wait{For: "the maintenance window " + terms.Window, Until: fits.UTC()}
+	switch {
+	case !some: // it is closed
+		wait.Until = time.Time{}
+	case !ever:
+		return fmt.Errorf("the maintenance window %s is never open for as long as the predicted downtime of %s: have a longer one, or ask for the version with now",
+			terms.Window, away.Round(time.Millisecond))
+	case fits.Equal(now):
+		return nil
+	case !next.Equal(fits):
+		wait.For += fmt.Sprintf(" to be open for the predicted downtime of %s", away.Round(time.Millisecond))
+	}
+	return wait
 }
 
 // opens is when a maintenance window that is closed now will open, zero if it

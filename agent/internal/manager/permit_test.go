@@ -31,16 +31,24 @@ func TestPermit(t *testing.T) {
 		wishes engine.Wishes
 		asks   bool
 		urgent bool
+		away   time.Duration // predicted
 		now    time.Time
 		wait   string
 		until  string
 		cause  string
 	}{
-		"nothing in the way":         {},
-		"window closed":              {wishes: terms(engine.Terms{Window: night}), wait: "the maintenance window 01:00-04:00", until: "2026-06-02T01:00:00Z"},
-		"window that never opens":    {wishes: terms(engine.Terms{Window: "closed: window cannot be read"}), wait: "the maintenance window closed: window cannot be read"},
-		"now, while it never opens":  {wishes: terms(engine.Terms{Window: "closed: window cannot be read", Now: "2.0.0"})},
-		"window open":                {wishes: terms(engine.Terms{Window: "12:00-13:00"})},
+		"nothing in the way":        {},
+		"window closed":             {wishes: terms(engine.Terms{Window: night}), wait: "the maintenance window 01:00-04:00", until: "2026-06-02T01:00:00Z"},
+		"window that never opens":   {wishes: terms(engine.Terms{Window: "closed: window cannot be read"}), wait: "the maintenance window closed: window cannot be read"},
+		"now, while it never opens": {wishes: terms(engine.Terms{Window: "closed: window cannot be read", Now: "2.0.0"})},
+		"window open":               {wishes: terms(engine.Terms{Window: "12:00-13:00"})},
+		"window open long enough":   {wishes: terms(engine.Terms{Window: "11:00-13:00"}), away: time.Hour},
+		"window that closes too soon": {
+			wishes: terms(engine.Terms{Window: "11:00-13:00"}), away: 61 * time.Minute, until: "2026-06-02T11:00:00Z",
+			wait: "the maintenance window 11:00-13:00 to be open for the predicted downtime of 1h1m0s",
+		},
+		"window that is too short":   {wishes: terms(engine.Terms{Window: "11:00-13:00"}), away: 3 * time.Hour, cause: "is never open for as long as the predicted downtime of 3h0m0s"},
+		"too short, and now":         {wishes: terms(engine.Terms{Window: "11:00-13:00", Now: "2.0.0"}), away: 3 * time.Hour},
 		"now":                        {wishes: terms(engine.Terms{Window: night, Now: "2.0.0"})},
 		"now, for another version":   {wishes: terms(engine.Terms{Window: night, Now: "1.5.0"}), wait: "window", until: "2026-06-02T01:00:00Z"},
 		"a clock that was never set": {wishes: terms(engine.Terms{Window: night}), now: time.Unix(7200, 0), wait: "a clock that is set"},
@@ -64,7 +72,7 @@ func TestPermit(t *testing.T) {
 				now = noon
 			}
 			r := waiting(a, "2.0.0", nil)
-			r.Update.Urgent = test.urgent
+			r.Update.Urgent, r.Update.Predicted = test.urgent, test.away
 			err := Permit([]Standing{{Component: a, Wishes: test.wishes, Asks: test.asks, Unfinished: r}}, r.Update, now)
 			expect(t, err, test.wait, test.cause)
 			var wait engine.Wait

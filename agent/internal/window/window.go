@@ -184,6 +184,33 @@ func (w Window) Next(t time.Time) (next time.Time, ok bool) {
 	return next, ok
 }
 
+// Fits returns the first moment from t on from which the window stays open for
+// that long; a week is as good as for ever. ok is false if there is none within
+// two weeks.
+func (w Window) Fits(t time.Time, long time.Duration) (at time.Time, ok bool) {
+	long = min(long, 7*day*time.Minute)
+	for end := t.AddDate(0, 0, horizon); t.Before(end); {
+		if t, ok = w.Next(t); !ok {
+			return at, false
+		}
+		open := w.openFor(t, long)
+		if open >= long {
+			return t, true
+		}
+		t = t.Add(open)
+	}
+	return at, false
+}
+
+// openFor is how long the window stays open from t on, or long if that is less.
+func (w Window) openFor(t time.Time, long time.Duration) time.Duration {
+	open := time.Duration(0)
+	for open < long && w.Open(t.Add(open)) {
+		open = t.Add(open).Truncate(time.Minute).Add(time.Minute).Sub(t) // spans begin and end with a minute
+	}
+	return min(open, long)
+}
+
 // candidates are the moments after t at which the span may open: when the
 // clock shows its start, which it may do twice on a day, and when the clock is
 // set forward beyond its start.

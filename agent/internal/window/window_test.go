@@ -57,6 +57,32 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// TestFits: what does not fit into the rest of a window waits for another one.
+func TestFits(t *testing.T) {
+	for _, test := range []struct{ window, from, long, fits string }{
+		{"01:00-04:30", "2026-06-01T02:00:00Z", "0s", "2026-06-01T02:00:00Z"},
+		{"01:00-04:30", "2026-06-01T02:00:30Z", "2h29m30s", "2026-06-01T02:00:30Z"},
+		{"01:00-04:30", "2026-06-01T02:00:30Z", "2h29m31s", "2026-06-02T01:00:00Z"},
+		{"01:00-04:30", "2026-06-01T02:00:00Z", "3h31m", ""},
+		{"Mon 01:00-02:00; Sat 05:00-07:00", "2026-06-01T00:30:00Z", "90m", "2026-06-06T05:00:00Z"},
+		{"Mon 23:00-24:00; Tue 00:00-01:00", "2026-06-01T12:00:00Z", "2h", "2026-06-01T23:00:00Z"},
+		{"00:00-24:00", "2026-06-01T12:00:00Z", "9999h", "2026-06-01T12:00:00Z"},
+		{"01:30-03:30 Europe/Zurich", "2026-03-28T12:00:00+01:00", "2h", "2026-03-30T01:30:00+02:00"}, // an hour is left out
+		{"02:15-02:45 Europe/Zurich", "2026-10-25T00:00:00+02:00", "31m", ""},                         // twice, and no longer
+		{"01:30-03:30 Europe/Zurich", "2026-10-24T12:00:00+02:00", "3h", "2026-10-25T01:30:00+02:00"}, // an hour comes twice
+		{"closed", "2026-06-01T12:00:00Z", "0s", ""},
+	} {
+		long, err := time.ParseDuration(test.long)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fits, ok := parse(t, test.window).Fits(at(t, test.from), long)
+		if ok != (test.fits != "") || ok && !fits.Equal(at(t, test.fits)) {
+			t.Errorf("%q for %s from %s: %s, %t, want %s", test.window, test.long, test.from, fits, ok, test.fits)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for window, cause := range map[string]string{
 		"at night":                    `"at" is no day`,
@@ -122,6 +148,10 @@ func FuzzParse(f *testing.F) {
 		from := time.Unix(unix%(1<<33), 0)
 		if next, ok := w.Next(from); ok && (!w.Open(next) || next.Before(from)) {
 			t.Errorf("%q after %s: %s", text, from, next)
+		}
+		long := time.Duration(unix%(1<<20)) * time.Second
+		if fits, ok := w.Fits(from, long); ok && long > 0 && (fits.Before(from) || !w.Open(fits) || !w.Open(fits.Add(min(long, 7*day*time.Minute)-1))) {
+			t.Errorf("%q for %s after %s: %s", text, long, from, fits)
 		}
 	})
 }
