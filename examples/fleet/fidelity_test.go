@@ -59,6 +59,9 @@ func refuseDevice(t *testing.T, s *rig.System, path string) {
 	if cause := refused(t, s, `{"version": "1.0.0"}`); !strings.Contains(cause, "kept/device is a device node") {
 		t.Errorf("cause %s", cause)
 	}
+	if out, err := s.AgentCLI(t.Context(), "state", "restore", rig.SensorAdapter, fmt.Sprint(states(t, s)[0].Generation), "--yes"); err == nil || !strings.Contains(out+err.Error(), "kept/device is a device node") {
+		t.Errorf("restore: %v\n%s", err, out)
+	}
 	if after, _ := check(t, s); after != before {
 		t.Errorf("the component was touched: %+v became %+v", before, after)
 	}

@@ -150,6 +150,14 @@ func (i Info) give(path, from string) error {
 		have.stat.Mode = 0 // it may have lost bits by that
 	}
 	changed, err := giveAttributes(path, from)
+	if errors.Is(err, fs.ErrPermission) && !i.Symlink() && have.stat.Mode&0o200 == 0 {
+		// Its owner may set attributes only while it may be written.
+		if err := unix.Chmod(path, uint32(have.stat.Mode&0o777|0o200)); err != nil {
+			return &fs.PathError{Op: "chmod", Path: path, Err: err}
+		}
+		have.stat.Mode = 0
+		changed, err = giveAttributes(path, from)
+	}
 	if err != nil {
 		return err
 	}

@@ -331,11 +331,11 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error
 	if err != nil {
 		return 0, err
 	}
-	if u.Restore != 0 {
+	if u.Restore != 0 || !h.Capabilities().Snapshot || !u.transforms() {
+		if err := e.savable(ctx, h, u); err != nil || u.Restore == 0 {
+			return 0, err
+		}
 		return 0, e.restored(ctx, u)
-	}
-	if !h.Capabilities().Snapshot || !u.transforms() {
-		return 0, nil
 	}
 	if u.Rehearsal, err = e.States.Next(u.Component); err != nil {
 		return 0, err
@@ -355,6 +355,24 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error
 		return 0, err
 	}
 	return e.Transform.Rehearse(ctx, u.Component, u.Rehearsal, steps, share(ctx))
+}
+
+// savable finds out, while the component serves, whether its state is one that
+// the updater can save: where there is nothing to rehearse, nobody else would
+// before the component has stopped.
+func (e *Engine) savable(ctx context.Context, h *updater.Client, u *Update) error {
+	if !h.Capabilities().Snapshot || !u.saves() {
+		return nil
+	}
+	gen, err := e.States.Next(u.Component)
+	if err != nil {
+		return err
+	}
+	dir, err := e.States.Fresh(u.Component, gen)
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}), e.States.Drop(u.Component, gen))
 }
 
 // forget removes what the rehearsal has left.

@@ -120,7 +120,9 @@ func TestBelongings(t *testing.T) {
 			"with other modes": func(b *bench) {
 				must(b, os.Chmod(filepath.Join(b.live, "a"), 0o2710))
 				must(b, os.Chmod(filepath.Join(b.live, "deep"), 0o750))
+				must(b, os.Chmod(filepath.Join(b.live, "b"), 0o600)) // or nobody but root could
 				must(b, unix.Lsetxattr(filepath.Join(b.live, "b"), "user.tranquil", []byte("new"), 0))
+				must(b, os.Chmod(filepath.Join(b.live, "b"), 0o400))
 				must(b, unix.Lremovexattr(filepath.Join(b.live, "a"), "user.tranquil"))
 			},
 			"with another link": func(b *bench) {

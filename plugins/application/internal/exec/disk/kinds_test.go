@@ -80,16 +80,19 @@ var kinds = map[string]struct {
 	root bool // only root can make it
 	make func(dir string) error
 }{
-	"modes of files":           {false, chmod("file", 0o640)},
-	"a file for nobody":        {false, chmod("file", 0o400)},
-	"modes of directories":     {false, chmod("sub", 0o750)},
-	"a read-only directory":    {false, chmod("sub", 0o555)},
-	"set user and group":       {false, chmod("file", 0o755|fs.ModeSetuid|fs.ModeSetgid)},
-	"a sticky directory":       {false, chmod("sub", 0o777|fs.ModeSticky)},
-	"a set-group directory":    {false, chmod("sub", 0o770|fs.ModeSetgid)},
-	"the state's own mode":     {false, chmod(".", 0o751)},
-	"an empty directory":       {false, func(dir string) error { return os.MkdirAll(filepath.Join(dir, "empty", "er"), 0o710) }},
-	"an attribute":             {false, attribute("file", "user.tranquil", []byte{1, 0, 2})},
+	"modes of files":        {false, chmod("file", 0o640)},
+	"a file for nobody":     {false, chmod("file", 0o400)},
+	"modes of directories":  {false, chmod("sub", 0o750)},
+	"a read-only directory": {false, chmod("sub", 0o555)},
+	"set user and group":    {false, chmod("file", 0o755|fs.ModeSetuid|fs.ModeSetgid)},
+	"a sticky directory":    {false, chmod("sub", 0o777|fs.ModeSticky)},
+	"a set-group directory": {false, chmod("sub", 0o770|fs.ModeSetgid)},
+	"the state's own mode":  {false, chmod(".", 0o751)},
+	"an empty directory":    {false, func(dir string) error { return os.MkdirAll(filepath.Join(dir, "empty", "er"), 0o710) }},
+	"an attribute":          {false, attribute("file", "user.tranquil", []byte{1, 0, 2})},
+	"attribute of a read-only file": {false, func(dir string) error {
+		return errors.Join(attribute("file", "user.tranquil", []byte("x"))(dir), chmod("file", 0o400)(dir))
+	}},
 	"attribute of a directory": {false, attribute("sub", "user.tranquil", []byte("x"))},
 	"access control":           {false, attribute("file", "system.posix_acl_access", acl)},
 	"inherited access control": {false, attribute(".", "system.posix_acl_default", acl)},
