@@ -61,6 +61,9 @@ func FuzzSame(f *testing.F) {
 	f.Add(uint8(6), "DELETE FROM reading; SELECT json('{\"a\":[1,2.5]}') -> '$.a', printf('%.20g', 0.1), strftime('%s', 'now')", db)
 	f.Add(uint8(6), "SELECT 1", db[:5000]+"damage"+db[5006:])
 	f.Fuzz(func(t *testing.T, kind uint8, program, state string) {
+		if strings.ContainsRune(program, 0) {
+			t.Skip("no param has a zero byte")
+		}
 		trial := kinds[int(kind)%len(kinds)](program, state)
 		r := rand.New(rand.NewPCG(uint64(len(program)), uint64(len(state))))
 		for name := range strings.SplitSeq("x y", " ") {

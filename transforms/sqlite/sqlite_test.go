@@ -152,3 +152,22 @@ func TestRefuses(t *testing.T) {
 		t.Errorf("no SQL: %v", err)
 	}
 }
+
+// Whatever the database, Check says what it thinks of it, and a migration makes
+// one or refuses. SQLite never runs out of bounds of its memory on the way.
+func FuzzDatabase(f *testing.F) {
+	f.Add(empty, uint16(0), byte(0))
+	f.Add(database(f, readings+`CREATE INDEX i ON reading (celsius); CREATE VIEW v AS SELECT at FROM reading`), uint16(5000), byte(7))
+	f.Fuzz(func(t *testing.T, data []byte, at uint16, value byte) {
+		if int(at) < len(data) {
+			data[at] = value
+		}
+		if err := Check(bytes.NewReader(data)); err != nil && err.Error() == "" {
+			t.Error("no reason")
+		}
+		made, err := migrate(data, "PRAGMA writable_schema = ON; CREATE TABLE IF NOT EXISTS a (b); INSERT INTO a VALUES (1)")
+		if err == nil && !bytes.HasPrefix(made, []byte("SQLite format 3\x00")) {
+			t.Errorf("it made %d bytes of something else", len(made))
+		}
+	})
+}
