@@ -27,7 +27,10 @@ type Pairs interface {
 // is noted as the one that holds the state.
 func (r *Recovery) reunite(ctx context.Context, u *updater.Client, component string, i engine.Installed, status updater.StatusResponse) (_ updater.StatusResponse, of engine.Installed, err error) {
 	if i.Version != "" && i.Version == status.Version {
-		return status, i, r.Pairs.Holds(component, i)
+		if err := r.Pairs.Holds(component, i); err != nil { // the disk takes nothing: no reason to stay away
+			r.Log.Error("cannot note whose the state is", "component", component, "error", err)
+		}
+		return status, i, nil
 	}
 	of, done, err := r.Pairs.Reunite(ctx, component)
 	r.apart.Store(component, err != nil)
