@@ -167,6 +167,7 @@ const (
 	defaultHealthy   = 30 * time.Second
 	defaultProbation = time.Second
 	probePause       = 50 * time.Millisecond
+	probeFirst       = 5 * time.Millisecond // many components are healthy soon, and the downtime ends when that is seen
 )
 
 // probe ends the downtime when the new version is healthy, and fails if it
@@ -210,7 +211,7 @@ func orDefault(d pack.Duration, fallback time.Duration) time.Duration {
 // healthy returns when the component is, or the last reason when ctx ends.
 func (e *Engine) healthy(ctx context.Context, u *Update) error {
 	reason := errors.New("it did not answer")
-	for {
+	for pause := probeFirst; ; pause = min(2*pause, probePause) {
 		err := e.ask(ctx, u)
 		if err == nil {
 			return nil
@@ -221,7 +222,7 @@ func (e *Engine) healthy(ctx context.Context, u *Update) error {
 		if e.crashes(ctx, u) {
 			return fmt.Errorf("%w: %w", errCrashes, reason)
 		}
-		if sleep(ctx, probePause) != nil {
+		if sleep(ctx, pause) != nil {
 			return reason
 		}
 	}

@@ -24,12 +24,16 @@ type logbook struct {
 	steps []host.Step
 }
 
-func newLogbook(t *testing.T, h *host.Host, step host.Step, text []byte) *logbook {
+// newLogbook has been rehearsed. If it is hot it was written just before, so
+// that the rehearsal has made a copy.
+func newLogbook(t *testing.T, h *host.Host, step host.Step, text []byte, hot bool) *logbook {
 	dir := t.TempDir()
 	b := &logbook{T: t, host: h, live: filepath.Join(dir, "live", "log"), steps: []host.Step{step}}
 	must(t, os.MkdirAll(filepath.Dir(b.live), 0o700))
 	must(t, os.WriteFile(b.live, text, 0o600))
-	age(t, b.live)
+	if !hot {
+		age(t, b.live)
+	}
 	b.Manager = manager(t, filepath.Join(dir, "states"), b.host)
 	snapshot, err := b.Fresh(component, 1)
 	must(t, err)
@@ -106,6 +110,8 @@ func TestSplitFile(t *testing.T) {
 	}{
 		"nothing":   {func(string) error { return nil }, 0},
 		"append":    {at(int64(len(text)), "appended\n"), 1 << 20},
+		"hot":       {at(int64(len(text)), "appended\n"), 1 << 20},
+		"hot first": {at(2, "X"), len(text)},
 		"first":     {at(2, "X"), len(text)},
 		"middle":    {unseen(at(markSpan+100, "X")), len(text)},
 		"last":      {unseen(at(int64(len(text))-3, "X")), 1 << 20},
@@ -121,7 +127,7 @@ func TestSplitFile(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/crash=%v", name, crash), func(t *testing.T) {
-				b := newLogbook(t, h, step, text)
+				b := newLogbook(t, h, step, text, strings.HasPrefix(name, "hot"))
 				must(t, test.change(b.live))
 				if crash { // the agent is restarted
 					b.Manager = manager(t, b.root, b.host)

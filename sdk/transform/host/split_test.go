@@ -2,10 +2,12 @@ package host
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -84,6 +86,53 @@ func TestSplit(t *testing.T) {
 		}
 		if change.most < int64(len(text)) && len(change.text) > minPiece && report.Kept == 0 {
 			t.Errorf("%s: no piece was kept", change.name)
+		}
+	}
+}
+
+// However many files are split, few of them are open at a time, and the
+// sandboxes stay.
+func TestManySplitFiles(t *testing.T) {
+	h := newHistory(t)
+	text := readings(minPiece+1000, 1)
+	var files []File
+	for i := range 2*openFiles + 3 {
+		name := fmt.Sprint(i)
+		if err := os.WriteFile(filepath.Join(h.dir, name), append(bytes.Clone(text), name...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, File{Path: name})
+	}
+	var limit, few syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	few = limit
+	few.Cur = uint64(len(open) + 3*openFiles + 60)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+	var last int64
+	report, err := (&Host{Cache: cache}).Refresh(t.Context(), h.step, h.dir, h.out, files, func(done, total int64) {
+		if done < last || done > total {
+			t.Errorf("%d of %d bytes are done after %d", done, total, last)
+		}
+		last = done
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Transformed != len(files) {
+		t.Errorf("%+v", report)
+	}
+	for i, content := range read(t, h.out) {
+		if want := strings.ToUpper(string(text)) + i; content != want {
+			t.Errorf("file %s has %d bytes, not %d", i, len(content), len(want))
 		}
 	}
 }

@@ -25,6 +25,7 @@ type stage struct {
 	old     *os.Root // memo
 	pieced  []*split // files that were made of pieces
 	tried   bool     // whether the split holds
+	crew    crew
 	judging sync.Mutex
 	judge   *worker // nil until there is something to hold against the schema
 
@@ -71,53 +72,91 @@ func (s *stage) apply(ctx context.Context, from, to string) (string, error) {
 	return to, err
 }
 
+// openFiles is how many split files are worked on at a time: each needs three
+// of the few files that a process may have open.
+const openFiles = 64
+
 // filter runs the module over each file that the step is about, and copies the rest.
 func (s *stage) filter(ctx context.Context) error {
 	if err := makeDirs(s.out, s.entries); err != nil {
 		return err
 	}
-	var matched []task
-	var samples []entry
-	var splits []*split
-	defer func() {
-		for _, p := range splits {
-			p.close()
-		}
-	}()
+	defer s.crew.dismiss()
+	var touched []entry
 	for _, e := range s.entries {
-		switch {
-		case !e.regular():
-		case s.touches(e) && s.splits(e):
-			p, err := s.cut(ctx, e)
-			if err != nil {
-				return err
-			}
-			splits = append(splits, p)
-			matched = append(matched, s.tasks(p)...)
-			samples = append(samples, e)
-		case s.touches(e):
-			samples = append(samples, e)
-			matched = append(matched, task{entry: e})
+		if e.regular() && s.touches(e) {
+			touched = append(touched, e)
 			s.total += e.size
-		default:
-			if err := copyFile(ctx, s.in, s.out, e, s.last); err != nil {
-				return err
-			}
-			s.report.Carried++
 		}
 	}
-	if err := s.parallel(ctx, append(s.samples(samples), matched...)); err != nil {
+	s.crew.more = len(touched) > openFiles
+	b := batch{stage: s, tasks: s.samples(touched)}
+	defer b.close()
+	for _, e := range s.entries {
+		if err := b.add(ctx, e); err != nil {
+			return err
+		}
+		if len(b.splits) == openFiles {
+			if err := b.run(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := b.run(ctx); err != nil {
 		return err
 	}
-	for _, p := range splits {
-		if err := errors.Join(p.steady(), s.assemble(p)); err != nil {
-			return s.name(err, p.path)
-		}
-		s.report.Transformed++
-		s.report.Kept += len(p.pieces) - p.todo
-	}
-	s.pieced = splits
 	return finishDirs(s.out, s.entries, s.last)
+}
+
+// A batch is some files of a stage.
+type batch struct {
+	*stage
+	tasks  []task
+	splits []*split
+}
+
+// add notes what a file needs, or copies it.
+func (b *batch) add(ctx context.Context, e entry) error {
+	switch {
+	case !e.regular():
+	case b.touches(e) && b.stage.splits(e):
+		p, err := b.cut(ctx, e)
+		if err != nil {
+			return err
+		}
+		b.splits = append(b.splits, p)
+		b.tasks = append(b.tasks, b.stage.tasks(p)...)
+	case b.touches(e):
+		b.tasks = append(b.tasks, task{entry: e})
+	default:
+		b.report.Carried++
+		return copyFile(ctx, b.in, b.out, e, b.last)
+	}
+	return nil
+}
+
+// run does what was noted.
+func (b *batch) run(ctx context.Context) error {
+	if err := b.parallel(ctx, b.tasks); err != nil {
+		return err
+	}
+	for _, p := range b.splits {
+		if err := errors.Join(p.steady(), b.assemble(p)); err != nil {
+			return b.name(err, p.path)
+		}
+		b.report.Transformed++
+		b.report.Kept += len(p.pieces) - p.todo
+	}
+	b.pieced = append(b.pieced, b.splits...)
+	b.close()
+	b.tasks, b.splits = nil, nil
+	return nil
+}
+
+func (b *batch) close() {
+	for _, p := range b.splits {
+		p.close()
+	}
 }
 
 // touches reports whether the module is to run on a file. A stage without a
@@ -138,10 +177,19 @@ func (s *stage) tasks(p *split) []task {
 	for i, q := range p.pieces {
 		if !q.known {
 			all = append(all, task{entry: p.entry, split: p, piece: i})
-			s.total += q.Size
+		} else {
+			s.read += q.Size
 		}
 	}
 	return all
+}
+
+// size is how many bytes the module will read, or a little more.
+func (t task) size() int64 {
+	if t.split != nil {
+		return t.split.pieces[t.piece].Size
+	}
+	return t.entry.size
 }
 
 // One more sandbox is worth its start for so much.
@@ -151,30 +199,35 @@ const (
 )
 
 // sandboxes returns how many are to share the tasks.
-func (s *stage) sandboxes(tasks int) int {
-	return min(tasks, runtime.GOMAXPROCS(0), 1+tasks/worthFiles+int(s.total/worthBytes))
+func (s *stage) sandboxes(tasks []task) int {
+	var bytes int64
+	for _, t := range tasks {
+		if !t.sample {
+			bytes += t.size()
+		}
+	}
+	return min(len(tasks), runtime.GOMAXPROCS(0), 1+len(tasks)/worthFiles+int(bytes/worthBytes))
 }
 
 // parallel lets a sandbox per processor work through the files. The first
 // error stops all.
-func (s *stage) parallel(ctx context.Context, files []task) error {
+func (s *stage) parallel(ctx context.Context, tasks []task) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	queue := make(chan task, len(files))
-	for _, e := range files {
+	queue := make(chan task, len(tasks))
+	for _, e := range tasks {
 		queue <- e
 	}
 	close(queue)
 	var group sync.WaitGroup
-	for range s.sandboxes(len(files)) {
+	for i := range s.sandboxes(tasks) {
 		// One after the other: the first one fills the cache for the rest.
-		w, err := s.host.worker(ctx, s.module, len(files))
+		w, err := s.crew.worker(ctx, s, i, len(tasks))
 		if err != nil {
 			cancel(err)
 			break
 		}
 		group.Go(func() {
-			defer w.close()
 			if err := s.drain(ctx, w, queue); err != nil {
 				cancel(err)
 			}
@@ -182,6 +235,43 @@ func (s *stage) parallel(ctx context.Context, files []task) error {
 	}
 	group.Wait()
 	return context.Cause(ctx)
+}
+
+// A crew are the sandboxes of a stage, from one batch to the next.
+type crew struct {
+	more    bool // there will be more than one batch
+	workers []*worker
+	jobs    []int // for which each has CPU time left, as the kernel counts
+}
+
+// worker returns the sandbox with a number, for some runs of the module.
+func (c *crew) worker(ctx context.Context, s *stage, i, jobs int) (*worker, error) {
+	if i < len(c.workers) && c.jobs[i] >= jobs {
+		c.jobs[i] -= jobs
+		return c.workers[i], nil
+	}
+	enough := jobs
+	if c.more {
+		enough = max(jobs, readyJobs)
+	}
+	w, err := s.host.worker(ctx, s.module, enough)
+	if err != nil {
+		return nil, err
+	}
+	if i == len(c.workers) {
+		c.workers, c.jobs = append(c.workers, w), append(c.jobs, 0)
+	} else {
+		c.workers[i].close()
+	}
+	c.workers[i], c.jobs[i] = w, enough-jobs
+	return w, nil
+}
+
+// dismiss ends all sandboxes.
+func (c *crew) dismiss() {
+	for _, w := range c.workers {
+		w.close()
+	}
 }
 
 // drain lets one sandbox take tasks until there are none.
