@@ -20,15 +20,18 @@ import (
 // A change always gives a file a new change time, with two exceptions, and
 // both are seen to. A change within the same tick of the clock as the one
 // before: a file that was read so early is read again ([record.Early]). And
-// memory that is mapped and stays dirty: files are brought to the disk before
-// they are read, so that the next write is seen, on the file systems that say
-// so ([faithful]).
+// memory that is mapped, which gives a change time with the first write after
+// the page was brought to the disk, but not with those that follow. So while a
+// component runs, files are brought to the disk before they are read
+// ([book.scanLive]), and one that has changed since is read again, on the file
+// systems that do so ([faithful]).
 type book struct {
-	records map[inode]record
-	marked  map[string]inode // by path: where a file with marks was seen last; what lies there now may be alike
+	records  map[inode]record
+	marked   map[string]inode // by path: where a file with marks was seen last; what lies there now may be alike
+	observed time.Time        // begin of the sync after which what is written is seen; zero if nobody writes
 }
 
-func newBook() *book { return &book{map[inode]record{}, map[string]inode{}} }
+func newBook() *book { return &book{records: map[inode]record{}, marked: map[string]inode{}} }
 
 type inode struct{ Dev, Number uint64 }
 
@@ -41,7 +44,7 @@ type record struct {
 	inode
 	identity
 	Digest string
-	Early  bool   // read within a tick after the last change: what followed in it cannot be seen
+	Early  bool   // read too early after the last change: what followed it cannot be seen
 	Marks  []mark `json:",omitempty"` // of a large file, see [mark]
 	Path   string `json:",omitempty"` // of a file with marks
 
@@ -93,6 +96,7 @@ func (b *book) digest(root, path string, at inode, now identity) (string, error)
 	if err != nil {
 		return "", err
 	}
+	r.Early = r.Early || b.mapped(r.identity)
 	if len(r.Marks) > 0 {
 		r.Path = path
 		b.marked[path] = r.inode
@@ -152,6 +156,34 @@ func (b *book) own(name string, kept int64) (string, error) {
 	r.Early = false
 	b.records[r.inode] = r
 	return r.Digest, nil
+}
+
+// observe brings to the disk what a component has written. A write from the
+// returned time on is seen.
+func observe(root string) (time.Time, error) {
+	begin := time.Now()
+	return begin, syncFileSystem(root)
+}
+
+// scanLive is scan for a state that somebody may write to, since observe.
+func (b *book) scanLive(root string, observed time.Time) (listing, error) {
+	b.observed = observed
+	defer func() { b.observed = time.Time{} }()
+	return b.scan(root)
+}
+
+// mapped reports whether a file that was just read was written since observe:
+// by a write to a mapped page, perhaps, which further ones follow unseen. If
+// the wall clock was set meanwhile, nobody knows.
+func (b *book) mapped(i identity) bool {
+	if b.observed.IsZero() {
+		return false
+	}
+	now := time.Now()
+	if set := now.Round(0).Sub(b.observed.Round(0)) - now.Sub(b.observed); set.Abs() > tick(i.Changed)/2 {
+		return true
+	}
+	return i.Changed+int64(tick(i.Changed)) >= b.observed.UnixNano() && !ahead(i.Changed, now)
 }
 
 // stat begins the record of a file.

@@ -71,14 +71,10 @@ func (m *Manager) Rehearse(ctx context.Context, component string, gen Generation
 	if err := calm(ctx, files); err != nil {
 		return 0, fmt.Errorf("cannot rehearse on state %s/%d: %w", component, gen, err)
 	}
-	if err := syncFileSystem(files); err != nil {
-		return 0, err
-	}
 	r := rehearsal{manager: m, component: component, knowledge: k, files: files, steps: steps}
 	if err := r.once(ctx, progress); err != nil {
 		return 0, err
 	}
-	begin := time.Now()
 	changed := append(r.changed(), r.smallest()...)
 	for _, t := range k.trees {
 		t.forget(changed)
@@ -86,8 +82,7 @@ func (m *Manager) Rehearse(ctx context.Context, component string, gen Generation
 	if err := r.once(ctx, nil); err != nil {
 		return 0, err
 	}
-	took := time.Since(begin)
-	return took, r.write()
+	return r.took, r.write()
 }
 
 // A rehearsal is one call of Rehearse.
@@ -98,10 +93,17 @@ type rehearsal struct {
 	files     string
 	steps     []host.Step
 	list      listing
+	took      time.Duration // by the last pass
 }
 
 func (r *rehearsal) once(ctx context.Context, progress func(done, total int64)) error {
-	list, err := r.book.scan(r.files)
+	observed, err := observe(r.files)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	defer func() { r.took = time.Since(begin) }()
+	list, err := r.book.scanLive(r.files, observed)
 	if err != nil {
 		return fmt.Errorf("cannot read the live state: %w", err)
 	}
