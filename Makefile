@@ -85,7 +85,7 @@ generate: ## write generated code anew (needs make deps)
 generated: ## fail if generated code is not current
 	@command -v protoc >/dev/null || { echo "protoc is missing: run make deps"; exit 1; }
 	$(GO) generate ./...
-	git diff --exit-code -- '*.pb.go'
+	git diff --exit-code --stat -- '*.pb.go' '*.wasm.go' '*.wasm.dat'
 
 # Beyond protoc: other processors, another clock, and the toolchains of the example
 # transforms: C and Rust; from npm AssemblyScript and Zig.

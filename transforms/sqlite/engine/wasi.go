@@ -8,6 +8,8 @@ import (
 	"io"
 )
 
+//go:generate source/translate.sh
+
 // Wasm is what sqlite.wasm.go is the translation of.
 //
 //go:embed sqlite.wasm

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sqlite.wasm of main.c and SQLite, and sqlite.wasm.go of sqlite.wasm.
+# Makes sqlite.wasm of main.c and SQLite, and sqlite.wasm.go of that.
 # Debian 12's clang gives the bytes that are here; another gives others.
 # transforms/RATIONALE.md says why SQLite comes this way.
 set -euo pipefail
@@ -23,7 +23,4 @@ clang --target=wasm32-wasi -Oz -fno-ident -Wall -Werror -I "$work" -o "$work/sql
 	-Wl,--strip-all -Wl,--stack-first -Wl,-z,stack-size=1048576
 cp "$work/sqlite.wasm" ../sqlite.wasm
 chmod 644 ../sqlite.wasm
-go run github.com/ncruces/wasm2go@v0.4.22 -embed -pkg engine -o ../sqlite.wasm.go ../sqlite.wasm
-sed -i '1a\
-//lint:file-ignore SA4006,U1000 as translated' ../sqlite.wasm.go
-go run mvdan.cc/gofumpt@v0.12.0 -w ../sqlite.wasm.go
+./translate.sh
