@@ -75,6 +75,9 @@ type pass struct {
 // refresh makes the tree the result of the step on the state in the directory
 // from, which is listed, and lists it.
 func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string, in listing, progress func(done, total int64)) (listing, error) {
+	if err := p.atRest(step, from, in); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(t.files(), 0o700); err != nil {
 		return nil, err
 	}
@@ -97,6 +100,23 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 	}
 	p.add(report)
 	return p.note(t, from, in, there, changed, report.Extended)
+}
+
+// atRest refuses a database whose journal SQLite would write over the result.
+// It looks at all files, not at those that have changed: a commit may have
+// changed none but the journal, and the rehearsal may have seen that as well.
+func (p *pass) atRest(step host.Step, from string, in listing) error {
+	if p.live {
+		return nil
+	}
+	for _, n := range in {
+		if n.mode.IsRegular() {
+			if err := step.CheckJournal(from, n.path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // whole is refresh for a step that sees the state as one.

@@ -11,7 +11,7 @@ type Class string
 // Classes of failure, in the words people read.
 const (
 	BadModule     Class = "module refused"  // by the static check or the compiler
-	Refused       Class = "state refused"   // by the module: exit code 2
+	Refused       Class = "state refused"   // by the module: exit code 2; or by [Step.CheckJournal]
 	Exit          Class = "failed"          // another exit code than 0
 	Trap          Class = "trap"            // unreachable, out of bounds, division by zero …
 	StackOverflow Class = "stack overflow"  //

@@ -30,8 +30,8 @@ type File struct {
 // goes where out goes or may be lost. In tree mode the files count for nothing: the step is applied to the
 // whole state, and out must be empty. A step without a module copies.
 //
-// Unlike [Host.Run] it leaves it to the caller to make out durable. For the
-// rest, what Run says holds.
+// Unlike [Host.Run] it leaves it to the caller to make out durable, and to call
+// [Step.CheckJournal] if the state is at rest. For the rest, what Run says holds.
 func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []File,
 	progress func(done, total int64),
 ) (Report, error) {

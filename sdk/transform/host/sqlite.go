@@ -90,7 +90,7 @@ func (d *database) header(size int64) (free [2]uint32, err error) {
 	stated := binary.BigEndian.Uint32(h[offsetPages:])
 	current := binary.BigEndian.Uint32(h[24:]) == binary.BigEndian.Uint32(h[92:])
 	switch {
-	case string(h[:16]) != "SQLite format 3\x00":
+	case string(h[:16]) != sqliteMagic:
 		return free, errors.New("no SQLite header")
 	case d.size < 512 || d.size&(d.size-1) != 0 || d.usable < 480:
 		return free, fmt.Errorf("pages of %d bytes", d.size)

@@ -57,7 +57,7 @@ func (s *stage) apply(ctx context.Context, from, to string) (string, error) {
 		defer s.old.Close()
 	}
 	if s.only == nil {
-		s.entries, err = list(s.in)
+		s.entries, err = s.listAtRest(from)
 	} else {
 		s.entries, err = pick(s.in, s.only)
 	}
@@ -70,6 +70,22 @@ func (s *stage) apply(ctx context.Context, from, to string) (string, error) {
 		err = s.filter(ctx)
 	}
 	return to, err
+}
+
+// listAtRest lists a whole state, in which no journal may be waiting.
+func (s *stage) listAtRest(dir string) ([]entry, error) {
+	entries, err := list(s.in)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.regular() {
+			if err := s.CheckJournal(dir, e.path); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return entries, nil
 }
 
 // openFiles is how many split files are worked on at a time: each needs three
