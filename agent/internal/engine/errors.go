@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -43,4 +44,11 @@ func (r Retry) Unwrap() error { return r.Err }
 func passing(err error) bool {
 	var r Retry
 	return errors.As(err, &r) || errors.Is(err, updater.ErrRetry)
+}
+
+// lasting reports whether a transform failed in a way that another snapshot of
+// the same state will not mend: a limit costs minutes each time it is run into.
+func lasting(err error) bool {
+	e, is := errors.AsType[*host.Error](err)
+	return is && slices.Contains([]host.Class{host.BadModule, host.Deadline, host.OutputLimit, host.ResourceLimit}, e.Class)
 }

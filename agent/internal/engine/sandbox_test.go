@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -40,6 +41,25 @@ func TestCauseOfATransform(t *testing.T) {
 			if !strings.Contains(o.Cause, want) || !strings.HasSuffix(o.Cause, ": because") || strings.Contains(o.Cause, "\n") || len(o.Cause) > 4096 {
 				t.Errorf("the cause is %q, want %q in it", o.Cause, want)
 			}
+		}
+	}
+}
+
+// Another snapshot is only taken if a torn one can have made the transform
+// fail: each try of one that runs into a limit takes as long as the limit.
+func TestTriesOfARehearsal(t *testing.T) {
+	p := build(t, "1m")
+	for _, class := range classes {
+		want := 3
+		switch class {
+		case host.BadModule, host.Deadline, host.OutputLimit, host.ResourceLimit:
+			want = 1
+		}
+		w, e := newWorld(t, p)
+		w.refuse = fmt.Errorf("cannot refresh: %w", &host.Error{Class: class})
+		o, err := w.update(t, e, "2.0.0")
+		if err != nil || o.Result != Refused || w.refused != want || !strings.Contains(o.Cause, string(class)) {
+			t.Errorf("%s: tried %d times, want %d: %+v, %v", class, w.refused, want, o, err)
 		}
 	}
 }

@@ -72,6 +72,7 @@ type world struct {
 	failAt   string
 	failOnce bool
 	refuse   error // of every transform
+	refused  int   // how often
 
 	journal   *Record
 	outcome   *Outcome
@@ -210,6 +211,7 @@ func (w *world) Refresh(_ context.Context, step host.Step, in, out string, files
 		return host.Report{}, nil
 	}
 	if w.refuse != nil {
+		w.refused++
 		return host.Report{}, w.refuse
 	}
 	return host.Report{}, w.op(name, func() error {

@@ -298,7 +298,8 @@ func (e *Engine) unstage(ctx context.Context, u *Update) error {
 // rehearse transforms a live snapshot of the state. A bad transform fails
 // here, while the component serves; what it makes is kept, so that only what
 // changes from now on is left to do; and the time that would take now predicts
-// the downtime. The snapshot may be torn, so a failure is tried again.
+// the downtime. The snapshot may be torn, so a failure is tried again with
+// another one, if that can have a part in it.
 func (e *Engine) rehearse(ctx context.Context, u *Update) error {
 	if u.removes() { // it does not come back
 		u.Rehearsed = now()
@@ -309,6 +310,9 @@ func (e *Engine) rehearse(ctx context.Context, u *Update) error {
 		return err
 	}
 	took, err := e.rehearsal(ctx, u)
+	if lasting(err) {
+		return err
+	}
 	if err != nil {
 		return Retry{Err: err}
 	}
