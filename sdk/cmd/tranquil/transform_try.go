@@ -54,6 +54,9 @@ func (c *transformTryCmd) Run(s *session) error {
 	}
 	fmt.Fprintf(s.out, "%d checks on %d examples; %d variations, of which %d were refused\n",
 		result.Checks, len(cases), result.Variations, result.Refused)
+	if result.Skipped > 0 {
+		fmt.Fprintf(s.out, "stopped at the first that ran into a limit: %d checks were left out\n", result.Skipped)
+	}
 	if n := len(result.Failures); n > 0 {
 		return fmt.Errorf("%d of %d checks failed", n, result.Checks)
 	}

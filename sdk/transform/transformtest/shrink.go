@@ -13,7 +13,8 @@ import (
 // maxShrinks bounds the runs that are spent on a smaller example.
 const maxShrinks = 200
 
-// variation checks one edge on one variation, and shrinks it if it fails.
+// variation checks one edge on one variation, and shrinks it if it fails, but
+// not at the price of a limit for each try.
 func (r *suiteRun) variation(c Case, e Edge, state State) error {
 	r.found.Checks++
 	r.found.Variations++
@@ -26,6 +27,10 @@ func (r *suiteRun) variation(c Case, e Edge, state State) error {
 	}
 	if slices.ContainsFunc(r.found.Failures, func(f Failure) bool { return f.Case == c.Name && f.Check == found.check }) {
 		return nil // one example is enough
+	}
+	if r.limited {
+		r.found.Failures = append(r.found.Failures, Failure{Case: c.Name, Check: found.check, Detail: found.detail, Example: state})
+		return nil
 	}
 	for tries := 0; ; {
 		smaller, more, err := r.shrink(e, state, found.kind, &tries)
@@ -47,7 +52,7 @@ func (r *suiteRun) variation(c Case, e Edge, state State) error {
 // shrink looks for one smaller state that fails in the same way.
 func (r *suiteRun) shrink(e Edge, state State, kind string, tries *int) (State, bool, error) {
 	for candidate := range smaller(state) {
-		if *tries++; *tries > maxShrinks {
+		if *tries++; *tries > maxShrinks || r.limited {
 			break
 		}
 		found, err := r.survives(e, candidate)

@@ -45,6 +45,9 @@ type Result struct {
 	Variations int // of the checks, those on variations
 	Refused    int // of the variations, those that were refused, which is fine
 	Failures   []Failure
+	// Skipped are the checks left undone after one that ran into a limit:
+	// each of the others might take as long.
+	Skipped int
 }
 
 // A Failure is one check that failed.
@@ -69,7 +72,8 @@ func (f Failure) String() string {
 	return strings.TrimSpace(text)
 }
 
-// Run does all checks. An error is a failure of the host or of ctx, not of a
+// Run does all checks, up to the first that runs into a limit of the sandbox.
+// An error is a failure of the host or of ctx, not of a
 // transform.
 func (s *Suite) Run(ctx context.Context) (Result, error) {
 	dir, err := os.MkdirTemp("", "transformtest-")
@@ -82,6 +86,10 @@ func (s *Suite) Run(ctx context.Context) (Result, error) {
 	for i, c := range checks {
 		if err := r.do(c); err != nil {
 			return r.found, err
+		}
+		if r.limited {
+			r.found.Skipped = len(checks) - i - 1
+			break
 		}
 		if s.Progress != nil {
 			s.Progress(int64(i+1), int64(len(checks)))
@@ -96,6 +104,8 @@ type suiteRun struct {
 	ctx   context.Context
 	dir   string
 	runs  int
+
+	limited bool // a module has run into a limit
 }
 
 // A check is one thing to do; it returns what is wrong, or "", or the failure
@@ -302,6 +312,9 @@ func (r *suiteRun) sameAs(state State, e Edge, around []Edge) (string, error) {
 	return Diff(direct.canonical(r.Edges), chained.canonical(r.Edges)), nil
 }
 
+// limits are the classes of failure that can take long, each time.
+var limits = []host.Class{host.Deadline, host.OutputLimit, host.ResourceLimit}
+
 // apply runs a chain of edges on a state.
 func (r *suiteRun) apply(state State, chain ...Edge) (State, error) {
 	in, out := r.room()
@@ -309,7 +322,11 @@ func (r *suiteRun) apply(state State, chain ...Edge) (State, error) {
 	if err := state.Write(in); err != nil {
 		return nil, err
 	}
-	if _, err := r.Host.Run(r.ctx, steps(chain...), in, out, nil); err != nil {
+	_, err := r.Host.Run(r.ctx, steps(chain...), in, out, nil)
+	if e, ok := errors.AsType[*host.Error](err); ok {
+		r.limited = r.limited || slices.Contains(limits, e.Class)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return ReadState(out)

@@ -2,9 +2,11 @@ package transformtest
 
 import (
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
@@ -74,6 +76,34 @@ func testFlaws(t *testing.T, module string) {
 				t.Errorf("flaw %q: %q is not in\n%s", test.flaw, want, text)
 			}
 		}
+	}
+}
+
+// endless is (module (memory (export "memory") 1) (func (export "_start") loop br 0 end)).
+const endless = "\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x05\x03\x01\x00\x01" +
+	"\x07\x13\x02\x06memory\x02\x00\x06_start\x00\x00\x0a\x09\x01\x07\x00\x03\x40\x0c\x00\x0b\x0b"
+
+// The first run into a limit is the last: the others might take as long. That
+// holds for variations too, which are not made smaller then.
+func TestEndless(t *testing.T) {
+	module := filepath.Join(t.TempDir(), "endless.wasm")
+	if err := os.WriteFile(module, []byte(endless), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := Host(t)
+	h.Ceiling.Wall = 200 * time.Millisecond
+	example := State{"a.json": "[1,2,3]"}
+	s := Suite{
+		Host: h, Edges: edges(module, "", 1, 2, 2, 1), Variations: 20,
+		Cases: []Case{{Name: "a", States: map[int]State{1: example, 2: example}}},
+	}
+	result, err := s.Run(t.Context())
+	if err != nil || result.Checks != 1 || result.Skipped < 40 || len(result.Failures) != 1 || !strings.Contains(result.Failures[0].String(), "deadline") {
+		t.Errorf("%+v, %v", result, err)
+	}
+	r := &suiteRun{Suite: &s, ctx: t.Context(), dir: t.TempDir()}
+	if err := r.variation(s.Cases[0], s.Edges[0], example); err != nil || r.runs != 1 || len(r.found.Failures) != 1 {
+		t.Errorf("%d runs, %+v, %v", r.runs, r.found, err)
 	}
 }
 
