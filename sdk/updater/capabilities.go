@@ -16,6 +16,7 @@ type Capabilities struct {
 	Quiesce  bool   // UpdaterWithQuiesce
 	Probe    bool   // UpdaterWithProbe
 	Status   bool   // UpdaterWithStatus
+	Origin   bool   // UpdaterWithOrigin
 }
 
 // CapabilitiesOf returns what u can do: what it announced if it is a [Client],
@@ -31,6 +32,7 @@ func CapabilitiesOf(u Updater) Capabilities {
 	_, c.Quiesce = u.(UpdaterWithQuiesce)
 	_, c.Probe = u.(UpdaterWithProbe)
 	_, c.Status = u.(UpdaterWithStatus)
+	_, c.Origin = u.(UpdaterWithOrigin)
 	return c
 }
 
@@ -61,6 +63,20 @@ type SaveRequest struct {
 
 // ApplyRequest names the directory that holds the state to take over.
 type ApplyRequest struct{ Component, Dir string }
+
+// UpdaterWithOrigin keeps the state that Save has read until the update has
+// ended, and needs no copy of it to turn back.
+type UpdaterWithOrigin interface {
+	// TakeBack gives the component back the very state from which Save has
+	// filled Dir. It is called between Stop and Start instead of Apply, when
+	// Dir is gone or damaged, and must not read it. Calling it again, or
+	// after an Apply of Dir that was cut off, succeeds. If that state is not
+	// there any more it changes nothing; the error is [errors.ErrUnsupported].
+	TakeBack(context.Context, TakeBackRequest) error
+}
+
+// TakeBackRequest names the directory that Save was given.
+type TakeBackRequest struct{ Component, Dir string }
 
 // UpdaterWithSnapshot can copy the state of a component that runs.
 type UpdaterWithSnapshot interface {

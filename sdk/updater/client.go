@@ -59,6 +59,7 @@ func (c *Client) announce(ctx context.Context) error {
 	}
 	c.caps = Capabilities{
 		Type: a.Type, State: a.State, Snapshot: a.Snapshot, Quiesce: a.Quiesce, Probe: a.Probe, Status: a.Status,
+		Origin: a.Origin,
 	}
 	return nil
 }
@@ -137,6 +138,15 @@ func (c *Client) Apply(ctx context.Context, r ApplyRequest) error {
 		return err
 	}
 	_, err := c.api.Apply(ctx, &proto.ApplyRequest{Component: r.Component, Dir: r.Dir})
+	return c.failed(err)
+}
+
+// TakeBack implements [UpdaterWithOrigin].
+func (c *Client) TakeBack(ctx context.Context, r TakeBackRequest) error {
+	if err := need(c.caps.Origin, "TakeBack"); err != nil {
+		return err
+	}
+	_, err := c.api.TakeBack(ctx, &proto.TakeBackRequest{Component: r.Component, Dir: r.Dir})
 	return c.failed(err)
 }
 

@@ -30,6 +30,7 @@ func TestFieldsTravel(t *testing.T) {
 		text(c.Start(ctx, StartRequest{"a"})),
 		text(c.Save(ctx, SaveRequest{"a", "/d", "/s"})),
 		text(c.Apply(ctx, ApplyRequest{"a", "/d"})),
+		text(c.TakeBack(ctx, TakeBackRequest{"a", "/d"})),
 		text(c.Snapshot(ctx, SnapshotRequest{"a", "/d"})),
 		text(c.Quiesce(ctx, QuiesceRequest{"a"})),
 		text(c.Resume(ctx, ResumeRequest{"a"})),
@@ -39,7 +40,7 @@ func TestFieldsTravel(t *testing.T) {
 		StopResponse{Forced: true},
 		ProbeResponse{true, "a"},
 		StatusResponse{Running: true, Restarts: 3, NoState: true},
-		"a 1 true", "a 1 false", "a 2 d", "a", "save a /d/s", "apply a /d", "snapshot a /d", "quiesce a", "resume a",
+		"a 1 true", "a 1 false", "a 2 d", "a", "save a /d/s", "apply a /d", "take back a /d", "snapshot a /d", "quiesce a", "resume a",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -97,7 +98,7 @@ func TestOptionalInterfaces(t *testing.T) {
 	if d := cmp.Diff(Capabilities{Type: "firmware"}, CapabilitiesOf(c)); d != "" {
 		t.Errorf("announced: %s", d)
 	}
-	all := Capabilities{"application", true, true, true, true, true}
+	all := Capabilities{"application", true, true, true, true, true, true}
 	if d := cmp.Diff(all, CapabilitiesOf(connectFake(t))); d != "" {
 		t.Errorf("announced: %s", d)
 	}

@@ -56,6 +56,10 @@ func (f *fake) Apply(_ context.Context, r ApplyRequest) error {
 	return fmt.Errorf("apply %s %s", r.Component, r.Dir)
 }
 
+func (f *fake) TakeBack(_ context.Context, r TakeBackRequest) error {
+	return fmt.Errorf("take back %s %s", r.Component, r.Dir)
+}
+
 func (f *fake) Snapshot(_ context.Context, r SnapshotRequest) error {
 	return fmt.Errorf("snapshot %s %s", r.Component, r.Dir)
 }

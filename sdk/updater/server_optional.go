@@ -26,6 +26,16 @@ func (s *server) Apply(ctx context.Context, r *proto.ApplyRequest) (*proto.Apply
 	}))
 }
 
+func (s *server) TakeBack(ctx context.Context, r *proto.TakeBackRequest) (*proto.TakeBackResponse, error) {
+	u, err := optional[UpdaterWithOrigin](s.u)
+	if err != nil {
+		return nil, err
+	}
+	return call(ctx, s, "TakeBack", r.Component, nothing(&proto.TakeBackResponse{}, func() error {
+		return u.TakeBack(ctx, TakeBackRequest{r.Component, r.Dir})
+	}))
+}
+
 func (s *server) Snapshot(ctx context.Context, r *proto.SnapshotRequest) (*proto.SnapshotResponse, error) {
 	u, err := optional[UpdaterWithSnapshot](s.u)
 	if err != nil {

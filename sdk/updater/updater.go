@@ -25,7 +25,7 @@
 //	Snapshot  copy the state while the component runs        —
 //	Quiesce   end open work, start no more                   Resume
 //	Stop      the component no longer runs                   Start
-//	Save      hand the agent the state                       Apply (of what was saved)
+//	Save      hand the agent the state                       Apply (of what was saved), or TakeBack
 //	Switch    the next Start starts this version             Switch (to the old handle)
 //	Apply     take over the new state                        Apply (of what was saved)
 //	Start     run the component                              Stop

@@ -89,6 +89,9 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 	if found {
 		e.Log.Info("update goes on", "update", r.Update.ID, "component", u.Component, "step", r.Step, "back", r.Back)
 	}
+	if err := e.remember(r); err != nil { // no reason to stop here, but to end
+		e.Log.Error("cannot note whose the live state is", "component", u.Component, "error", err)
+	}
 	if r.Cancelled != "" && !r.Back {
 		e.turnBack(&r, errors.New(r.Cancelled))
 	}
@@ -211,6 +214,11 @@ func (e *Engine) once(ctx context.Context, r *Record, steps []Step, at int) erro
 // end writes down how the update ended; only then is it over.
 func (e *Engine) end(r Record, result string, cause error) (Outcome, error) {
 	u := r.Update
+	if result == Inconsistent {
+		if err := e.remember(r); err != nil {
+			return Outcome{}, err
+		}
+	}
 	e.release(&u)
 	o := u.outcome(result)
 	o.Step = r.Failed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -41,25 +42,84 @@ func same(a, b state.Holder) bool {
 
 // hand hands a generation to the updater as the state of a version. What the
 // live state is, is noted before and after; in between, [Engine.Reunite]
-// finds out.
+// finds out. Of a generation that is not whole the updater may have kept the
+// original.
 func (e *Engine) hand(ctx context.Context, u *Update, gen state.Generation, of Installed) error {
 	s, err := e.updater(ctx, u)
 	if err != nil {
 		return err
 	}
-	dir, _, err := e.States.Load(u.Component, gen)
-	if err != nil && !errors.Is(err, state.ErrMoved) {
-		return err
+	dir, _, broken := e.States.Load(u.Component, gen)
+	moved := errors.Is(broken, state.ErrMoved)
+	if broken != nil && !moved && !s.Capabilities().Origin {
+		return broken
 	}
-	m, _ := e.Marks.Mark(u.Component)
+	m, found := e.Marks.Mark(u.Component)
 	next := of.holder()
 	if err := e.Marks.SetMark(u.Component, state.Mark{Live: m.Live, Next: &next, Generation: gen}); err != nil {
 		return err
 	}
-	if err := s.Apply(ctx, updater.ApplyRequest{Component: u.Component, Dir: dir}); err != nil {
+	if broken == nil || moved {
+		err = s.Apply(ctx, updater.ApplyRequest{Component: u.Component, Dir: dir})
+	}
+	if broken != nil && (!moved || err != nil && s.Capabilities().Origin) {
+		err = s.TakeBack(ctx, updater.TakeBackRequest{Component: u.Component, Dir: dir})
+		e.Log.Warn("saved state cannot be used; the updater is asked for the original", "component", u.Component, "generation", gen, "cause", broken, "error", err)
+	}
+	switch {
+	case err != nil && found && broken != nil && !moved && errors.Is(err, errors.ErrUnsupported): // nothing has changed
+		return errors.Join(broken, e.Marks.SetMark(u.Component, m))
+	case err != nil && broken != nil:
+		return fmt.Errorf("%w: %w", broken, err)
+	case err != nil:
 		return err
 	}
 	return e.Holds(u.Component, of)
+}
+
+// remember notes whose the live state is, as far as the journal tells, if no
+// mark does: once the journal has ended nobody else can.
+func (e *Engine) remember(r Record) error {
+	u := &r.Update
+	if !u.saves() {
+		return nil
+	}
+	if _, found := e.Marks.Mark(u.Component); found {
+		return nil
+	}
+	m := r.mark()
+	if m.Next == nil && same(m.Live, u.From.holder()) {
+		return nil // what is installed holds it, which nobody doubts
+	}
+	e.Log.Error("the mark of the live state is gone; the journal tells", "component", u.Component, "version", m.Live.Version, "step", r.Step, "back", r.Back)
+	err := e.Marks.SetMark(u.Component, m)
+	if _, found := e.Marks.Mark(u.Component); !found {
+		return Wait{For: fmt.Sprintf("a disk that takes the note whose state %s has (%v)", u.Component, err)}
+	}
+	return nil
+}
+
+// mark tells whose the live state is from how far an update has come.
+func (r Record) mark() state.Mark {
+	u := &r.Update
+	from, to := u.From.holder(), u.To.holder()
+	handed := "apply"
+	if !u.transforms() && !u.empties() {
+		handed = pointOfNoReturn
+	}
+	steps := (*Engine)(nil).steps()
+	place := func(name string) int {
+		return slices.IndexFunc(steps, func(s Step) bool { return s.Name == name })
+	}
+	switch at, change := place(r.Step), place(handed); {
+	case at < change:
+		return state.Mark{Live: from}
+	case at > change || handed != "apply":
+		return state.Mark{Live: to}
+	case r.Back:
+		return state.Mark{Next: &from, Generation: u.Saved}
+	}
+	return state.Mark{Live: from, Next: &to, Generation: u.New}
 }
 
 // Reunite brings the version that the updater has and the live state together,

@@ -232,7 +232,7 @@ func (m *Manager) seal(component string, gen Generation, meta Meta) error {
 // Load returns the directory and the meta of a sealed generation, after it has
 // compared every file with the seal. Whoever gets the directory may move it
 // away whole, but not change it. The error is [ErrNotSealed], [ErrDamaged] or
-// [ErrMoved] if that is why; with the last, the directory is returned too.
+// [ErrMoved] if that is why; the directory is returned too.
 func (m *Manager) Load(component string, gen Generation) (string, Meta, error) {
 	files, sealed, err := m.sealed(component, gen)
 	if err != nil {
@@ -244,7 +244,7 @@ func (m *Manager) Load(component string, gen Generation) (string, Meta, error) {
 	}
 	delete(k.lists, gen)
 	if _, _, err := m.listed(component, gen); err != nil {
-		return "", Meta{}, err
+		return files, Meta{}, err
 	}
 	return files, sealed.Meta, nil
 }
@@ -325,11 +325,11 @@ func (m *Manager) sealed(component string, gen Generation) (string, seal, error)
 	if err != nil {
 		return "", seal{}, err
 	}
+	files := filepath.Join(dir, filesName)
 	s, err := readSeal(dir)
 	if err != nil {
-		return "", seal{}, fmt.Errorf("state %s/%d: %w", component, gen, err)
+		return files, seal{}, fmt.Errorf("state %s/%d: %w", component, gen, err)
 	}
-	files := filepath.Join(dir, filesName)
 	if _, err := os.Lstat(files); errors.Is(err, fs.ErrNotExist) {
 		return files, seal{}, fmt.Errorf("state %s/%d: %w", component, gen, ErrMoved)
 	}

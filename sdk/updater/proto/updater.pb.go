@@ -151,6 +151,7 @@ type CapabilitiesResponse struct {
 	Quiesce       bool                   `protobuf:"varint,4,opt,name=quiesce,proto3" json:"quiesce,omitempty"`
 	Probe         bool                   `protobuf:"varint,5,opt,name=probe,proto3" json:"probe,omitempty"`
 	Status        bool                   `protobuf:"varint,6,opt,name=status,proto3" json:"status,omitempty"`
+	Origin        bool                   `protobuf:"varint,7,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -223,6 +224,13 @@ func (x *CapabilitiesResponse) GetProbe() bool {
 func (x *CapabilitiesResponse) GetStatus() bool {
 	if x != nil {
 		return x.Status
+	}
+	return false
+}
+
+func (x *CapabilitiesResponse) GetOrigin() bool {
+	if x != nil {
+		return x.Origin
 	}
 	return false
 }
@@ -891,6 +899,94 @@ func (*ApplyResponse) Descriptor() ([]byte, []int) {
 	return file_updater_proto_rawDescGZIP(), []int{16}
 }
 
+type TakeBackRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Component     string                 `protobuf:"bytes,1,opt,name=component,proto3" json:"component,omitempty"`
+	Dir           string                 `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"` // that Save was given; it may be damaged, or gone
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeBackRequest) Reset() {
+	*x = TakeBackRequest{}
+	mi := &file_updater_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeBackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeBackRequest) ProtoMessage() {}
+
+func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_updater_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeBackRequest.ProtoReflect.Descriptor instead.
+func (*TakeBackRequest) Descriptor() ([]byte, []int) {
+	return file_updater_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *TakeBackRequest) GetComponent() string {
+	if x != nil {
+		return x.Component
+	}
+	return ""
+}
+
+func (x *TakeBackRequest) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+type TakeBackResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeBackResponse) Reset() {
+	*x = TakeBackResponse{}
+	mi := &file_updater_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeBackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeBackResponse) ProtoMessage() {}
+
+func (x *TakeBackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_updater_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeBackResponse.ProtoReflect.Descriptor instead.
+func (*TakeBackResponse) Descriptor() ([]byte, []int) {
+	return file_updater_proto_rawDescGZIP(), []int{18}
+}
+
 type SnapshotRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Component     string                 `protobuf:"bytes,1,opt,name=component,proto3" json:"component,omitempty"`
@@ -901,7 +997,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_updater_proto_msgTypes[17]
+	mi := &file_updater_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1009,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_updater_proto_msgTypes[17]
+	mi := &file_updater_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1022,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_updater_proto_rawDescGZIP(), []int{17}
+	return file_updater_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SnapshotRequest) GetComponent() string {
@@ -951,7 +1047,7 @@ type SnapshotResponse struct {
 
 func (x *SnapshotResponse) Reset() {
 	*x = SnapshotResponse{}
-	mi := &file_updater_proto_msgTypes[18]
+	mi := &file_updater_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1059,7 @@ func (x *SnapshotResponse) String() string {
 func (*SnapshotResponse) ProtoMessage() {}
 
 func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_updater_proto_msgTypes[18]
+	mi := &file_updater_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1072,7 @@ func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotResponse.ProtoReflect.Descriptor instead.
 func (*SnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_updater_proto_rawDescGZIP(), []int{18}
+	return file_updater_proto_rawDescGZIP(), []int{20}
 }
 
 type QuiesceRequest struct {
@@ -988,7 +1084,7 @@ type QuiesceRequest struct {
 
 func (x *QuiesceRequest) Reset() {
 	*x = QuiesceRequest{}
-	mi := &file_updater_proto_msgTypes[19]
+	mi := &file_updater_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1096,7 @@ func (x *QuiesceRequest) String() string {
 func (*QuiesceRequest) ProtoMessage() {}
 
 func (x *QuiesceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_updater_proto_msgTypes[19]
+	mi := &file_updater_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1109,7 @@ func (x *QuiesceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuiesceRequest.ProtoReflect.Descriptor instead.
 func (*QuiesceRequest) Descriptor() ([]byte, []int) {
-	return file_updater_proto_rawDescGZIP(), []int{19}
+	return file_updater_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *QuiesceRequest) GetComponent() string {
@@ -1031,7 +1127,7 @@ type QuiesceResponse struct {
 
 func (x *QuiesceResponse) Reset() {
 	*x = QuiesceResponse{}
-	mi := &file_updater_proto_msgTypes[20]
+	mi := &file_updater_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1139,7 @@ func (x *QuiesceResponse) String() string {
 func (*QuiesceResponse) ProtoMessage() {}
 
 func (x *QuiesceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_updater_proto_msgTypes[20]
+	mi := &file_updater_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1152,7 @@ func (x *QuiesceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuiesceResponse.ProtoReflect.Descriptor instead.
 func (*QuiesceResponse) Descriptor() ([]byte, []int) {
-	return file_updater_proto_rawDescGZIP(), []int{20}
+	return file_updater_proto_rawDescGZIP(), []int{22}
 }
 
 type ResumeRequest struct {
@@ -1068,7 +1164,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_updater_proto_msgTypes[21]
+	mi := &file_updater_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1176,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_updater_proto_msgTypes[21]
+	mi := &file_updater_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1189,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_updater_proto_rawDescGZIP(), []int{21}
+	return file_updater_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResumeRequest) GetComponent() string {
@@ -1111,7 +1207,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_updater_proto_msgTypes[22]
+	mi := &file_updater_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1219,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_updater_proto_msgTypes[22]
+	mi := &file_updater_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1232,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_updater_proto_rawDescGZIP(), []int{22}
+	return file_updater_proto_rawDescGZIP(), []int{24}
 }
 
 type ProbeRequest struct {
@@ -1148,7 +1244,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_updater_proto_msgTypes[23]
+	mi := &file_updater_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1256,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_updater_proto_msgTypes[23]
+	mi := &file_updater_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1269,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_updater_proto_rawDescGZIP(), []int{23}
+	return file_updater_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ProbeRequest) GetComponent() string {
@@ -1193,7 +1289,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_updater_proto_msgTypes[24]
+	mi := &file_updater_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1301,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_updater_proto_msgTypes[24]
+	mi := &file_updater_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1314,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_updater_proto_rawDescGZIP(), []int{24}
+	return file_updater_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ProbeResponse) GetHealthy() bool {
@@ -1244,7 +1340,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_updater_proto_msgTypes[25]
+	mi := &file_updater_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1352,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_updater_proto_msgTypes[25]
+	mi := &file_updater_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1365,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_updater_proto_rawDescGZIP(), []int{25}
+	return file_updater_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StatusRequest) GetComponent() string {
@@ -1292,7 +1388,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_updater_proto_msgTypes[26]
+	mi := &file_updater_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1400,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_updater_proto_msgTypes[26]
+	mi := &file_updater_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1413,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_updater_proto_rawDescGZIP(), []int{26}
+	return file_updater_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1363,14 +1459,15 @@ const file_updater_proto_rawDesc = "" +
 	"\x06Handle\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x03R\aversion\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\x15\n" +
-	"\x13CapabilitiesRequest\"\xa4\x01\n" +
+	"\x13CapabilitiesRequest\"\xbc\x01\n" +
 	"\x14CapabilitiesResponse\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\bR\x05state\x12\x1a\n" +
 	"\bsnapshot\x18\x03 \x01(\bR\bsnapshot\x12\x18\n" +
 	"\aquiesce\x18\x04 \x01(\bR\aquiesce\x12\x14\n" +
 	"\x05probe\x18\x05 \x01(\bR\x05probe\x12\x16\n" +
-	"\x06status\x18\x06 \x01(\bR\x06status\"\x9d\x01\n" +
+	"\x06status\x18\x06 \x01(\bR\x06status\x12\x16\n" +
+	"\x06origin\x18\a \x01(\bR\x06origin\"\x9d\x01\n" +
 	"\fStageRequest\x12\x1c\n" +
 	"\tcomponent\x18\x01 \x01(\tR\tcomponent\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -1406,6 +1503,10 @@ const file_updater_proto_rawDesc = "" +
 	"\tcomponent\x18\x01 \x01(\tR\tcomponent\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\"\x0f\n" +
 	"\rApplyResponse\"A\n" +
+	"\x0fTakeBackRequest\x12\x1c\n" +
+	"\tcomponent\x18\x01 \x01(\tR\tcomponent\x12\x10\n" +
+	"\x03dir\x18\x02 \x01(\tR\x03dir\"\x12\n" +
+	"\x10TakeBackResponse\"A\n" +
 	"\x0fSnapshotRequest\x12\x1c\n" +
 	"\tcomponent\x18\x01 \x01(\tR\tcomponent\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\"\x12\n" +
@@ -1428,7 +1529,7 @@ const file_updater_proto_rawDesc = "" +
 	"\arunning\x18\x02 \x01(\bR\arunning\x12\x1a\n" +
 	"\brestarts\x18\x03 \x01(\x03R\brestarts\x123\n" +
 	"\x06handle\x18\x04 \x01(\v2\x1b.tranquil.updater.v1.HandleR\x06handle\x12\x19\n" +
-	"\bno_state\x18\x05 \x01(\bR\anoState2\xc6\b\n" +
+	"\bno_state\x18\x05 \x01(\bR\anoState2\x9f\t\n" +
 	"\aUpdater\x12c\n" +
 	"\fCapabilities\x12(.tranquil.updater.v1.CapabilitiesRequest\x1a).tranquil.updater.v1.CapabilitiesResponse\x12N\n" +
 	"\x05Stage\x12!.tranquil.updater.v1.StageRequest\x1a\".tranquil.updater.v1.StageResponse\x12T\n" +
@@ -1438,6 +1539,7 @@ const file_updater_proto_rawDesc = "" +
 	"\x04Stop\x12 .tranquil.updater.v1.StopRequest\x1a!.tranquil.updater.v1.StopResponse\x12K\n" +
 	"\x04Save\x12 .tranquil.updater.v1.SaveRequest\x1a!.tranquil.updater.v1.SaveResponse\x12N\n" +
 	"\x05Apply\x12!.tranquil.updater.v1.ApplyRequest\x1a\".tranquil.updater.v1.ApplyResponse\x12W\n" +
+	"\bTakeBack\x12$.tranquil.updater.v1.TakeBackRequest\x1a%.tranquil.updater.v1.TakeBackResponse\x12W\n" +
 	"\bSnapshot\x12$.tranquil.updater.v1.SnapshotRequest\x1a%.tranquil.updater.v1.SnapshotResponse\x12T\n" +
 	"\aQuiesce\x12#.tranquil.updater.v1.QuiesceRequest\x1a$.tranquil.updater.v1.QuiesceResponse\x12Q\n" +
 	"\x06Resume\x12\".tranquil.updater.v1.ResumeRequest\x1a#.tranquil.updater.v1.ResumeResponse\x12N\n" +
@@ -1456,7 +1558,7 @@ func file_updater_proto_rawDescGZIP() []byte {
 	return file_updater_proto_rawDescData
 }
 
-var file_updater_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_updater_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_updater_proto_goTypes = []any{
 	(*Handle)(nil),               // 0: tranquil.updater.v1.Handle
 	(*CapabilitiesRequest)(nil),  // 1: tranquil.updater.v1.CapabilitiesRequest
@@ -1475,16 +1577,18 @@ var file_updater_proto_goTypes = []any{
 	(*SaveResponse)(nil),         // 14: tranquil.updater.v1.SaveResponse
 	(*ApplyRequest)(nil),         // 15: tranquil.updater.v1.ApplyRequest
 	(*ApplyResponse)(nil),        // 16: tranquil.updater.v1.ApplyResponse
-	(*SnapshotRequest)(nil),      // 17: tranquil.updater.v1.SnapshotRequest
-	(*SnapshotResponse)(nil),     // 18: tranquil.updater.v1.SnapshotResponse
-	(*QuiesceRequest)(nil),       // 19: tranquil.updater.v1.QuiesceRequest
-	(*QuiesceResponse)(nil),      // 20: tranquil.updater.v1.QuiesceResponse
-	(*ResumeRequest)(nil),        // 21: tranquil.updater.v1.ResumeRequest
-	(*ResumeResponse)(nil),       // 22: tranquil.updater.v1.ResumeResponse
-	(*ProbeRequest)(nil),         // 23: tranquil.updater.v1.ProbeRequest
-	(*ProbeResponse)(nil),        // 24: tranquil.updater.v1.ProbeResponse
-	(*StatusRequest)(nil),        // 25: tranquil.updater.v1.StatusRequest
-	(*StatusResponse)(nil),       // 26: tranquil.updater.v1.StatusResponse
+	(*TakeBackRequest)(nil),      // 17: tranquil.updater.v1.TakeBackRequest
+	(*TakeBackResponse)(nil),     // 18: tranquil.updater.v1.TakeBackResponse
+	(*SnapshotRequest)(nil),      // 19: tranquil.updater.v1.SnapshotRequest
+	(*SnapshotResponse)(nil),     // 20: tranquil.updater.v1.SnapshotResponse
+	(*QuiesceRequest)(nil),       // 21: tranquil.updater.v1.QuiesceRequest
+	(*QuiesceResponse)(nil),      // 22: tranquil.updater.v1.QuiesceResponse
+	(*ResumeRequest)(nil),        // 23: tranquil.updater.v1.ResumeRequest
+	(*ResumeResponse)(nil),       // 24: tranquil.updater.v1.ResumeResponse
+	(*ProbeRequest)(nil),         // 25: tranquil.updater.v1.ProbeRequest
+	(*ProbeResponse)(nil),        // 26: tranquil.updater.v1.ProbeResponse
+	(*StatusRequest)(nil),        // 27: tranquil.updater.v1.StatusRequest
+	(*StatusResponse)(nil),       // 28: tranquil.updater.v1.StatusResponse
 }
 var file_updater_proto_depIdxs = []int32{
 	0,  // 0: tranquil.updater.v1.StageResponse.handle:type_name -> tranquil.updater.v1.Handle
@@ -1499,26 +1603,28 @@ var file_updater_proto_depIdxs = []int32{
 	11, // 9: tranquil.updater.v1.Updater.Stop:input_type -> tranquil.updater.v1.StopRequest
 	13, // 10: tranquil.updater.v1.Updater.Save:input_type -> tranquil.updater.v1.SaveRequest
 	15, // 11: tranquil.updater.v1.Updater.Apply:input_type -> tranquil.updater.v1.ApplyRequest
-	17, // 12: tranquil.updater.v1.Updater.Snapshot:input_type -> tranquil.updater.v1.SnapshotRequest
-	19, // 13: tranquil.updater.v1.Updater.Quiesce:input_type -> tranquil.updater.v1.QuiesceRequest
-	21, // 14: tranquil.updater.v1.Updater.Resume:input_type -> tranquil.updater.v1.ResumeRequest
-	23, // 15: tranquil.updater.v1.Updater.Probe:input_type -> tranquil.updater.v1.ProbeRequest
-	25, // 16: tranquil.updater.v1.Updater.Status:input_type -> tranquil.updater.v1.StatusRequest
-	2,  // 17: tranquil.updater.v1.Updater.Capabilities:output_type -> tranquil.updater.v1.CapabilitiesResponse
-	4,  // 18: tranquil.updater.v1.Updater.Stage:output_type -> tranquil.updater.v1.StageResponse
-	6,  // 19: tranquil.updater.v1.Updater.Unstage:output_type -> tranquil.updater.v1.UnstageResponse
-	8,  // 20: tranquil.updater.v1.Updater.Switch:output_type -> tranquil.updater.v1.SwitchResponse
-	10, // 21: tranquil.updater.v1.Updater.Start:output_type -> tranquil.updater.v1.StartResponse
-	12, // 22: tranquil.updater.v1.Updater.Stop:output_type -> tranquil.updater.v1.StopResponse
-	14, // 23: tranquil.updater.v1.Updater.Save:output_type -> tranquil.updater.v1.SaveResponse
-	16, // 24: tranquil.updater.v1.Updater.Apply:output_type -> tranquil.updater.v1.ApplyResponse
-	18, // 25: tranquil.updater.v1.Updater.Snapshot:output_type -> tranquil.updater.v1.SnapshotResponse
-	20, // 26: tranquil.updater.v1.Updater.Quiesce:output_type -> tranquil.updater.v1.QuiesceResponse
-	22, // 27: tranquil.updater.v1.Updater.Resume:output_type -> tranquil.updater.v1.ResumeResponse
-	24, // 28: tranquil.updater.v1.Updater.Probe:output_type -> tranquil.updater.v1.ProbeResponse
-	26, // 29: tranquil.updater.v1.Updater.Status:output_type -> tranquil.updater.v1.StatusResponse
-	17, // [17:30] is the sub-list for method output_type
-	4,  // [4:17] is the sub-list for method input_type
+	17, // 12: tranquil.updater.v1.Updater.TakeBack:input_type -> tranquil.updater.v1.TakeBackRequest
+	19, // 13: tranquil.updater.v1.Updater.Snapshot:input_type -> tranquil.updater.v1.SnapshotRequest
+	21, // 14: tranquil.updater.v1.Updater.Quiesce:input_type -> tranquil.updater.v1.QuiesceRequest
+	23, // 15: tranquil.updater.v1.Updater.Resume:input_type -> tranquil.updater.v1.ResumeRequest
+	25, // 16: tranquil.updater.v1.Updater.Probe:input_type -> tranquil.updater.v1.ProbeRequest
+	27, // 17: tranquil.updater.v1.Updater.Status:input_type -> tranquil.updater.v1.StatusRequest
+	2,  // 18: tranquil.updater.v1.Updater.Capabilities:output_type -> tranquil.updater.v1.CapabilitiesResponse
+	4,  // 19: tranquil.updater.v1.Updater.Stage:output_type -> tranquil.updater.v1.StageResponse
+	6,  // 20: tranquil.updater.v1.Updater.Unstage:output_type -> tranquil.updater.v1.UnstageResponse
+	8,  // 21: tranquil.updater.v1.Updater.Switch:output_type -> tranquil.updater.v1.SwitchResponse
+	10, // 22: tranquil.updater.v1.Updater.Start:output_type -> tranquil.updater.v1.StartResponse
+	12, // 23: tranquil.updater.v1.Updater.Stop:output_type -> tranquil.updater.v1.StopResponse
+	14, // 24: tranquil.updater.v1.Updater.Save:output_type -> tranquil.updater.v1.SaveResponse
+	16, // 25: tranquil.updater.v1.Updater.Apply:output_type -> tranquil.updater.v1.ApplyResponse
+	18, // 26: tranquil.updater.v1.Updater.TakeBack:output_type -> tranquil.updater.v1.TakeBackResponse
+	20, // 27: tranquil.updater.v1.Updater.Snapshot:output_type -> tranquil.updater.v1.SnapshotResponse
+	22, // 28: tranquil.updater.v1.Updater.Quiesce:output_type -> tranquil.updater.v1.QuiesceResponse
+	24, // 29: tranquil.updater.v1.Updater.Resume:output_type -> tranquil.updater.v1.ResumeResponse
+	26, // 30: tranquil.updater.v1.Updater.Probe:output_type -> tranquil.updater.v1.ProbeResponse
+	28, // 31: tranquil.updater.v1.Updater.Status:output_type -> tranquil.updater.v1.StatusResponse
+	18, // [18:32] is the sub-list for method output_type
+	4,  // [4:18] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
 	4,  // [4:4] is the sub-list for extension extendee
 	0,  // [0:4] is the sub-list for field type_name
@@ -1535,7 +1641,7 @@ func file_updater_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_updater_proto_rawDesc), len(file_updater_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

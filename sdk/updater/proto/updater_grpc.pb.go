@@ -59,6 +59,7 @@ const (
 	Updater_Stop_FullMethodName         = "/tranquil.updater.v1.Updater/Stop"
 	Updater_Save_FullMethodName         = "/tranquil.updater.v1.Updater/Save"
 	Updater_Apply_FullMethodName        = "/tranquil.updater.v1.Updater/Apply"
+	Updater_TakeBack_FullMethodName     = "/tranquil.updater.v1.Updater/TakeBack"
 	Updater_Snapshot_FullMethodName     = "/tranquil.updater.v1.Updater/Snapshot"
 	Updater_Quiesce_FullMethodName      = "/tranquil.updater.v1.Updater/Quiesce"
 	Updater_Resume_FullMethodName       = "/tranquil.updater.v1.Updater/Resume"
@@ -87,6 +88,9 @@ type UpdaterClient interface {
 	// Apply replaces the component's state by a directory's files. It may rename the directory away, whole; a
 	// directory that is gone has been applied. Capability: state.
 	Apply(ctx context.Context, in *ApplyRequest, opts ...grpc.CallOption) (*ApplyResponse, error)
+	// TakeBack gives the component back the very state from which Save has filled a directory, if that was kept; the
+	// directory is not read. Capability: origin.
+	TakeBack(ctx context.Context, in *TakeBackRequest, opts ...grpc.CallOption) (*TakeBackResponse, error)
 	// Snapshot copies the state of a component that runs; files may be torn. Capability: snapshot.
 	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (*SnapshotResponse, error)
 	// Quiesce returns when the component is in no transaction and starts none. Capability: quiesce.
@@ -187,6 +191,16 @@ func (c *updaterClient) Apply(ctx context.Context, in *ApplyRequest, opts ...grp
 	return out, nil
 }
 
+func (c *updaterClient) TakeBack(ctx context.Context, in *TakeBackRequest, opts ...grpc.CallOption) (*TakeBackResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TakeBackResponse)
+	err := c.cc.Invoke(ctx, Updater_TakeBack_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *updaterClient) Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (*SnapshotResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SnapshotResponse)
@@ -258,6 +272,9 @@ type UpdaterServer interface {
 	// Apply replaces the component's state by a directory's files. It may rename the directory away, whole; a
 	// directory that is gone has been applied. Capability: state.
 	Apply(context.Context, *ApplyRequest) (*ApplyResponse, error)
+	// TakeBack gives the component back the very state from which Save has filled a directory, if that was kept; the
+	// directory is not read. Capability: origin.
+	TakeBack(context.Context, *TakeBackRequest) (*TakeBackResponse, error)
 	// Snapshot copies the state of a component that runs; files may be torn. Capability: snapshot.
 	Snapshot(context.Context, *SnapshotRequest) (*SnapshotResponse, error)
 	// Quiesce returns when the component is in no transaction and starts none. Capability: quiesce.
@@ -301,6 +318,9 @@ func (UnimplementedUpdaterServer) Save(context.Context, *SaveRequest) (*SaveResp
 }
 func (UnimplementedUpdaterServer) Apply(context.Context, *ApplyRequest) (*ApplyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Apply not implemented")
+}
+func (UnimplementedUpdaterServer) TakeBack(context.Context, *TakeBackRequest) (*TakeBackResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TakeBack not implemented")
 }
 func (UnimplementedUpdaterServer) Snapshot(context.Context, *SnapshotRequest) (*SnapshotResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Snapshot not implemented")
@@ -482,6 +502,24 @@ func _Updater_Apply_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Updater_TakeBack_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TakeBackRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UpdaterServer).TakeBack(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Updater_TakeBack_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UpdaterServer).TakeBack(ctx, req.(*TakeBackRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Updater_Snapshot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SnapshotRequest)
 	if err := dec(in); err != nil {
@@ -610,6 +648,10 @@ var Updater_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Apply",
 			Handler:    _Updater_Apply_Handler,
+		},
+		{
+			MethodName: "TakeBack",
+			Handler:    _Updater_TakeBack_Handler,
 		},
 		{
 			MethodName: "Snapshot",

@@ -1,43 +1,110 @@
 package exec
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
-// origin names the directory that Save filled last from the live state. As
-// long as it exists nothing has written to that state since: it is "state",
-// or "oldState" once a new version has replaced it. So when an update turns
-// back, the component gets not a copy but the very state that it had.
+// origin names the directory that Save filled last from the live state, and
+// the inode of that. As long as it exists nothing has written to that state
+// since: it is "state", or "oldState" once a new version has replaced it. So
+// when an update turns back, the component gets not a copy but the very state
+// that it had, also if the copy is lost.
 func (h home) origin() string { return h.path("origin") }
 
 // oldState is where takeOver puts the state that is replaced.
 func (h home) oldState() string { return h.path(".state.old") }
 
-func (h home) isOrigin(dir string) bool {
-	saved, err := os.ReadFile(h.origin())
-	return err == nil && string(saved) == dir && (disk.Exists(h.oldState()) || disk.Exists(h.state()))
+// noteOrigin notes dir, and which directory it was filled from.
+func (h home) noteOrigin(dir string) error {
+	return disk.WriteFile(h.origin(), []byte(dir+"\n"+inode(h.state())), 0o600)
+}
+
+func inode(name string) string {
+	var s syscall.Stat_t
+	if syscall.Lstat(name, &s) != nil {
+		return ""
+	}
+	return fmt.Sprint(s.Ino)
+}
+
+// isOrigin finds the state that was saved last into dir; it may be the
+// incoming one already.
+func (h home) isOrigin(dir string) (state string, is bool) {
+	note, err := os.ReadFile(h.origin())
+	saved, number, known := strings.Cut(string(note), "\n")
+	if err != nil || saved != dir {
+		return "", false
+	}
+	if h.tookOver(dir) {
+		return h.incoming(), true
+	}
+	for _, state := range []string{h.oldState(), h.state()} {
+		if disk.Exists(state) && (!known || inode(state) == number) {
+			return state, true
+		}
+	}
+	return "", false
+}
+
+// tookOver reports whether dir, or what it was filled from, is the incoming
+// state.
+func (h home) tookOver(dir string) bool {
+	last, err := os.ReadFile(h.applied())
+	return err == nil && string(last) == dir && disk.Exists(h.incoming())
 }
 
 // takeOrigin makes the state that was saved last into dir the one of the next
-// start, and removes dir: after a power cut in the middle dir, which is its
-// equal, is there still and will do.
-func (h home) takeOrigin(dir string) error {
-	state := h.state()
-	if disk.Exists(h.oldState()) {
-		state = h.oldState()
+// start, and removes dir. It may be repeated, also when dir is gone.
+func (h home) takeOrigin(state, dir string) error {
+	if state != h.incoming() {
+		if err := removeAll(h.saved(), h.incoming()); err != nil {
+			return err
+		}
+		if err := disk.WriteFile(h.applied(), []byte(dir), 0o600); err != nil {
+			return err
+		}
+		if err := disk.Rename(state, h.incoming()); err != nil {
+			return err
+		}
 	}
-	if err := removeAll(h.origin()); err != nil {
+	return errors.Join(removeAll(h.origin()), disk.Remove(dir))
+}
+
+// TakeBack makes the state from which Save has filled Dir the incoming one,
+// without a look at Dir.
+func (u *Updater) TakeBack(ctx context.Context, r updater.TakeBackRequest) error {
+	h, done, err := u.work(ctx, r.Component)
+	if err != nil {
 		return err
 	}
-	if err := disk.Rename(state, h.incoming()); err != nil {
+	defer done()
+	if err := h.takeBack(ctx, r.Dir); err != nil {
+		return fmt.Errorf("cannot take back the state of %s: %w", r.Component, err)
+	}
+	return nil
+}
+
+func (h home) takeBack(ctx context.Context, dir string) error {
+	if err := h.inUse(ctx); err != nil {
 		return err
 	}
-	return disk.Remove(dir)
+	if state, is := h.isOrigin(dir); is {
+		return h.takeOrigin(state, dir)
+	}
+	if h.tookOver(dir) {
+		return nil
+	}
+	return fmt.Errorf("what was saved into %s is not kept: %w", dir, errors.ErrUnsupported)
 }
 
 // replaceState makes the incoming state the live one. The state that was saved

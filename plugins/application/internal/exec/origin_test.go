@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -122,5 +123,60 @@ func TestPowerCutsWithOrigin(t *testing.T) {
 				r.eventually("no older state is left", func() bool { return !disk.Exists(r.h.oldState()) })
 			})
 		}
+	}
+}
+
+// TestTakeBack: the state comes back without what it was saved into, after a
+// power cut at any point of that or of an Apply, and never another state
+// instead.
+func TestTakeBack(t *testing.T) {
+	const incoming, state, old = "incoming", "state", ".state.old"
+	next, last := files{"a": "new"}, files{"a": "old"}
+	for _, cut := range []struct {
+		when    string
+		noted   string // directory that was saved from
+		applied bool
+		layout  map[string]files
+		kept    bool
+	}{
+		{"before Apply", state, false, map[string]files{state: last}, true},
+		{"after Apply", state, false, map[string]files{state: last, incoming: next}, true},
+		{"after Start", old, false, map[string]files{old: last, state: next}, true},
+		{"noted as applied", old, true, map[string]files{old: last, state: next}, true},
+		{"moved", incoming, true, map[string]files{incoming: last, state: next}, true},
+		{"moved, nothing else there", incoming, true, map[string]files{incoming: last}, true},
+		{"note removed", "", true, map[string]files{incoming: last, state: next}, true},
+		{"never noted", "", false, map[string]files{old: last, state: next}, false},
+		{"the original is lost", "gone", false, map[string]files{state: next}, false},
+	} {
+		t.Run(cut.when, func(t *testing.T) {
+			r := newRig(t)
+			for name, content := range cut.layout {
+				r.fill(r.h.path(name), content)
+			}
+			const dir = "/state/2/files"
+			if cut.noted != "" {
+				r.fill(r.h.dir, files{"origin": dir + "\n" + inode(r.h.path(cut.noted))})
+			}
+			if cut.applied {
+				r.fill(r.h.dir, files{"applied": dir})
+			}
+			r.switchTo(r.stage("1.0.0", settings("sleep", "")))
+			want := last
+			for range 2 {
+				err := r.u.TakeBack(r.ctx, updater.TakeBackRequest{Component: name, Dir: dir})
+				if cut.kept != (err == nil) || err != nil && !errors.Is(err, errors.ErrUnsupported) {
+					t.Fatalf("kept %v: %v", cut.kept, err)
+				}
+			}
+			if !cut.kept {
+				want = next
+			}
+			r.start()
+			r.stop(time.Minute)
+			if d := cmp.Diff(want, r.read(r.h.state())); d != "" {
+				t.Errorf("state (-want +got):\n%s", d)
+			}
+		})
 	}
 }

@@ -55,7 +55,7 @@ func (h home) save(ctx context.Context, dir, snapshot string) error {
 	if err := h.linkSaved(ctx, source, dir, snapshot); err != nil || source != h.state() {
 		return err
 	}
-	return disk.WriteFile(h.origin(), []byte(dir), 0o600)
+	return h.noteOrigin(dir)
 }
 
 // linkSaved links the state into the empty directory dir. The links of a
@@ -130,15 +130,14 @@ func (h home) apply(ctx context.Context, dir string) error {
 	if err := disk.Sync(dir); err != nil {
 		return err
 	}
-	mine := h.isOrigin(dir)
+	if state, is := h.isOrigin(dir); is {
+		return h.takeOrigin(state, dir)
+	}
 	if err := removeAll(h.saved(), h.incoming()); err != nil {
 		return err
 	}
 	if err := disk.WriteFile(h.applied(), []byte(dir), 0o600); err != nil {
 		return err
-	}
-	if mine {
-		return h.takeOrigin(dir)
 	}
 	if disk.Rename(dir, h.incoming()) == nil {
 		return nil
