@@ -37,7 +37,7 @@ const usage = `usage: tranquil-agent <command> [--config FILE] [-v]
 
   run                work, until a signal ends it
   status [--json]    what the running agent says of its components
-  components [--json]
+  components [COMPONENT] [--json]
                      when each may be updated: window, consent, checks for newer
                      versions, and what its dependants may want
   consent COMPONENT  let the update that is in progress begin
@@ -111,7 +111,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	case "status":
 		return status(ctx, c, o.json, out)
 	case "components":
-		return o.components(ctx)
+		return o.components(ctx, words[1:])
 	case "repair":
 		return link.Repair(ctx, c.control())
 	case link.Consent, link.Refuse, link.Cancel:

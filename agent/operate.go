@@ -207,11 +207,20 @@ func (o *options) confirmed() bool {
 	return strings.EqualFold(strings.TrimSpace(answer), "y")
 }
 
-// components prints when each component may be updated.
-func (o *options) components(ctx context.Context) error {
+// components prints when each component may be updated, or the one that is named.
+func (o *options) components(ctx context.Context, words []string) error {
+	if len(words) > 1 {
+		return errors.New("want components [COMPONENT]")
+	}
 	views, err := link.Status(ctx, o.config.control())
 	if err != nil {
 		return err
+	}
+	if len(words) == 1 {
+		views = slices.DeleteFunc(views, func(v engine.View) bool { return v.Component != words[0] })
+		if len(views) == 0 {
+			return fmt.Errorf("this device has no component %s", words[0])
+		}
 	}
 	if o.json {
 		return o.printJSON(views)

@@ -1,11 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
 )
 
 func TestGeneration(t *testing.T) {
@@ -37,6 +44,64 @@ func TestAdmission(t *testing.T) {
 	} {
 		if got := fmt.Sprint(admission(test.view)); got != test.want {
 			t.Errorf("got %s\nwant %s", got, test.want)
+		}
+	}
+}
+
+// Whoever asks for a generation that is not there hears which ones are.
+func TestNoSuchGeneration(t *testing.T) {
+	const component = "application/a"
+	states, err := state.Open(filepath.Join(t.TempDir(), "state"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := operator{&agent{config: config{Components: []string{component}}, states: states}}
+	_, err = o.Show(component, 99)
+	if want := "there is no generation 99 of application/a; none is saved"; fmt.Sprint(err) != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	for gen := range state.Generation(2) {
+		if _, err := states.Fresh(component, gen+1); err != nil {
+			t.Fatal(err)
+		}
+		if err := states.Seal(component, gen+1, state.Meta{Schema: 1, Version: "1.0.0"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = o.Show(component, 99)
+	if want := "there is no generation 99 of application/a; there are: 1, 2"; fmt.Sprint(err) != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestComponents(t *testing.T) {
+	c := config{Run: t.TempDir()}
+	l, err := net.Listen("unix", c.control())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		json.NewEncoder(w).Encode([]engine.View{{Component: "application/a"}, {Component: "application/b"}})
+	})}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	for words, want := range map[string]string{
+		"":                            "application/a application/b <nil>",
+		"application/b":               "application/b <nil>",
+		"application/c":               "this device has no component application/c",
+		"application/a application/b": "want components [COMPONENT]",
+	} {
+		var out bytes.Buffer
+		o := options{config: c, out: &out}
+		err := o.components(t.Context(), strings.Fields(words))
+		var got []string
+		for word := range strings.FieldsSeq(out.String()) {
+			if strings.HasPrefix(word, "application/") {
+				got = append(got, word)
+			}
+		}
+		if got = append(got, fmt.Sprint(err)); strings.Join(got, " ") != want {
+			t.Errorf("%q: got %q, want %q", words, got, want)
 		}
 	}
 }

@@ -38,13 +38,16 @@ func (o operator) List(component string) (any, error) {
 }
 
 // missing adds to the error of a generation that is not there which ones are.
-func (o operator) missing(component string, err error) error {
+func (o operator) missing(component string, gen uint64, err error) error {
 	if !errors.Is(err, state.ErrNotSealed) && !errors.Is(err, state.ErrMoved) {
 		return err
 	}
+	if errors.Is(err, state.ErrNotSealed) {
+		err = fmt.Errorf("there is no generation %d of %s", gen, component)
+	}
 	entries, e := o.states.List(component, state.Needs{})
 	if e != nil || len(entries) == 0 {
-		return fmt.Errorf("%w; no state of %s is saved", err, component)
+		return fmt.Errorf("%w; none is saved", err)
 	}
 	var all []string
 	for _, entry := range entries {
@@ -58,14 +61,14 @@ func (o operator) Show(component string, gen uint64) (any, error) {
 		return nil, err
 	}
 	c, err := o.states.Show(component, state.Generation(gen))
-	return c, o.missing(component, err)
+	return c, o.missing(component, gen, err)
 }
 
 func (o operator) Export(component string, gen uint64, w io.Writer) error {
 	if err := o.known(component); err != nil {
 		return err
 	}
-	return o.missing(component, o.states.Export(component, state.Generation(gen), w))
+	return o.missing(component, gen, o.states.Export(component, state.Generation(gen), w))
 }
 
 func (o operator) Restore(component string, gen uint64) (string, error) {
@@ -73,7 +76,7 @@ func (o operator) Restore(component string, gen uint64) (string, error) {
 		return "", err
 	}
 	if _, err := o.states.Meta(component, state.Generation(gen)); err != nil {
-		return "", o.missing(component, err)
+		return "", o.missing(component, gen, err)
 	}
 	return o.manager.Request(engine.Update{Component: component, Restore: state.Generation(gen)})
 }
