@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"text/template"
 )
@@ -21,6 +22,9 @@ type transformNewCmd struct {
 	Lang string `enum:"go,tinygo,rust,c,assemblyscript,zig" default:"go" help:"Language: ${enum}."`
 	Name string `arg:"" help:"Directory to make; its last part is the name."`
 }
+
+// projectName is what every language takes for a name.
+var projectName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // A language is one that new knows.
 type language struct {
@@ -57,6 +61,9 @@ func (l language) installed(s *session) bool {
 
 func (c *transformNewCmd) Run(s *session) error {
 	l := languages[c.Lang]
+	if name := filepath.Base(c.Name); !projectName.MatchString(name) {
+		return fmt.Errorf("%q is no name for a project: use letters, digits, hyphens, dots and underscores, and begin with a letter or digit", name)
+	}
 	if err := os.Mkdir(c.Name, 0o777); errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s is there already", c.Name)
 	} else if err != nil {

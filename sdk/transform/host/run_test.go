@@ -119,7 +119,7 @@ func TestRefusedByTransform(t *testing.T) {
 	h := &Host{Cache: cache}
 	_, _, err := runOne(t, h, Step{Module: built("subject")}, `[1`)
 	e := failed(t, err)
-	if e.Class != Refused || e.File != "f" || e.Edge != "1→2" || !strings.Contains(e.Reason, "not the JSON of schema 1") {
+	if e.Class != Refused || e.File != "f" || e.Edge != "1→2" || !strings.Contains(e.Reason, "not the JSON of schema 1") || strings.Count(e.Error(), "state refused") != 1 {
 		t.Errorf("got %#v", e)
 	}
 	in := write(t, map[string]string{"f": "{}"})

@@ -420,7 +420,7 @@ func failure(result outcome, log string) *Error {
 		return e
 	}
 	lines := strings.Split(log, "\n")
-	e.Reason = firstLine(lines[len(lines)-1])
+	e.Reason = strings.TrimPrefix(firstLine(lines[len(lines)-1]), string(Refused)+": ") // the class says that
 	for _, line := range lines {
 		// A Go program that crashes exits with 2 as well.
 		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
