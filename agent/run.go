@@ -119,6 +119,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a.states.Logger = log
 	a.states.Retention = state.Retention{Keep: c.State.Keep, For: time.Duration(c.State.KeepFor), Space: c.State.KeepSpace}
 	a.readings = readings.New(readings.Config{
 		Memory: a.store, Log: log, Show: func(r component.Reading) error { return a.device.Publish(r) },

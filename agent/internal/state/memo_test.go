@@ -1,9 +1,12 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -298,4 +301,20 @@ func FuzzReadBook(f *testing.F) {
 		}
 		openTree(filepath.Dir(name), up[0])
 	})
+}
+
+// A pattern that no file is like is told once; an empty state has none to tell of.
+func TestIdleTransform(t *testing.T) {
+	for pattern, want := range map[string]int{"*.json": 1, "a": 0, "deep/*": 0} {
+		b := newBench(t)
+		var log bytes.Buffer
+		b.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		b.rehearse([]host.Step{{From: 1, To: 2, Module: "m", Digest: "sha256:m", Files: []string{pattern}}})
+		if got := strings.Count(log.String(), "a transform is for no file of the state"); got != want {
+			t.Errorf("%s: told %d times, want %d: %s", pattern, got, want, log.String())
+		}
+	}
+	if idle(host.Step{Files: []string{"*.json"}}, listing{{path: ".", mode: fs.ModeDir}}) {
+		t.Error("told of an empty state")
+	}
 }

@@ -82,6 +82,11 @@ func (m *Manager) Rehearse(ctx context.Context, component string, gen Generation
 	if err := r.once(ctx, nil); err != nil {
 		return 0, err
 	}
+	for _, step := range r.idle {
+		if m.Logger != nil {
+			m.Logger.Warn("a transform is for no file of the state", "component", component, "from", step.From, "to", step.To, "files", step.Files)
+		}
+	}
 	return r.took, r.write()
 }
 
@@ -94,6 +99,7 @@ type rehearsal struct {
 	steps     []host.Step
 	list      listing
 	took      time.Duration // by the last pass
+	idle      []host.Step   // of the last pass
 }
 
 func (r *rehearsal) once(ctx context.Context, progress func(done, total int64)) error {
@@ -110,6 +116,7 @@ func (r *rehearsal) once(ctx context.Context, progress func(done, total int64)) 
 	r.list = list
 	p := &pass{transformer: r.manager.transformer, book: r.book, live: true}
 	_, err = r.manager.refresh(ctx, p, r.component, r.steps, r.files, list, progress)
+	r.idle = p.idle
 	return err
 }
 

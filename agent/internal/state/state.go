@@ -33,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,7 +65,8 @@ type Transformer interface {
 
 // A Manager keeps generations below one directory.
 type Manager struct {
-	Retention // which generations stay
+	Retention              // which generations stay
+	Logger    *slog.Logger // hears of transforms that have nothing to do; nil: nobody does
 
 	root        string
 	transformer Transformer

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -70,6 +71,25 @@ type pass struct {
 	book        *book
 	live        bool // the component runs, and may change its files meanwhile
 	report      host.Report
+	idle        []host.Step // whose patterns no file of the state is like
+}
+
+// idle reports whether a step names files of which the state, which has some,
+// has none: the author may have meant others.
+func idle(step host.Step, in listing) bool {
+	some := false
+	for _, n := range in {
+		if !n.mode.IsRegular() {
+			continue
+		}
+		some = true
+		for _, pattern := range step.Files {
+			if ok, _ := path.Match(pattern, n.path); ok {
+				return false
+			}
+		}
+	}
+	return some && len(step.Files) > 0
 }
 
 // refresh makes the tree the result of the step on the state in the directory
@@ -87,6 +107,9 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 	}
 	if step.Mode == host.Tree {
 		return p.whole(ctx, t, step, from, in, have, progress)
+	}
+	if idle(step, in) {
+		p.idle = append(p.idle, step)
 	}
 	there := have.paths()
 	changed, err := t.prepare(in, there)
