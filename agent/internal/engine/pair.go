@@ -146,7 +146,7 @@ func (e *Engine) Reunite(ctx context.Context, component string) (of Installed, d
 	}
 	if m.Next != nil {
 		if err := e.hand(ctx, u, m.Generation, installed(*m.Next)); err != nil {
-			return of, "", fmt.Errorf("an update was cut off while generation %d was handed over as the state of version %s, and it cannot be handed over now: %w; see to that, or restore a state (tranquil-agent state list, restore), then repair again",
+			return of, "", fmt.Errorf("an update was cut off while generation %d was handed over as the state of version %s, and it cannot be handed over now: %w; see to that, or make sure that the live state is of the installed version and remove live.json beside the saved ones; then repair again",
 				m.Generation, m.Next.Version, err)
 		}
 		m.Live = *m.Next
