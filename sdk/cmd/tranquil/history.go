@@ -16,6 +16,8 @@ type historyCmd struct {
 	ID        string `arg:"" help:"Device id."`
 	Component string `arg:"" optional:"" help:"Component, as in application/sensor-adapter; default: all."`
 	JSON      bool   `help:"Print one JSON object per line."`
+
+	shown int // outcomes
 }
 
 // Help is the long text of tranquil history --help.
@@ -38,6 +40,19 @@ func (c *historyCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := c.all(s, hub, twin); err != nil || c.shown > 0 || c.Component == "" {
+		return err
+	}
+	report, err := decodeReport(twin.Properties.Reported)
+	if err != nil {
+		return err
+	}
+	_, err = report.has(c.ID, c.Component)
+	return err
+}
+
+// all prints the outcomes in all events that the hub has kept.
+func (c *historyCmd) all(s *session, hub *iothub.Client, twin *iothub.Twin) error {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	defer cancel(nil)
 	quiet := time.AfterFunc(historySilence, func() { cancel(errQuiet) })
@@ -96,6 +111,7 @@ func (c *historyCmd) print(s *session, event iothub.Event) (change iothub.TwinCh
 }
 
 func (c *historyCmd) show(s *session, o outcomeReport) error {
+	c.shown++
 	if c.JSON {
 		return json.NewEncoder(s.out).Encode(o)
 	}
