@@ -23,12 +23,26 @@ import (
 // function, and no exp, log, pow, sin and the like, of which the last digit
 // depends on the processor.
 func Filter(in io.Reader, out io.Writer, e transform.Edge) error {
-	code, err := compile(e.Params["program"])
+	code, err := codeOf(e.Params)
 	if err != nil {
-		return fmt.Errorf("cannot read the param program: %w", err)
+		return err
 	}
 	p := program{code: code, edge: e, out: out}
 	return p.all(in)
+}
+
+// Check returns why no state could be transformed with these params.
+func Check(params map[string]string) error {
+	_, err := codeOf(params)
+	return err
+}
+
+func codeOf(params map[string]string) (*gojq.Code, error) {
+	code, err := compile(params["program"])
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the param program: %w", err)
+	}
+	return code, nil
 }
 
 func compile(text string) (*gojq.Code, error) {

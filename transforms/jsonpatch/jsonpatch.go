@@ -32,6 +32,12 @@ func Filter(in io.Reader, out io.Writer, e transform.Edge) error {
 	return document(data, out, change)
 }
 
+// Check returns why no state could be transformed with these params.
+func Check(params map[string]string) error {
+	_, err := changeOf(params["patch"], params["merge"])
+	return err
+}
+
 // A change returns the changed document; the old one must not be used any more.
 type change func(doc any) (any, error)
 

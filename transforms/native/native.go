@@ -29,6 +29,21 @@ var filters = map[string]host.Native{
 	"sqlite":    sqlite.Filter,
 }
 
+var checks = map[string]func(params map[string]string) error{
+	"jq":        jq.Check,
+	"jsonpatch": jsonpatch.Check,
+	"rename":    rename.Check,
+}
+
+// Check returns why a ready-made transform could transform no state with these
+// params. SQL depends on the database, so it is not looked at.
+func Check(name string, params map[string]string) error {
+	if check := checks[name]; check != nil {
+		return check(params)
+	}
+	return nil
+}
+
 // Table returns the native code of modules by their digest, and what checks
 // databases.
 func Table() map[string]host.Native {

@@ -23,9 +23,9 @@ import (
 var Filter = transform.Archive(tree)
 
 func tree(in *tar.Reader, out *tar.Writer, e transform.Edge) error {
-	rules, err := parse(e.Params["rules"])
+	rules, err := rulesOf(e.Params)
 	if err != nil {
-		return fmt.Errorf("cannot read the param rules: %w", err)
+		return err
 	}
 	taken := map[string]string{}
 	for {
@@ -46,6 +46,20 @@ func tree(in *tar.Reader, out *tar.Writer, e transform.Edge) error {
 		}
 	}
 	return nil
+}
+
+// Check returns why no state could be transformed with these params.
+func Check(params map[string]string) error {
+	_, err := rulesOf(params)
+	return err
+}
+
+func rulesOf(params map[string]string) ([]*rule, error) {
+	rules, err := parse(params["rules"])
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the param rules: %w", err)
+	}
+	return rules, nil
 }
 
 func one(in io.Reader, out *tar.Writer, header *tar.Header, rules []*rule, taken map[string]string) error {

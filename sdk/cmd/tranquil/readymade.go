@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/transforms/native"
 )
 
 // A readymade is what tranquil.toml may leave out for a ready-made transform.
@@ -66,6 +67,9 @@ func resolve(t *pack.RecipeTransform, dir string) error {
 			return err
 		}
 		t.Params["sql"] = sql
+	}
+	if err := native.Check(t.Transform, t.Params); err != nil {
+		return err
 	}
 	var err error
 	t.Module, err = findModule(t.Transform)

@@ -55,7 +55,10 @@ func TestResolve(t *testing.T) {
 		"either module or transform":    {Transform: "jq", Module: "a.wasm"},
 		"program is for jq":             {Transform: "identity", Program: ".a"},
 		"migrations is for sqlite":      {Transform: "jq", Migrations: "sql"},
-		"rename.wasm: run make transfo": {Transform: "rename"},
+		"rename.wasm: run make transfo": {Transform: "rename", Params: map[string]string{"rules": "a -> b"}},
+		"cannot read the param program": {Transform: "jq", Program: ".a | ("},
+		"cannot read the param patch":   {Transform: "jsonpatch", Params: map[string]string{"patch": "[{"}},
+		"cannot read the param rules":   {Transform: "rename", Params: map[string]string{"rules": "a"}},
 	} {
 		recipe := &pack.Recipe{Transforms: []pack.RecipeTransform{edge}}
 		err := resolveTransforms(recipe, dir)
