@@ -166,12 +166,17 @@ func quiesceAndResume(r *rig) {
 func (r *rig) quiesce() {
 	r.Helper()
 	r.must("Quiesce", r.call(func(ctx context.Context) error {
-		err := r.u.Quiesce(ctx, updater.QuiesceRequest{Component: r.component})
-		if errors.Is(err, errors.ErrUnsupported) {
-			return nil // this component cannot be asked
-		}
-		return err
+		return askable(r.u.Quiesce(ctx, updater.QuiesceRequest{Component: r.component}))
 	}))
+}
+
+// askable passes over that a component cannot be asked to come to rest, or not
+// yet: it has just started.
+func askable(err error) error {
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
 }
 
 func (r *rig) resume() {

@@ -163,7 +163,7 @@ func cutSnapshot(r *rig, cut func(call)) {
 func cutQuiesce(r *rig, cut func(call)) {
 	r.install(v1)
 	cut(func(ctx context.Context, u *updater.Client) error {
-		return u.Quiesce(ctx, updater.QuiesceRequest{Component: r.component})
+		return askable(u.Quiesce(ctx, updater.QuiesceRequest{Component: r.component}))
 	})
 	r.resume()
 	r.quiesce()
