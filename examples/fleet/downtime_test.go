@@ -287,7 +287,7 @@ func (l *large) change(dir string, size, files int) {
 	for i := range n {
 		f, err := os.OpenFile(filepath.Join(dir, fmt.Sprint(i%100), fmt.Sprint(i)), os.O_APPEND|os.O_WRONLY, 0)
 		l.must(err)
-		_, err = f.Write(lines(1<<40+i*size, size/1000/n))
+		_, err = f.Write(lines((files+i)*size, size/1000/n))
 		l.must(err)
 		l.must(f.Close())
 	}
