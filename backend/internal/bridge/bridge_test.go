@@ -86,6 +86,8 @@ type device struct {
 	sensor  objects.Sensor
 	client  *lwm2m.Client
 
+	registered chan struct{} // closed when it is
+
 	mu       sync.Mutex
 	written  []string
 	executed []lwm2m.Path
@@ -122,7 +124,8 @@ func (d *device) execute(_ context.Context, p lwm2m.Path, arguments string) erro
 
 func startDevice(t *testing.T, server string) (*device, func()) {
 	t.Helper()
-	d := &device{updates: objects.NewMemory(objects.ComponentUpdate), sensor: objects.NewSensor(objects.TemperatureID)}
+	d := &device{updates: objects.NewMemory(objects.ComponentUpdate), sensor: objects.NewSensor(objects.TemperatureID), registered: make(chan struct{})}
+	registered := sync.OnceFunc(func() { close(d.registered) })
 	d.updates.OnWrite, d.updates.OnExecute = d.write, d.execute
 	d.updates.SetValue(0, objects.ComponentName, lwm2m.String(name))
 	d.updates.SetValue(0, objects.ComponentVersion, lwm2m.String("1.0.0"))
@@ -130,6 +133,11 @@ func startDevice(t *testing.T, server string) (*device, func()) {
 	var err error
 	d.client, err = lwm2m.NewClient(lwm2m.ClientConfig{
 		Endpoint: endpoint, Server: server, Lifetime: time.Minute, Objects: []lwm2m.Object{d.updates, d.sensor}, Logger: quiet,
+		OnRegistered: func(yes bool) {
+			if yes {
+				registered()
+			}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +150,17 @@ func startDevice(t *testing.T, server string) (*device, func()) {
 		defer transport.Close()
 		return d.client.Run(ctx, transport)
 	})
+}
+
+// await waits until the device is registered. If it is stopped before, its
+// registration may be on its way still, and replace that of the next one.
+func (d *device) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-d.registered:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the device is not registered")
+	}
 }
 
 // set changes a resource of the component, as its agent would.

@@ -138,6 +138,7 @@ func back(front net.PacketConn, c net.Conn, to net.Addr, times func() int) {
 // is in the event log once, in order.
 func TestOutcomes(t *testing.T) {
 	s, h, dir, stopHub, stopDevice := start(t)
+	s.device.await(t)
 	stopDevice()
 	random := rand.New(rand.NewPCG(3, 4))
 	s.address = lossy(t, s.address, rand.New(rand.NewPCG(5, 6)))
@@ -154,6 +155,7 @@ func TestOutcomes(t *testing.T) {
 		box.add(s.device, o)
 		switch n {
 		case 2, 6:
+			s.device.await(t)
 			stopDevice()
 			s.device, stopDevice = startDevice(t, s.address)
 			box.serve(s.device, random)

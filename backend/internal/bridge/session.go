@@ -26,11 +26,12 @@ type session struct {
 	log      *slog.Logger
 	wake     chan struct{}
 
-	mu       sync.Mutex
-	device   *lwm2m.Device       // the present registration; nil when it is over
-	watching map[lwm2m.Path]bool // what is observed in this registration
-	fresh    bool                // the twin is as we know it
-	values   values              // what this registration has told
+	mu        sync.Mutex
+	device    *lwm2m.Device       // the present registration; nil when it is over
+	watching  map[lwm2m.Path]bool // what is observed in this registration
+	fresh     bool                // the twin is as we know it
+	values    values              // what this registration has told
+	interrupt func()              // ends the step that is under way
 
 	base    map[string]any // reported document as the hub has it
 	wants   map[string]want
@@ -48,6 +49,7 @@ const (
 
 func newSession(hub iothub.ConnectionString, endpoint string, log *slog.Logger) *session {
 	s := &session{endpoint: endpoint, log: log, wake: make(chan struct{}, 1), values: values{}}
+	s.interrupt = func() {}
 	s.link = dial(hub, endpoint, s.stale, s.stale, log)
 	return s
 }
@@ -69,9 +71,11 @@ func (s *session) unsure() {
 }
 
 // attach gives the session a new registration of its device, or nil at the
-// end of one. Observations end with their registration.
+// end of one. Observations end with their registration, and nobody waits for
+// answers to what was asked in it.
 func (s *session) attach(d *lwm2m.Device) {
 	s.mu.Lock()
+	s.interrupt()
 	s.device, s.watching = d, map[lwm2m.Path]bool{}
 	if d != nil {
 		s.values, s.fresh = values{}, false // what waited in the twin is written, not what was wanted before
@@ -112,13 +116,26 @@ func (s *session) run(ctx context.Context) {
 		case <-s.wake:
 		case <-retry.C:
 		}
-		if err := s.step(ctx); err != nil && ctx.Err() == nil {
+		if err := s.interruptible(ctx); err != nil {
 			if !errors.Is(err, errDown) {
 				s.log.Warn("device and twin are not in step, trying again", "error", err)
 			}
 			retry.Reset(retryPause)
 		}
 	}
+}
+
+// interruptible is step; whoever interrupts it wakes the session again.
+func (s *session) interruptible(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.interrupt = cancel
+	s.mu.Unlock()
+	if err := s.step(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // step brings both sides up to date with each other. The twin is told something
