@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -152,15 +154,13 @@ func TestDeferral(t *testing.T) {
 // reaches the twin, though the next version publishes soon after.
 func TestLastReading(t *testing.T) {
 	t.Parallel()
-	begin := time.Now().UnixMilli()
 	s := start(t, "1.0.0", "2.0.0")
 	update(t, s, "2.0.0")
 	_, report := check(t, s)
-	last, gap := int64(0), int64(0) // the longest time without one is the downtime
-	for i, r := range report.Readings[1:] {
-		before := report.Readings[i].Time // the adapter brings a history along
-		if d := r.Time - before; d > gap && before > begin {
-			last, gap = before, d
+	last, stop := int64(0), stopped(t, s)
+	for _, r := range report.Readings {
+		if r.Time <= stop {
+			last = r.Time
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), rig.UpdateTime)
@@ -178,8 +178,27 @@ func TestLastReading(t *testing.T) {
 		}
 	}
 	if !slices.Contains(seen, last) {
-		t.Errorf("the last reading before the stop, of %d, is not among those in the twin: %v; away for %d ms", last, seen, gap)
+		t.Errorf("the last reading before the stop, of %d, is not among those in the twin: %v; stopped at %d", last, seen, stop)
 	}
+}
+
+// stopped is when the agent had stopped the component last, in milliseconds
+// since 1970.
+func stopped(t *testing.T, s *rig.System) int64 {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(s.Dir, "agent.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stops := regexp.MustCompile(`(?m)^time=(\S+) .* step=stop back=false`).FindAllSubmatch(log, -1)
+	if len(stops) == 0 {
+		t.Fatal("the agent stopped nothing")
+	}
+	at, err := time.Parse(time.RFC3339Nano, string(stops[len(stops)-1][1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at.UnixMilli()
 }
 
 // readingTime is when the reading in an event was taken, in milliseconds since
