@@ -99,6 +99,12 @@ func TestVectors(t *testing.T) {
 			rec("/66/0/0/0", ObjectLink(66, 0)), rec("/66/0/0/1", ObjectLink(66, 1)), rec("/66/0/1", ObjectLink(67, 0)),
 		}},
 		{"SenML JSON one", FormatSenMLJSON, "/3/0/9", `[{"bn":"/3/0/9","v":100}]`, device[6:7]},
+		{"JSON instance", FormatJSON, "/3/0", `{"bn":"/3/0/","e":[{"n":"0","sv":"Open Mobile Alliance"},{"n":"1","sv":"Lightweight M2M Client"},` +
+			`{"n":"6/0","v":1},{"n":"6/1","v":5},{"n":"7/0","v":3800},{"n":"7/1","v":5000},{"n":"9","v":100},{"n":"13","v":1367491215},{"n":"16","sv":"U"}]}`, device},
+		{"JSON links", FormatJSON, "/66", `{"bn":"/66/","e":[{"n":"0/0/0","ov":"66:0"},{"n":"0/0/1","ov":"66:1"},{"n":"0/1","ov":"67:0"}]}`, []Record{
+			rec("/66/0/0/0", ObjectLink(66, 0)), rec("/66/0/0/1", ObjectLink(66, 1)), rec("/66/0/1", ObjectLink(67, 0)),
+		}},
+		{"JSON nothing", FormatJSON, "/66", `{"e":[]}`, []Record{}},
 		{"SenML CBOR one", FormatSenMLCBOR, "/3/0/9", "81 A2 21 662F332F302F39 02 1864", device[6:7]},
 		{"SenML CBOR multiple", FormatSenMLCBOR, "/3/0/6", "82 A3 21 672F332F302F362F 00 6130 02 01 A2 00 6131 02 05", device[2:4]},
 		{"SenML CBOR link", FormatSenMLCBOR, "/66/0/1", "81 A2 21 672F36362F302F31 63766C6F 6436373A30", []Record{rec("/66/0/1", ObjectLink(67, 0))}},
@@ -109,7 +115,7 @@ func TestVectors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			payload := []byte(tt.payload)
-			if tt.format != FormatSenMLJSON {
+			if tt.format != FormatSenMLJSON && tt.format != FormatJSON {
 				payload = unhex(t, tt.payload)
 			}
 			got, err := Decode(tt.format, path(tt.base), payload, testModel)
@@ -146,7 +152,7 @@ var extremes = []Record{
 }
 
 func TestRoundTrip(t *testing.T) {
-	for _, f := range []Format{FormatTLV, FormatSenMLJSON, FormatSenMLCBOR} {
+	for _, f := range []Format{FormatTLV, FormatSenMLJSON, FormatSenMLCBOR, FormatJSON} {
 		for _, base := range []string{"/100", "/100/7", "/100/7/8", "/100/7/8/0", "/100/7/1"} {
 			var want []Record
 			for _, r := range extremes {
@@ -172,7 +178,7 @@ func TestRoundTrip(t *testing.T) {
 func TestSenMLTime(t *testing.T) {
 	at := time.Date(2026, 11, 22, 8, 0, 4, 123e6, time.UTC)
 	want := []Record{{Path: path("/100/0/3"), Value: Float(21.5), Time: at}, rec("/100/0/0", String("Cel"))}
-	for _, f := range []Format{FormatSenMLJSON, FormatSenMLCBOR} {
+	for _, f := range []Format{FormatSenMLJSON, FormatSenMLCBOR, FormatJSON} {
 		b, err := Encode(f, path("/100/0"), want)
 		if err != nil {
 			t.Fatal(err)
@@ -217,6 +223,11 @@ func TestDecodeRefuses(t *testing.T) {
 		{"JSON wrong kind", FormatSenMLJSON, "/3/0", `[{"n":"/3/0/9","vs":"x"}]`, CodeBadRequest},
 		{"JSON fraction", FormatSenMLJSON, "/3/0", `[{"n":"/3/0/9","v":1.5}]`, CodeBadRequest},
 		{"JSON base value", FormatSenMLJSON, "/3/0", `[{"n":"/3/0/9","bv":1,"v":1}]`, CodeBadRequest},
+		{"1.0 JSON a list", FormatJSON, "/3/0", `[]`, CodeBadRequest},
+		{"1.0 JSON no entries", FormatJSON, "/3/0", `{"bn":"/3/0/"}`, CodeBadRequest},
+		{"1.0 JSON trailing", FormatJSON, "/3/0", `{"e":[]} 1`, CodeBadRequest},
+		{"1.0 JSON two values", FormatJSON, "/3/0", `{"e":[{"n":"/3/0/9","v":1,"sv":"x"}]}`, CodeBadRequest},
+		{"1.0 JSON no base64", FormatJSON, "/100/0", `{"e":[{"n":"/100/0/5","sv":"!"}]}`, CodeBadRequest},
 		{"CBOR garbage", FormatSenMLCBOR, "/3/0", "\xff", CodeBadRequest},
 		{"CBOR text as number", FormatSenMLCBOR, "/3/0/0", "\x81\xa2\x21\x66/3/0/0\x02\x61x", CodeBadRequest},
 		{"text wrong", FormatText, "/3/0/9", "x", CodeBadRequest},
@@ -244,6 +255,7 @@ func TestEncodeRefuses(t *testing.T) {
 		{FormatTLV, "/3", extremes},
 		{FormatTLV, "/100", []Record{rec("/100/1", Int(1))}},
 		{FormatSenMLJSON, "/100", []Record{rec("/100/1/3", Float(math.NaN()))}},
+		{FormatJSON, "/100", []Record{rec("/100/1/3", Float(math.Inf(1)))}},
 		{FormatLink, "/100", extremes},
 	}
 	for _, tt := range tests {
@@ -287,8 +299,51 @@ func fuzzCodec(f *testing.F, format Format) {
 
 func FuzzTLV(f *testing.F)       { fuzzCodec(f, FormatTLV) }
 func FuzzSenMLJSON(f *testing.F) { fuzzCodec(f, FormatSenMLJSON) }
+func FuzzJSON(f *testing.F)      { fuzzCodec(f, FormatJSON) }
 func FuzzSenMLCBOR(f *testing.F) { fuzzCodec(f, FormatSenMLCBOR) }
 func FuzzCBOR(f *testing.F) {
 	f.Add("/3/0/9", []byte{0x18, 0x64})
 	fuzzCodec(f, FormatCBOR)
+}
+
+func TestPaths(t *testing.T) {
+	want := []Path{path("/3/0/0"), path("/1"), path("/3303/0"), path("/3/0/6/1")}
+	for _, f := range []Format{FormatSenMLJSON, FormatSenMLCBOR} {
+		b, err := EncodePaths(f, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := DecodePaths(f, b)
+		if diff := cmp.Diff(want, got, valueComparer); diff != "" || err != nil {
+			t.Errorf("%v: %v (-want +got):\n%s", f, err, diff)
+		}
+	}
+	got, err := DecodePaths(FormatSenMLJSON, []byte(`[{"bn":"/3/0/","n":"0"},{"n":"9"}]`))
+	if diff := cmp.Diff([]Path{path("/3/0/0"), path("/3/0/9")}, got, valueComparer); diff != "" || err != nil {
+		t.Errorf("with a base name: %v (-want +got):\n%s", err, diff)
+	}
+	for payload, format := range map[string]Format{`[{"n":"/3/0/9","v":1}]`: FormatSenMLJSON, `[{}]`: FormatSenMLJSON, `[{"n":"x"}]`: FormatSenMLJSON, "\xff": FormatSenMLCBOR, "": FormatTLV} {
+		if got, err := DecodePaths(format, []byte(payload)); err == nil {
+			t.Errorf("%q: %v, want an error", payload, got)
+		}
+	}
+	if _, err := EncodePaths(FormatTLV, want); err == nil {
+		t.Error("TLV cannot hold paths")
+	}
+}
+
+func FuzzPaths(f *testing.F) {
+	for _, format := range []Format{FormatSenMLJSON, FormatSenMLCBOR} {
+		b, _ := EncodePaths(format, []Path{path("/3/0/0"), path("/1")})
+		f.Add(uint16(format), b)
+	}
+	f.Fuzz(func(t *testing.T, format uint16, b []byte) {
+		paths, err := DecodePaths(Format(format), b)
+		if err != nil {
+			return
+		}
+		if _, err := EncodePaths(Format(format), paths); err != nil {
+			t.Fatalf("cannot encode what was decoded: %v", err)
+		}
+	})
 }

@@ -22,6 +22,9 @@ type Resource struct {
 	Multiple   bool // has resource instances
 	Mandatory  bool
 	Units      string // as in the OMA registry, "" if none
+	// Range is the RangeEnumeration of the registry, such as "0..255", and
+	// Description its text; both are for people and may be "".
+	Range, Description string
 }
 
 // Definition defines an object, as the OMA registry's XML does.
@@ -30,7 +33,17 @@ type Definition struct {
 	Name      string
 	Version   string // "" means "1.0"
 	Multiple  bool   // may have more than one instance
+	Mandatory bool   // every device must have it
 	Resources []Resource
+	// Description is for people and may be "".
+	Description string
+}
+
+func (d Definition) version() string {
+	if d.Version == "" {
+		return "1.0"
+	}
+	return d.Version
 }
 
 // Resource finds a resource by id.

@@ -17,6 +17,7 @@ const (
 	FormatSenMLJSON Format = 110   // application/senml+json
 	FormatSenMLCBOR Format = 112   // application/senml+cbor
 	FormatTLV       Format = 11542 // application/vnd.oma.lwm2m+tlv
+	FormatJSON      Format = 11543 // application/vnd.oma.lwm2m+json, of LwM2M 1.0
 )
 
 // String names the format.
@@ -36,6 +37,8 @@ func (f Format) String() string {
 		return "SenML CBOR"
 	case FormatTLV:
 		return "TLV"
+	case FormatJSON:
+		return "LwM2M JSON"
 	}
 	return fmt.Sprintf("content format %d", uint16(f))
 }
@@ -56,6 +59,8 @@ func Encode(f Format, base Path, records []Record) ([]byte, error) {
 		return encodeSenMLJSON(base, records)
 	case FormatSenMLCBOR:
 		return encodeSenMLCBOR(base, records)
+	case FormatJSON:
+		return encodeJSON(base, records)
 	}
 	return nil, Errorf(CodeNotAcceptable, "%v is not supported", f)
 }
@@ -74,9 +79,11 @@ func Decode(f Format, base Path, payload []byte, model Model) ([]Record, error) 
 	case FormatTLV:
 		records, err = decodeTLV(base, payload, model)
 	case FormatSenMLJSON:
-		records, err = decodeSenMLJSON(base, payload, model)
+		records, err = decodeSenMLJSON(payload, model)
 	case FormatSenMLCBOR:
-		records, err = decodeSenMLCBOR(base, payload, model)
+		records, err = decodeSenMLCBOR(payload, model)
+	case FormatJSON:
+		records, err = decodeJSON(payload, model)
 	default:
 		return nil, Errorf(CodeUnsupportedFormat, "%v is not supported", f)
 	}

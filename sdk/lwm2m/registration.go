@@ -34,6 +34,17 @@ type Registration struct {
 	format Format // in which the device is spoken to
 }
 
+// ObjectVersion is the version that the device has of an object: what its link
+// says, or "1.0" (OMA LwM2M 1.1 section 7.2.2).
+func (r Registration) ObjectVersion(id uint16) string {
+	for _, l := range r.Links {
+		if p, err := l.Path(r.Root); err == nil && p == NewPath(id) && l.Attributes["ver"] != "" {
+			return l.Attributes["ver"]
+		}
+	}
+	return "1.0"
+}
+
 func (r Registration) clone() Registration {
 	r.Links, r.Objects = slices.Clone(r.Links), slices.Clone(r.Objects)
 	return r

@@ -43,7 +43,15 @@ func newCBOREntry(e senmlEntry) cborEntry {
 	return c
 }
 
-func decodeSenMLCBOR(_ Path, payload []byte, model Model) ([]Record, error) {
+func decodeSenMLCBOR(payload []byte, model Model) ([]Record, error) {
+	entries, err := parseSenMLCBOR(payload)
+	if err != nil {
+		return nil, err
+	}
+	return senmlRecords(entries, model)
+}
+
+func parseSenMLCBOR(payload []byte) ([]senmlEntry, error) {
 	var list []cborEntry
 	if err := cborDecoding.Unmarshal(payload, &list); err != nil {
 		return nil, err
@@ -59,7 +67,7 @@ func decodeSenMLCBOR(_ Path, payload []byte, model Model) ([]Record, error) {
 		}
 		entries = append(entries, senmlEntry{baseName: c.BaseName, baseTime: c.BaseTime, name: c.Name, time: c.Time, value: v})
 	}
-	return senmlRecords(entries, model)
+	return entries, nil
 }
 
 func (c cborEntry) value() (v Value, err error) {

@@ -61,7 +61,15 @@ func newJSONEntry(e senmlEntry) (jsonEntry, error) {
 	return j, nil
 }
 
-func decodeSenMLJSON(_ Path, payload []byte, model Model) ([]Record, error) {
+func decodeSenMLJSON(payload []byte, model Model) ([]Record, error) {
+	entries, err := parseSenMLJSON(payload)
+	if err != nil {
+		return nil, err
+	}
+	return senmlRecords(entries, model)
+}
+
+func parseSenMLJSON(payload []byte) ([]senmlEntry, error) {
 	var list []jsonEntry
 	d := json.NewDecoder(bytes.NewReader(payload))
 	if err := d.Decode(&list); err != nil {
@@ -81,7 +89,7 @@ func decodeSenMLJSON(_ Path, payload []byte, model Model) ([]Record, error) {
 		}
 		entries = append(entries, senmlEntry{baseName: j.BaseName, baseTime: j.BaseTime, name: j.Name, time: j.Time, value: v})
 	}
-	return senmlRecords(entries, model)
+	return entries, nil
 }
 
 var (

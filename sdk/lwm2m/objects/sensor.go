@@ -31,6 +31,8 @@ var sensorNames = map[uint16]string{
 
 // SensorDefinition is the definition of an IPSO sensor object, 3300 to 3350: they
 // share their resources. An id without a name of its own is a "Generic Sensor".
+// In the registry 3305, 3313 and 3314 have several values each and other resources
+// (package registry has those definitions); here they too carry one value.
 func SensorDefinition(id uint16) lwm2m.Definition {
 	name := sensorNames[id]
 	if name == "" {
