@@ -117,6 +117,9 @@ func (w *layoutWriter) write(r *Recipe, p *Package) (*Package, error) {
 			return nil, fmt.Errorf("transform %d: %w", i+1, err)
 		}
 		p.Transforms[i].Descriptor = d
+		if err := w.schema(r, t, p.Transforms[i]); err != nil {
+			return nil, fmt.Errorf("transform %d: %w", i+1, err)
+		}
 	}
 	config, err := json.Marshal(p.Manifest)
 	if err != nil {
@@ -150,6 +153,9 @@ func (p *Package) encode() ([]byte, error) {
 	}
 	for _, t := range p.Transforms {
 		m.Layers = append(m.Layers, t.layer())
+	}
+	for _, d := range p.schemas() {
+		m.Layers = append(m.Layers, newDescriptor(d, nil))
 	}
 	return json.Marshal(m)
 }

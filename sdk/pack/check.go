@@ -71,7 +71,7 @@ func (p *Package) check() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return errors.Join(p.checkFile(), checkGraph(p.Transforms, p.Manifest.Schema()))
+	return errors.Join(p.checkFile(), p.checkSchemas(), checkGraph(p.Transforms, p.Manifest.Schema()))
 }
 
 func (p *Package) checkFile() error {
@@ -190,17 +190,17 @@ func (t Transform) checkSplit() error {
 // checkSchema leaves it to the sandbox whether a schema makes sense.
 func (t Transform) checkSchema() error {
 	switch {
-	case len(t.Schema) == 0:
+	case len(t.Schema) == 0 && t.SchemaBlob == Descriptor{}:
 		return nil
-	case len(t.Schema) > maxJSONSchema:
-		return fmt.Errorf("schema: more than %d bytes", maxJSONSchema)
+	case len(t.Schema) > maxInline:
+		return fmt.Errorf("schema: more than %d bytes have to be a layer", maxInline)
 	case t.Format != FormatJSON && t.Format != FormatNDJSON:
 		return fmt.Errorf("schema: is for results in %s or %s", FormatJSON, FormatNDJSON)
 	}
-	if err := checkJSON(t.Schema); err != nil {
-		return fmt.Errorf("schema: %w", err)
+	if len(t.Schema) == 0 {
+		return inField("schema", checkDescriptor(t.SchemaBlob, MaxSchemaSize))
 	}
-	return nil
+	return inField("schema", checkJSON(t.Schema))
 }
 
 func (t Transform) checkFiles() error {

@@ -11,14 +11,17 @@ const (
 	MaxManifestSize  = 1 << 20  // bytes of the OCI manifest
 	MaxConfigSize    = 1 << 18  // bytes of the config blob
 	MaxTransformSize = 16 << 20 // what the sandbox takes
+	MaxSchemaSize    = 1 << 20  // bytes of a JSON Schema: what the sandbox takes
 	MaxArtifactSize  = 1 << 40
 
 	maxArtifacts  = 64
 	maxTransforms = 64
-	maxEntries    = 64 // of requires, files and params each
+	maxLayers     = maxArtifacts + 2*maxTransforms // a transform may have a schema
+	maxEntries    = 64                             // of requires, files and params each
 	maxText       = 4096
 	maxParam      = 32 << 10 // bytes of a param: programs and SQL are
-	maxJSONSchema = 32 << 10 // bytes: what the sandbox takes
+	maxInline     = 32 << 10 // bytes of a JSON Schema in an annotation; a longer one is a layer
+	maxSchemas    = 4 << 20  // bytes of all JSON Schemas that are layers: an agent has those of a chain in memory
 	maxPath       = 1024     // of a file in an artifact
 	maxName       = 63
 	maxVersion    = 64

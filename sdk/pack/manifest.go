@@ -12,6 +12,7 @@ const (
 	MediaTypeConfig    = "application/vnd.tranquil.component.v1+json"
 	MediaTypeArtifact  = "application/vnd.tranquil.artifact.v1.tar+gzip"
 	MediaTypeTransform = "application/wasm"
+	MediaTypeSchema    = "application/vnd.tranquil.schema.v1+json" // a JSON Schema that is too long for an annotation
 )
 
 // A Manifest is the component manifest, the config blob of a package. It says
@@ -75,13 +76,14 @@ type Transform struct {
 	Descriptor                   // of the Wasm module
 	From       int               `json:"from"` // state schemas
 	To         int               `json:"to"`
-	Mode       string            `json:"mode"`             // "filter" (default) or "tree"
-	Files      []string          `json:"files,omitempty"`  // path.Match globs the filter applies to; none: every file; the rest is kept
-	Format     string            `json:"format"`           // of the result: "json", "ndjson", "sqlite", "tar", "bytes" (default)
-	Split      string            `json:"split,omitempty"`  // "lines": the transform of a file is that of its lines, joined; only what changed is transformed
-	Schema     json.RawMessage   `json:"schema,omitempty"` // JSON Schema of the result, or of each line of ndjson
-	Lossy      bool              `json:"lossy,omitempty"`  // the way From → To forgets something the way back would need
-	Params     map[string]string `json:"params,omitempty"` // for the transform
+	Mode       string            `json:"mode"`                // "filter" (default) or "tree"
+	Files      []string          `json:"files,omitempty"`     // path.Match globs the filter applies to; none: every file; the rest is kept
+	Format     string            `json:"format"`              // of the result: "json", "ndjson", "sqlite", "tar", "bytes" (default)
+	Split      string            `json:"split,omitempty"`     // "lines": the transform of a file is that of its lines, joined; only what changed is transformed
+	Schema     json.RawMessage   `json:"schema,omitempty"`    // JSON Schema of the result, or of each line of ndjson
+	SchemaBlob Descriptor        `json:"schemaBlob,omitzero"` // in its place: the layer that has a long one
+	Lossy      bool              `json:"lossy,omitempty"`     // the way From → To forgets something the way back would need
+	Params     map[string]string `json:"params,omitempty"`    // for the transform
 }
 
 // A Descriptor names a blob by digest.

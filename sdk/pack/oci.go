@@ -22,9 +22,11 @@ const (
 	AnnotationFiles  = "io.tranquil.transform.files"
 	AnnotationFormat = "io.tranquil.transform.format"
 	AnnotationSchema = "io.tranquil.transform.schema"
-	AnnotationSplit  = "io.tranquil.transform.split"
-	AnnotationLossy  = "io.tranquil.transform.lossy"
-	AnnotationParams = "io.tranquil.transform.params"
+	// AnnotationSchemaDigest stands for a schema that is a layer.
+	AnnotationSchemaDigest = "io.tranquil.transform.schema.digest"
+	AnnotationSplit        = "io.tranquil.transform.split"
+	AnnotationLossy        = "io.tranquil.transform.lossy"
+	AnnotationParams       = "io.tranquil.transform.params"
 
 	annotationRef = "org.opencontainers.image.ref.name" // on the index: the version
 )
@@ -109,6 +111,8 @@ func (t Transform) layer() ociDescriptor {
 		AnnotationFormat: t.Format,
 		AnnotationSplit:  t.Split,
 		AnnotationSchema: string(t.Schema),
+
+		AnnotationSchemaDigest: t.SchemaBlob.Digest,
 	}
 	if len(t.Files) > 0 {
 		annotations[AnnotationFiles] = mustJSON(t.Files)
@@ -140,6 +144,8 @@ func transformOf(layer ociDescriptor) (Transform, error) {
 			t.Lossy, err = strconv.ParseBool(value)
 		case AnnotationSchema:
 			t.Schema = json.RawMessage(value)
+		case AnnotationSchemaDigest:
+			t.SchemaBlob.Digest, err = value, CheckDigest(value) // the layer says the rest
 		case AnnotationFiles:
 			err = decodeStrict([]byte(value), &t.Files)
 		case AnnotationParams:

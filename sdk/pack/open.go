@@ -208,7 +208,7 @@ type place struct{ offset, size int64 }
 var layoutName = regexp.MustCompile(`^(index\.json|oci-layout|blobs/sha256/[0-9a-f]{64})$`)
 
 // maxMembers bounds a package's tar: the blobs, two files, three directories.
-const maxMembers = maxArtifacts + maxTransforms + 2 + 2 + 3
+const maxMembers = maxLayers + 2 + 2 + 3
 
 func openTar(path string) (layoutFiles, error) {
 	f, err := os.Open(path)

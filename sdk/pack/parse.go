@@ -22,7 +22,7 @@ func (p *Package) Descriptor() Descriptor {
 }
 
 // Blobs returns every blob of the package but its manifest, each once: the
-// config, the artifacts, the transforms.
+// config, the artifacts, the transforms, their schemas.
 func (p *Package) Blobs() []Descriptor {
 	all := []Descriptor{p.Config}
 	for _, a := range p.Artifacts {
@@ -31,6 +31,7 @@ func (p *Package) Blobs() []Descriptor {
 	for _, t := range p.Transforms {
 		all = append(all, t.Descriptor)
 	}
+	all = append(all, p.schemas()...)
 	seen := map[string]bool{}
 	var once []Descriptor
 	for _, d := range all {
@@ -109,9 +110,10 @@ func decodeManifest(b []byte) (*ociManifest, error) {
 }
 
 func (p *Package) addLayers(layers []ociDescriptor) error {
-	if len(layers) > maxArtifacts+maxTransforms {
-		return fmt.Errorf("more than %d layers", maxArtifacts+maxTransforms)
+	if len(layers) > maxLayers {
+		return fmt.Errorf("more than %d layers", maxLayers)
 	}
+	schemas := map[string]Descriptor{}
 	for i, layer := range layers {
 		var err error
 		switch layer.MediaType {
@@ -123,6 +125,11 @@ func (p *Package) addLayers(layers []ociDescriptor) error {
 			var t Transform
 			t, err = transformOf(layer)
 			p.Transforms = append(p.Transforms, t)
+		case MediaTypeSchema:
+			if _, twice := schemas[layer.Digest]; twice {
+				err = errors.New("the schema is a layer already")
+			}
+			schemas[layer.Digest] = layer.descriptor()
 		default:
 			err = fmt.Errorf("unknown media type %.80q", layer.MediaType)
 		}
@@ -130,5 +137,5 @@ func (p *Package) addLayers(layers []ociDescriptor) error {
 			return fmt.Errorf("layer %d: %w", i+1, err)
 		}
 	}
-	return nil
+	return p.joinSchemas(schemas)
 }

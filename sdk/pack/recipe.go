@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -158,28 +157,12 @@ func (r *Recipe) outline() (*Package, error) {
 			Files: t.Files, Format: t.Format, Split: t.Split, Lossy: t.Lossy, Params: t.Params,
 		}
 		edge.setDefaults()
-		if edge.Schema, err = r.jsonSchema(t); err != nil {
+		if err := r.addSchema(&edge, t); err != nil {
 			return nil, fmt.Errorf("transform %d: %w", len(p.Transforms)+1, err)
 		}
 		p.Transforms = append(p.Transforms, edge)
 	}
 	return p, errors.Join(p.check(), r.checkPaths())
-}
-
-// jsonSchema reads the schema of a transform's result without its white space.
-func (r *Recipe) jsonSchema(t RecipeTransform) (json.RawMessage, error) {
-	if t.Schema == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(r.path(t.Schema))
-	if err != nil {
-		return nil, fmt.Errorf("schema: %w", err)
-	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, text); err != nil {
-		return nil, fmt.Errorf("schema: %s is no JSON: %w", t.Schema, err)
-	}
-	return compact.Bytes(), nil
 }
 
 // checkPaths reports files that the recipe names but that are not there.

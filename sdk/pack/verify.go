@@ -20,6 +20,9 @@ func (l *Layout) Verify() error {
 		if err := l.verifyBlob(t.Descriptor, checkModule); err != nil {
 			errs = append(errs, fmt.Errorf("transform %d (%d → %d): %w", i+1, t.From, t.To, err))
 		}
+		if _, err := l.Schema(t); err != nil {
+			errs = append(errs, fmt.Errorf("transform %d (%d → %d): %w", i+1, t.From, t.To, err))
+		}
 	}
 	return errors.Join(append(errs, l.verifyNames())...)
 }

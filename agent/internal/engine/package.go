@@ -73,8 +73,10 @@ func (e *Engine) needed(p *pack.Package) ([]pack.Descriptor, int64, error) {
 	}
 	blobs := []pack.Descriptor{p.Config, artifact.Descriptor}
 	for _, t := range p.Transforms {
-		if !slices.Contains(blobs, t.Descriptor) {
-			blobs = append(blobs, t.Descriptor)
+		for _, b := range t.Blobs() {
+			if !slices.Contains(blobs, b) {
+				blobs = append(blobs, b)
+			}
 		}
 	}
 	var total int64
@@ -119,12 +121,34 @@ func (e *Engine) plan(u *Update) ([]host.Step, error) {
 		if err != nil {
 			return nil, err
 		}
+		schema, err := e.jsonSchema(t)
+		if err != nil {
+			return nil, err
+		}
 		steps[i] = host.Step{
 			Module: path, Digest: t.Digest, From: t.From, To: t.To, Mode: t.Mode,
-			Files: t.Files, Format: t.Format, Split: t.Split, Schema: t.Schema, Params: t.Params,
+			Files: t.Files, Format: t.Format, Split: t.Split, Schema: schema, Params: t.Params,
 		}
 	}
 	return steps, nil
+}
+
+// jsonSchema returns what the result of a transform is held against; nil if
+// there is nothing.
+func (e *Engine) jsonSchema(t pack.Transform) ([]byte, error) {
+	if t.SchemaBlob.Digest == "" {
+		return t.Schema, nil
+	}
+	f, err := e.Content.Open(t.SchemaBlob.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read schema: %w", err)
+	}
+	defer f.Close()
+	schema, err := io.ReadAll(pack.NewVerifyReader(f, t.SchemaBlob)) // its size is bounded, see pack.MaxSchemaSize
+	if err != nil {
+		return nil, fmt.Errorf("cannot read schema: %w", err)
+	}
+	return schema, nil
 }
 
 // seal declares a generation complete.

@@ -25,8 +25,10 @@ func (e *Engine) Describe(ctx context.Context, component string, i Installed) (I
 		return i, fmt.Errorf("cannot describe %s %s: %w", component, i.Version, err)
 	}
 	for _, t := range p.Transforms {
-		if err := e.Source.Blob(ctx, component, t.Digest, t.Size, nil); err != nil {
-			return i, fmt.Errorf("cannot bring back a transform of %s %s: %w", component, i.Version, err)
+		for _, b := range t.Blobs() {
+			if err := e.Source.Blob(ctx, component, b.Digest, b.Size, nil); err != nil {
+				return i, fmt.Errorf("cannot bring back a transform of %s %s: %w", component, i.Version, err)
+			}
 		}
 	}
 	return Installed{

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
@@ -80,4 +82,49 @@ func TestNotReady(t *testing.T) {
 		t.Errorf("%+v, %v, asked for %d", o, err, asked)
 	}
 	w.check(t, o)
+}
+
+// A schema that is a layer of its package is fetched, kept for the way back,
+// brought back when it is lost, and held against its digest before it is used.
+func TestSchemaLayer(t *testing.T) {
+	schema := `{"description":"` + strings.Repeat("x", 40<<10) + `"}`
+	p := build(t, "1m")
+	p["2.0.0"] = layout(t, "2.0.0", "[probe]\nprobation = \"1ms\"\n[state]\nschema = 2\n"+
+		"[[transform]]\nfrom = 1\nto = 2\nlossy = true\nmodule = \"t.wasm\"\nformat = \"json\"\nschema = \"schema.json\"\n", schema)
+	w, e := newWorld(t, p)
+	e.Ready = func(_ context.Context, steps []host.Step) error {
+		if len(steps) != 1 || string(steps[0].Schema) != schema {
+			t.Errorf("got %d steps", len(steps))
+		}
+		return nil
+	}
+	o, err := w.update(t, e, "2.0.0")
+	if err != nil || o.Result != Updated {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	w.check(t, o)
+	blob := p["2.0.0"].Package.Transforms[0].SchemaBlob.Digest
+	path, err := w.content.Path(blob)
+	if err != nil {
+		t.Fatal("the schema is gone", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Describe(t.Context(), component, w.installed); err != nil {
+		t.Fatal(err)
+	}
+	if path, err = w.content.Path(blob); err != nil {
+		t.Fatal("the schema is not brought back", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(schema, "xx", "xy", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u := Update{From: Installed{Version: "1.0.0", Schema: 1}, To: w.installed}
+	if _, err := e.plan(&u); !errors.Is(err, pack.ErrDigest) {
+		t.Errorf("a damaged schema: %v", err)
+	}
 }

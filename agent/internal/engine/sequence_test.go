@@ -34,27 +34,36 @@ func build(t *testing.T, deadline string) packages {
 		"1.0.0": "[probe]\ndeadline = \"1m\"\nprobation = \"1ms\"\n[state]\nschema = 1\n",
 		"2.0.0": "maxDowntime = \"1h\"\n[probe]\ndeadline = \"" + deadline + "\"\nprobation = \"1ms\"\n[state]\nschema = 2\n[[transform]]\nfrom = 1\nto = 2\nmodule = \"t.wasm\"\n[[transform]]\nfrom = 2\nto = 1\nmodule = \"t.wasm\"\n",
 	} {
-		dir, out := t.TempDir(), filepath.Join(t.TempDir(), "layout")
-		recipe := "type = \"application\"\nname = \"a\"\nversion = \"" + version + "\"\n" +
-			rest + "[[artifact]]\npath = \"program\"\n"
-		for name, data := range map[string]string{"tranquil.toml": recipe, "program": version, "t.wasm": "\x00asm\x01\x00\x00\x00"} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		r, err := pack.ReadRecipe(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.Build(out); err != nil {
-			t.Fatal(err)
-		}
-		if all[version], err = pack.Open(out); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { all[version].Close() })
+		all[version] = layout(t, version, rest, "")
 	}
 	return all
+}
+
+// layout makes one package, with the rest of its recipe. Its transforms may
+// name schema.json.
+func layout(t *testing.T, version, rest, schema string) *pack.Layout {
+	t.Helper()
+	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "layout")
+	recipe := "type = \"application\"\nname = \"a\"\nversion = \"" + version + "\"\n" +
+		rest + "[[artifact]]\npath = \"program\"\n"
+	for name, data := range map[string]string{"tranquil.toml": recipe, "program": version, "t.wasm": "\x00asm\x01\x00\x00\x00", "schema.json": schema} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := pack.ReadRecipe(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Build(out); err != nil {
+		t.Fatal(err)
+	}
+	l, err := pack.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
 }
 
 // A world is a device with one component, in memory and in one directory. It

@@ -488,7 +488,9 @@ func (e *Engine) parts(digest string, installed bool) (keep []string) {
 	keep = append(keep, p.Digest, p.Config.Digest)
 	if installed || e.KeepPackages {
 		for _, t := range p.Transforms {
-			keep = append(keep, t.Digest)
+			for _, b := range t.Blobs() {
+				keep = append(keep, b.Digest)
+			}
 		}
 	}
 	if artifact, err := p.Artifact(e.Platform); err == nil && e.KeepPackages {

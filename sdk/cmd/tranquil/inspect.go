@@ -81,6 +81,12 @@ func describe(t pack.Transform) string {
 	if t.Lossy {
 		words = append(words, "lossy")
 	}
+	switch {
+	case len(t.Schema) > 0:
+		words = append(words, "schema of "+amount(int64(len(t.Schema))))
+	case t.SchemaBlob.Size > 0:
+		words = append(words, "schema of "+amount(t.SchemaBlob.Size))
+	}
 	words = append(words, t.Files...)
 	for _, name := range slices.Sorted(maps.Keys(t.Params)) {
 		words = append(words, name+"="+strconv.Quote(t.Params[name]))

@@ -66,8 +66,12 @@ func checkTransforms(path string) error {
 }
 
 func checkTransform(l *pack.Layout, t pack.Transform) error {
-	if len(t.Schema) > 0 {
-		if err := host.CheckSchema(t.Schema); err != nil {
+	schema, err := l.Schema(t)
+	if err != nil {
+		return err
+	}
+	if len(schema) > 0 {
+		if err := host.CheckSchema(schema); err != nil {
 			return err
 		}
 	}

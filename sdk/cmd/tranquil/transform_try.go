@@ -94,16 +94,9 @@ func edgesOf(recipe *pack.Recipe, dir string) ([]transformtest.Edge, error) {
 		if _, err := os.Stat(module); errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("transform %d → %d: there is no %s: build it first", t.From, t.To, module)
 		}
-		var schema []byte
-		if t.Schema != "" {
-			path := filepath.FromSlash(t.Schema)
-			if !filepath.IsAbs(path) {
-				path = filepath.Join(dir, path)
-			}
-			var err error
-			if schema, err = os.ReadFile(path); err != nil {
-				return nil, fmt.Errorf("transform %d → %d: schema: %w", t.From, t.To, err)
-			}
+		schema, err := recipe.JSONSchema(t)
+		if err != nil {
+			return nil, fmt.Errorf("transform %d → %d: %w", t.From, t.To, err)
 		}
 		edges = append(edges, transformtest.Edge{Lossy: t.Lossy, Step: host.Step{
 			Module: module, From: t.From, To: t.To, Mode: t.Mode, Files: t.Files, Format: t.Format, Split: t.Split, Schema: schema, Params: t.Params,

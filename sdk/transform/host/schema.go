@@ -16,9 +16,13 @@ import (
 // Limits of a JSON Schema and of what it is held against, in bytes. Both are
 // decoded into memory, the sandbox's.
 const (
-	maxSchema   = 32 << 10
+	maxSchema   = 1 << 20
 	maxDocument = 4 << 20 // or a line of ndjson
 )
+
+// maxSubschemas bounds what may be a schema in a schema: the time to compile
+// grows with its square, to 4 s on amd64.
+const maxSubschemas = 20_000
 
 // judgeMemory is the sandbox's for schemas; documents take some 20 times their
 // size.
@@ -54,6 +58,9 @@ func compileSchema(data []byte) (*jsonschema.Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema is no JSON: %w", err)
 	}
+	if n := countSchemas(document); n > maxSubschemas {
+		return nil, fmt.Errorf("schema has %d objects and boolean values, more than %d", n, maxSubschemas)
+	}
 	c := jsonschema.NewCompiler()
 	c.UseLoader(alone{})
 	if err := c.AddResource("schema:", document); err != nil {
@@ -64,6 +71,25 @@ func compileSchema(data []byte) (*jsonschema.Schema, error) {
 		return nil, fmt.Errorf("cannot read schema: %w", err)
 	}
 	return schema, boundSchema(schema)
+}
+
+// countSchemas returns how many values in a JSON document may be schemas.
+func countSchemas(document any) int {
+	n := 0
+	switch value := document.(type) {
+	case bool:
+		return 1
+	case map[string]any:
+		n = 1
+		for _, member := range value {
+			n += countSchemas(member)
+		}
+	case []any:
+		for _, item := range value {
+			n += countSchemas(item)
+		}
+	}
+	return n
 }
 
 func newJudge(file io.Reader, format string, natives map[string]Native) (work, outcome) {

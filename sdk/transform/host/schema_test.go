@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -110,3 +111,53 @@ func TestSchemaReferences(t *testing.T) {
 		}
 	}
 }
+
+// manyMembers is a schema of about so many bytes, for objects whose members
+// are strings.
+func manyMembers(size int) string {
+	var b strings.Builder
+	b.WriteString(`{"$defs": {"name": {"type": "string", "minLength": 1}}, "type": "object", "additionalProperties": false, "properties": {"m": true`)
+	for n := 0; b.Len() < size-80; n++ {
+		fmt.Fprintf(&b, `, "member%d": {"description": "the %d", "$ref": "#/$defs/name"}`, n, n)
+	}
+	return b.String() + "}}"
+}
+
+// A schema may be longer than an annotation of its package, and serves in the
+// sandbox.
+func TestLongSchema(t *testing.T) {
+	schema := []byte(manyMembers(100 << 10))
+	text, err := os.ReadFile("../testdata/abi/echo/module.wat")
+	must(t, err)
+	module := filepath.Join(t.TempDir(), "echo.wasm")
+	must(t, os.WriteFile(module, assembleText(t, string(text)), 0o600))
+	step := Step{Module: module, Format: "json", Schema: schema}
+	_, _, err = runOne(t, &Host{Cache: cache}, step, `{"member7": "x", "member9": "y"}`)
+	must(t, err)
+	_, _, err = runOne(t, &Host{Cache: cache}, step, `{"member7": 7}`)
+	if e := failed(t, err); e.Class != Invalid || !strings.Contains(e.Reason, "got number, want string") {
+		t.Errorf("got %v", e)
+	}
+}
+
+// What would take long to compile is refused before that begins.
+func TestTooLongASchema(t *testing.T) {
+	padded := func(size int) []byte { return append(schemaOf(`{"a": {}}`), bytes.Repeat([]byte(" "), size)...) }
+	for name, test := range map[string]struct {
+		schema []byte
+		want   string
+	}{
+		"bytes":       {padded(maxSchema), "bytes, more than 1048576"},
+		"not so many": {padded(maxSchema - 100), ""},
+		"objects":     {schemaOf(`{"b": {"enum": [` + strings.Repeat("{},", maxSubschemas) + `1]}}`), "schema has 20003 objects and boolean values, more than 20000"},
+		"booleans":    {schemaOf(`{"b": {"enum": [` + strings.Repeat("true,", maxSubschemas) + `1]}}`), "more than 20000"},
+	} {
+		err := CheckSchema(test.schema)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+// schemaOf returns a schema for the members of an object.
+func schemaOf(members string) []byte { return []byte(`{"properties": ` + members + `}`) }
