@@ -152,5 +152,9 @@ func (c config) validate() error {
 	return errors.Join(errs...)
 }
 
+// updaters is where the updaters keep what is theirs, and with it the
+// components and their states: each in a directory of its type.
+func (c config) updaters() string { return filepath.Join(c.Data, "updater") }
+
 func (c config) link() string    { return filepath.Join(c.Run, "link.sock") }
 func (c config) control() string { return filepath.Join(c.Run, "control.sock") }

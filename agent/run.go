@@ -137,7 +137,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
-		Permit:   a.permit,
+		Permit:   a.permit, Short: a.short,
 	}
 	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Pairs: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.repair.Check(c.Components)
@@ -162,13 +162,19 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	return a, nil
 }
 
+// short says whether the disk that holds a component and its state is too full.
+func (a *agent) short(component string) error {
+	kind, _, _ := strings.Cut(component, "/")
+	return content.Full(filepath.Join(a.config.updaters(), kind), a.config.Reserve)
+}
+
 func (a *agent) hostPlugins() (*pluginhost.Host, error) {
 	var configs []pluginhost.Config
 	for _, u := range a.config.Updaters {
 		configs = append(configs, pluginhost.Config{Type: u.Type, Path: u.Path, SHA256: u.SHA256, Answer: time.Duration(u.Answer)})
 	}
 	return pluginhost.New(configs, pluginhost.Options{
-		Data: filepath.Join(a.config.Data, "updater"), Run: filepath.Join(a.config.Run, "updater"),
+		Data: a.config.updaters(), Run: filepath.Join(a.config.Run, "updater"),
 		Link: a.config.link(), Logger: a.log,
 	})
 }

@@ -288,3 +288,21 @@ func TestCheckRemovesWhatIsDamaged(t *testing.T) {
 		t.Error("the wrong one was removed")
 	}
 }
+
+func TestFull(t *testing.T) {
+	dir := t.TempDir()
+	if err := Full(dir, 0); err != nil {
+		t.Skipf("NOT TESTED: %v", err)
+	}
+	err := Full(dir, 1<<60)
+	if _, is := errors.AsType[*FullError](err); !is || !strings.Contains(err.Error(), dir) {
+		t.Errorf("no disk has an exbibyte free: %v", err)
+	}
+	if err := Full(filepath.Join(dir, "none"), 1<<60); err != nil {
+		t.Errorf("nobody can tell: %v", err)
+	}
+	err = &FullError{Dir: dir, Free: 1 << 30}
+	if !strings.Contains(err.Error(), "no inode") {
+		t.Error(err)
+	}
+}

@@ -31,6 +31,43 @@ func (s *Store) Reserve(bytes int64) error {
 	return nil
 }
 
+// A FullError says that a disk has less room than shall stay free.
+type FullError struct {
+	Dir    string
+	Free   int64  // bytes
+	Inodes uint64 // files that can still be made, if that is why
+}
+
+// Error tells what is left, and what to do.
+func (e *FullError) Error() string {
+	left := fmt.Sprintf("%d bytes", e.Free)
+	if e.Inodes == 0 {
+		left += " and no inode"
+	}
+	return fmt.Sprintf("the disk that holds %s had only %s free: free some and ask again", e.Dir, left)
+}
+
+// leastFree bytes are needed by whatever writes at all.
+const leastFree = 1 << 20
+
+// Full returns a *FullError if the file system of dir has less than the
+// reserve left, or can take no more files; nil also if that cannot be told.
+func Full(dir string, reserve int64) error {
+	var st syscall.Statfs_t
+	if syscall.Statfs(dir, &st) != nil {
+		return nil
+	}
+	free := int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // the fields are narrower on 32 bits
+	counted := st.Files > 0                    // some file systems make inodes as they need them
+	if free >= max(reserve, leastFree) && (!counted || st.Ffree > 0) {
+		return nil
+	}
+	if !counted {
+		st.Ffree = 1
+	}
+	return &FullError{Dir: dir, Free: free, Inodes: st.Ffree}
+}
+
 func freeBytes(dir string) (int64, error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {

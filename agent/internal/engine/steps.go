@@ -33,6 +33,7 @@ type Engine struct {
 	Tell       func(Progress)                // hears of every step; must not block
 	Announce   func(context.Context, string) // returns when the twin knows the component's state, or ctx ends
 	Log        *slog.Logger
+	Short      func(component string) error // what the disk that holds it lacks, and what to do; nil: nothing, or nobody can tell
 	Permit     func(Update) error // nil, a Wait, or why the update may never disturb its component; nil permits all
 	BootID     string             // file with the identity of this boot; "" is the kernel's
 

@@ -149,7 +149,7 @@ func (e *Engine) start(ctx context.Context, u *Update) error {
 		return err
 	}
 	e.open(u)
-	return h.Start(ctx, updater.StartRequest{Component: u.Component})
+	return e.shortage(u).explain(h.Start(ctx, updater.StartRequest{Component: u.Component}))
 }
 
 func (e *Engine) stopNew(ctx context.Context, u *Update) error {
@@ -210,20 +210,21 @@ func orDefault(d pack.Duration, fallback time.Duration) time.Duration {
 
 // healthy returns when the component is, or the last reason when ctx ends.
 func (e *Engine) healthy(ctx context.Context, u *Update) error {
-	reason := errors.New("it did not answer")
+	reason, disk := errors.New("it did not answer"), e.shortage(u)
 	for pause := probeFirst; ; pause = min(2*pause, probePause) {
 		err := e.ask(ctx, u)
 		if err == nil {
 			return nil
 		}
+		disk.note()
 		if ctx.Err() == nil { // else the error is only that time is up
 			reason = err
 		}
 		if e.crashes(ctx, u) {
-			return fmt.Errorf("%w: %w", errCrashes, reason)
+			return fmt.Errorf("%w: %w", errCrashes, disk.explain(reason))
 		}
 		if sleep(ctx, pause) != nil {
-			return reason
+			return disk.explain(reason)
 		}
 	}
 }
@@ -250,7 +251,7 @@ func (e *Engine) probation(ctx context.Context, u *Update, length time.Duration)
 			return err
 		}
 		if err := e.ask(ctx, u); err != nil {
-			return fmt.Errorf("not healthy any more after %s: %w", since(begin).Round(time.Millisecond), err)
+			return fmt.Errorf("not healthy any more after %s: %w", since(begin).Round(time.Millisecond), e.shortage(u).explain(err))
 		}
 	}
 	return nil
