@@ -197,20 +197,39 @@ func describe(v engine.View) string {
 	case v.Outcome == nil:
 		return "none yet"
 	case v.Outcome.Cause != "":
-		return fmt.Sprintf("to %s: %s (%s)", cmp.Or(v.Outcome.To, "nothing"), v.Outcome.Result, v.Outcome.Cause)
+		return fmt.Sprintf("%s: %s (%s)", way(v.Outcome), v.Outcome.Result, v.Outcome.Cause) + warnings(v.Outcome)
 	}
 	o := v.Outcome
 	if o.Result == engine.Removed {
 		return "to nothing: removed"
 	}
-	line := fmt.Sprintf("to %s: %s, downtime %s", o.To, o.Result, o.Downtime.Round(time.Millisecond))
+	line := fmt.Sprintf("%s: %s, downtime %s", way(o), o.Result, o.Downtime.Round(time.Millisecond))
 	if o.Predicted > 0 {
 		line += fmt.Sprintf(" (predicted %s)", o.Predicted.Round(time.Millisecond))
 	}
 	if o.Forced {
 		line += ", " + o.Rest
 	}
-	return line
+	return line + warnings(o)
+}
+
+// way is what was done: "to 2.0.0", "rollback to 1.0.0", "restore of 2.0.0".
+func way(o *engine.Outcome) string {
+	to := cmp.Or(o.To, "nothing")
+	switch o.Kind {
+	case "", engine.KindUpdate:
+		return "to " + to
+	case engine.KindRestore, engine.KindRepair:
+		return o.Kind + " of " + to
+	}
+	return o.Kind + " to " + to
+}
+
+func warnings(o *engine.Outcome) string {
+	if len(o.Warnings) == 0 {
+		return ""
+	}
+	return "; WARNING: " + strings.Join(o.Warnings, "; ")
 }
 
 // first returns the error that ended the work, if it was not the signal.

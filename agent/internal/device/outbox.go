@@ -29,8 +29,8 @@ func (d *Device) oldest(component string) string {
 
 func told(o engine.Outcome) objects.Outcome {
 	return objects.Outcome{
-		ID: o.Update, From: o.From, To: o.To, Result: o.Result, Cause: o.Cause, Step: o.Step,
-		Downtime: seconds(o.Downtime), Predicted: seconds(o.Predicted), Rest: o.Rest, At: o.At, Stopped: o.Stopped, Missed: o.Missed,
+		ID: o.Update, Kind: o.Kind, From: o.From, To: o.To, Result: o.Result, Cancelled: o.Cancelled, Cause: o.Cause, Step: o.Step,
+		Downtime: seconds(o.Downtime), Predicted: seconds(o.Predicted), Rest: o.Rest, At: o.At, Stopped: o.Stopped, Warnings: o.Warnings, Missed: o.Missed,
 	}
 }
 

@@ -36,6 +36,9 @@ func TestCancelInEveryStep(t *testing.T) {
 			if o.Result != want || want != Updated && !strings.Contains(o.Cause, "cancelled: by Ada") {
 				t.Errorf("%s, %q, want %s", o.Result, o.Cause, want)
 			}
+			if o.Cancelled != (want != Updated) {
+				t.Errorf("cancelled: %v", o.Cancelled)
+			}
 			w.check(t, o)
 			if err := e.Cancel(component, "late"); !errors.Is(err, ErrNoUpdate) {
 				t.Errorf("cancel after the end: %v", err)

@@ -114,6 +114,7 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 			continue
 		case cancelled:
 			err = context.Cause(work)
+			r.Cancelled = err.Error()
 		case stopped(ctx, err):
 			return Outcome{}, err
 		case at >= last:
@@ -221,7 +222,7 @@ func (e *Engine) end(r Record, result string, cause error) (Outcome, error) {
 	}
 	e.release(&u)
 	o := u.outcome(result)
-	o.Step = r.Failed
+	o.Step, o.Cancelled = r.Failed, r.Cancelled != ""
 	if cause != nil {
 		o.Cause = cause.Error()
 	}

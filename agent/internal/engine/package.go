@@ -183,7 +183,7 @@ func (u *Update) outcome(result string) Outcome {
 	}
 	return Outcome{
 		Stopped: stopped,
-		Update:  u.ID, Component: u.Component, Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
-		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, Rest: u.Rest, At: time.Now().UTC(),
+		Update:  u.ID, Component: u.Component, Kind: u.Kind(), Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
+		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, Rest: u.Rest, Warnings: u.Warnings, At: time.Now().UTC(),
 	}
 }

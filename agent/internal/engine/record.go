@@ -19,7 +19,7 @@ type Record struct {
 	Cause  string `json:"cause,omitempty"`  // and why
 
 	Waiting   *Wait  `json:"waiting,omitempty"`   // what the step waits for; nil if it does not
-	Cancelled string `json:"cancelled,omitempty"` // why the next Run has to turn back
+	Cancelled string `json:"cancelled,omitempty"` // why it turns back, or the next Run has to, if somebody wanted that
 }
 
 // RecordFormat is raised when an older agent must not go on from some records:

@@ -34,8 +34,8 @@ type Engine struct {
 	Announce   func(context.Context, string) // returns when the twin knows the component's state, or ctx ends
 	Log        *slog.Logger
 	Short      func(component string) error // what the disk that holds it lacks, and what to do; nil: nothing, or nobody can tell
-	Permit     func(Update) error // nil, a Wait, or why the update may never disturb its component; nil permits all
-	BootID     string             // file with the identity of this boot; "" is the kernel's
+	Permit     func(Update) error           // nil, a Wait, or why the update may never disturb its component; nil permits all
+	BootID     string                       // file with the identity of this boot; "" is the kernel's
 
 	// KeepPackages has the packages of the installed and the previous versions
 	// stay on the device, for a way back without the file server.
@@ -85,7 +85,7 @@ type States interface {
 // A Transformer makes one generation from another, rehearses that, and retires
 // old ones.
 type Transformer interface {
-	Rehearse(ctx context.Context, component string, live state.Generation, steps []host.Step, progress func(done, total int64)) (time.Duration, error)
+	Rehearse(ctx context.Context, component string, live state.Generation, steps []host.Step, progress func(done, total int64)) (state.Rehearsed, error)
 	Settle(component string, live state.Generation) (snapshot string, err error)
 	Transform(ctx context.Context, component string, from, to state.Generation, steps []host.Step, progress func(done, total int64)) (host.Report, error)
 	List(component string, needs state.Needs) ([]state.Entry, error)
@@ -310,7 +310,7 @@ func (e *Engine) rehearse(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
-	took, err := e.rehearsal(ctx, u)
+	found, err := e.rehearsal(ctx, u)
 	if lasting(err) {
 		return err
 	}
@@ -321,7 +321,7 @@ func (e *Engine) rehearse(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
-	u.Expected, u.Predicted, u.Rehearsed = took, predict(took, past), now()
+	u.Expected, u.Predicted, u.Rehearsed, u.Warnings = found.Took, predict(found.Took, past), now(), found.Warnings
 	if len(past) == 0 { // the author knows better than nobody
 		u.Predicted = max(u.Predicted, time.Duration(p.Manifest.Downtime))
 	}
@@ -331,33 +331,33 @@ func (e *Engine) rehearse(ctx context.Context, u *Update) error {
 	return nil
 }
 
-func (e *Engine) rehearsal(ctx context.Context, u *Update) (time.Duration, error) {
+func (e *Engine) rehearsal(ctx context.Context, u *Update) (found state.Rehearsed, err error) {
 	h, err := e.updater(ctx, u)
 	if err != nil {
-		return 0, err
+		return found, err
 	}
 	if u.Restore != 0 || !h.Capabilities().Snapshot || !u.transforms() {
 		if err := e.savable(ctx, h, u); err != nil || u.Restore == 0 {
-			return 0, err
+			return found, err
 		}
-		return 0, e.restored(ctx, u)
+		return found, e.restored(ctx, u)
 	}
 	if u.Rehearsal, err = e.States.Next(u.Component); err != nil {
-		return 0, err
+		return found, err
 	}
 	dir, err := e.States.Fresh(u.Component, u.Rehearsal)
 	if err != nil {
-		return 0, err
+		return found, err
 	}
 	if err := h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}); err != nil {
-		return 0, err
+		return found, err
 	}
 	if u.StateSize, err = sizeOf(dir); err != nil {
-		return 0, err
+		return found, err
 	}
 	steps, err := e.plan(u)
 	if err != nil {
-		return 0, err
+		return found, err
 	}
 	return e.Transform.Rehearse(ctx, u.Component, u.Rehearsal, steps, share(ctx))
 }

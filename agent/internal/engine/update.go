@@ -71,6 +71,7 @@ type Update struct {
 	Forced    bool                     `json:"forced,omitempty"`    // it had to be stopped by force
 	Halted    []string                 `json:"halted,omitempty"`    // dependants that do not run meanwhile, in the order in which they start
 	Rest      string                   `json:"rest,omitempty"`      // how it came to rest: Tranquil, or Forced and why
+	Warnings  []string                 `json:"warnings,omitempty"`  // what the last rehearsal has found that is probably not meant so
 }
 
 // format is the lowest [RecordFormat] whose agents can go on from a record of
@@ -102,10 +103,12 @@ const (
 type Outcome struct {
 	Update    string        `json:"update"` // its ID
 	Component string        `json:"component"`
+	Kind      string        `json:"kind,omitempty"` // a constant of [Update.Kind]
 	Wish      Wish          `json:"wish"`
 	From      string        `json:"from"`
 	To        string        `json:"to"`
 	Result    string        `json:"result"`
+	Cancelled bool          `json:"cancelled,omitempty"` // somebody wanted it to turn back
 	Cause     string        `json:"cause,omitempty"`
 	Step      string        `json:"step,omitempty"` // that failed
 	Downtime  time.Duration `json:"downtime"`
@@ -114,7 +117,8 @@ type Outcome struct {
 	Rest      string        `json:"rest,omitempty"`
 	At        time.Time     `json:"at"`
 	Stopped   []string      `json:"stopped,omitempty"` // dependants that did not run meanwhile
-	Missed    int           `json:"missed,omitempty"`  // earlier outcomes that nobody acknowledged until there was no more room
+	Warnings  []string      `json:"warnings,omitempty"`
+	Missed    int           `json:"missed,omitempty"` // earlier outcomes that nobody acknowledged until there was no more room
 }
 
 // Ended is the outcome of an update that was not begun.

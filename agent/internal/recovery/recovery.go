@@ -254,7 +254,7 @@ func (r *Recovery) report(u engine.Update, result, text string) error {
 		return err
 	}
 	o := engine.Outcome{
-		Update: u.ID, Component: u.Component, Wish: u.Wish, From: i.Version, To: cmp.Or(u.Wish.Version, i.Version),
+		Update: u.ID, Component: u.Component, Kind: u.Kind(), Wish: u.Wish, From: i.Version, To: cmp.Or(u.Wish.Version, i.Version),
 		Result: result, Cause: text, At: time.Now().UTC(),
 	}
 	if u.ID == "" { // what is still wanted stays so

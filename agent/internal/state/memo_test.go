@@ -80,13 +80,14 @@ func (b *bench) put(name, content string) {
 	age(b, filepath.Join(b.live, name))
 }
 
-func (b *bench) rehearse(steps []host.Step) {
+func (b *bench) rehearse(steps []host.Step) Rehearsed {
 	b.Helper()
 	dir, err := b.Fresh(component, 1)
 	must(b, err)
 	link(b, b.live, dir)
-	_, err = b.Rehearse(b.Context(), component, 1, steps, nil)
+	found, err := b.Rehearse(b.Context(), component, 1, steps, nil)
 	must(b, err)
+	return found
 }
 
 // update saves and transforms, and returns the new state.
@@ -309,9 +310,12 @@ func TestIdleTransform(t *testing.T) {
 		b := newBench(t)
 		var log bytes.Buffer
 		b.Logger = slog.New(slog.NewTextHandler(&log, nil))
-		b.rehearse([]host.Step{{From: 1, To: 2, Module: "m", Digest: "sha256:m", Files: []string{pattern}}})
+		found := b.rehearse([]host.Step{{From: 1, To: 2, Module: "m", Digest: "sha256:m", Files: []string{pattern}}})
 		if got := strings.Count(log.String(), "a transform is for no file of the state"); got != want {
 			t.Errorf("%s: told %d times, want %d: %s", pattern, got, want, log.String())
+		}
+		if len(found.Warnings) != want || want > 0 && !strings.Contains(found.Warnings[0], "schema 1 to 2 is for "+pattern) {
+			t.Errorf("%s: warnings %q", pattern, found.Warnings)
 		}
 	}
 	if idle(host.Step{Files: []string{"*.json"}}, listing{{path: ".", mode: fs.ModeDir}}) {

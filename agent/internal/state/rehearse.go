@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/replica"
@@ -53,41 +54,53 @@ func (m *Manager) known(component string) (*knowledge, error) {
 // of the running component; then they are known again behind the links that
 // the updater makes when it saves.
 //
-// It returns how long the transformation would take now: it does it a second
+// It tells how long the transformation would take now: it does it a second
 // time, with what the component has changed during the first.
 func (m *Manager) Rehearse(ctx context.Context, component string, gen Generation,
 	steps []host.Step, progress func(done, total int64),
-) (time.Duration, error) {
+) (found Rehearsed, err error) {
 	dir, err := m.dir(component, gen)
 	if err != nil {
-		return 0, err
+		return found, err
 	}
 	k, err := m.known(component)
 	if err != nil {
-		return 0, err
+		return found, err
 	}
 	k.book.unsettle()
 	files := filepath.Join(dir, filesName)
 	if err := calm(ctx, files); err != nil {
-		return 0, fmt.Errorf("cannot rehearse on state %s/%d: %w", component, gen, err)
+		return found, fmt.Errorf("cannot rehearse on state %s/%d: %w", component, gen, err)
 	}
 	r := rehearsal{manager: m, component: component, knowledge: k, files: files, steps: steps}
 	if err := r.once(ctx, progress); err != nil {
-		return 0, err
+		return found, err
 	}
 	changed := append(r.changed(), r.smallest()...)
 	for _, t := range k.trees {
 		t.forget(changed)
 	}
 	if err := r.once(ctx, nil); err != nil {
-		return 0, err
+		return found, err
 	}
+	return Rehearsed{Took: r.took, Warnings: r.warnings()}, r.write()
+}
+
+// Rehearsed is what a rehearsal has found.
+type Rehearsed struct {
+	Took     time.Duration // the transformation, if it were done now
+	Warnings []string      // in words: what is probably not as its author meant it
+}
+
+// warnings tells of transforms that have nothing to do.
+func (r *rehearsal) warnings() (all []string) {
 	for _, step := range r.idle {
-		if m.Logger != nil {
-			m.Logger.Warn("a transform is for no file of the state", "component", component, "from", step.From, "to", step.To, "files", step.Files)
+		text := fmt.Sprintf("the transform from schema %d to %d is for %s, and no file of the state is like that", step.From, step.To, strings.Join(step.Files, ", "))
+		if all = append(all, text); r.manager.Logger != nil {
+			r.manager.Logger.Warn("a transform is for no file of the state", "component", r.component, "from", step.From, "to", step.To, "files", step.Files)
 		}
 	}
-	return r.took, r.write()
+	return all
 }
 
 // A rehearsal is one call of Rehearse.

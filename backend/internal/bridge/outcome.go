@@ -98,8 +98,8 @@ func (s *session) deliver(ctx context.Context, name string, o objects.Outcome) e
 // that must go.
 func ended(o objects.Outcome) map[string]any {
 	report := map[string]any{
-		"id": o.ID, "from": orNil(o.From), "to": orNil(o.To), "result": o.Result, "cause": orNil(o.Cause), "step": orNil(o.Step),
-		"downtime": thousandths(o.Downtime), "predicted": nil, "predictionError": nil, "rest": nil, "restReason": nil, "at": nil, "stopped": nil, "missed": nil,
+		"id": o.ID, "kind": orNil(o.Kind), "from": orNil(o.From), "to": orNil(o.To), "result": o.Result, "cause": orNil(o.Cause), "step": orNil(o.Step),
+		"downtime": thousandths(o.Downtime), "predicted": nil, "predictionError": nil, "rest": nil, "restReason": nil, "at": nil, "stopped": nil, "missed": nil, "cancelled": nil, "warnings": nil,
 	}
 	if o.Predicted > 0 {
 		report["predicted"] = thousandths(o.Predicted)
@@ -116,6 +116,12 @@ func ended(o objects.Outcome) map[string]any {
 	}
 	if len(o.Stopped) > 0 {
 		report["stopped"] = clip(strings.Join(o.Stopped, ", "))
+	}
+	if o.Cancelled {
+		report["cancelled"] = true
+	}
+	if len(o.Warnings) > 0 {
+		report["warnings"] = clip(strings.Join(o.Warnings, "; "))
 	}
 	if o.Missed > 0 {
 		report["missed"] = float64(o.Missed)

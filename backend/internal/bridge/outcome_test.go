@@ -219,6 +219,19 @@ func TestAnUnreadableOutcome(t *testing.T) {
 	eventually(t, "its version", s.at(t, "components", name, "version"), is("1.1.0"))
 }
 
+// TestEnded: what a twin has of an outcome.
+func TestEnded(t *testing.T) {
+	o := objects.Outcome{ID: "u", Kind: "rollback", From: "2.0.0", To: "1.0.0", Result: "turned back", Cancelled: true, Warnings: []string{"a", "b"}}
+	want := map[string]any{"id": "u", "kind": "rollback", "from": "2.0.0", "to": "1.0.0", "result": "turned back", "cancelled": true, "warnings": "a; b", "downtime": 0.0}
+	if diff := cmp.Diff(want, withoutNils(ended(o))); diff != "" {
+		t.Error(diff)
+	}
+	o.Warnings = []string{strings.Repeat("x", 5000)}
+	if got, _ := ended(o)["warnings"].(string); len(got) > 2000 {
+		t.Errorf("%d bytes of warnings", len(got))
+	}
+}
+
 // TestMerge: what diff takes apart, merge puts together.
 func TestMerge(t *testing.T) {
 	for _, pair := range [][2]string{

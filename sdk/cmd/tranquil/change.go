@@ -87,6 +87,7 @@ var (
 		{"version", "version %s"}, {"schema", "schema %s"}, {"running", "running %s"}, {"stale", "stale %s"}, {"package", "package %s"},
 	}
 	updateWords = [][2]string{
+		{"kind", "%s"},
 		{"to", "to %s"},
 		{"phase", "%s"},
 		{"step", "%s"},
@@ -95,8 +96,10 @@ var (
 		{"waitingUntil", "until %s"},
 		{"unavailableUntil", "unavailable until %s"},
 		{"result", "%s"},
+		{"cancelled", "%s"},
 		{"cause", "cause: %s"},
 		{"downtime", "downtime %s s"},
+		{"warnings", "WARNING: %s"},
 	}
 )
 
@@ -126,6 +129,8 @@ func say(fields map[string]any, phrases [][2]string) []string {
 		case "progress":
 			share, _ := v.(float64)
 			text = fmt.Sprintf("%.0f %%", 100*share)
+		case "cancelled":
+			text = "as was asked for"
 		case "unavailableUntil", "waitingUntil":
 			text = localTime(text)
 		}

@@ -33,6 +33,10 @@ func TestDescribeEvent(t *testing.T) {
 			"application/x: turned back, cause: a b, downtime 2.5 s, version 1.0.0",
 		},
 		{
+			iothub.EventTwinChanged, `{"properties":{"reported":{"components":{"application/x":{"update":{"kind":"restore","to":"1.0.0","result":"refused","cancelled":true,"warnings":"w"}}}}}}`,
+			"application/x: restore, to 1.0.0, refused, as was asked for, WARNING: w",
+		},
+		{
 			iothub.EventTwinChanged, `{"properties":{"reported":{"lwm2m":{"3303":{"0":{"5700":{"value":21.5,"ts":"2026-11-22T08:00:04Z"},"5701":null}}},"refused":{"components/y":"no"}}}}`,
 			"/3303/0/5700 = 21.5; /3303/0/5701 gone; refused components/y: no",
 		},

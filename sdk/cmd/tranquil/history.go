@@ -110,6 +110,21 @@ func (c *historyCmd) print(s *session, event iothub.Event) (change iothub.TwinCh
 	return change, nil
 }
 
+// way is what was done: "update 1.0.0 to 2.0.0", "restore of 2.0.0", "remove 2.0.0".
+func (o outcomeReport) way() string {
+	switch o.Kind {
+	case "restore", "repair":
+		return o.updateReport.way()
+	case "remove":
+		return "remove " + oneLine(orNone(o.From))
+	}
+	way := oneLine(orNone(o.From)) + " to " + oneLine(orNone(o.To))
+	if o.Kind != "" {
+		way = oneLine(o.Kind) + " " + way
+	}
+	return way
+}
+
 func (c *historyCmd) show(s *session, o outcomeReport) error {
 	c.shown++
 	if c.JSON {
@@ -118,7 +133,7 @@ func (c *historyCmd) show(s *session, o outcomeReport) error {
 	if o.Missed > 0 {
 		fmt.Fprintf(s.out, "(%d more before, which the device had no room to keep)\n", o.Missed)
 	}
-	_, err := fmt.Fprintf(s.out, "%s  %s  %s  %s to %s: %s\n", moment(o.At), o.ID, o.Component, oneLine(orNone(o.From)), oneLine(orNone(o.To)), o.ending())
+	_, err := fmt.Fprintf(s.out, "%s  %s  %s  %s: %s\n", moment(o.At), o.ID, o.Component, o.way(), o.ending())
 	return err
 }
 

@@ -46,6 +46,7 @@ type previousReport struct {
 
 type updateReport struct {
 	ID         string     `json:"id"`
+	Kind       string     `json:"kind,omitempty"` // "update", "rollback", "restore", "remove" or "repair", once it has ended
 	To         string     `json:"to"`
 	Phase      string     `json:"phase,omitempty"`
 	Step       string     `json:"step,omitempty"`
@@ -53,13 +54,15 @@ type updateReport struct {
 	Until      *time.Time `json:"unavailableUntil,omitempty"`
 	For        string     `json:"waitingFor,omitempty"` // "" for nothing
 	ForUntil   *time.Time `json:"waitingUntil,omitempty"`
-	Result     string     `json:"result"` // "" while it goes on
+	Result     string     `json:"result"`              // "" while it goes on
+	Cancelled  bool       `json:"cancelled,omitempty"` // somebody wanted it to turn back
 	Cause      string     `json:"cause,omitempty"`
 	Downtime   *float64   `json:"downtime,omitempty"`   // seconds; nil before the end
 	Predicted  *float64   `json:"predicted,omitempty"`  // downtime, seconds
 	Rest       string     `json:"rest,omitempty"`       // "tranquil", "unknown", "forced"
 	RestReason string     `json:"restReason,omitempty"` // why it was not tranquil
 	Stopped    string     `json:"stopped,omitempty"`    // dependants that do not, or did not, run meanwhile
+	Warnings   string     `json:"warnings,omitempty"`   // what is probably not meant so
 }
 
 func decodeReport(reported map[string]any) (*report, error) {
@@ -166,7 +169,20 @@ func (u updateReport) String() string {
 	if u.Result == "" {
 		return fmt.Sprintf("to %s: %s", orNone(u.To), u.going())
 	}
-	return fmt.Sprintf("to %s: %s", orNone(u.To), u.ending())
+	return fmt.Sprintf("%s: %s", u.way(), u.ending())
+}
+
+// way is what was done: "to 2.0.0", "rollback to 1.0.0", "restore of 2.0.0".
+func (u updateReport) way() string {
+	switch u.Kind {
+	case "", "update":
+		return "to " + oneLine(orNone(u.To))
+	case "restore", "repair":
+		return u.Kind + " of " + oneLine(orNone(u.To))
+	case "remove":
+		return u.Kind
+	}
+	return oneLine(u.Kind) + " to " + oneLine(orNone(u.To))
 }
 
 // going is where an update is: "execution, stop, 40 %, unavailable until 08:00:04".
@@ -190,6 +206,9 @@ func (u updateReport) going() string {
 // ending is how it ended: "turned back: never healthy, downtime 2.5 s".
 func (u updateReport) ending() string {
 	line := u.Result
+	if u.Cancelled {
+		line += ", as was asked for"
+	}
 	if u.Cause != "" {
 		line += ": " + oneLine(u.Cause)
 	}
@@ -204,6 +223,9 @@ func (u updateReport) ending() string {
 	}
 	if u.Rest == "forced" {
 		line += ", stopped by force: " + oneLine(u.RestReason)
+	}
+	if u.Warnings != "" {
+		line += "; WARNING: " + oneLine(u.Warnings)
 	}
 	return line
 }
