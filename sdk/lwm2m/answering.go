@@ -31,6 +31,9 @@ func (c *Client) answer(ctx context.Context, peer string, m *Message) (*Message,
 	if !known {
 		return nil, Errorf(CodeUnauthorized, "this device belongs to another server")
 	}
+	if m.Code == Fetch || m.Code == IPatch {
+		return c.answerComposite(ctx, m)
+	}
 	p, err := c.target(m.Path)
 	if err != nil {
 		return nil, err
@@ -50,6 +53,10 @@ func (c *Client) answer(ctx context.Context, peer string, m *Message) (*Message,
 		return c.execute(ctx, p, m)
 	case m.Code == Post && p.Depth() >= DepthInstance:
 		return c.write(ctx, p, Update, m)
+	case m.Code == Post:
+		return c.create(ctx, p, m)
+	case m.Code == Delete:
+		return c.deleteInstance(ctx, p)
 	}
 	return nil, Errorf(CodeMethodNotAllowed, "%v does not allow this operation", p)
 }
@@ -86,19 +93,12 @@ func (c *Client) readAnswer(ctx context.Context, p Path, m *Message) (*Message, 
 	if m.Accept != nil {
 		f = *m.Accept
 	}
-	payload, err := c.readAs(ctx, p, f)
-	if err != nil {
-		return nil, err
-	}
-	return &Message{Code: CodeContent, Format: &f, Payload: payload}, nil
-}
-
-func (c *Client) readAs(ctx context.Context, p Path, f Format) ([]byte, error) {
 	records, err := c.read(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	return Encode(f, p, records)
+	payload, err := Encode(f, p, records)
+	return &Message{Code: CodeContent, Format: &f, Payload: payload}, err
 }
 
 // read gives the readable values under p in order.

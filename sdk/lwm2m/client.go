@@ -41,7 +41,9 @@ type Client struct {
 	objects map[uint16]Object
 	model   Model
 	kick    chan struct{} // asks for a registration update now
-	workers sync.WaitGroup
+
+	creating sync.Mutex // held while an instance is created
+	workers  sync.WaitGroup
 
 	transport Transport
 
@@ -148,7 +150,7 @@ func (c *Client) Changed(paths ...Path) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, w := range c.watches {
-		if slices.ContainsFunc(paths, w.path.Overlaps) {
+		if slices.ContainsFunc(paths, w.overlaps) {
 			w.changed()
 		}
 	}

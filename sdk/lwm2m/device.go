@@ -3,7 +3,6 @@ package lwm2m
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -28,11 +27,11 @@ type Device struct {
 
 	mu           sync.Mutex
 	registration Registration
-	observed     map[Path]*observation
+	observed     map[string]*observation // by what is observed
 }
 
 func newDevice(s *Server, r Registration) *Device {
-	d := &Device{server: s, endpoint: r.Endpoint, registration: r, observed: map[Path]*observation{}}
+	d := &Device{server: s, endpoint: r.Endpoint, registration: r, observed: map[string]*observation{}}
 	d.notifications.limit, d.notifications.workers = maxNotifications, &s.workers
 	d.alive, d.end = context.WithCancel(context.Background())
 	return d
@@ -83,7 +82,7 @@ func (d *Device) decode(p Path, m *Message) ([]Record, error) {
 	if m.Format != nil {
 		f = *m.Format
 	}
-	records, err := Decode(f, p, m.Payload, d.server.config.Model)
+	records, err := Decode(f, p, m.Payload, d.model())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the answer of %s: %v", d.endpoint, err)
 	}
@@ -92,24 +91,35 @@ func (d *Device) decode(p Path, m *Message) ([]Record, error) {
 
 // Write writes records, all under p, an instance or a resource: Replace (PUT) or,
 // on an instance or a multiple resource, Update (POST). Values are converted to
-// the kind that the server's model has for the resource.
+// the kind that the server's model has for the resource. A device that does not
+// understand the format it announced (4.15) gets TLV.
 func (d *Device) Write(ctx context.Context, p Path, mode WriteMode, records []Record) error {
-	f := d.Registration().format
-	records, err := conform(records, d.server.config.Model)
-	if err != nil {
-		return err
-	}
-	payload, err := Encode(f, p, records)
-	if err != nil {
-		return err
-	}
-	m := &Message{Code: Put, Format: &f, Payload: payload}
+	m := &Message{Code: Put}
 	if mode == Update {
 		m.Code = Post
 	}
-	_, err = d.request(ctx, p, m)
+	f := d.Registration().format
+	_, err := d.send(ctx, p, m, f, records)
+	if e, ok := err.(*Error); ok && e.Code == CodeUnsupportedFormat && f != FormatTLV {
+		_, err = d.send(ctx, p, m, FormatTLV, records)
+	}
 	return err
 }
+
+// send sends m with records as its payload.
+func (d *Device) send(ctx context.Context, p Path, m *Message, f Format, records []Record) (*Message, error) {
+	records, err := conform(records, d.model())
+	if err != nil {
+		return nil, err
+	}
+	if m.Payload, err = Encode(f, p, records); err != nil {
+		return nil, err
+	}
+	m.Format = &f
+	return d.request(ctx, p, m)
+}
+
+func (d *Device) model() Model { return d.server.config.Model }
 
 // conform gives each value the kind that the model has for it.
 func conform(records []Record, model Model) ([]Record, error) {
@@ -125,20 +135,16 @@ func conform(records []Record, model Model) ([]Record, error) {
 	return out, nil
 }
 
-// WriteAttributes sets the notification attributes of p in whole seconds: pmin,
-// the shortest time between notifications, and pmax, the longest (0: unset).
-func (d *Device) WriteAttributes(ctx context.Context, p Path, pmin, pmax time.Duration) error {
-	query := []string{attributeQuery("pmin", pmin), attributeQuery("pmax", pmax)}
-	_, err := d.request(ctx, p, &Message{Code: Put, Query: query})
-	return err
-}
-
-// attributeQuery without a value unsets the attribute.
-func attributeQuery(name string, d time.Duration) string {
-	if d == 0 {
-		return name
+// WriteAttributes sets or removes notification attributes of p, an object or
+// deeper (OMA LwM2M 1.1 section 5.1.2). Attributes that are not named stay as
+// they are. A device that does not support one refuses all, with 4.00.
+func (d *Device) WriteAttributes(ctx context.Context, p Path, a ...Attribute) error {
+	m := &Message{Code: Put}
+	for _, attribute := range a {
+		m.Query = append(m.Query, attribute.query)
 	}
-	return name + "=" + strconv.FormatInt(int64(d/time.Second), 10)
+	_, err := d.request(ctx, p, m)
+	return err
 }
 
 // Execute executes a resource.

@@ -5,75 +5,15 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"time"
 )
 
-// attributes are the notification attributes of one path; nil is unset.
-type attributes struct{ pmin, pmax *time.Duration }
-
-// writeAttributes takes pmin and pmax, in seconds; without a value an attribute
-// is unset (OMA LwM2M 1.1 section 5.1.2).
-func (c *Client) writeAttributes(p Path, query []string) (*Message, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	a := c.attributes[p]
-	for name, value := range queries(query) {
-		d, err := parsePeriod(value)
-		if err != nil {
-			return nil, err
-		}
-		switch name {
-		case "pmin":
-			a.pmin = d
-		case "pmax":
-			a.pmax = d
-		default:
-			return nil, Errorf(CodeBadRequest, "the attribute %.20q is not supported", name)
-		}
-	}
-	c.attributes[p] = a
-	for _, w := range c.watches {
-		if p.Contains(w.path) {
-			w.reconsider()
-		}
-	}
-	return &Message{Code: CodeChanged}, nil
-}
-
-func parsePeriod(value string) (*time.Duration, error) {
-	if value == "" {
-		return nil, nil
-	}
-	seconds, err := strconv.ParseUint(value, 10, 31)
-	if err != nil {
-		return nil, Errorf(CodeBadRequest, "%.20q is not a number of seconds", value)
-	}
-	return new(time.Duration(seconds) * time.Second), nil
-}
-
-// periods are the effective ones of p: the most specific level counts. A pmax of
-// zero or below pmin does not count.
-func (c *Client) periods(p Path) (pmin, pmax time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for depth := DepthObject; depth <= p.Depth(); depth++ {
-		a := c.attributes[p.Prefix(depth)]
-		if a.pmin != nil {
-			pmin = *a.pmin
-		}
-		if a.pmax != nil {
-			pmax = *a.pmax
-		}
-	}
-	if pmax < pmin {
-		pmax = 0
-	}
-	return pmin, pmax
-}
-
-// discover lists p and what lies under it down to the resources, with attributes
-// (OMA LwM2M 1.1 section 6.3.2).
+// discover lists p and what lies under it down to the resources, with attributes;
+// of a multiple resource also its instances, and how many there are (OMA LwM2M 1.1
+// section 6.3.2).
 func (c *Client) discover(ctx context.Context, p Path) (*Message, error) {
+	if resource, _ := c.model.Resource(p); p.Depth() == DepthResource && resource.Multiple {
+		return c.discoverMultiple(ctx, p)
+	}
 	paths := []Path{p}
 	if p.Depth() == DepthObject {
 		for _, instance := range c.objects[p.Object()].Instances() {
@@ -97,6 +37,19 @@ func (c *Client) discover(ctx context.Context, p Path) (*Message, error) {
 	return &Message{Code: CodeContent, Format: new(FormatLink), Payload: EncodeLinks(links)}, nil
 }
 
+func (c *Client) discoverMultiple(ctx context.Context, p Path) (*Message, error) {
+	records, err := c.read(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	links := []Link{c.discoveryLink(p)}
+	links[0].Attributes["dim"] = strconv.Itoa(len(records))
+	for _, r := range records {
+		links = append(links, c.discoveryLink(r.Path))
+	}
+	return &Message{Code: CodeContent, Format: new(FormatLink), Payload: EncodeLinks(links)}, nil
+}
+
 func (c *Client) discoveryLink(p Path) Link {
 	l := Link{Target: p.String(), Attributes: map[string]string{}}
 	if p.Depth() == DepthObject {
@@ -104,12 +57,7 @@ func (c *Client) discoveryLink(p Path) Link {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	a := c.attributes[p]
-	for name, d := range map[string]*time.Duration{"pmin": a.pmin, "pmax": a.pmax} {
-		if d != nil {
-			l.Attributes[name] = strconv.FormatInt(int64(*d/time.Second), 10)
-		}
-	}
+	maps.Copy(l.Attributes, c.attributes[p].links())
 	return l
 }
 

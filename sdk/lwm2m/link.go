@@ -50,7 +50,7 @@ func EncodeLinks(links []Link) []byte {
 }
 
 func quoteAttribute(v string) string {
-	if strings.Trim(v, "0123456789.") == "" {
+	if strings.Trim(v, "0123456789.-") == "" {
 		return v
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(v) + `"`

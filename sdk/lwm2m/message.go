@@ -16,6 +16,8 @@ const (
 	Post   Code = 2
 	Put    Code = 3
 	Delete Code = 4
+	Fetch  Code = 5 // RFC 8132: read and observe composite
+	IPatch Code = 7 // RFC 8132: write composite
 
 	CodeCreated Code = 2<<5 | 1
 	CodeDeleted Code = 2<<5 | 2
@@ -29,6 +31,7 @@ const (
 	CodeNotFound           Code = 4<<5 | 4
 	CodeMethodNotAllowed   Code = 4<<5 | 5
 	CodeNotAcceptable      Code = 4<<5 | 6
+	CodeConflict           Code = 4<<5 | 9
 	CodePreconditionFailed Code = 4<<5 | 12
 	CodeTooLarge           Code = 4<<5 | 13
 	CodeUnsupportedFormat  Code = 4<<5 | 15

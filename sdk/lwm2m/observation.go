@@ -12,7 +12,8 @@ import (
 // from, which may change.
 type observation struct {
 	device *Device
-	path   Path
+	paths  []Path // one, or those of an Observe-Composite
+	key    string // what is observed, in words
 	notify func([]Record)
 	token  string
 
@@ -33,14 +34,26 @@ type observation struct {
 // The present values are returned too. Who keeps state should take it from notify
 // alone: it may have newer values before the caller has looked at these.
 func (d *Device) Observe(ctx context.Context, p Path, notify func([]Record)) ([]Record, error) {
+	o := newObservation(d, p.String(), []Path{p}, notify)
+	return d.observe(ctx, o, func(m *Message) ([]Record, error) {
+		m.Code = Get
+		return d.read(ctx, p, m)
+	})
+}
+
+func newObservation(d *Device, key string, paths []Path, notify func([]Record)) *observation {
 	token := make([]byte, 8)
 	_, _ = rand.Read(token) // never fails
-	o := &observation{device: d, path: p, notify: notify, token: string(token)}
+	return &observation{device: d, paths: paths, key: key, notify: notify, token: string(token)}
+}
+
+// observe begins o; request sends the message and gives the present values.
+func (d *Device) observe(ctx context.Context, o *observation, request func(*Message) ([]Record, error)) ([]Record, error) {
 	d.server.addObservation(o)
-	m := &Message{Code: Get, Token: token, Observe: new(uint32(0))}
-	records, err := d.read(ctx, p, m)
+	m := &Message{Token: []byte(o.token), Observe: new(uint32(0))}
+	records, err := request(m)
 	if err == nil && m.Observe == nil {
-		err = fmt.Errorf("%s does not notify changes of %v", d.endpoint, p)
+		err = fmt.Errorf("%s does not notify changes of %s", d.endpoint, o.key)
 	}
 	if err != nil {
 		d.server.dropObservation(o)
@@ -48,8 +61,8 @@ func (d *Device) Observe(ctx context.Context, p Path, notify func([]Record)) ([]
 	}
 	d.server.begin(o, *m.Observe, records)
 	d.mu.Lock()
-	former := d.observed[p]
-	d.observed[p] = o
+	former := d.observed[o.key]
+	d.observed[o.key] = o
 	d.mu.Unlock()
 	if former != nil {
 		d.server.dropObservation(former)
@@ -60,16 +73,23 @@ func (d *Device) Observe(ctx context.Context, p Path, notify func([]Record)) ([]
 // CancelObserve ends the observation of p. Even if the device cannot be told now,
 // notify is not called any more.
 func (d *Device) CancelObserve(ctx context.Context, p Path) error {
+	o, err := d.endObservation(p.String())
+	if err == nil {
+		_, err = d.read(ctx, p, &Message{Code: Get, Token: []byte(o.token), Observe: new(uint32(1))})
+	}
+	return err
+}
+
+func (d *Device) endObservation(key string) (*observation, error) {
 	d.mu.Lock()
-	o := d.observed[p]
-	delete(d.observed, p)
+	o := d.observed[key]
+	delete(d.observed, key)
 	d.mu.Unlock()
 	if o == nil {
-		return Errorf(CodeNotFound, "%v is not observed", p)
+		return nil, Errorf(CodeNotFound, "%s is not observed", key)
 	}
 	d.server.dropObservation(o)
-	_, err := d.read(ctx, p, &Message{Code: Get, Token: []byte(o.token), Observe: new(uint32(1))})
-	return err
+	return o, nil
 }
 
 func (s *Server) addObservation(o *observation) {
@@ -99,7 +119,7 @@ func (s serverHandler) ServeNotification(_ string, m *Message) bool {
 		return false
 	}
 	if !m.Code.Success() {
-		s.logger.Info("an observation ended", "endpoint", o.device.endpoint, "path", o.path.String(), "code", m.Code.String())
+		s.logger.Info("an observation ended", "endpoint", o.device.endpoint, "path", o.key, "code", m.Code.String())
 		s.dropObservation(o)
 		return true
 	}
@@ -133,7 +153,7 @@ func (s *Server) deliver(o *observation, m *Message) {
 	dropped := o.device.notifications.put(func() {
 		records, err := s.notificationRecords(o, m)
 		if err != nil {
-			s.logger.Warn("dropped a notification", "endpoint", o.device.endpoint, "path", o.path.String(), "error", err)
+			s.logger.Warn("dropped a notification", "endpoint", o.device.endpoint, "path", o.key, "error", err)
 			return
 		}
 		s.hand(o, records)
@@ -168,8 +188,13 @@ func newer(last, next uint32) bool {
 }
 
 func (s *Server) notificationRecords(o *observation, m *Message) ([]Record, error) {
-	if !m.Partial {
-		return o.device.decode(o.path, m)
+	switch {
+	case len(o.paths) > 1 && m.Partial:
+		return o.device.ReadComposite(o.device.alive, o.paths...)
+	case len(o.paths) > 1:
+		return o.device.decode(Path{}, m)
+	case m.Partial:
+		return o.device.Read(o.device.alive, o.paths[0])
 	}
-	return o.device.Read(o.device.alive, o.path)
+	return o.device.decode(o.paths[0], m)
 }

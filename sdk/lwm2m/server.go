@@ -18,6 +18,12 @@ type ServerConfig struct {
 	// and in order, outside of any lock; it may use the Device. A slow OnEvent
 	// delays later events but no answers to devices.
 	OnEvent func(Event)
+	// OnSend takes what a device sends by itself (LwM2M 1.1, the Send operation),
+	// with the time of each value if the device says it. It runs in a goroutine of
+	// its own; the device is answered when it returns, so what it has kept by then
+	// is acknowledged. An error refuses the values. Without OnSend devices are told
+	// that the server does not take them (4.04).
+	OnSend func(ctx context.Context, d *Device, records []Record) error
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -64,6 +70,7 @@ type Server struct {
 	transport    Transport
 	devices      map[string]*Device // by endpoint
 	locations    map[string]*Device // by registration id
+	addresses    map[string]*Device // by peer
 	observations map[string]*observation
 }
 
@@ -74,6 +81,7 @@ func NewServer(config ServerConfig) *Server {
 		logger:       loggerOrDiscard(config.Logger),
 		devices:      map[string]*Device{},
 		locations:    map[string]*Device{},
+		addresses:    map[string]*Device{},
 		observations: map[string]*observation{},
 	}
 	s.events.workers = &s.workers
@@ -126,8 +134,8 @@ func (s *Server) Devices() []*Device {
 type serverHandler struct{ *Server }
 
 // ServeRequest implements [Handler]: the registration interface under /rd.
-func (s serverHandler) ServeRequest(_ context.Context, peer string, m *Message) *Message {
-	answer, err := s.serve(peer, m)
+func (s serverHandler) ServeRequest(ctx context.Context, peer string, m *Message) *Message {
+	answer, err := s.serve(ctx, peer, m)
 	if err != nil {
 		s.logger.Info("refused a device's request", "peer", peer, "error", err)
 		return errorMessage(err)
@@ -144,10 +152,12 @@ func errorMessage(err error) *Message {
 	return &Message{Code: CodeInternal}
 }
 
-func (s *Server) serve(peer string, m *Message) (*Message, error) {
+func (s *Server) serve(ctx context.Context, peer string, m *Message) (*Message, error) {
 	switch {
+	case len(m.Path) == 1 && m.Path[0] == sendPath && s.config.OnSend != nil:
+		return s.receive(ctx, peer, m)
 	case len(m.Path) == 0 || m.Path[0] != "rd" || len(m.Path) > 2:
-		return nil, Errorf(CodeNotFound, "there is only /rd here")
+		return nil, Errorf(CodeNotFound, "there is no such path here")
 	case m.Code == Post && len(m.Path) == 1:
 		return s.register(peer, m)
 	case m.Code == Post:
@@ -169,7 +179,7 @@ func (s *Server) register(peer string, m *Message) (*Message, error) {
 	if old, ok := s.devices[r.Endpoint]; ok {
 		s.removeLocked(old)
 	}
-	s.devices[r.Endpoint], s.locations[r.ID] = d, d
+	s.devices[r.Endpoint], s.locations[r.ID], s.addresses[peer] = d, d, d
 	d.expiry = time.AfterFunc(r.Lifetime, func() { s.expire(d) })
 	s.report(Registered, d, r)
 	return &Message{Code: CodeCreated, Location: []string{"rd", r.ID}}, nil
@@ -182,10 +192,15 @@ func (s *Server) update(peer string, m *Message) (*Message, error) {
 	if !ok {
 		return nil, Errorf(CodeNotFound, "register first")
 	}
+	before := d.Registration().Address
 	r, err := d.update(peer, m)
 	if err != nil {
 		return nil, err
 	}
+	if s.addresses[before] == d {
+		delete(s.addresses, before)
+	}
+	s.addresses[peer] = d
 	d.expiry.Reset(r.Lifetime)
 	s.report(Updated, d, r)
 	return &Message{Code: CodeChanged}, nil
@@ -221,11 +236,14 @@ func (s *Server) remove(d *Device) bool {
 }
 
 func (s *Server) removeLocked(d *Device) bool {
-	id := d.Registration().ID
-	if s.locations[id] != d {
+	r := d.Registration()
+	if s.locations[r.ID] != d {
 		return false
 	}
-	delete(s.locations, id)
+	delete(s.locations, r.ID)
+	if s.addresses[r.Address] == d {
+		delete(s.addresses, r.Address)
+	}
 	if s.devices[d.endpoint] == d {
 		delete(s.devices, d.endpoint)
 	}

@@ -9,16 +9,31 @@ import (
 
 // watch is the device's side of one observation.
 type watch struct {
-	client *Client
-	path   Path
-	token  []byte
-	format Format
-	stop   context.CancelFunc
-	dirty  chan struct{} // holds one element while a change waits to be sent
-	poke   chan struct{} // the attributes changed
+	client    *Client
+	paths     []Path // one, or those of an Observe-Composite
+	composite bool
+	token     []byte
+	format    Format
+	stop      context.CancelFunc
+	dirty     chan struct{} // holds one element while a change waits to be sent
+	poke      chan struct{} // the attributes changed
 
 	sequence uint32
 	sent     time.Time
+	last     []Record // sorted, as last sent; guarded by the client's lock
+}
+
+// base is the path that the payloads belong to.
+func (w *watch) base() Path {
+	if w.composite {
+		return Path{}
+	}
+	return w.paths[0]
+}
+
+func (w *watch) overlaps(p Path) bool { return slices.ContainsFunc(w.paths, p.Overlaps) }
+func (w *watch) contains(p Path) bool {
+	return slices.ContainsFunc(w.paths, func(q Path) bool { return q.Contains(p) })
 }
 
 func (w *watch) changed()    { signal(w.dirty) }
@@ -34,25 +49,41 @@ func signal(c chan struct{}) {
 // observe answers an Observe request (0) or its cancellation (1). A path is
 // observed once; observing it again replaces the token.
 func (c *Client) observe(ctx context.Context, p Path, m *Message) (*Message, error) {
-	if *m.Observe != 0 {
-		c.forgetObservation(m.Token)
-		return c.readAnswer(ctx, p, m)
-	}
-	w := &watch{
-		client: c, path: p, token: m.Token, format: FormatTLV, sequence: 1, sent: time.Now(),
-		dirty: make(chan struct{}, 1), poke: make(chan struct{}, 1),
-	}
+	return c.observeAs(ctx, &watch{paths: []Path{p}, format: FormatTLV}, m)
+}
+
+// observeAs fills w from the request and starts it.
+func (c *Client) observeAs(ctx context.Context, w *watch, m *Message) (*Message, error) {
+	w.client, w.token, w.sequence, w.sent = c, m.Token, 1, time.Now()
+	w.dirty, w.poke = make(chan struct{}, 1), make(chan struct{}, 1)
 	if m.Accept != nil {
 		w.format = *m.Accept
 	}
-	c.startWatch(w) // before reading, so that no change is missed
-	answer, err := c.readAnswer(ctx, p, m)
+	if *m.Observe != 0 {
+		c.forgetObservation(m.Token)
+	} else {
+		c.startWatch(w) // before reading, so that no change is missed
+	}
+	payload, records, err := c.readWatched(ctx, w)
 	if err != nil {
 		c.forgetObservation(m.Token)
 		return nil, err
 	}
-	answer.Observe = new(uint32(1))
+	answer := &Message{Code: CodeContent, Format: &w.format, Payload: payload}
+	if *m.Observe == 0 {
+		answer.Observe = new(uint32(1))
+		c.keepSent(w, records, false)
+	}
 	return answer, nil
+}
+
+// keepSent remembers what a notification says, to compare later values with.
+func (c *Client) keepSent(w *watch, records []Record, replace bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w.last == nil || replace {
+		w.last = records
+	}
 }
 
 func (c *Client) startWatch(w *watch) {
@@ -62,7 +93,7 @@ func (c *Client) startWatch(w *watch) {
 		return
 	}
 	for token, old := range c.watches {
-		if old.path == w.path || token == string(w.token) {
+		if old.composite == w.composite && slices.Equal(old.paths, w.paths) || token == string(w.token) {
 			old.stop()
 			delete(c.watches, token)
 		}
@@ -70,7 +101,7 @@ func (c *Client) startWatch(w *watch) {
 	ctx, stop := context.WithCancel(c.running)
 	w.stop = stop
 	c.watches[string(w.token)] = w
-	if len(c.awaited(w.path)) > 0 {
+	if len(c.awaited(w)) > 0 {
 		w.changed()
 	}
 	c.workers.Go(func() { w.run(ctx) })
@@ -104,12 +135,12 @@ func (w *watch) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, ErrReset):
-			w.client.logger.Info("the server does not know an observation", "path", w.path.String())
+			w.client.logger.Info("the server does not know an observation", "path", w.base().String())
 			w.client.forgetObservation(w.token)
 			w.client.updateSoon() // does it still know the device?
 			return
 		}
-		w.client.logger.Warn("cannot notify, waiting for the server", "path", w.path.String(), "error", err)
+		w.client.logger.Warn("cannot notify, waiting for the server", "path", w.base().String(), "error", err)
 		w.changed()
 		if !w.client.awaitUpdate(ctx) {
 			return
@@ -121,11 +152,15 @@ func (w *watch) run(ctx context.Context) {
 func (w *watch) wait(ctx context.Context) bool {
 	dirty := false
 	for ctx.Err() == nil {
-		pmin, pmax := w.client.periods(w.path)
+		pmin, pmax := w.client.periods(w.paths)
 		var due <-chan time.Time
 		switch {
 		case dirty && time.Since(w.sent) >= pmin:
-			return true
+			if w.worth(ctx) {
+				return true
+			}
+			dirty = false
+			continue
 		case dirty:
 			due = time.After(pmin - time.Since(w.sent))
 		case pmax > 0:
@@ -137,7 +172,9 @@ func (w *watch) wait(ctx context.Context) bool {
 		case <-w.dirty:
 			dirty = true
 		case <-due:
-			return ctx.Err() == nil
+			if !dirty {
+				return ctx.Err() == nil
+			}
 		case <-w.poke:
 		}
 	}
@@ -153,11 +190,11 @@ func (w *watch) send(ctx context.Context) error {
 	default:
 	}
 	c.mu.Lock()
-	peer, carried, running := c.peer, c.awaited(w.path), c.running
+	peer, carried, running := c.peer, c.awaited(w), c.running
 	c.mu.Unlock()
 	w.sequence = (w.sequence + 1) & 0xffffff
 	m := &Message{Code: CodeContent, Token: w.token, Format: &w.format, Observe: new(w.sequence)}
-	payload, err := c.readWatched(ctx, w)
+	payload, records, err := c.readWatched(ctx, w)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -172,15 +209,43 @@ func (w *watch) send(ctx context.Context) error {
 	if err := c.transport.Notify(ctx, peer, m); err != nil {
 		return err
 	}
+	c.keepSent(w, records, true)
 	c.delivered(carried)
 	return nil
 }
 
-func (c *Client) readWatched(ctx context.Context, w *watch) ([]byte, error) {
-	if _, err := c.target(w.path.segments()); err != nil {
-		return nil, err
+func (c *Client) readWatched(ctx context.Context, w *watch) (payload []byte, records []Record, err error) {
+	if w.composite {
+		records, err = c.readComposite(ctx, w.paths)
+	} else if _, err = c.target(w.paths[0].segments()); err == nil {
+		records, err = c.read(ctx, w.paths[0])
 	}
-	return c.readAs(ctx, w.path, w.format)
+	if err != nil {
+		return nil, nil, err
+	}
+	payload, err = Encode(w.format, w.base(), records)
+	return payload, records, err
+}
+
+// worth tells whether what changed is worth a notification: always, unless gt, lt
+// or st are set, or a delivery waits for one.
+func (w *watch) worth(ctx context.Context) bool {
+	c := w.client
+	c.mu.Lock()
+	always := len(c.awaited(w)) > 0 || !slices.ContainsFunc(w.paths, func(p Path) bool { return c.effective(p).conditional() })
+	c.mu.Unlock()
+	if always {
+		return true
+	}
+	_, records, err := c.readWatched(ctx, w)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil || len(records) != len(w.last) {
+		return true
+	}
+	return !slices.EqualFunc(records, w.last, func(now, last Record) bool {
+		return now.Path == last.Path && !c.effective(now.Path).worth(last.Value, now.Value)
+	})
 }
 
 // awaitUpdate asks for a registration update and waits until one succeeds.
@@ -236,12 +301,12 @@ func (c *Client) Deliver(ctx context.Context, paths ...Path) error {
 	}
 }
 
-// awaited lists what deliveries wait for under p. The caller holds the lock.
-func (c *Client) awaited(p Path) []parcel {
+// awaited lists what deliveries wait for under w. The caller holds the lock.
+func (c *Client) awaited(w *watch) []parcel {
 	var list []parcel
 	for d := range c.deliveries {
 		for _, q := range d.pending {
-			if p.Contains(q) {
+			if w.contains(q) {
 				list = append(list, parcel{d, q})
 			}
 		}

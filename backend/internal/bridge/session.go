@@ -183,7 +183,7 @@ func (s *session) watch(ctx context.Context) error {
 
 func (s *session) observe(ctx context.Context, d *lwm2m.Device, p lwm2m.Path) error {
 	if p.Object() != objects.ComponentUpdateID {
-		if err := d.WriteAttributes(ctx, p, readingsPeriod, 0); err != nil {
+		if err := d.WriteAttributes(ctx, p, lwm2m.MinPeriod(readingsPeriod)); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -40,16 +41,28 @@ type server struct {
 
 func startServer(t *testing.T, address string) *server {
 	t.Helper()
+	return startServerAt(t, address, func(*lwm2m.ServerConfig) {})
+}
+
+func startServerWith(t *testing.T, change func(*lwm2m.ServerConfig)) *server {
+	t.Helper()
+	return startServerAt(t, "127.0.0.1:0", change)
+}
+
+func startServerAt(t *testing.T, address string, change func(*lwm2m.ServerConfig)) *server {
+	t.Helper()
 	conn, err := coap.Listen(address, quick(), coap.WithLogger(logger(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &server{address: conn.LocalAddr().String(), events: make(chan lwm2m.Event, 100)}
-	s.Server = lwm2m.NewServer(lwm2m.ServerConfig{
+	config := lwm2m.ServerConfig{
 		Model:   objects.Model(),
 		OnEvent: func(e lwm2m.Event) { s.events <- e },
 		Logger:  logger(t),
-	})
+	}
+	change(&config)
+	s.Server = lwm2m.NewServer(config)
 	s.stop = run(t, conn, s.Run)
 	return s
 }
@@ -199,6 +212,12 @@ func (i *inbox) value(p lwm2m.Path) lwm2m.Value {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.last[p]
+}
+
+func (i *inbox) everything() [][]lwm2m.Record {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.all)
 }
 
 func (i *inbox) count() int {

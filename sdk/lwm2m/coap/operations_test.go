@@ -154,7 +154,7 @@ func TestWriteAndExecute(t *testing.T) {
 func TestDiscover(t *testing.T) {
 	_, _, remote := connect(t, nil)
 	ctx := deadline(t)
-	if err := remote.WriteAttributes(ctx, reading.Prefix(lwm2m.DepthInstance), 5*time.Second, 0); err != nil {
+	if err := remote.WriteAttributes(ctx, reading.Prefix(lwm2m.DepthInstance), lwm2m.MinPeriod(5*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	links, err := remote.Discover(ctx, lwm2m.NewPath(objects.TemperatureID))
@@ -202,7 +202,7 @@ func TestObserve(t *testing.T) {
 func TestObserveCoalesces(t *testing.T) {
 	_, d, remote := connect(t, nil)
 	ctx := deadline(t)
-	if err := remote.WriteAttributes(ctx, reading, time.Second, 0); err != nil {
+	if err := remote.WriteAttributes(ctx, reading, lwm2m.MinPeriod(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	var box inbox
@@ -226,7 +226,7 @@ func TestObservePeriodically(t *testing.T) {
 	if _, err := remote.Observe(ctx, reading, box.put); err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.WriteAttributes(ctx, reading, 0, time.Second); err != nil {
+	if err := remote.WriteAttributes(ctx, reading, lwm2m.MaxPeriod(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "two notifications without a change", func() bool { return box.count() >= 3 })
