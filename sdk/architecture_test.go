@@ -67,7 +67,7 @@ var trees = []struct {
 // are allowed; all others are main's job.
 var siblings = map[string][]string{
 	"agent/internal/engine":     {"agent/internal/state"},
-	"agent/internal/manager":    {"agent/internal/engine", "agent/internal/window"},
+	"agent/internal/manager":    {"agent/internal/engine"},
 	"agent/internal/device":     {"agent/internal/engine"},
 	"agent/internal/link":       {"agent/internal/engine"},
 	"agent/internal/store":      {"agent/internal/engine"},

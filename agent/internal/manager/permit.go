@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
-	"github.com/tranquil-iot/tranquil/agent/internal/window"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/window"
 )
 
 // Permit tells whether an update may begin to disturb its component: nil, an

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
-	"github.com/tranquil-iot/tranquil/agent/internal/window"
+	"github.com/tranquil-iot/tranquil/sdk/window"
 )
 
 // standings is what [Next] and [Permit] go by. A component of which the store

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -283,6 +284,12 @@ func TestBadWishes(t *testing.T) {
 	}
 	s.desire(t, map[string]any{"components": nil, "update": nil})
 	s.desire(t, wish(map[string]any{"check": "never"}))
+	s.desire(t, map[string]any{"components": map[string]any{"application/greter": map[string]any{"version": "2.0.0"}}})
+	eventually(t, "no such component", s.at(t, "refused", "components/application/greter"), func(v any) bool {
+		text, _ := v.(string)
+		return strings.Contains(text, "tranquil wish drop "+endpoint+" application/greter takes back")
+	})
+	s.desire(t, map[string]any{"components": map[string]any{"application/greter": nil}})
 	eventually(t, "refused by the device", s.at(t, "refused", "components/"+name), func(v any) bool { return v != nil })
 	s.desire(t, wish(map[string]any{"version": "2.0.0", "check": nil}))
 	eventually(t, "the next good wish", s.wishes, last("2.0.0"))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"reflect"
@@ -267,7 +268,7 @@ func (s *session) ask(ctx context.Context) error {
 	for _, name := range slices.Sorted(maps.Keys(s.wants)) {
 		instance, there := instances[name]
 		if !there {
-			s.refused["components/"+name] = "this device has no component " + name
+			s.refused["components/"+name] = fmt.Sprintf("this device has no component %s: tranquil wish drop %s %[1]s takes back what is asked of it", name, s.endpoint)
 			continue
 		}
 		errs = append(errs, s.askFor(ctx, d, name, instance, known.want(instance)))

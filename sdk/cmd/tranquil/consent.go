@@ -7,6 +7,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/window"
 )
 
 type consentCmd struct {
@@ -152,7 +153,7 @@ func (*windowCmd) Help() string {
 	return `An update of the component prepares itself at any time, and then waits for the
 maintenance window before it disturbs the component. In an emergency, tranquil
 update --now has one version not wait. The device says if it cannot read the
-window: see refused in tranquil device show.`
+window after all: see refused in tranquil device show.`
 }
 
 func (c *windowCmd) Run(s *session) error {
@@ -162,6 +163,9 @@ func (c *windowCmd) Run(s *session) error {
 	if (c.Window == "") == !c.None {
 		return errors.New("give either a WINDOW or --none")
 	}
+	if _, err := window.Parse(c.Window); err != nil {
+		return err
+	}
 	hub, err := s.hub()
 	if err != nil {
 		return err
@@ -169,11 +173,11 @@ func (c *windowCmd) Run(s *session) error {
 	if err := s.known(hub, c.ID, c.Component); err != nil && !c.None {
 		return err
 	}
-	window, done := any(c.Window), fmt.Sprintf("updates of %s on %s wait for %s", c.Component, c.ID, c.Window)
+	open, done := any(c.Window), fmt.Sprintf("updates of %s on %s wait for %s", c.Component, c.ID, c.Window)
 	if c.None {
-		window, done = nil, fmt.Sprintf("updates of %s on %s may begin at any time", c.Component, c.ID)
+		open, done = nil, fmt.Sprintf("updates of %s on %s may begin at any time", c.Component, c.ID)
 	}
-	patch := iothub.TwinPatch{Desired: map[string]any{"components": map[string]any{c.Component: map[string]any{"window": window}}}}
+	patch := iothub.TwinPatch{Desired: map[string]any{"components": map[string]any{c.Component: map[string]any{"window": open}}}}
 	if _, err := hub.PatchTwin(s.ctx, c.ID, patch, ""); err != nil {
 		return err
 	}

@@ -61,6 +61,8 @@ func newFakeServer(log string) http.Handler {
 	mux.HandleFunc("PATCH /twins/away", s.answer(fakeTwin))
 	mux.HandleFunc("GET /twins/safe", s.answer(safeTwin))
 	mux.HandleFunc("PATCH /twins/safe", s.answer(safeTwin))
+	mux.HandleFunc("GET /twins/mistyped", s.answer(mistypedTwin))
+	mux.HandleFunc("PATCH /twins/mistyped", s.answer(mistypedTwin))
 	mux.HandleFunc("GET /twins/quick", s.quick)
 	mux.HandleFunc("PATCH /twins/quick", s.answer(fakeTwin))
 	mux.HandleFunc("GET /twins/unknown", s.refuse)
@@ -82,6 +84,10 @@ const waitingTwin = `{"deviceId":"waiting","properties":{"desired":{},"reported"
 // goneTwin is of a device from which a component was removed.
 const goneTwin = `{"deviceId":"gone","version":7,"properties":{"desired":{"components":{"application/greeter":{"remove":true}}},
   "reported":{"state":"online","components":{"application/greeter":{"running":false,"update":{"id":"u8","result":"removed"}}}}}}`
+
+// mistypedTwin is of a device that is asked for components it does not have.
+const mistypedTwin = `{"deviceId":"mistyped","properties":{"desired":{"$version":4,"components":{"greeter":{"version":"2.1.0"},"application/greter":{"version":"2.1.0"},"application/greeter":{"version":"2.1.0","window":"Sat 00:00-24:00"}}},
+  "reported":{"state":"online","refused":{"components/application/greter":"this device has no\ncomponent application/greter"},"components":{"application/greeter":{"version":"2.0.0"}}}}}`
 
 // safeTwin is of a device whose agent is in safe mode.
 const safeTwin = `{"deviceId":"safe","version":3,"properties":{"desired":{"repair":3},

@@ -27,6 +27,7 @@ type cli struct {
 	Device    deviceCmd    `cmd:"" help:"Create, list and show devices."`
 	Twin      twinCmd      `cmd:"" help:"Read and change the twin of a device."`
 	Update    updateCmd    `cmd:"" help:"Wish a version of a component onto a device."`
+	Wish      wishCmd      `cmd:"" help:"List what is asked of a device, or take it back."`
 	Consent   consentCmd   `cmd:"" help:"Let an update that waits begin, or refuse it."`
 	Cancel    cancelCmd    `cmd:"" help:"Have an update turn back."`
 	Window    windowCmd    `cmd:"" help:"Say when a component may be updated."`

@@ -43,6 +43,9 @@ func (c *updateCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := c.foresee(s, before); err != nil {
+		return err
+	}
 	desired := map[string]any{"components": map[string]any{c.Component: c.wish(before)}}
 	after, err := hub.PatchTwin(s.ctx, c.ID, iothub.TwinPatch{Desired: desired}, "")
 	if err != nil {
@@ -124,6 +127,28 @@ func (c *updateCmd) confirm(s *session) {
 	}
 }
 
+// foresee warns of a component that the device does not have, before the wish
+// is written: nothing would come of it, and nothing to wait for.
+func (c *updateCmd) foresee(s *session, twin *iothub.Twin) error {
+	report, err := decodeReport(twin.Properties.Reported)
+	if err != nil {
+		return err
+	}
+	if _, has := report.Components[c.Component]; has || len(report.Components) == 0 || c.takesBack() {
+		return nil
+	}
+	warning := fmt.Sprintf("%s has no component %s, it has %s", c.ID, c.Component,
+		strings.Join(slices.Sorted(maps.Keys(report.Components)), ", "))
+	if c.Wait {
+		return errors.New(warning + "; nothing was wished for")
+	}
+	fmt.Fprintf(s.err, "warning: %s; to take the wish back: tranquil wish drop %s %s\n", warning, c.ID, c.Component)
+	return nil
+}
+
+// takesBack reports whether c asks for nothing new.
+func (c *updateCmd) takesBack() bool { return c.Version == "" && c.Check == "" }
+
 // follow warns of what the device's report says against the wish, and waits
 // for the answer if that was asked for.
 func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub.Twin) error {
@@ -132,14 +157,6 @@ func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub
 		return err
 	}
 	last := report.last(c.Component)
-	if _, has := report.Components[c.Component]; !has && len(report.Components) > 0 {
-		warning := fmt.Sprintf("%s has no component %s, it has %s", c.ID, c.Component,
-			strings.Join(slices.Sorted(maps.Keys(report.Components)), ", "))
-		if c.Wait {
-			return errors.New(warning)
-		}
-		fmt.Fprintln(s.err, "warning: "+warning)
-	}
 	if report.State == "offline" {
 		fmt.Fprintf(s.err, "%s is offline: the wish waits for it\n", c.ID)
 	}
