@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/fingerprint"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,9 +30,18 @@ type book struct {
 	records  map[inode]record
 	marked   map[string]inode // by path: where a file with marks was seen last; what lies there now may be alike
 	observed time.Time        // begin of the sync after which what is written is seen; zero if nobody writes
+
+	key     fingerprint.Key
+	printer *fingerprint.Printer // with that key; nil where digests are as fast
 }
 
-func newBook() *book { return &book{records: map[inode]record{}, marked: map[string]inode{}} }
+func newBook() *book {
+	b := &book{records: map[inode]record{}, marked: map[string]inode{}}
+	b.use(fingerprint.NewKey())
+	return b
+}
+
+func (b *book) use(key fingerprint.Key) { b.key, b.printer = key, fingerprint.New(key) }
 
 type inode struct{ Dev, Number uint64 }
 
@@ -92,7 +102,7 @@ func (b *book) digest(root, path string, at inode, now identity) (string, error)
 	if !ok { // perhaps it was replaced, or this is a copy
 		r = b.records[b.marked[path]]
 	}
-	r, err := readRecord(filepath.Join(root, path), r)
+	r, err := b.read(filepath.Join(root, path), r)
 	if err != nil {
 		return "", err
 	}
@@ -149,7 +159,7 @@ func (b *book) own(name string, kept int64) (string, error) {
 		return "", err
 	}
 	marks := b.records[r.inode].Marks
-	r.Digest, r.Marks, err = digestFrom(f, marks[:min(kept/markSpan, int64(len(marks)))])
+	r.Digest, r.Marks, err = digestFrom(f, marks[:min(kept/markSpan, int64(len(marks)))], b.printer)
 	if err != nil {
 		return "", err
 	}
@@ -198,10 +208,10 @@ func stat(f *os.File) (r record, err error) {
 	return r, nil
 }
 
-// readRecord reads a file, of which much may be as in an old record. If it
+// read reads a file, of which much may be as in an old record. If it
 // changes meanwhile the record fits neither content, and its identity, from
 // before, is not seen again.
-func readRecord(name string, old record) (r record, err error) {
+func (b *book) read(name string, old record) (r record, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return record{}, err
@@ -210,11 +220,11 @@ func readRecord(name string, old record) (r record, err error) {
 	if r, err = stat(f); err != nil {
 		return record{}, err
 	}
-	same := old.Marks[:alike(f, r.Size, old.Marks)]
+	same := old.Marks[:alike(f, r.Size, old.Marks, b.printer)]
 	if !old.Early {
 		r.head = head{old.inode, old.identity, int64(len(same)) * markSpan}
 	}
-	r.Digest, r.Marks, err = digestFrom(f, same)
+	r.Digest, r.Marks, err = digestFrom(f, same, b.printer)
 	return r, err
 }
 
@@ -308,11 +318,12 @@ const ubifsMagic = 0x24051905
 // number may mean another disk.
 type savedBook struct {
 	Boot    string
+	Key     fingerprint.Key // of the fingerprints of marks
 	Records []record
 }
 
 func (b *book) write(name string) error {
-	s := savedBook{Boot: boot()}
+	s := savedBook{Boot: boot(), Key: b.key}
 	for _, r := range b.records {
 		s.Records = append(s.Records, r)
 	}
@@ -325,6 +336,9 @@ func readBook(name string) *book {
 	var s savedBook
 	if readChecked(name, &s) != nil || s.Boot == "" || s.Boot != boot() {
 		return b
+	}
+	if s.Key != (fingerprint.Key{}) { // else an older agent wrote it, without fingerprints
+		b.use(s.Key)
 	}
 	for _, r := range s.Records {
 		b.records[r.inode] = r

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding"
 	"encoding/hex"
@@ -11,6 +12,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/tranquil-iot/tranquil/sdk/fingerprint"
 )
 
 // markSpan is how many bytes lie between two marks of a file.
@@ -20,10 +23,13 @@ const markSpan = 1 << 20
 // two marks a file can be compared without what is before them: so all
 // processors compare at once, and the digest goes on from the first change. A
 // content that leads from the one mark to the other and is not the one that
-// was there is a collision of SHA-256.
-type mark []byte
+// was there has the fingerprint of that, or is a collision of SHA-256.
+type mark struct {
+	State []byte
+	Print fingerprint.Print `json:",omitzero"` // of the bytes since the mark before; zero where a digest takes no longer
+}
 
-func markOf(h hash.Hash) (mark, error) {
+func stateOf(h hash.Hash) ([]byte, error) {
 	state, ok := h.(encoding.BinaryMarshaler)
 	if !ok {
 		return nil, errors.ErrUnsupported
@@ -41,12 +47,12 @@ func resume(marks []mark) (hash.Hash, error) {
 	if !ok {
 		return nil, errors.ErrUnsupported
 	}
-	return h, state.UnmarshalBinary(marks[len(marks)-1])
+	return h, state.UnmarshalBinary(marks[len(marks)-1].State)
 }
 
 // digestFrom reads a file from the last of some marks to the end, and returns
-// its digest and all its marks.
-func digestFrom(f io.ReaderAt, marks []mark) (string, []mark, error) {
+// its digest and all its marks, with fingerprints if there is a printer.
+func digestFrom(f io.ReaderAt, marks []mark, printer *fingerprint.Printer) (string, []mark, error) {
 	h, err := resume(marks)
 	if err != nil {
 		return "", nil, err
@@ -54,16 +60,21 @@ func digestFrom(f io.ReaderAt, marks []mark) (string, []mark, error) {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	marks = marks[:len(marks):len(marks)]
+	var print fingerprint.Print
 	for at := int64(len(marks)) * markSpan; ; {
 		n, err := f.ReadAt(*buffer, at)
 		h.Write((*buffer)[:n])
+		if printer != nil && n > 0 {
+			print = printer.Add(print, (*buffer)[:n])
+		}
 		at += int64(n)
 		if n > 0 && at%markSpan == 0 {
-			m, err := markOf(h)
+			state, err := stateOf(h)
 			if err != nil {
 				return "", nil, err
 			}
-			marks = append(marks, m)
+			marks = append(marks, mark{state, print})
+			print = fingerprint.Print{}
 		}
 		if errors.Is(err, io.EOF) {
 			return "sha256:" + hex.EncodeToString(h.Sum(nil)), marks, nil
@@ -75,11 +86,11 @@ func digestFrom(f io.ReaderAt, marks []mark) (string, []mark, error) {
 }
 
 // The size divides markSpan, so that each mark is at the end of a read.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+var buffers = sync.Pool{New: func() any { b := make([]byte, fingerprint.BlockSize); return &b }}
 
 // alike returns how many of the first marks of an earlier content hold for a
 // file as well.
-func alike(f *os.File, size int64, marks []mark) int {
+func alike(f *os.File, size int64, marks []mark, printer *fingerprint.Printer) int {
 	n := min(int64(len(marks)), size/markSpan)
 	var next, differs atomic.Int64
 	differs.Store(n)
@@ -87,7 +98,7 @@ func alike(f *os.File, size int64, marks []mark) int {
 	for range min(n, int64(runtime.GOMAXPROCS(0))) {
 		group.Go(func() {
 			for i := next.Add(1) - 1; i < differs.Load(); i = next.Add(1) - 1 {
-				if leads(f, marks, i) {
+				if leads(f, marks, i, printer) {
 					continue
 				}
 				for first := differs.Load(); i < first && !differs.CompareAndSwap(first, i); first = differs.Load() {
@@ -100,7 +111,11 @@ func alike(f *os.File, size int64, marks []mark) int {
 }
 
 // leads reports whether the content of a file leads from mark i-1 to mark i.
-func leads(f *os.File, marks []mark, i int64) bool {
+func leads(f *os.File, marks []mark, i int64, printer *fingerprint.Printer) bool {
+	if printer != nil && marks[i].Print != (fingerprint.Print{}) {
+		print, err := printer.Of(f, i*markSpan, markSpan)
+		return err == nil && print == marks[i].Print
+	}
 	h, err := resume(marks[:i])
 	if err != nil {
 		return false
@@ -113,6 +128,6 @@ func leads(f *os.File, marks []mark, i int64) bool {
 		}
 		h.Write(*buffer)
 	}
-	got, err := markOf(h)
-	return err == nil && string(got) == string(marks[i])
+	got, err := stateOf(h)
+	return err == nil && bytes.Equal(got, marks[i].State)
 }

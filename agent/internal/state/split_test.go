@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tranquil-iot/tranquil/sdk/fingerprint"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
 )
@@ -140,13 +141,29 @@ func TestSplitFile(t *testing.T) {
 	}
 }
 
-// The digest of a large file is the same however much of it was known.
+// The digest of a large file is the same however much of it was known, with
+// fingerprints and, as on processors that are slow at them, without.
 func TestReread(t *testing.T) {
-	text := readings(4*markSpan + 12345)
 	name := filepath.Join(t.TempDir(), "large")
+	without := newBook()
+	without.printer = nil
+	for _, book := range []*book{newBook(), without} {
+		reread(t, book, name)
+	}
+	// Marks that make no sense are no marks.
+	text := readings(4*markSpan + 12345)
+	must(t, os.WriteFile(name, text, 0o600))
+	got, err := newBook().read(name, record{Marks: []mark{{}, {State: []byte("garbage")}, {State: bytes.Repeat([]byte("x"), 108)}}})
+	if want := fmt.Sprintf("sha256:%x", sha256.Sum256(text)); err != nil || got.Digest != want {
+		t.Errorf("%s, %v", got.Digest, err)
+	}
+}
+
+func reread(t *testing.T, b *book, name string) {
+	text := readings(4*markSpan + 12345)
 	for _, size := range []int{0, 1, markSpan - 1, markSpan, markSpan + 1, 3 * markSpan, len(text)} {
 		must(t, os.WriteFile(name, text[:size], 0o600))
-		old, err := readRecord(name, record{})
+		old, err := b.read(name, record{})
 		must(t, err)
 		old.Early = false // as if it had been read later
 		for change, now := range map[string][]byte{
@@ -157,7 +174,7 @@ func TestReread(t *testing.T) {
 			"cut":    text[:size/2],
 		} {
 			must(t, os.WriteFile(name, now, 0o600))
-			got, err := readRecord(name, old)
+			got, err := b.read(name, old)
 			must(t, err)
 			if want := fmt.Sprintf("sha256:%x", sha256.Sum256(now)); got.Digest != want || len(got.Marks) != len(now)/markSpan {
 				t.Errorf("%d bytes, %s: %s with %d marks, want %s", size, change, got.Digest, len(got.Marks), want)
@@ -167,30 +184,26 @@ func TestReread(t *testing.T) {
 			}
 		}
 	}
-	// Marks that make no sense are no marks.
-	must(t, os.WriteFile(name, text, 0o600))
-	got, err := readRecord(name, record{Marks: []mark{nil, mark("garbage"), mark(strings.Repeat("x", 108))}})
-	if want := fmt.Sprintf("sha256:%x", sha256.Sum256(text)); err != nil || got.Digest != want {
-		t.Errorf("%s, %v", got.Digest, err)
-	}
 }
 
 // FuzzMarks resumes digests from what may have been on the disk.
 func FuzzMarks(f *testing.F) {
 	h := sha256.New()
-	m, err := markOf(h)
+	state, err := stateOf(h)
 	must(f, err)
-	f.Add([]byte(m))
+	f.Add(state)
 	f.Add([]byte("sha\x03"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file, err := os.Create(filepath.Join(t.TempDir(), "large"))
 		must(t, err)
 		defer file.Close()
 		must(t, file.Truncate(markSpan))
-		for range 2 {
-			n := alike(file, markSpan, []mark{data})
-			if _, _, err := digestFrom(io.NewSectionReader(file, 0, markSpan), []mark{data}[:n]); err != nil {
-				t.Error(err)
+		for _, m := range []mark{{State: data}, {data, fingerprint.Print{1}}} {
+			for _, printer := range []*fingerprint.Printer{nil, newBook().printer} {
+				n := alike(file, markSpan, []mark{m}, printer)
+				if _, _, err := digestFrom(io.NewSectionReader(file, 0, markSpan), []mark{m}[:n], printer); err != nil {
+					t.Error(err)
+				}
 			}
 		}
 	})

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/fingerprint"
 )
 
 // An Identity is what the file system says of one content of a file.
@@ -61,6 +63,7 @@ type index struct {
 	Boot   string // of the device: identities of another one prove nothing
 	Input  identity
 	Output identity
+	Key    fingerprint.Key // of the fingerprints of pieces
 	Pieces []piece
 }
 
@@ -146,7 +149,7 @@ func boot() string {
 
 // remember writes the index of a file that is complete.
 func (s *stage) remember(p *split) error {
-	x := index{Step: s.key(), File: p.path, Boot: boot(), Input: p.now, Pieces: p.pieces}
+	x := index{Step: s.key(), File: p.path, Boot: boot(), Input: p.now, Key: p.key, Pieces: p.pieces}
 	out, err := os.Open(filepath.Join(s.memo, p.path))
 	if err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/tranquil-iot/tranquil/sdk/fingerprint"
 )
 
 // SplitLines is the split of a step whose result for a file is that of its
@@ -43,11 +45,12 @@ func sum(h hash.Hash) (d digest) {
 // A piece is some lines of a file and what became of them.
 type piece struct {
 	In, Out  digest
-	Size     int64 // of the input, bytes
-	Made     int64 // size of the output
-	at       int64 // where it begins in the input
-	from, to int64 // where its output begins: in the old result or in fresh, and in the result
-	known    bool  // its output is in the old result
+	Print    fingerprint.Print `json:",omitzero"` // of the input; zero where the processor has no fast one
+	Size     int64             // of the input, bytes
+	Made     int64             // size of the output
+	at       int64             // where it begins in the input
+	from, to int64             // where its output begins: in the old result or in fresh, and in the result
+	known    bool              // its output is in the old result
 }
 
 // A split is a file that is transformed piece by piece.
@@ -59,6 +62,9 @@ type split struct {
 	todo   int
 	old    *os.File // the result that the index is about; nil if there is none
 	index  index    // of old
+
+	key     fingerprint.Key
+	printer *fingerprint.Printer // with that key; nil where digests are as fast
 
 	mu    sync.Mutex
 	fresh *os.File // outputs of new pieces
@@ -78,6 +84,10 @@ func (s *stage) cut(ctx context.Context, e entry) (*split, error) {
 	if p.now, err = identify(p.in); err == nil {
 		err = s.recall(p)
 	}
+	if p.key = p.index.Key; p.key == (fingerprint.Key{}) {
+		p.key = fingerprint.NewKey()
+	}
+	p.printer = fingerprint.New(p.key)
 	if err == nil && !p.unchanged() {
 		err = p.divide(ctx)
 	}
@@ -101,7 +111,7 @@ func (p *split) unchanged() bool {
 	}
 	var at int64
 	for _, known := range p.index.Pieces {
-		p.pieces = append(p.pieces, piece{In: known.In, Size: known.Size, at: at})
+		p.pieces = append(p.pieces, piece{In: known.In, Print: known.Print, Size: known.Size, at: at})
 		at += known.Size
 	}
 	return at == p.size
@@ -114,7 +124,7 @@ func (p *split) divide(ctx context.Context) error {
 	if p.old != nil && len(p.index.Pieces) > 0 {
 		at := int64(0)
 		for _, known := range p.index.Pieces[:len(p.index.Pieces)-1] { // the last ends where the file ended
-			p.pieces = append(p.pieces, piece{In: known.In, Size: known.Size, at: at})
+			p.pieces = append(p.pieces, piece{In: known.In, Print: known.Print, Size: known.Size, at: at})
 			at += known.Size
 		}
 		p.pieces = p.pieces[:p.alike(ctx)]
@@ -135,13 +145,23 @@ func (p *split) alike(ctx context.Context) int {
 	changed.Store(int64(len(p.pieces)))
 	each(len(p.pieces), func(i int) {
 		q := p.pieces[i]
-		if int64(i) > changed.Load() || q.at+q.Size <= head || ctx.Err() == nil && digestOf(p.in, q.at, q.Size) == q.In {
+		if int64(i) > changed.Load() || q.at+q.Size <= head || ctx.Err() == nil && p.has(q) {
 			return
 		}
 		for first := changed.Load(); int64(i) < first && !changed.CompareAndSwap(first, int64(i)); first = changed.Load() {
 		}
 	})
 	return int(changed.Load())
+}
+
+// has reports whether a piece is where it was.
+func (p *split) has(q piece) bool {
+	if p.printer == nil || q.Print == (fingerprint.Print{}) {
+		in, _ := digestOf(p.in, q.at, q.Size, nil)
+		return in == q.In
+	}
+	got, err := p.printer.Of(p.in, q.at, q.Size)
+	return err == nil && got == q.Print
 }
 
 // cutRest cuts what follows the pieces that are there.
@@ -169,7 +189,7 @@ func (p *split) cutRest(ctx context.Context) error {
 	rest := p.pieces[fresh:]
 	each(len(rest), func(i int) {
 		if ctx.Err() == nil {
-			rest[i].In = digestOf(p.in, rest[i].at, rest[i].Size)
+			rest[i].In, rest[i].Print = digestOf(p.in, rest[i].at, rest[i].Size, p.printer)
 		}
 	})
 	return nil
@@ -234,7 +254,11 @@ func (p *split) earlier(ctx context.Context) ([]piece, error) {
 		q := &there[i]
 		q.from = at
 		at += q.Made
-		q.known = trusted || digestOf(p.old, q.from, q.Made) == q.Out
+		q.known = trusted
+		if !trusted {
+			out, _ := digestOf(p.old, q.from, q.Made, nil)
+			q.known = out == q.Out
+		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -242,24 +266,28 @@ func (p *split) earlier(ctx context.Context) ([]piece, error) {
 	return there, nil
 }
 
-// digestOf returns zero for a part that cannot be read.
-func digestOf(f *os.File, at, size int64) digest {
+// digestOf returns zero for a part that cannot be read. With a printer it takes
+// the fingerprint as well.
+func digestOf(f *os.File, at, size int64, printer *fingerprint.Printer) (in digest, print fingerprint.Print) {
 	h, buffer := sha256.New(), buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	// Not io.Copy, which would take a buffer of its own each time.
 	for size > 0 {
-		n, err := f.ReadAt((*buffer)[:min(size, int64(len(*buffer)))], at)
-		if n == 0 || err != nil && !errors.Is(err, io.EOF) {
-			return digest{}
+		block := (*buffer)[:min(size, fingerprint.BlockSize)]
+		if n, _ := f.ReadAt(block, at); n < len(block) {
+			return digest{}, fingerprint.Print{}
 		}
-		h.Write((*buffer)[:n])
-		at += int64(n)
-		size -= int64(n)
+		h.Write(block)
+		if printer != nil {
+			print = printer.Add(print, block)
+		}
+		at += int64(len(block))
+		size -= int64(len(block))
 	}
-	return sum(h)
+	return sum(h), print
 }
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+var buffers = sync.Pool{New: func() any { b := make([]byte, fingerprint.BlockSize); return &b }}
 
 // steady forgets the identity of an input that has changed while it was read:
 // the pieces together are nobody's content then.
