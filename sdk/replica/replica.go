@@ -30,6 +30,12 @@ type Inode struct {
 	Number       uint64
 }
 
+// Sibling is the file of another number on the same device.
+func (i Inode) Sibling(number uint64) Inode {
+	i.Number = number
+	return i
+}
+
 const wanted = unix.STATX_BASIC_STATS
 
 // Look looks at a file, or at the symbolic link itself. The error is a

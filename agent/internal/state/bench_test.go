@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -365,6 +366,61 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// BenchmarkStill is the agent's part of an update between stop and start if of
+// 10,000 files a thousandth has changed. The machine may do other things as
+// well: ms-cpu counts what this process does. TRANQUIL_BENCH_GB=1 adds a
+// gigabyte in as many files.
+func BenchmarkStill(b *testing.B) {
+	sizes := []int{1 << 20}
+	if os.Getenv("TRANQUIL_BENCH_GB") != "" {
+		sizes = append(sizes, 1<<30)
+	}
+	for _, size := range sizes {
+		b.Run(fmt.Sprintf("%dMB", size>>20), func(b *testing.B) {
+			var used time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				still := &bench{TB: b, writer: &writer{}, live: filepath.Join(b.TempDir(), "live")}
+				still.Manager = manager(b, filepath.Join(b.TempDir(), "state"), still.writer)
+				fill(b, still.live, size, 10_000)
+				still.rehearse(up)
+				change(b, still.live, size/1000, 10_000)
+				b.StartTimer()
+				begin := cpuTime()
+				pprof.Do(b.Context(), pprof.Labels("while", "stopped"), func(context.Context) { still.stopped(b) })
+				used += cpuTime() - begin
+			}
+			b.ReportMetric(float64(used.Microseconds())/1000/float64(b.N), "ms-cpu/op")
+		})
+	}
+}
+
+// stopped is what the agent does while the component is stopped, and for the
+// updater what it does if only contents have changed.
+func (b *bench) stopped(t testing.TB) {
+	begin, cpu := time.Now(), cpuTime()
+	lap := func(what string) {
+		t.Logf("%12s %v (processor %v)", what, time.Since(begin).Round(time.Millisecond), (cpuTime() - cpu).Round(time.Millisecond))
+	}
+	snapshot, err := b.Settle(component, 1)
+	must(t, err)
+	lap("settle")
+	saved, err := b.Fresh(component, 2)
+	must(t, err)
+	must(t, errors.Join(os.Remove(saved), os.Rename(snapshot, saved)))
+	lap("save")
+	must(t, b.Seal(component, 2, meta("1.0.0")))
+	lap("seal")
+	_, err = b.Transform(t.Context(), component, 2, 3, up, nil)
+	must(t, err)
+	lap("transform")
+	must(t, b.Seal(component, 3, meta("2.0.0")))
+	lap("seal")
+	_, _, err = b.Load(component, 3)
+	must(t, err)
+	lap("load")
 }
 
 // BenchmarkScan is the look at 10,000 files that did not change, of which an

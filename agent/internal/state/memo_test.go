@@ -107,7 +107,9 @@ func (b *bench) transform(steps []host.Step) map[string]string {
 	_, err := b.Transform(b.Context(), component, 2, 3, steps, nil)
 	must(b, err)
 	must(b, b.Seal(component, 3, meta("2.0.0")))
-	dir, _, err := b.Load(component, 3)
+	_, _, err = b.Load(component, 3)
+	must(b, err)
+	dir, _, err := b.Load(component, 3) // this one looks at each file
 	must(b, err)
 	return read(b, dir)
 }

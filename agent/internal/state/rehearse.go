@@ -30,6 +30,9 @@ type knowledge struct {
 	book  *book
 	trees []*tree
 	lists map[Generation]listing // of generations that nobody has changed since
+
+	stopped bool       // the component has, since the last rehearsal
+	made    Generation // since then, and has not been handed out yet
 }
 
 // known returns what is known of a component.
@@ -68,6 +71,7 @@ func (m *Manager) Rehearse(ctx context.Context, component string, gen Generation
 		return found, err
 	}
 	k.book.unsettle()
+	k.stopped, k.made = false, 0
 	files := filepath.Join(dir, filesName)
 	if err := calm(ctx, files); err != nil {
 		return found, fmt.Errorf("cannot rehearse on state %s/%d: %w", component, gen, err)
@@ -232,6 +236,7 @@ func (m *Manager) Settle(component string, gen Generation) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	k.stopped = true
 	files := filepath.Join(dir, filesName)
 	err = k.book.settle(files)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -147,6 +147,9 @@ func (m *Manager) Transform(ctx context.Context, component string, from, to Gene
 		return host.Report{}, fmt.Errorf("cannot make state %s/%d: %w", component, to, err)
 	}
 	k.trees, k.lists[to] = nil, out
+	if k.stopped {
+		k.made = to
+	}
 	return p.report, nil
 }
 
@@ -232,7 +235,9 @@ func (m *Manager) seal(component string, gen Generation, meta Meta) error {
 }
 
 // Load returns the directory and the meta of a sealed generation, after it has
-// compared every file with the seal. Whoever gets the directory may move it
+// compared every file with the seal. Of one that [Manager.Transform] has made
+// since Settle, in this process, each file was looked at or written just now:
+// the first Load does without another look, which would be downtime. Whoever gets the directory may move it
 // away whole, but not change it. The error is [ErrNotSealed], [ErrDamaged] or
 // [ErrMoved] if that is why; the directory is returned too.
 func (m *Manager) Load(component string, gen Generation) (string, Meta, error) {
@@ -244,7 +249,10 @@ func (m *Manager) Load(component string, gen Generation) (string, Meta, error) {
 	if err != nil {
 		return "", Meta{}, err
 	}
-	delete(k.lists, gen)
+	if k.made != gen {
+		delete(k.lists, gen)
+	}
+	k.made = 0
 	if _, _, err := m.listed(component, gen); err != nil {
 		return files, Meta{}, err
 	}
@@ -278,6 +286,9 @@ func (m *Manager) unlist(component string, gen Generation) {
 	defer m.mu.Unlock()
 	if k := m.memory[component]; k != nil {
 		delete(k.lists, gen)
+		if k.made == gen {
+			k.made = 0
+		}
 	}
 }
 

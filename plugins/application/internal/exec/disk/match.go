@@ -2,8 +2,12 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
@@ -11,11 +15,13 @@ import (
 // Match makes the directory to, which was linked from the directory from
 // earlier, what [Link] would make of an empty one now. It touches only what
 // has changed: on a state of many files that is a fraction of linking them
-// all.
+// all. Where file systems allow, it looks at each file once, not behind both
+// of its names.
 func Match(ctx context.Context, from, to string) error {
 	root, err := replica.Look(from)
 	if err == nil {
-		err = match(ctx, &copier{link: true, root: root, first: map[replica.Inode]string{}}, from, to)
+		m := matcher{&copier{link: true, root: root, first: map[replica.Inode]string{}}, numbered(to)}
+		err = m.dir(ctx, from, to)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot bring %s up to date: %w", to, err)
@@ -23,41 +29,42 @@ func Match(ctx context.Context, from, to string) error {
 	return nil
 }
 
-func match(ctx context.Context, c *copier, from, to string) error {
+type matcher struct {
+	*copier
+	numbered bool
+}
+
+func (m matcher) dir(ctx context.Context, from, to string) error {
 	source, names, err := list(from)
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	target, old, err := list(to)
-	if err != nil {
-		return err
-	}
-	defer target.Close()
 	news, err := look(source, names)
 	if err != nil {
 		return err
 	}
-	olds, err := look(target, old)
+	old, err := m.open(to)
 	if err != nil {
 		return err
 	}
-	stale := make(map[string]replica.Info, len(old))
-	for i, name := range old {
-		stale[name] = olds[i]
-	}
+	defer old.Close()
 	for i, name := range names {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		m := matching{copier: c, from: filepath.Join(from, name), to: filepath.Join(to, name), new: news[i]}
-		m.old, m.have = stale[name]
-		delete(stale, name)
-		if err := m.one(ctx); err != nil {
+		number, have := old.names[name]
+		delete(old.names, name)
+		if have && old.is(number, news[i]) {
+			err = news[i].Check(filepath.Join(from, name), m.root)
+		} else {
+			err = m.one(ctx, news[i], filepath.Join(from, name), filepath.Join(to, name), have)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	for name := range stale {
+	for name := range old.names {
 		if err := replica.RemoveAll(filepath.Join(to, name)); err != nil {
 			return err
 		}
@@ -65,28 +72,58 @@ func match(ctx context.Context, c *copier, from, to string) error {
 	return replica.Give(to, from)
 }
 
-// A matching is one name in both directories.
-type matching struct {
-	*copier
-	from, to string
-	have     bool // there is an old one
-	new, old replica.Info
+// An earlier is a directory as it was linked.
+type earlier struct {
+	*os.File
+	info  replica.Info
+	names map[string]uint64 // and inodes of files, or 0
 }
 
-func (m *matching) one(ctx context.Context) error {
-	same := m.have && m.new.SameKind(m.old)
-	switch {
-	case same && m.new.Regular() && m.new.Inode() == m.old.Inode():
-		return m.new.Check(m.from, m.root)
-	case same && m.new.Dir():
-		if err := m.new.Check(m.from, m.root); err != nil {
+func (m matcher) open(dir string) (e earlier, err error) {
+	e.File, err = os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return e, err
+	}
+	if e.info, err = replica.LookIn(e.File, "."); err == nil {
+		e.names, err = numbers(e.File)
+	}
+	if err != nil {
+		return e, errors.Join(err, e.Close())
+	}
+	if !m.numbered {
+		for name := range e.names {
+			e.names[name] = 0
+		}
+	}
+	return e, nil
+}
+
+// is reports whether a file is the one of that number. On another device, as a
+// mount point or part of a volume may be, it is not.
+func (e earlier) is(number uint64, file replica.Info) bool {
+	return number != 0 && file.Regular() && file.Inode() == e.info.Inode().Sibling(number)
+}
+
+// one makes what has changed, or may have.
+func (m matcher) one(ctx context.Context, info replica.Info, from, to string, have bool) error {
+	if have {
+		old, err := replica.Look(to)
+		if err != nil {
 			return err
 		}
-		return match(ctx, m.copier, m.from, m.to)
-	case m.have:
-		if err := replica.RemoveAll(m.to); err != nil {
+		same := info.SameKind(old)
+		switch {
+		case same && info.Regular() && info.Inode() == old.Inode():
+			return info.Check(from, m.root)
+		case same && info.Dir():
+			if err := info.Check(from, m.root); err != nil {
+				return err
+			}
+			return m.dir(ctx, from, to)
+		}
+		if err := replica.RemoveAll(to); err != nil {
 			return err
 		}
 	}
-	return m.copier.one(ctx, m.new, m.from, m.to)
+	return m.copier.one(ctx, info, from, to)
 }

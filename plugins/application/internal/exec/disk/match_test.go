@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // described tells all there is below a directory, with inodes.
@@ -44,8 +46,22 @@ func described(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// Whatever has changed since a directory was linked, Match and a new Link agree.
+// Whatever has changed since a directory was linked, Match and a new Link agree;
+// also where directories do not have the numbers of files.
 func TestMatch(t *testing.T) {
+	t.Run("numbered", func(t *testing.T) { matches(t, func(from, to string) error { return Match(t.Context(), from, to) }) })
+	t.Run("not numbered", func(t *testing.T) {
+		matches(t, func(from, to string) error {
+			root, err := replica.Look(from)
+			if err != nil {
+				return err
+			}
+			return matcher{&copier{link: true, root: root, first: map[replica.Inode]string{}}, false}.dir(t.Context(), from, to)
+		})
+	})
+}
+
+func matches(t *testing.T, match func(from, to string) error) {
 	from, earlier, anew := t.TempDir(), filepath.Join(t.TempDir(), "earlier"), filepath.Join(t.TempDir(), "anew")
 	at := func(name string) string { return filepath.Join(from, name) }
 	write := func(name, content string) error { return os.WriteFile(at(name), []byte(content), 0o600) }
@@ -59,7 +75,7 @@ func TestMatch(t *testing.T) {
 		os.Remove(at("becomes a directory")), os.Mkdir(at("becomes a directory"), 0o700), write("becomes a directory/f", "f"),
 		os.Remove(at("becomes a file")), write("becomes a file", "f"), os.Remove(at("becomes a link")), os.Symlink("x", at("becomes a link")),
 		os.Remove(at("other link")), os.Symlink("deep", at("other link")), os.Chmod(at("deep"), 0o755),
-		Match(t.Context(), from, earlier), Link(t.Context(), from, anew),
+		match(from, earlier), Link(t.Context(), from, anew),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +88,50 @@ func TestMatch(t *testing.T) {
 		b, errB := os.Stat(filepath.Join(earlier, name))
 		if errA != nil || errB != nil || !os.SameFile(a, b) {
 			t.Errorf("%s is not linked", name)
+		}
+	}
+}
+
+// FuzzNumbers reads what no kernel has written.
+func FuzzNumbers(f *testing.F) {
+	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x18\x00\x08name\x00"))
+	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x14\x00\x08\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		all := map[string]uint64{}
+		parseNumbers(data, all)
+		if len(all) > len(data)/20 {
+			t.Errorf("%d names in %d bytes", len(all), len(data))
+		}
+	})
+}
+
+// TestNumbers: a directory has the numbers of its files, and knows no others.
+func TestNumbers(t *testing.T) {
+	dir := t.TempDir()
+	if !numbered(dir) {
+		t.Skip("not on this file system")
+	}
+	for i := range 1000 { // more than one read has
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%0200d", i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "directory"), 0o700), os.Symlink("x", filepath.Join(dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	all, err := numbers(f)
+	if err != nil || len(all) != 1002 || all["directory"] != 0 || all["link"] != 0 {
+		t.Fatalf("%d names, %v", len(all), err)
+	}
+	for name, number := range all {
+		info, err := replica.LookIn(f, name)
+		if err != nil || info.Regular() && info.Inode().Number != number {
+			t.Errorf("%s: %d, %v", name, number, err)
 		}
 	}
 }
