@@ -85,6 +85,7 @@ func (a *Adapter) run(ctx context.Context, open func(string) (Store, error)) err
 		}
 	}()
 	err = a.loop(ctx)
+	a.flush(context.WithoutCancel(ctx))
 	fmt.Printf("sensor-adapter %s ends after reading %d\n", component.Version(), store.Last())
 	return err
 }
@@ -114,8 +115,9 @@ func failure(ctx context.Context) error {
 }
 
 // sample stores one reading and then publishes it, so that what others have
-// seen is never forgotten. An error ends the program: it starts again from
-// what is on disk.
+// seen is never forgotten; what is stored is published also if the end is asked
+// for in between. An error ends the program: it starts again from what is on
+// disk.
 func (a *Adapter) sample(ctx context.Context, now time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -128,24 +130,30 @@ func (a *Adapter) sample(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("cannot store reading %d: %w", seq, err)
 	}
 	a.stored = now
-	return component.Publish(ctx, component.Reading{
+	return component.Publish(context.WithoutCancel(ctx), component.Reading{
 		Object: temperature, Value: (r.Celsius + a.Zero).Float(), Unit: a.Unit, Time: r.Time,
 	})
 }
 
 // quiesce returns when the sample in flight is stored and published; none
-// follows until resume. An agent that does not take readings does not keep
-// the adapter from its rest: the history has them.
+// follows until resume.
 func (a *Adapter) quiesce(ctx context.Context) error {
 	a.mu.Lock()
 	a.paused = true
 	a.mu.Unlock()
+	a.flush(ctx)
+	return nil
+}
+
+// flush waits until the agent has what was published. One that does not take
+// readings keeps the adapter neither from its rest nor from its end: the history
+// has them.
+func (a *Adapter) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if err := component.Flush(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "sensor-adapter:", err)
 	}
-	return nil
 }
 
 func (a *Adapter) resume(context.Context) error {

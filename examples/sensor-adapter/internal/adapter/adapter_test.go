@@ -18,8 +18,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // memory is a store that checks the order of what it gets.
 type memory struct {
-	last atomic.Int64
-	full error
+	last   atomic.Int64
+	full   error
+	append func() // called by Append, unless nil
 }
 
 func (m *memory) Last() int             { return int(m.last.Load()) }
@@ -29,6 +30,9 @@ func (m *memory) Append(readings ...Reading) error {
 		if int64(r.Seq) != m.last.Add(1) {
 			return errors.New("out of order")
 		}
+	}
+	if m.append != nil && len(readings) > 0 {
+		m.append()
 	}
 	return m.full
 }
@@ -61,6 +65,20 @@ func TestQuiesceAndResume(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// The end may be asked for while a reading is stored: it is published all the
+// same, and that is no failure.
+func TestEndDuringASample(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	a := &Adapter{interval: time.Millisecond}
+	store := &memory{append: cancel}
+	if err := a.run(ctx, func(string) (Store, error) { return store, nil }); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if store.Last() == 0 {
+		t.Error("nothing was stored")
 	}
 }
 
