@@ -37,6 +37,7 @@ var heavy = []rule{
 	{"github.com/nats-io", []string{"backend/internal/store$"}, "the store can be replaced"},
 	{"oras.land/oras-go", []string{"sdk/cmd/tranquil", "backend/internal/files$"}, "devices fetch by digest and need no registry client"},
 	{"github.com/plgd-dev/go-coap", []string{"sdk/lwm2m/coap", "agent/internal/fetch", "backend/internal/files"}, "LwM2M knows no transport"},
+	{"github.com/pion/dtls", []string{"sdk/lwm2m/coap$"}, "as go-coap"},
 	{"github.com/eclipse/paho.mqtt.golang", []string{"backend/internal/bridge", "backend/internal/hub"}, "the bridge is a client, the hub uses the packet codec"},
 	{"github.com/pelletier/go-toml", []string{"sdk/pack$", "agent$", "backend$", "examples"}, "configuration is read where it is used"},
 	{"github.com/Masterminds/semver", []string{"sdk/pack$"}, "one idea of which version is newer"},

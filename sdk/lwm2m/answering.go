@@ -16,6 +16,7 @@ func (c clientHandler) ServeNotification(string, *Message) bool { return false }
 // ServeRequest implements [Handler]: the operations of the device's server (OMA
 // LwM2M 1.1 section 6.3 and 6.4).
 func (c clientHandler) ServeRequest(ctx context.Context, peer string, m *Message) *Message {
+	defer c.stirred()
 	answer, err := c.answer(ctx, peer, m)
 	if err != nil {
 		c.logger.Debug("refused a request", "peer", peer, "path", m.Path, "error", err)

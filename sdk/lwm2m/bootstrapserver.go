@@ -17,6 +17,8 @@ type BootstrapServerConfig struct {
 	// shall have, since what the device has of it is deleted before. An error
 	// refuses the device; an [*Error] with its code, any other with 4.00.
 	Provision func(ctx context.Context, endpoint string) ([]Record, error)
+	// Authorize is as that of [ServerConfig].
+	Authorize func(identity, endpoint string) error
 	// OnDone, if not nil, is called at the end of each bootstrap, with nil if the
 	// device accepted what it got.
 	OnDone func(endpoint string, err error)
@@ -87,6 +89,9 @@ func (s *BootstrapServer) serve(ctx context.Context, peer string, m *Message) (*
 	}
 	if endpoint == "" {
 		return nil, Errorf(CodeBadRequest, "the endpoint name is missing")
+	}
+	if err := authorize(s.config.Authorize, m.Identity, endpoint); err != nil {
+		return nil, err
 	}
 	records, err := s.config.Provision(ctx, endpoint)
 	if err != nil {

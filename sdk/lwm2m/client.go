@@ -22,6 +22,13 @@ type ClientConfig struct {
 	Lifetime time.Duration
 	// Version of LwM2M to register with, "1.0" or "1.1". "" means "1.1".
 	Version string
+	// QueueMode says that the device sleeps: the server sends requests only while
+	// it listens, which is for AwakeTime after each message (zero means 93 s).
+	QueueMode bool
+	AwakeTime time.Duration
+	// OnAwake is called, if not nil and in queue mode, when the device must listen
+	// (true) and when it may stop (false). It must not block.
+	OnAwake func(awake bool)
 	// Objects of the device. Object 1 (Server) is added by the Client if it is
 	// not among them. Object 0 (Security) is never shown to a server.
 	Objects []Object
@@ -58,6 +65,8 @@ type Client struct {
 	watches    map[string]*watch
 	attributes map[Path]attributes
 	deliveries map[*delivery]struct{}
+	awake      bool        // in queue mode
+	dozing     *time.Timer // ends it
 }
 
 // NewClient checks the configuration and makes a Client. Nothing is sent before
@@ -77,6 +86,9 @@ func NewClient(config ClientConfig) (*Client, error) {
 	}
 	if c.config.Version == "" {
 		c.config.Version = "1.1"
+	}
+	if c.config.AwakeTime == 0 {
+		c.config.AwakeTime = defaultAwake
 	}
 	if c.lifetime == 0 {
 		c.lifetime = defaultLifetime
@@ -131,6 +143,7 @@ func (c *Client) Run(ctx context.Context, t Transport) error {
 	c.forgetObservations()
 	c.workers.Wait()
 	c.deregister(serving)
+	c.doze()
 	stop()
 	return <-served
 }

@@ -2,6 +2,7 @@ package lwm2m
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -11,28 +12,36 @@ import (
 // maxNotifications bounds what waits for a slow notify function, per device.
 const maxNotifications = 1024
 
+// maxJobCalls: one more look at the queue is enough, whatever happened meanwhile.
+const maxJobCalls = 1
+
 // Device is one registration of a device. When the device registers anew there is
 // a new Device, and operations on the old one give [ErrGone].
 //
 // Operations send a request and wait for its answer. Their context should have a
 // deadline; without one they end when the transport gives up (with CoAP's usual
-// parameters after three minutes). An answer of class 4 or 5 is an [*Error].
+// parameters after three minutes). An answer of class 4 or 5 is an [*Error]. If the
+// device sleeps (queue mode), they wait until it is awake.
 type Device struct {
 	server        *Server
 	endpoint      string
 	expiry        *time.Timer
 	notifications mailbox
+	jobs          mailbox
 	alive         context.Context // ends with the registration
 	end           context.CancelFunc
 
 	mu           sync.Mutex
 	registration Registration
 	observed     map[string]*observation // by what is observed
+	listens      time.Time               // until then, in queue mode
+	woken        chan struct{}           // closed by the next sign of life
 }
 
 func newDevice(s *Server, r Registration) *Device {
-	d := &Device{server: s, endpoint: r.Endpoint, registration: r, observed: map[string]*observation{}}
+	d := &Device{server: s, endpoint: r.Endpoint, registration: r, observed: map[string]*observation{}, woken: make(chan struct{})}
 	d.notifications.limit, d.notifications.workers = maxNotifications, &s.workers
+	d.jobs.limit, d.jobs.workers = maxJobCalls, &s.workers
 	d.alive, d.end = context.WithCancel(context.Background())
 	return d
 }
@@ -173,6 +182,9 @@ func (d *Device) request(ctx context.Context, p Path, m *Message) (*Message, err
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(d.alive, func() { cancel(ErrGone) })()
+	if err := d.await(ctx); err != nil {
+		return nil, fmt.Errorf("%w %s, which sleeps: %w", errUnreachable, d.endpoint, err)
+	}
 	r := d.Registration()
 	if r.Root != "" {
 		m.Path = strings.Split(r.Root, "/")
@@ -185,7 +197,13 @@ func (d *Device) request(ctx context.Context, p Path, m *Message) (*Message, err
 	case d.alive.Err() != nil:
 		return nil, ErrGone
 	case err != nil:
-		return nil, fmt.Errorf("cannot reach %s: %w", d.endpoint, err)
+		if errors.Is(err, ErrTimeout) {
+			d.asleep()
+		}
+		return nil, fmt.Errorf("%w %s: %w", errUnreachable, d.endpoint, err)
+	}
+	d.heard()
+	switch {
 	case !answer.Code.Success():
 		return nil, &Error{Code: answer.Code, Reason: string(answer.Payload)}
 	}

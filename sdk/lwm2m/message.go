@@ -98,6 +98,9 @@ type Message struct {
 	Accept   *Format  // wanted in the answer
 	Observe  *uint32  // 0 observe, 1 cancel; in notifications the sequence number
 	Payload  []byte
+	// Identity, in a request, is who the peer has proven to be, such as its PSK
+	// identity; "" if it has proven nothing.
+	Identity string
 	// Partial, in a notification, means that the payload is only its beginning; a
 	// read gives the whole.
 	Partial bool

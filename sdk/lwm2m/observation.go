@@ -118,6 +118,7 @@ func (s serverHandler) ServeNotification(_ string, m *Message) bool {
 	if !ok {
 		return false
 	}
+	s.alive(o.device)
 	if !m.Code.Success() {
 		s.logger.Info("an observation ended", "endpoint", o.device.endpoint, "path", o.key, "code", m.Code.String())
 		s.dropObservation(o)

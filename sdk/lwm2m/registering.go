@@ -60,10 +60,10 @@ func (c *Client) register(ctx context.Context) error {
 	links := c.links()
 	answer, err := c.exchange(ctx, &Message{
 		Code: Post, Path: []string{"rd"},
-		Query: []string{
+		Query: append([]string{
 			"ep=" + c.config.Endpoint, lifetimeQuery(lifetime),
-			"lwm2m=" + c.config.Version, "b=U",
-		},
+			"lwm2m=" + c.config.Version,
+		}, c.binding()...),
 		Format: new(FormatLink), Payload: links,
 	})
 	if err != nil {
@@ -152,6 +152,7 @@ func (c *Client) exchange(ctx context.Context, m *Message) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.stirred()
 	if !answer.Code.Success() {
 		return nil, &Error{Code: answer.Code, Reason: string(answer.Payload)}
 	}
@@ -166,6 +167,17 @@ func (c *Client) setRegistered(registered bool) {
 	if c.config.OnRegistered != nil {
 		c.config.OnRegistered(registered)
 	}
+}
+
+// binding is UDP, perhaps in queue mode, which 1.0 and 1.1 say differently.
+func (c *Client) binding() []string {
+	switch {
+	case !c.config.QueueMode:
+		return []string{"b=U"}
+	case c.config.Version == "1.0":
+		return []string{"b=UQ"}
+	}
+	return []string{"b=U", "Q"}
 }
 
 func lifetimeQuery(d time.Duration) string {

@@ -21,11 +21,14 @@ type Registration struct {
 	ID       string // last segment of the location, /rd/{ID}
 	Endpoint string
 	Address  string // the peer it was last heard from
+	Identity string // who the peer has proven to be, "" if nothing
 	Lifetime time.Duration
 	Version  string // of LwM2M: "1.0" or "1.1"
 	Binding  string // "U" for UDP
-	Root     string // alternate path of its objects, "" if none
-	Links    []Link // the registration payload
+	// QueueMode: the device sleeps, and listens only for a while after each message.
+	QueueMode bool
+	Root      string // alternate path of its objects, "" if none
+	Links     []Link // the registration payload
 	// Objects are the paths of Links: instances, and objects that have none.
 	Objects []Path
 	// Registered and Updated tell when.
@@ -54,7 +57,7 @@ func (r Registration) clone() Registration {
 func newRegistration(peer string, m *Message) (Registration, error) {
 	now := time.Now()
 	r := Registration{
-		ID: newID(), Address: peer, Lifetime: defaultLifetime, Binding: "U",
+		ID: newID(), Address: peer, Identity: m.Identity, Lifetime: defaultLifetime, Binding: "U",
 		Registered: now, Updated: now, format: FormatTLV,
 	}
 	for name, value := range queries(m.Query) {
@@ -89,7 +92,9 @@ func (r *Registration) update(m *Message) error {
 			}
 			r.Lifetime = time.Duration(seconds) * time.Second
 		case "b":
-			r.Binding = value
+			r.Binding, r.QueueMode = value, strings.Contains(value, "Q")
+		case "Q":
+			r.QueueMode = true
 		}
 	}
 	if len(m.Payload) == 0 {

@@ -45,6 +45,7 @@ func (s *Server) receive(ctx context.Context, peer string, m *Message) (*Message
 	case m.Format == nil || !slices.Contains([]Format{FormatSenMLCBOR, FormatSenMLJSON}, *m.Format):
 		return nil, Errorf(CodeUnsupportedFormat, "use SenML")
 	}
+	s.alive(d)
 	records, err := Decode(*m.Format, Path{}, m.Payload, d.model())
 	if err != nil {
 		return nil, err

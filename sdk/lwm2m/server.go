@@ -18,6 +18,18 @@ type ServerConfig struct {
 	// and in order, outside of any lock; it may use the Device. A slow OnEvent
 	// delays later events but no answers to devices.
 	OnEvent func(Event)
+	// Authorize decides whether a peer may register as this endpoint; an error
+	// refuses it (4.03). The identity is who it has proven to be, "" over a
+	// transport without security. Nil: an identity must be the endpoint's name.
+	Authorize func(identity, endpoint string) error
+	// AwakeTime is how long a device in queue mode listens after each message. Zero
+	// means 93 s.
+	AwakeTime time.Duration
+	// Queue keeps the jobs of [Server.Enqueue]; nil if there are none. OnResult hears
+	// how each ended, maybe twice after a crash, in a goroutine of its device; a
+	// slow one delays the device's next job.
+	Queue    Queue
+	OnResult func(Result)
 	// OnSend takes what a device sends by itself (LwM2M 1.1, the Send operation),
 	// with the time of each value if the device says it. It runs in a goroutine of
 	// its own; the device is answered when it returns, so what it has kept by then
@@ -173,6 +185,9 @@ func (s *Server) register(peer string, m *Message) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := authorize(s.config.Authorize, r.Identity, r.Endpoint); err != nil {
+		return nil, err
+	}
 	d := newDevice(s, r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,14 +197,35 @@ func (s *Server) register(peer string, m *Message) (*Message, error) {
 	s.devices[r.Endpoint], s.locations[r.ID], s.addresses[peer] = d, d, d
 	d.expiry = time.AfterFunc(r.Lifetime, func() { s.expire(d) })
 	s.report(Registered, d, r)
+	s.alive(d)
 	return &Message{Code: CodeCreated, Location: []string{"rd", r.ID}}, nil
+}
+
+// alive notes that the device was heard of without being asked: it is awake.
+func (s *Server) alive(d *Device) {
+	d.heard()
+	s.work(d)
+}
+
+// authorize refuses an identity that is another than the endpoint's, unless rule
+// says otherwise.
+func authorize(rule func(identity, endpoint string) error, identity, endpoint string) error {
+	switch {
+	case rule != nil:
+		if err := rule(identity, endpoint); err != nil {
+			return Errorf(CodeForbidden, "this peer is not %q", endpoint)
+		}
+	case identity != "" && identity != endpoint:
+		return Errorf(CodeForbidden, "this peer is not %q", endpoint)
+	}
+	return nil
 }
 
 func (s *Server) update(peer string, m *Message) (*Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, ok := s.locations[m.Path[1]]
-	if !ok {
+	if !ok || d.Registration().Identity != m.Identity {
 		return nil, Errorf(CodeNotFound, "register first")
 	}
 	before := d.Registration().Address
@@ -203,6 +239,7 @@ func (s *Server) update(peer string, m *Message) (*Message, error) {
 	s.addresses[peer] = d
 	d.expiry.Reset(r.Lifetime)
 	s.report(Updated, d, r)
+	s.alive(d)
 	return &Message{Code: CodeChanged}, nil
 }
 
@@ -210,7 +247,7 @@ func (s *Server) deregister(m *Message) (*Message, error) {
 	s.mu.Lock()
 	d, ok := s.locations[m.Path[1]]
 	s.mu.Unlock()
-	if !ok || !s.remove(d) {
+	if !ok || d.Registration().Identity != m.Identity || !s.remove(d) {
 		return nil, Errorf(CodeNotFound, "register first")
 	}
 	s.report(Deregistered, d, d.Registration())
@@ -254,6 +291,7 @@ func (s *Server) removeLocked(d *Device) bool {
 	}
 	d.expiry.Stop()
 	d.notifications.close()
+	d.jobs.close()
 	d.end()
 	return true
 }

@@ -209,6 +209,7 @@ func (w *watch) send(ctx context.Context) error {
 	if err := c.transport.Notify(ctx, peer, m); err != nil {
 		return err
 	}
+	c.stirred()
 	c.keepSent(w, records, true)
 	c.delivered(carried)
 	return nil

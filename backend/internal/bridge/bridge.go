@@ -22,9 +22,6 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
 )
 
-// maxRetransmit is RFC 7252's, section 4.8.
-const maxRetransmit = 4
-
 // Config says where the bridge listens and which hub it belongs to.
 type Config struct {
 	Hub    iothub.ConnectionString // of a policy that may connect devices
@@ -58,7 +55,7 @@ func New(c Config) (*Bridge, error) {
 		options = append(options, coap.NoSec())
 	}
 	if c.AckTimeout > 0 {
-		options = append(options, coap.WithTransmission(c.AckTimeout, maxRetransmit))
+		options = append(options, coap.WithTransmission(coap.Transmission{AckTimeout: c.AckTimeout}))
 	}
 	t, err := coap.Listen(c.Listen, options...)
 	if err != nil {

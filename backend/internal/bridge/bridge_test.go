@@ -143,7 +143,7 @@ func startDevice(t *testing.T, server string) (*device, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport, err := coap.Dial(server, coap.WithTransmission(ackTimeout, maxRetransmit))
+	transport, err := coap.Dial(server, coap.WithTransmission(coap.Transmission{AckTimeout: ackTimeout}))
 	if err != nil {
 		t.Fatal(err)
 	}

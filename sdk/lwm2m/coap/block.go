@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -88,7 +87,7 @@ func cut(m message.Message, b block) message.Message {
 }
 
 // exchangeBlocks is an exchange whose request or response may be long.
-func (c *Conn) exchangeBlocks(ctx context.Context, to netip.AddrPort, request *lwm2m.Message) (*lwm2m.Message, error) {
+func (c *Conn) exchangeBlocks(ctx context.Context, to string, request *lwm2m.Message) (*lwm2m.Message, error) {
 	m := toWire(request)
 	first, err := c.upload(ctx, to, m)
 	if err != nil {
@@ -107,7 +106,7 @@ func (c *Conn) exchangeBlocks(ctx context.Context, to netip.AddrPort, request *l
 }
 
 // upload sends a request, in blocks if it is long.
-func (c *Conn) upload(ctx context.Context, to netip.AddrPort, m message.Message) (message.Message, error) {
+func (c *Conn) upload(ctx context.Context, to string, m message.Message) (message.Message, error) {
 	if len(m.Payload) <= maxBlock {
 		return c.exchange(ctx, to, m)
 	}
@@ -136,7 +135,7 @@ var errChanged = errors.New("the answer changed while it was read")
 
 // download fetches what follows the first block of a response, from its start
 // again if it changes meanwhile.
-func (c *Conn) download(ctx context.Context, to netip.AddrPort, m, first message.Message) ([]byte, error) {
+func (c *Conn) download(ctx context.Context, to string, m, first message.Message) ([]byte, error) {
 	for range maxRestarts {
 		body, err := c.blocks(ctx, to, m, first)
 		if !errors.Is(err, errChanged) {
@@ -149,7 +148,7 @@ func (c *Conn) download(ctx context.Context, to netip.AddrPort, m, first message
 	return nil, errChanged
 }
 
-func (c *Conn) blocks(ctx context.Context, to netip.AddrPort, m, first message.Message) ([]byte, error) {
+func (c *Conn) blocks(ctx context.Context, to string, m, first message.Message) ([]byte, error) {
 	body := clone(first.Payload)
 	b, ok := getBlock(first, message.Block2)
 	for ok && b.more {

@@ -2,13 +2,9 @@ package coap
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"os"
 	"sync"
-	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -16,18 +12,14 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 )
 
-const (
-	// maxDatagram is more than any UDP payload.
-	maxDatagram = 1 << 16
-	// maxHandlers bounds the requests served at once; what is above is dropped,
-	// and comes again.
-	maxHandlers = 1024
-)
+// maxHandlers bounds the requests served at once; what is above is dropped, and
+// comes again.
+const maxHandlers = 1024
 
-// Conn is an [lwm2m.Transport] on one UDP socket.
+// Conn is an [lwm2m.Transport] on one socket.
 type Conn struct {
 	settings
-	socket   *net.UDPConn
+	link     link
 	peers    *peers
 	seen     *duplicates
 	uploads  *uploads
@@ -42,7 +34,7 @@ type Conn struct {
 
 // exchangeID is what RFC 7252 section 4.4 makes unique: a message id of a peer.
 type exchangeID struct {
-	peer netip.AddrPort
+	peer string
 	mid  uint16
 }
 
@@ -51,17 +43,14 @@ type exchange struct {
 	response chan message.Message
 }
 
-func newConn(local netip.AddrPort, s settings) (*Conn, error) {
-	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
-	if err != nil {
-		return nil, err
-	}
+func newConn(l link, s settings) *Conn {
+	lifetime := s.transmission.ExchangeLifetime()
 	c := &Conn{
 		settings: s,
-		socket:   socket,
-		peers:    newPeers(),
-		seen:     newDuplicates(),
-		uploads:  newUploads(),
+		link:     l,
+		peers:    newPeers(lifetime),
+		seen:     newDuplicates(lifetime),
+		uploads:  newUploads(lifetime),
 		handlers: make(chan struct{}, maxHandlers),
 		closed:   make(chan struct{}),
 		pending:  map[exchangeID]chan message.Message{},
@@ -69,13 +58,13 @@ func newConn(local netip.AddrPort, s settings) (*Conn, error) {
 	}
 	c.close = sync.OnceValue(func() error {
 		close(c.closed)
-		return socket.Close()
+		return l.close()
 	})
-	return c, nil
+	return c
 }
 
-// LocalAddr is the socket's address.
-func (c *Conn) LocalAddr() net.Addr { return c.socket.LocalAddr() }
+// LocalAddr is the socket's address; in a device with DTLS that of its session.
+func (c *Conn) LocalAddr() net.Addr { return c.link.addr() }
 
 // Close implements [lwm2m.Transport].
 func (c *Conn) Close() error { return c.close() }
@@ -86,48 +75,33 @@ func (c *Conn) Serve(ctx context.Context, h lwm2m.Handler) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	if err := c.socket.SetReadDeadline(time.Time{}); err != nil {
+	err := c.link.receive(ctx, func(from origin, datagram []byte) { c.receive(ctx, &running, h, from, datagram) })
+	if err != nil {
 		return fmt.Errorf("cannot serve CoAP: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.socket.SetReadDeadline(time.Now()) })
-	defer stop()
-	buffer := make([]byte, maxDatagram)
-	for {
-		n, from, err := c.socket.ReadFromUDPAddrPort(buffer)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("cannot serve CoAP: %w", net.ErrClosed)
-		case err != nil:
-			c.logger.Warn("cannot receive a datagram", "error", err)
-			continue
-		}
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		c.receive(ctx, &running, h, from, buffer[:n])
-	}
+	return nil
 }
 
 // receive sorts a datagram: an answer on message level, a request, or a response.
-func (c *Conn) receive(ctx context.Context, running *sync.WaitGroup, h lwm2m.Handler, from netip.AddrPort, b []byte) {
+func (c *Conn) receive(ctx context.Context, running *sync.WaitGroup, h lwm2m.Handler, from origin, b []byte) {
 	m, err := unmarshal(b)
 	if err != nil {
-		c.logger.Debug("dropped a malformed datagram", "peer", from, "error", err)
-		c.rejectMalformed(from, b)
+		c.logger.Debug("dropped a malformed datagram", "peer", from.peer, "error", err)
+		c.rejectMalformed(from.peer, b)
 		return
 	}
 	m.Token, m.Payload = clone(m.Token), clone(m.Payload)
 	for i, o := range m.Options {
 		m.Options[i].Value = clone(o.Value)
 	}
-	id := exchangeID{from, uint16(m.MessageID)}
+	id := exchangeID{from.peer, uint16(m.MessageID)}
 	switch {
 	case m.Type == message.Acknowledgement || m.Type == message.Reset:
 		c.settle(id, m)
 	case m.Code == codes.Empty:
-		c.send(from, message.Message{Type: message.Reset, MessageID: m.MessageID}) // a ping
+		c.send(from.peer, message.Message{Type: message.Reset, MessageID: m.MessageID}) // a ping
 	case lwm2m.Code(m.Code).IsRequest():
-		c.request(ctx, running, h, id, m)
+		c.request(ctx, running, h, from, m)
 	default:
 		c.response(h, id, m)
 	}
@@ -135,7 +109,7 @@ func (c *Conn) receive(ctx context.Context, running *sync.WaitGroup, h lwm2m.Han
 
 // rejectMalformed answers a confirmable message whose header at least is whole
 // (RFC 7252 section 4.2).
-func (c *Conn) rejectMalformed(from netip.AddrPort, b []byte) {
+func (c *Conn) rejectMalformed(from string, b []byte) {
 	if len(b) >= 4 && b[0]>>4 == 1<<2|byte(message.Confirmable) {
 		c.send(from, message.Message{Type: message.Reset, MessageID: int32(b[2])<<8 | int32(b[3])})
 	}
@@ -165,14 +139,14 @@ func (c *Conn) response(h lwm2m.Handler, id exchangeID, m message.Message) {
 	}
 }
 
-func (c *Conn) notification(h lwm2m.Handler, from netip.AddrPort, m message.Message) bool {
+func (c *Conn) notification(h lwm2m.Handler, from string, m message.Message) bool {
 	n, err := fromWire(m)
 	if err != nil {
 		return false
 	}
 	b, _ := getBlock(m, message.Block2)
 	n.Partial = b.more
-	return h.ServeNotification(from.String(), n)
+	return h.ServeNotification(from, n)
 }
 
 // deliver gives a separate response to its exchange; it acknowledges the request
@@ -193,7 +167,7 @@ func (c *Conn) deliver(m message.Message) bool {
 }
 
 // send writes one datagram; a failure counts as a loss.
-func (c *Conn) send(to netip.AddrPort, m message.Message) {
+func (c *Conn) send(to string, m message.Message) {
 	b, err := marshal(m)
 	if err != nil {
 		c.logger.Error("cannot encode a message", "peer", to, "error", err)
@@ -202,8 +176,8 @@ func (c *Conn) send(to netip.AddrPort, m message.Message) {
 	c.write(to, b)
 }
 
-func (c *Conn) write(to netip.AddrPort, b []byte) {
-	if _, err := c.socket.WriteToUDPAddrPort(b, to); err != nil {
+func (c *Conn) write(to string, b []byte) {
+	if err := c.link.send(to, b); err != nil {
 		c.logger.Debug("cannot send a datagram", "peer", to, "error", err)
 	}
 }

@@ -12,6 +12,8 @@ const maxDuplicates = 1 << 16
 // so that a repeated request is answered again but not done again (RFC 7252
 // section 4.5).
 type duplicates struct {
+	lifetime time.Duration // EXCHANGE_LIFETIME
+
 	mu    sync.Mutex
 	m     map[exchangeID]*served
 	order []*served // oldest first
@@ -23,14 +25,16 @@ type served struct {
 	answer []byte // nil while the request is worked on
 }
 
-func newDuplicates() *duplicates { return &duplicates{m: map[exchangeID]*served{}} }
+func newDuplicates(lifetime time.Duration) *duplicates {
+	return &duplicates{lifetime: lifetime, m: map[exchangeID]*served{}}
+}
 
 // begin tells whether the request is new; if not, what was answered.
 func (d *duplicates) begin(id exchangeID) (fresh bool, answer []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	for len(d.order) > 0 && (now.Sub(d.order[0].at) > exchangeLifetime || len(d.order) >= maxDuplicates) {
+	for len(d.order) > 0 && (now.Sub(d.order[0].at) > d.lifetime || len(d.order) >= maxDuplicates) {
 		if old := d.order[0]; d.m[old.id] == old {
 			delete(d.m, old.id)
 		}

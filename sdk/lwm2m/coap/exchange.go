@@ -3,10 +3,10 @@ package coap
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	rnd "math/rand/v2"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -17,25 +17,17 @@ import (
 
 // Exchange implements [lwm2m.Transport].
 func (c *Conn) Exchange(ctx context.Context, peer string, request *lwm2m.Message) (*lwm2m.Message, error) {
-	to, err := netip.ParseAddrPort(peer)
-	if err != nil {
-		return nil, fmt.Errorf("cannot send to peer %q: %w", peer, err)
-	}
-	return c.exchangeBlocks(ctx, to, request)
+	return c.exchangeBlocks(ctx, peer, request)
 }
 
 // Notify implements [lwm2m.Transport].
 func (c *Conn) Notify(ctx context.Context, peer string, notification *lwm2m.Message) error {
-	to, err := netip.ParseAddrPort(peer)
-	if err != nil {
-		return fmt.Errorf("cannot send to peer %q: %w", peer, err)
-	}
-	_, err = c.confirm(ctx, to, firstBlock(toWire(notification)), nil)
+	_, err := c.confirm(ctx, peer, firstBlock(toWire(notification)), nil)
 	return err
 }
 
 // exchange sends one request and waits for its response.
-func (c *Conn) exchange(ctx context.Context, to netip.AddrPort, m message.Message) (message.Message, error) {
+func (c *Conn) exchange(ctx context.Context, to string, m message.Message) (message.Message, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.maxWait(), lwm2m.ErrTimeout)
 	defer cancel()
 	if m.Token == nil {
@@ -66,7 +58,7 @@ func newToken() []byte {
 // confirm sends a confirmable message until it is acknowledged. One is under way
 // to a peer at a time (NSTART, RFC 7252 section 4.7). The ACK may carry a
 // response. If e is given, it is registered for a separate response.
-func (c *Conn) confirm(ctx context.Context, to netip.AddrPort, m message.Message, e *exchange) (message.Message, error) {
+func (c *Conn) confirm(ctx context.Context, to string, m message.Message, e *exchange) (message.Message, error) {
 	mid, release, err := c.peers.acquire(ctx, to)
 	if err != nil {
 		return message.Message{}, err
@@ -84,10 +76,15 @@ func (c *Conn) confirm(ctx context.Context, to netip.AddrPort, m message.Message
 }
 
 // transmit repeats a datagram with exponential back-off (RFC 7252 section 4.2).
-func (c *Conn) transmit(ctx context.Context, to netip.AddrPort, datagram []byte, answer <-chan message.Message) (message.Message, error) {
-	timeout := time.Duration(float64(c.ackTimeout) * (1 + rnd.Float64()/2))
-	for range c.maxRetransmit + 1 {
-		c.write(to, datagram)
+func (c *Conn) transmit(ctx context.Context, to string, datagram []byte, answer <-chan message.Message) (message.Message, error) {
+	t := c.transmission
+	timeout := time.Duration(float64(t.AckTimeout) * (1 + rnd.Float64()*(t.AckRandomFactor-1)))
+	for range t.MaxRetransmit + 1 {
+		if err := c.link.send(to, datagram); errors.Is(err, errNoPeer) {
+			return message.Message{}, err
+		} else if err != nil { // counts as a loss
+			c.logger.Debug("cannot send a datagram", "peer", to, "error", err)
+		}
 		timer := time.NewTimer(timeout)
 		select {
 		case m := <-answer:
@@ -136,7 +133,4 @@ func (c *Conn) forgetToken(token []byte) {
 // maxWait is MAX_TRANSMIT_WAIT (RFC 7252 section 4.8.2), the longest time from
 // the first transmission until the sender gives up, and as long again for a
 // separate response.
-func (c *Conn) maxWait() time.Duration {
-	wait := time.Duration(float64(c.ackTimeout) * float64(int(2)<<c.maxRetransmit-1) * 1.5)
-	return 2 * wait
-}
+func (c *Conn) maxWait() time.Duration { return 2 * c.transmission.MaxTransmitWait() }

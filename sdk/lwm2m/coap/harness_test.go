@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +23,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 30 * time.Second
 
 // quick makes loss show soon, so that the tests do too.
-func quick() coap.Option { return coap.WithTransmission(40*time.Millisecond, 5) }
+func quick() coap.Option {
+	return coap.WithTransmission(coap.Transmission{AckTimeout: 40 * time.Millisecond, MaxRetransmit: 5})
+}
 
 func deadline(t *testing.T) context.Context {
 	t.Helper()
@@ -49,9 +52,9 @@ func startServerWith(t *testing.T, change func(*lwm2m.ServerConfig)) *server {
 	return startServerAt(t, "127.0.0.1:0", change)
 }
 
-func startServerAt(t *testing.T, address string, change func(*lwm2m.ServerConfig)) *server {
+func startServerAt(t *testing.T, address string, change func(*lwm2m.ServerConfig), options ...coap.Option) *server {
 	t.Helper()
-	conn, err := coap.Listen(address, quick(), coap.WithLogger(logger(t)))
+	conn, err := coap.Listen(address, append(options, quick(), coap.WithLogger(logger(t)))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +144,7 @@ func (d *device) execute(ctx context.Context, p lwm2m.Path, arguments string) er
 	return f(ctx, p, arguments)
 }
 
-func startDevice(t *testing.T, server string, change func(*lwm2m.ClientConfig)) *device {
+func startDevice(t *testing.T, server string, change func(*lwm2m.ClientConfig), options ...coap.Option) *device {
 	t.Helper()
 	d := &device{sensor: objects.NewSensor(objects.TemperatureID), component: objects.NewMemory(objects.ComponentUpdate)}
 	d.component.OnWrite, d.component.OnExecute = d.write, d.execute
@@ -149,15 +152,18 @@ func startDevice(t *testing.T, server string, change func(*lwm2m.ClientConfig)) 
 	d.component.SetValue(0, objects.ComponentVersion, lwm2m.String("1.0.0"))
 	d.component.SetValue(0, objects.ComponentWanted, lwm2m.String(""))
 	d.sensor.Reading(0, 21.5, "Cel", time.Now())
+	if !strings.Contains(server, "://") {
+		server = "coap://" + server
+	}
 	config := lwm2m.ClientConfig{
-		Endpoint: "device-1", Server: "coap://" + server, Lifetime: time.Minute,
+		Endpoint: "device-1", Server: server, Lifetime: time.Minute,
 		Objects: []lwm2m.Object{d.sensor, d.component}, Logger: logger(t),
 	}
 	if change != nil {
 		change(&config)
 	}
 	var err error
-	if d.conn, err = coap.Dial(config.Server, quick(), coap.WithLogger(logger(t))); err != nil {
+	if d.conn, err = coap.Dial(config.Server, append(options, quick(), coap.WithLogger(logger(t)))...); err != nil {
 		t.Fatal(err)
 	}
 	if d.Client, err = lwm2m.NewClient(config); err != nil {

@@ -32,7 +32,12 @@ func libcoap(t *testing.T, program string) string {
 // coapClient runs libcoap's client once and gives what it printed.
 func coapClient(t *testing.T, arguments ...string) string {
 	t.Helper()
-	command := exec.CommandContext(deadline(t), libcoap(t, "coap-client-notls"), append([]string{"-B", "20"}, arguments...)...)
+	return coapProgram(t, libcoap(t, "coap-client-notls"), arguments...)
+}
+
+func coapProgram(t *testing.T, program string, arguments ...string) string {
+	t.Helper()
+	command := exec.CommandContext(deadline(t), program, append([]string{"-B", "20"}, arguments...)...)
 	var errors bytes.Buffer
 	command.Stderr = &errors
 	out, err := command.Output()
@@ -151,36 +156,55 @@ func (n notified) ServeNotification(_ string, m *lwm2m.Message) bool {
 	return true
 }
 
-// TestLibcoapServes is our transport against libcoap's server.
-func TestLibcoapServes(t *testing.T) {
-	program := libcoap(t, "coap-server-notls")
+// startCoapServer runs libcoap's server; its DTLS port is one above the other.
+func startCoapServer(t *testing.T, program string, offset int, arguments ...string) (address string) {
+	t.Helper()
+	path := libcoap(t, program)
 	probe, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := probe.LocalAddr().String()
+	address = probe.LocalAddr().String()
+	port := probe.LocalAddr().(*net.UDPAddr).Port
 	probe.Close()
-	_, port, _ := net.SplitHostPort(address)
-	command := exec.Command(program, "-A", "127.0.0.1", "-p", port)
+	command := exec.Command(path, append(arguments, "-A", "127.0.0.1", "-p", strconv.Itoa(port+offset))...)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
+	return address
+}
+
+// TestLibcoapServes is our transport against libcoap's server.
+func TestLibcoapServes(t *testing.T) {
+	address := startCoapServer(t, "coap-server-notls", 0)
 	conn, err := coap.Dial("coap://"+address, quick(), coap.WithLogger(logger(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	transportAgainstLibcoap(t, conn, "coap://"+address)
+}
+
+func transportAgainstLibcoap(t *testing.T, conn *coap.Conn, address string) {
+	t.Helper()
 	notifications := make(notified, 10)
 	run(t, conn, func(ctx context.Context, tr lwm2m.Transport) error { return tr.Serve(ctx, notifications) })
+	var peer string
 	exchange := func(m *lwm2m.Message) *lwm2m.Message {
-		answer, err := conn.Exchange(deadline(t), address, m)
+		answer, err := conn.Exchange(deadline(t), peer, m)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return answer
 	}
 	eventually(t, "libcoap's server answers", func() bool {
-		answer, err := conn.Exchange(deadline(t), address, &lwm2m.Message{Code: lwm2m.Get})
+		var err error
+		ctx, cancel := context.WithTimeout(deadline(t), time.Second)
+		defer cancel()
+		if peer, err = conn.Resolve(ctx, address); err != nil {
+			return false
+		}
+		answer, err := conn.Exchange(deadline(t), peer, &lwm2m.Message{Code: lwm2m.Get})
 		return err == nil && answer.Code == lwm2m.CodeContent
 	})
 	long := bytes.Repeat([]byte("0123456789"), 1000)

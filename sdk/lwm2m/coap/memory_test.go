@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net/netip"
+	"fmt"
 	"testing"
 	"time"
 
@@ -14,10 +14,12 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 )
 
-var peerA = netip.MustParseAddrPort("127.0.0.1:1")
+const exchangeLifetime = 247 * time.Second
+
+var peerA = "127.0.0.1:1"
 
 func TestDuplicatesForget(t *testing.T) {
-	d := newDuplicates()
+	d := newDuplicates(exchangeLifetime)
 	old := exchangeID{peerA, 1}
 	d.begin(old)
 	d.finish(old, []byte("done"))
@@ -29,7 +31,7 @@ func TestDuplicatesForget(t *testing.T) {
 		t.Error("remembered longer than a message id is taken")
 	}
 	for i := range maxDuplicates + 10 {
-		d.begin(exchangeID{netip.AddrPortFrom(peerA.Addr(), uint16(i>>8)+2), uint16(i)})
+		d.begin(exchangeID{fmt.Sprint(i >> 8), uint16(i)})
 	}
 	if len(d.m) > maxDuplicates || len(d.order) > maxDuplicates {
 		t.Errorf("%d, %d answers are remembered", len(d.m), len(d.order))
@@ -37,7 +39,7 @@ func TestDuplicatesForget(t *testing.T) {
 }
 
 func TestOneConfirmableAtATime(t *testing.T) {
-	p := newPeers()
+	p := newPeers(exchangeLifetime)
 	first, release, err := p.acquire(t.Context(), peerA)
 	if err != nil {
 		t.Fatal(err)
@@ -56,18 +58,18 @@ func TestOneConfirmableAtATime(t *testing.T) {
 }
 
 func TestPeersForget(t *testing.T) {
-	p := newPeers()
+	p := newPeers(exchangeLifetime)
 	p.nextMID(peerA)
 	long := time.Now().Add(-2 * exchangeLifetime)
 	p.m[peerA].used, p.swept = long, long
-	p.nextMID(netip.MustParseAddrPort("127.0.0.1:2"))
+	p.nextMID("127.0.0.1:2")
 	if _, ok := p.m[peerA]; ok || len(p.m) != 1 {
 		t.Error("a peer that was silent for long is remembered")
 	}
 }
 
 func TestUploads(t *testing.T) {
-	u := newUploads()
+	u := newUploads(exchangeLifetime)
 	part := func(num uint32, more bool, payload string) (codes.Code, []byte) {
 		request := &lwm2m.Message{Code: lwm2m.Put, Path: []string{"1"}, Payload: []byte(payload)}
 		m := message.Message{Options: block{num: num, more: more, szx: 0}.add(nil, message.Block1)}

@@ -3,18 +3,16 @@ package coap
 import (
 	"context"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"time"
 )
 
-// exchangeLifetime is how long a message id stays taken (RFC 7252 section 4.8.2).
-const exchangeLifetime = 247 * time.Second
-
 // peers hands out message ids and the right to send a confirmable message.
 type peers struct {
+	lifetime time.Duration // EXCHANGE_LIFETIME
+
 	mu    sync.Mutex
-	m     map[netip.AddrPort]*peer
+	m     map[string]*peer
 	swept time.Time
 }
 
@@ -25,10 +23,12 @@ type peer struct {
 	used  time.Time
 }
 
-func newPeers() *peers { return &peers{m: map[netip.AddrPort]*peer{}, swept: time.Now()} }
+func newPeers(lifetime time.Duration) *peers {
+	return &peers{lifetime: lifetime, m: map[string]*peer{}, swept: time.Now()}
+}
 
 // acquire waits until no confirmable message is under way to the peer.
-func (p *peers) acquire(ctx context.Context, to netip.AddrPort) (mid uint16, release func(), err error) {
+func (p *peers) acquire(ctx context.Context, to string) (mid uint16, release func(), err error) {
 	q := p.join(to)
 	select {
 	case <-q.slot:
@@ -40,13 +40,13 @@ func (p *peers) acquire(ctx context.Context, to netip.AddrPort) (mid uint16, rel
 }
 
 // nextMID is a message id for a message that needs no acknowledgement.
-func (p *peers) nextMID(to netip.AddrPort) uint16 {
+func (p *peers) nextMID(to string) uint16 {
 	q := p.join(to)
 	defer p.leave(q)
 	return p.next(q)
 }
 
-func (p *peers) join(to netip.AddrPort) *peer {
+func (p *peers) join(to string) *peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q, ok := p.m[to]
@@ -77,12 +77,12 @@ func (p *peers) leave(q *peer) {
 // sweep forgets the peers whose message ids may be used again.
 func (p *peers) sweep() {
 	now := time.Now()
-	if now.Sub(p.swept) < exchangeLifetime {
+	if now.Sub(p.swept) < p.lifetime {
 		return
 	}
 	p.swept = now
 	for a, q := range p.m {
-		if q.users == 0 && now.Sub(q.used) > exchangeLifetime {
+		if q.users == 0 && now.Sub(q.used) > p.lifetime {
 			delete(p.m, a)
 		}
 	}

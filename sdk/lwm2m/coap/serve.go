@@ -13,7 +13,8 @@ import (
 
 // request starts the handler of a new request, or repeats the answer of a known
 // one.
-func (c *Conn) request(ctx context.Context, running *sync.WaitGroup, h lwm2m.Handler, id exchangeID, m message.Message) {
+func (c *Conn) request(ctx context.Context, running *sync.WaitGroup, h lwm2m.Handler, from origin, m message.Message) {
+	id := exchangeID{from.peer, uint16(m.MessageID)}
 	select {
 	case c.handlers <- struct{}{}:
 	default:
@@ -30,16 +31,16 @@ func (c *Conn) request(ctx context.Context, running *sync.WaitGroup, h lwm2m.Han
 	}
 	running.Go(func() {
 		defer func() { <-c.handlers }()
-		c.serve(ctx, h, id, m)
+		c.serve(ctx, h, from, id, m)
 	})
 }
 
 // serve answers in the ACK or, if the handler takes its time, acknowledges and
 // answers separately (RFC 7252 section 5.2).
-func (c *Conn) serve(ctx context.Context, h lwm2m.Handler, id exchangeID, m message.Message) {
+func (c *Conn) serve(ctx context.Context, h lwm2m.Handler, from origin, id exchangeID, m message.Message) {
 	done := make(chan message.Message, 1)
-	go func() { done <- c.handle(ctx, h, id, m) }()
-	timer := time.NewTimer(c.ackTimeout / 2)
+	go func() { done <- c.handle(ctx, h, from, m) }()
+	timer := time.NewTimer(c.transmission.AckTimeout / 2)
 	defer timer.Stop()
 	select {
 	case r := <-done:
@@ -81,14 +82,15 @@ func (c *Conn) reply(id exchangeID, r message.Message) {
 }
 
 // handle gives the response to a request, or to one block of it.
-func (c *Conn) handle(ctx context.Context, h lwm2m.Handler, id exchangeID, m message.Message) message.Message {
+func (c *Conn) handle(ctx context.Context, h lwm2m.Handler, from origin, m message.Message) message.Message {
 	request, err := fromWire(m)
 	if err != nil {
 		return message.Message{Code: codes.BadOption, Payload: []byte(err.Error())}
 	}
-	if early, ok := c.uploads.add(id.peer, m, request); !ok {
+	request.Identity = from.identity
+	if early, ok := c.uploads.add(from.peer, m, request); !ok {
 		return early
 	}
-	response := h.ServeRequest(ctx, id.peer.String(), request)
+	response := h.ServeRequest(ctx, from.peer, request)
 	return answerBlock(toWire(response), m)
 }

@@ -1,7 +1,6 @@
 package coap
 
 import (
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -13,18 +12,22 @@ import (
 )
 
 const (
-	maxUpload  = 1 << 16 // bytes of one request put together from blocks
+	maxUpload  = 1 << 20 // bytes of one request put together from blocks
 	maxUploads = 256     // requests at once
+	maxHeld    = 1 << 24 // bytes of all of them
 )
 
 // uploads puts long requests together (Block1).
 type uploads struct {
-	mu sync.Mutex
-	m  map[uploadID]*upload
+	lifetime time.Duration // EXCHANGE_LIFETIME
+
+	mu   sync.Mutex
+	m    map[uploadID]*upload
+	held int // bytes in m
 }
 
 type uploadID struct {
-	peer   netip.AddrPort
+	peer   string
 	code   lwm2m.Code
 	target string
 }
@@ -34,11 +37,13 @@ type upload struct {
 	body []byte
 }
 
-func newUploads() *uploads { return &uploads{m: map[uploadID]*upload{}} }
+func newUploads(lifetime time.Duration) *uploads {
+	return &uploads{lifetime: lifetime, m: map[uploadID]*upload{}}
+}
 
 // add takes a request. If it is whole, with its last block, request gets the
 // whole body and complete is true; if not, early is the answer to this block.
-func (u *uploads) add(peer netip.AddrPort, m message.Message, request *lwm2m.Message) (early message.Message, complete bool) {
+func (u *uploads) add(peer string, m message.Message, request *lwm2m.Message) (early message.Message, complete bool) {
 	b, ok := getBlock(m, message.Block1)
 	if !ok {
 		return message.Message{}, true
@@ -58,32 +63,41 @@ func (u *uploads) append(id uploadID, b block, payload []byte) ([]byte, codes.Co
 	defer u.mu.Unlock()
 	if b.num == 0 {
 		u.sweep()
-		if len(u.m) >= maxUploads {
+		u.drop(id)
+		if len(u.m) >= maxUploads || u.held >= maxHeld {
 			return nil, codes.ServiceUnavailable
 		}
 		u.m[id] = &upload{at: time.Now()}
 	}
 	up, ok := u.m[id]
 	if !ok || b.offset() != len(up.body) || b.more && len(payload) != b.size() {
-		delete(u.m, id)
+		u.drop(id)
 		return nil, codes.RequestEntityIncomplete
 	}
-	if len(up.body)+len(payload) > maxUpload {
-		delete(u.m, id)
+	if len(up.body)+len(payload) > maxUpload || u.held+len(payload) > maxHeld {
+		u.drop(id)
 		return nil, codes.RequestEntityTooLarge
 	}
 	up.body = append(up.body, payload...)
+	u.held += len(payload)
 	if b.more {
 		return nil, codes.Continue
 	}
-	delete(u.m, id)
+	u.drop(id)
 	return up.body, codes.Empty
+}
+
+func (u *uploads) drop(id uploadID) {
+	if up, ok := u.m[id]; ok {
+		u.held -= len(up.body)
+		delete(u.m, id)
+	}
 }
 
 func (u *uploads) sweep() {
 	for id, up := range u.m {
-		if time.Since(up.at) > exchangeLifetime {
-			delete(u.m, id)
+		if time.Since(up.at) > u.lifetime {
+			u.drop(id)
 		}
 	}
 }

@@ -1,0 +1,88 @@
+package coap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// maxDatagram is more than any UDP payload.
+const maxDatagram = 1 << 16
+
+// A link moves datagrams between this endpoint and its peers.
+type link interface {
+	// receive gives what arrives to f, one at a time, until ctx or the link ends;
+	// f does not keep the datagram. Nil means that ctx ended.
+	receive(ctx context.Context, f func(from origin, datagram []byte)) error
+	// send sends one datagram. errNoPeer means that there is no way to the peer.
+	send(peer string, datagram []byte) error
+	// resolve finds the peer behind an address.
+	resolve(ctx context.Context, address string) (peer string, err error)
+	addr() net.Addr
+	close() error
+}
+
+// origin is where a datagram comes from. The identity is the one that the peer has
+// proven, "" if it has proven none.
+type origin struct{ peer, identity string }
+
+var errNoPeer = errors.New("there is no connection to the peer")
+
+// udpLink is a link in plaintext; its peers are addresses.
+type udpLink struct {
+	settings
+	socket *net.UDPConn
+}
+
+func newUDPLink(local netip.AddrPort, s settings) (*udpLink, error) {
+	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
+	if err != nil {
+		return nil, err
+	}
+	return &udpLink{s, socket}, nil
+}
+
+func (l *udpLink) addr() net.Addr { return l.socket.LocalAddr() }
+func (l *udpLink) close() error   { return l.socket.Close() }
+
+func (l *udpLink) receive(ctx context.Context, f func(origin, []byte)) error {
+	if err := l.socket.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = l.socket.SetReadDeadline(time.Now()) })()
+	buffer := make([]byte, maxDatagram)
+	for {
+		n, from, err := l.socket.ReadFromUDPAddrPort(buffer)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+			return net.ErrClosed
+		case err != nil:
+			l.logger.Warn("cannot receive a datagram", "error", err)
+			continue
+		}
+		f(origin{peer: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()).String()}, buffer[:n])
+	}
+}
+
+func (l *udpLink) send(peer string, datagram []byte) error {
+	to, err := netip.ParseAddrPort(peer)
+	if err != nil {
+		return fmt.Errorf("%w: %q is no address", errNoPeer, peer)
+	}
+	_, err = l.socket.WriteToUDPAddrPort(datagram, to)
+	return err
+}
+
+func (l *udpLink) resolve(ctx context.Context, address string) (string, error) {
+	to, err := resolve(ctx, address, l.settings)
+	if err != nil {
+		return "", err
+	}
+	return to.String(), nil
+}
