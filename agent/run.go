@@ -133,7 +133,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	runner = &engine.Engine{
 		Dependants: a.dependants,
 		Readings:   a.readings,
-		Journal:    a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Ready: sandbox.Ready,
+		Journal:    a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Ready: a.ready(sandbox),
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },

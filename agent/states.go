@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,22 @@ import (
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
+
+// ready does what an update should not wait for while its component is
+// stopped: sandboxes start, and what the component has written by now is
+// brought to the disk. That this could not be done is no reason to end the
+// update; if the disk fails, saving says so.
+func (a *agent) ready(sandbox *host.Host) func(context.Context, []host.Step) error {
+	return func(ctx context.Context, steps []host.Step) error {
+		err := sandbox.Ready(ctx, steps)
+		if failed := a.states.Flush(ctx); failed != nil {
+			a.log.Warn("cannot bring the state to the disk before its component stops", "error", failed)
+		}
+		return err
+	}
+}
 
 // An operator is what somebody at the device can do with saved states.
 type operator struct{ *agent }

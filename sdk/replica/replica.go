@@ -30,12 +30,6 @@ type Inode struct {
 	Number       uint64
 }
 
-// Sibling is the file of another number on the same device.
-func (i Inode) Sibling(number uint64) Inode {
-	i.Number = number
-	return i
-}
-
 const wanted = unix.STATX_BASIC_STATS
 
 // Look looks at a file, or at the symbolic link itself. The error is a
@@ -76,6 +70,11 @@ func (i Info) SameKind(other Info) bool { return i.is(other.stat.Mode & unix.S_I
 // Inode returns which file it is.
 func (i Info) Inode() Inode {
 	return Inode{i.stat.Dev_major, i.stat.Dev_minor, i.stat.Ino}
+}
+
+// SameDevice reports whether both are on the same device.
+func (i Info) SameDevice(other Info) bool {
+	return i.stat.Dev_major == other.stat.Dev_major && i.stat.Dev_minor == other.stat.Dev_minor
 }
 
 // Names returns how many names the file has.

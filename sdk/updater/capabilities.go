@@ -61,7 +61,8 @@ type SaveRequest struct {
 	Snapshot string
 }
 
-// ApplyRequest names the directory that holds the state to take over.
+// ApplyRequest names the directory that holds the state to take over. The host
+// has brought it to the disk, so that a rename of it is all that is left.
 type ApplyRequest struct{ Component, Dir string }
 
 // UpdaterWithOrigin keeps the state that Save has read until the update has

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -357,7 +358,10 @@ func link(t testing.TB, from, to string) {
 		if entry.IsDir() {
 			return os.MkdirAll(filepath.Join(to, rel), 0o700)
 		}
-		return os.Link(name, filepath.Join(to, rel))
+		if err := os.Link(name, filepath.Join(to, rel)); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil
 	}))
 }
 

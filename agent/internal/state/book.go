@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/fingerprint"
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"golang.org/x/sys/unix"
 )
 
@@ -262,12 +264,17 @@ func (b *book) same(name string) bool {
 }
 
 // settle has the files below a directory count as known that have not changed
-// since they were read, whatever hard links are made from now on.
-func (b *book) settle(root string) error {
+// since they were read, whatever hard links are made from now on. It returns
+// what it has seen of those that have another name elsewhere, the component's:
+// they stay what they are, since nobody writes to them any more, and their
+// inodes stay theirs.
+func (b *book) settle(root string) (still map[string]unix.Stat_t, err error) {
 	if !faithful(root) {
-		return nil
+		return nil, nil
 	}
-	return walk(root, func(e *entry) error {
+	names := map[inode]uint64{} // below the directory
+	still = map[string]unix.Stat_t{}
+	err = walk(root, func(e *entry) error {
 		if !e.regular() {
 			return nil
 		}
@@ -276,8 +283,17 @@ func (b *book) settle(root string) error {
 			r.settled, r.calm = true, r.Changed
 			b.records[at] = r
 		}
+		still[e.path] = e.stat
+		names[at]++
 		return nil
 	})
+	if err != nil || !replica.Numbered(root) {
+		return nil, err
+	}
+	maps.DeleteFunc(still, func(_ string, s unix.Stat_t) bool {
+		return names[inode{s.Dev, s.Ino}] >= uint64(s.Nlink) //nolint:unconvert // other widths on other systems
+	})
+	return still, nil
 }
 
 // unsettle ends what settle began.

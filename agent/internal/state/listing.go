@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // A node is a file, a directory or a symbolic link of a state.
@@ -41,9 +43,12 @@ func (n *node) follow(root string) (err error) {
 type listing []node
 
 // scan lists a state.
-func (b *book) scan(root string) (listing, error) {
+func (b *book) scan(root string) (listing, error) { return b.scanBut(root, nil) }
+
+// scanBut is scan without a look at files that are still what they were.
+func (b *book) scanBut(root string, still map[string]unix.Stat_t) (listing, error) {
 	var all listing
-	err := walk(root, func(e *entry) (err error) {
+	w := walker{still: still, f: func(e *entry) (err error) {
 		n := node{path: e.path, mode: e.mode(), links: uint64(e.stat.Nlink)} //nolint:unconvert // other widths on other systems
 		n.at, n.now = e.identify()
 		switch {
@@ -57,7 +62,8 @@ func (b *book) scan(root string) (listing, error) {
 		}
 		all = append(all, n)
 		return err
-	})
+	}}
+	err := w.walk(root)
 	return all, err
 }
 

@@ -17,8 +17,15 @@ import (
 // memory, of which the file system sees only the first write after each sync.
 // It begins while the rehearsal makes the first files.
 func TestMappedMemory(t *testing.T) {
+	for _, takes := range []bool{false, true} {
+		t.Run(fmt.Sprintf("takes=%v", takes), func(t *testing.T) { t.Parallel(); mappedMemory(t, takes) })
+	}
+}
+
+func mappedMemory(t *testing.T, takes bool) {
 	const files = 100
 	b := newBench(t)
+	b.takes = takes
 	counters := make([][]byte, files)
 	for i := range counters {
 		b.put(fmt.Sprint("counter", i), string(make([]byte, os.Getpagesize())))

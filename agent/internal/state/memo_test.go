@@ -59,7 +59,8 @@ type bench struct {
 	testing.TB
 	*Manager
 	*writer
-	live string
+	live  string
+	takes bool // the updater takes the snapshot
 }
 
 var up = []host.Step{{From: 1, To: 2, Module: "m", Digest: "sha256:m"}}
@@ -93,13 +94,43 @@ func (b *bench) rehearse(steps []host.Step) Rehearsed {
 // update saves and transforms, and returns the new state.
 func (b *bench) update(steps []host.Step) map[string]string {
 	b.Helper()
-	_, err := b.Settle(component, 1)
+	snapshot, err := b.Settle(component, 1)
 	must(b, err)
 	dir, err := b.Fresh(component, 2)
 	must(b, err)
+	if b.takes {
+		must(b, errors.Join(os.Remove(dir), os.Rename(snapshot, dir)))
+		match(b, b.live, dir)
+	}
 	link(b, b.live, dir)
 	must(b, b.Seal(component, 2, meta("1.0.0")))
-	return b.transform(steps)
+	all := b.transform(steps)
+	_, _, err = b.Load(component, 2) // what was sealed is what is there
+	must(b, err)
+	return all
+}
+
+// match removes from a directory that was linked what is not there any more.
+func match(t testing.TB, from, to string) {
+	t.Helper()
+	must(t, filepath.WalkDir(to, func(name string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(to, name)
+		old, err := os.Lstat(name)
+		if err != nil {
+			return err
+		}
+		now, err := os.Lstat(filepath.Join(from, rel))
+		if err == nil && (old.IsDir() && now.IsDir() || os.SameFile(old, now)) {
+			return nil
+		}
+		if err := os.RemoveAll(name); err != nil || !entry.IsDir() {
+			return err
+		}
+		return fs.SkipDir
+	}))
 }
 
 func (b *bench) transform(steps []host.Step) map[string]string {
@@ -171,10 +202,12 @@ func TestOnlyWhatChangedRuns(t *testing.T) {
 		}, []string{"1→2 deep"}},
 		"mode": {func(b *bench) { must(b, os.Chmod(filepath.Join(b.live, "b"), 0o640)) }, nil},
 	} {
-		for _, crash := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/crash=%v", name, crash), func(t *testing.T) {
+		for i := range 4 {
+			crash, takes := i%2 > 0, i/2 > 0
+			t.Run(fmt.Sprintf("%s/crash=%v/takes=%v", name, crash, takes), func(t *testing.T) {
 				t.Parallel()
 				b := newBench(t)
+				b.takes = takes
 				b.rehearse(up)
 				b.took()
 				test.change(b)

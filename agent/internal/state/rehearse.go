@@ -15,6 +15,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"golang.org/x/sys/unix"
 )
 
 // Names inside the directory of a component.
@@ -31,8 +32,9 @@ type knowledge struct {
 	trees []*tree
 	lists map[Generation]listing // of generations that nobody has changed since
 
-	stopped bool       // the component has, since the last rehearsal
-	made    Generation // since then, and has not been handed out yet
+	stopped bool                   // the component has, since the last rehearsal
+	still   map[string]unix.Stat_t // files of the live snapshot when it had, until the next seal
+	made    Generation             // since then, and has not been handed out yet
 }
 
 // known returns what is known of a component.
@@ -71,7 +73,7 @@ func (m *Manager) Rehearse(ctx context.Context, component string, gen Generation
 		return found, err
 	}
 	k.book.unsettle()
-	k.stopped, k.made = false, 0
+	k.stopped, k.still, k.made = false, nil, 0
 	files := filepath.Join(dir, filesName)
 	if err := calm(ctx, files); err != nil {
 		return found, fmt.Errorf("cannot rehearse on state %s/%d: %w", component, gen, err)
@@ -228,17 +230,17 @@ func part(progress func(done, total int64), i, n int) func(done, total int64) {
 // for a snapshot that was never made. It returns the directory of the
 // snapshot, which the updater may take, or "".
 func (m *Manager) Settle(component string, gen Generation) (string, error) {
-	dir, err := m.dir(component, gen)
-	if err != nil || gen == 0 {
-		return "", err
-	}
 	k, err := m.known(component)
 	if err != nil {
 		return "", err
 	}
-	k.stopped = true
+	k.stopped, k.still = true, nil
+	dir, err := m.dir(component, gen)
+	if err != nil || gen == 0 {
+		return "", err
+	}
 	files := filepath.Join(dir, filesName)
-	err = k.book.settle(files)
+	k.still, err = k.book.settle(files)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil // it was made in vain, half removed, or taken before a crash
 	}

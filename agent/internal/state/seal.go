@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -114,6 +115,20 @@ func syncFileSystem(dir string) error {
 		return err
 	}
 	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
+}
+
+// Flush brings to the disk what was written by now, the component's writes too:
+// what then is left for [Manager.Seal], while the component is stopped, is what
+// was written since. It returns when ctx ends, at the latest.
+func (m *Manager) Flush(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- syncFileSystem(m.root) }()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-done:
+		return err
+	}
 }
 
 // replaceFile replaces a file durably.

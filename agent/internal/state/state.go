@@ -223,10 +223,11 @@ func (m *Manager) seal(component string, gen Generation, meta Meta) error {
 	}
 	list, ok := k.lists[gen]
 	if !ok {
-		if list, err = k.book.scan(filepath.Join(dir, filesName)); err != nil {
+		if list, err = k.book.scanBut(filepath.Join(dir, filesName), k.still); err != nil {
 			return err
 		}
 	}
+	k.still = nil
 	k.book.unsettle()
 	k.lists[gen] = list
 	s := seal{Meta: meta, Digest: list.digest(), On: m.clock.now()}

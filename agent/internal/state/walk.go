@@ -8,9 +8,11 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,7 +48,16 @@ func (e *entry) identify() (inode, identity) {
 // directory before its content, in lexical order. It looks names up in their
 // directories rather than from the root, which is what most of the time of a
 // walk goes into; on 10 000 files it takes a third of it.
-func walk(root string, f func(*entry) error) error {
+func walk(root string, f func(*entry) error) error { return walker{f: f}.walk(root) }
+
+// A walker spares itself the look at files that are still what they were at an
+// earlier one, if they are where they were.
+type walker struct {
+	f     func(*entry) error
+	still map[string]unix.Stat_t // by path; nil: look at all
+}
+
+func (w walker) walk(root string) error {
 	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: root, Err: err}
@@ -55,7 +66,37 @@ func walk(root string, f func(*entry) error) error {
 	if err := unix.Fstat(fd, &e.stat); err != nil {
 		return errors.Join(&fs.PathError{Op: "stat", Path: root, Err: err}, unix.Close(fd))
 	}
-	return walkDir(fd, e, f)
+	return w.dir(fd, e)
+}
+
+// list returns what is in a directory, by name.
+func (w walker) list(dir *os.File, e *entry) ([]entry, error) {
+	if w.still == nil {
+		names, err := dir.Readdirnames(-1)
+		if err != nil {
+			return nil, fmt.Errorf("cannot list %s: %w", e.path, err)
+		}
+		slices.Sort(names)
+		return look(int(dir.Fd()), e.path, names)
+	}
+	numbers, err := replica.Numbers(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list %s: %w", e.path, err)
+	}
+	all := make([]entry, 0, len(numbers))
+	var names []string
+	for name, number := range numbers {
+		file := path.Join(e.path, name)
+		if s, ok := w.still[file]; ok && number == s.Ino && e.stat.Dev == s.Dev {
+			all = append(all, entry{file, s})
+		} else {
+			names = append(names, name)
+		}
+	}
+	others, err := look(int(dir.Fd()), e.path, names)
+	all = append(all, others...)
+	slices.SortFunc(all, func(a, b entry) int { return strings.Compare(a.path, b.path) })
+	return all, err
 }
 
 // A share is how many names of a directory are worth a thread.
@@ -91,35 +132,30 @@ func look(fd int, dir string, names []string) ([]entry, error) {
 	return entries, errors.Join(errs...)
 }
 
-// walkDir closes fd, which is the directory e.
-func walkDir(fd int, e *entry, f func(*entry) error) (err error) {
+// dir closes fd, which is the directory e.
+func (w walker) dir(fd int, e *entry) (err error) {
 	dir := os.NewFile(uintptr(fd), e.path)
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	if err := f(e); err != nil {
+	if err := w.f(e); err != nil {
 		return err
 	}
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return fmt.Errorf("cannot list %s: %w", e.path, err)
-	}
-	slices.Sort(names)
-	entries, err := look(fd, e.path, names)
+	entries, err := w.list(dir, e)
 	if err != nil {
 		return err
 	}
-	for i, name := range names {
+	for i := range entries {
 		next := &entries[i]
 		if !next.isDir() {
-			if err := f(next); err != nil {
+			if err := w.f(next); err != nil {
 				return err
 			}
 			continue
 		}
-		sub, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		sub, err := unix.Openat(fd, path.Base(next.path), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return &fs.PathError{Op: "open", Path: next.path, Err: err}
 		}
-		if err := walkDir(sub, next, f); err != nil {
+		if err := w.dir(sub, next); err != nil {
 			return err
 		}
 	}

@@ -127,9 +127,6 @@ func (h home) apply(ctx context.Context, dir string) error {
 		}
 		return nil
 	}
-	if err := disk.Sync(dir); err != nil {
-		return err
-	}
 	if state, is := h.isOrigin(dir); is {
 		return h.takeOrigin(state, dir)
 	}

@@ -14,13 +14,12 @@ import (
 
 // Match makes the directory to, which was linked from the directory from
 // earlier, what [Link] would make of an empty one now. It touches only what
-// has changed: on a state of many files that is a fraction of linking them
-// all. Where file systems allow, it looks at each file once, not behind both
-// of its names.
+// has changed, and where file systems allow looks at nothing else: on a state
+// of many files that is a fraction of linking them all.
 func Match(ctx context.Context, from, to string) error {
 	root, err := replica.Look(from)
 	if err == nil {
-		m := matcher{&copier{link: true, root: root, first: map[replica.Inode]string{}}, numbered(to)}
+		m := matcher{&copier{link: true, root: root, first: map[replica.Inode]string{}}, replica.Numbered(from) && replica.Numbered(to)}
 		err = m.dir(ctx, from, to)
 	}
 	if err != nil {
@@ -34,37 +33,43 @@ type matcher struct {
 	numbered bool
 }
 
+// dir leaves alone files of the same name and number in both directories:
+// whether they can be part of a state was looked at when they were linked.
 func (m matcher) dir(ctx context.Context, from, to string) error {
-	source, names, err := list(from)
+	source, news, err := numbers(from)
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	news, err := look(source, names)
+	target, olds, err := numbers(to)
 	if err != nil {
 		return err
 	}
-	old, err := m.open(to)
+	defer target.Close()
+	alike := m.numbered && sameDevice(source, target)
+	var names []string
+	for name, number := range news {
+		if alike && number != 0 && olds[name] == number {
+			delete(olds, name)
+		} else {
+			names = append(names, name)
+		}
+	}
+	infos, err := look(source, names)
 	if err != nil {
 		return err
 	}
-	defer old.Close()
 	for i, name := range names {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		number, have := old.names[name]
-		delete(old.names, name)
-		if have && old.is(number, news[i]) {
-			err = news[i].Check(filepath.Join(from, name), m.root)
-		} else {
-			err = m.one(ctx, news[i], filepath.Join(from, name), filepath.Join(to, name), have)
-		}
-		if err != nil {
+		_, have := olds[name]
+		delete(olds, name)
+		if err := m.one(ctx, infos[i], filepath.Join(from, name), filepath.Join(to, name), have); err != nil {
 			return err
 		}
 	}
-	for name := range old.names {
+	for name := range olds {
 		if err := replica.RemoveAll(filepath.Join(to, name)); err != nil {
 			return err
 		}
@@ -72,36 +77,28 @@ func (m matcher) dir(ctx context.Context, from, to string) error {
 	return replica.Give(to, from)
 }
 
-// An earlier is a directory as it was linked.
-type earlier struct {
-	*os.File
-	info  replica.Info
-	names map[string]uint64 // and inodes of files, or 0
+// numbers opens a directory and returns the names in it, with inodes.
+func numbers(dir string) (*os.File, map[string]uint64, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := replica.Numbers(f)
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, all, nil
 }
 
-func (m matcher) open(dir string) (e earlier, err error) {
-	e.File, err = os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+// sameDevice reports whether a number means the same file in both directories:
+// parts of a volume may count for themselves.
+func sameDevice(a, b *os.File) bool {
+	one, err := replica.LookIn(a, ".")
 	if err != nil {
-		return e, err
+		return false
 	}
-	if e.info, err = replica.LookIn(e.File, "."); err == nil {
-		e.names, err = numbers(e.File)
-	}
-	if err != nil {
-		return e, errors.Join(err, e.Close())
-	}
-	if !m.numbered {
-		for name := range e.names {
-			e.names[name] = 0
-		}
-	}
-	return e, nil
-}
-
-// is reports whether a file is the one of that number. On another device, as a
-// mount point or part of a volume may be, it is not.
-func (e earlier) is(number uint64, file replica.Info) bool {
-	return number != 0 && file.Regular() && file.Inode() == e.info.Inode().Sibling(number)
+	other, err := replica.LookIn(b, ".")
+	return err == nil && one.SameDevice(other)
 }
 
 // one makes what has changed, or may have.

@@ -1,0 +1,73 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestNumbers: a directory has the inodes of its files, and knows no others.
+func TestNumbers(t *testing.T) {
+	dir := t.TempDir()
+	if !Numbered(dir) {
+		t.Skip("not on this file system")
+	}
+	for i := range 1000 { // more than one read has
+		must(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%0200d", i)), nil, 0o600))
+	}
+	must(t, errors.Join(os.Mkdir(filepath.Join(dir, "directory"), 0o700), os.Symlink("x", filepath.Join(dir, "link"))))
+	f, err := os.Open(dir)
+	must(t, err)
+	defer f.Close()
+	all, err := Numbers(f)
+	if err != nil || len(all) != 1002 || all["directory"] != 0 || all["link"] != 0 {
+		t.Fatalf("%d names, %v", len(all), err)
+	}
+	for name, number := range all {
+		info, err := LookIn(f, name)
+		if err != nil || info.Regular() && info.Inode().Number != number {
+			t.Errorf("%s: %d, %v", name, number, err)
+		}
+	}
+}
+
+// FuzzNumbers reads what no kernel has written.
+func FuzzNumbers(f *testing.F) {
+	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x18\x00\x08name\x00"))
+	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x14\x00\x08\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		all := map[string]uint64{}
+		parseNumbers(data, all)
+		if len(all) > len(data)/20 {
+			t.Errorf("%d names in %d bytes", len(all), len(data))
+		}
+	})
+}
+
+func TestMounted(t *testing.T) {
+	const table = `36 35 98:0 / / rw,noatime - ext4 /dev/root rw
+37 36 0:5 / /srv/with\040space/in\134it rw shared:1 - tmpfs tmpfs rw
+half
+`
+	for dir, want := range map[string]bool{
+		"/": true, "/srv": true, "/srv/with space": true, `/srv/with space/in\it`: false, "/srv/with": false, "/other": false,
+	} {
+		if got := mounted(table, dir); got != want {
+			t.Errorf("%s: %v", dir, got)
+		}
+	}
+	if mountedBelow("/") != true || !mountedBelow(filepath.Join(t.TempDir(), "missing")) {
+		t.Error("of the root, or of what is not there, it is not known that nothing is below")
+	}
+}
+
+func FuzzUnescape(f *testing.F) {
+	f.Add(`a\040b\`)
+	f.Fuzz(func(t *testing.T, s string) {
+		if got := unescape(s); len(got) > len(s) {
+			t.Errorf("%q became %q", s, got)
+		}
+	})
+}
