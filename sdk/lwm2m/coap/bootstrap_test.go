@@ -35,16 +35,21 @@ func startBootstrap(t *testing.T, provision func(context.Context, string) ([]lwm
 
 func bootstrap(t *testing.T, address string, change func(*lwm2m.BootstrapConfig)) ([]lwm2m.Record, error) {
 	t.Helper()
+	return bootstrapWithin(deadline(t), t, address, change)
+}
+
+func bootstrapWithin(ctx context.Context, t *testing.T, address string, change func(*lwm2m.BootstrapConfig)) ([]lwm2m.Record, error) {
 	conn, err := coap.Dial("coap://"+address, quick())
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return nil, err
 	}
 	defer conn.Close()
 	config := lwm2m.BootstrapConfig{Endpoint: "device-1", Server: "coap://" + address}
 	if change != nil {
 		change(&config)
 	}
-	return lwm2m.Bootstrap(deadline(t), conn, config)
+	return lwm2m.Bootstrap(ctx, conn, config)
 }
 
 func TestBootstrap(t *testing.T) {
@@ -101,21 +106,40 @@ func TestBootstrapRefusals(t *testing.T) {
 	})
 	try := func(endpoint string) error {
 		_, err := bootstrap(t, address, func(c *lwm2m.BootstrapConfig) {
-			c.Endpoint, c.Timeout = endpoint, 2*time.Second
+			c.Endpoint = endpoint
 		})
 		return err
 	}
 	wantCode(t, "an unknown device", try("stranger"), lwm2m.CodeBadRequest)
 	wantCode(t, "a refused device", try("forbidden"), lwm2m.CodeForbidden)
 	wantCode(t, "no endpoint name", try(""), lwm2m.CodeBadRequest)
-	if err := try("no server"); !errors.Is(err, lwm2m.ErrTimeout) {
-		t.Errorf("half an account: %v", err)
+	for endpoint, code := range map[string]lwm2m.Code{"no server": lwm2m.CodeNotAcceptable, "no object": lwm2m.CodeNotFound} {
+		ended := make(chan error, 1)
+		ctx, cancel := context.WithCancel(deadline(t))
+		go func() {
+			_, err := bootstrapWithin(ctx, t, address, func(c *lwm2m.BootstrapConfig) { c.Endpoint = endpoint })
+			ended <- err
+		}()
+		wantCode(t, endpoint, <-done, code)
+		cancel() // the device would wait for what comes next
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", endpoint, err)
+		}
 	}
-	wantCode(t, "half an account", <-done, lwm2m.CodeNotAcceptable)
-	if err := try("no object"); !errors.Is(err, lwm2m.ErrTimeout) {
-		t.Errorf("an object that the device does not have: %v", err)
+}
+
+// TestBootstrapTimeout has a bootstrap server that promises and does nothing.
+func TestBootstrapTimeout(t *testing.T) {
+	conn, err := coap.Listen("127.0.0.1:0", quick())
+	if err != nil {
+		t.Fatal(err)
 	}
-	wantCode(t, "an object that the device does not have", <-done, lwm2m.CodeNotFound)
+	d := driver{make(chan string, 1)}
+	run(t, conn, func(ctx context.Context, tr lwm2m.Transport) error { return tr.Serve(ctx, d) })
+	_, err = bootstrap(t, conn.LocalAddr().String(), func(c *lwm2m.BootstrapConfig) { c.Timeout = 50 * time.Millisecond })
+	if !errors.Is(err, lwm2m.ErrTimeout) {
+		t.Errorf("%v, want a timeout", err)
+	}
 }
 
 // driver is a bootstrap server whose requests the test makes.

@@ -160,13 +160,21 @@ func (n notified) ServeNotification(_ string, m *lwm2m.Message) bool {
 func startCoapServer(t *testing.T, program string, offset int, arguments ...string) (address string) {
 	t.Helper()
 	path := libcoap(t, program)
-	probe, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = probe.LocalAddr().String()
-	port := probe.LocalAddr().(*net.UDPAddr).Port
-	probe.Close()
+	port := 0
+	eventually(t, "two free ports in a row", func() bool {
+		probe, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			return false
+		}
+		defer probe.Close()
+		port = probe.LocalAddr().(*net.UDPAddr).Port
+		below, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port - 1})
+		if err == nil {
+			below.Close()
+		}
+		return err == nil
+	})
+	address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	command := exec.Command(path, append(arguments, "-A", "127.0.0.1", "-p", strconv.Itoa(port+offset))...)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
