@@ -122,6 +122,21 @@ func (r Record) mark() state.Mark {
 	return state.Mark{Live: from, Next: &to, Generation: u.New}
 }
 
+// Agree returns why a version must not start, if it is known that the live
+// state is of another one. Nothing is changed.
+func (e *Engine) Agree(component, version string) error {
+	m, found := e.Marks.Mark(component)
+	switch {
+	case !found:
+		return nil
+	case m.Next != nil:
+		return fmt.Errorf("an update was cut off while generation %d was handed over as the state of version %s", m.Generation, m.Next.Version)
+	case m.Live.Version != "" && m.Live.Version != version:
+		return fmt.Errorf("the updater has version %s, but the live state is of version %s", version, m.Live.Version)
+	}
+	return nil
+}
+
 // Reunite brings the version that the updater has and the live state together,
 // where no journal tells of the update that was cut off between them: it hands
 // over what was being handed over, and switches to the version that the state

@@ -72,3 +72,25 @@ func TestNoMark(t *testing.T) {
 		t.Error("the component was stopped")
 	}
 }
+
+// TestAgree: the power fails after every operation of an update. Where the
+// component may be started before the update goes on, it is on its own state.
+func TestAgree(t *testing.T) {
+	p := build(t, "1m")
+	for _, failAt := range []string{"", "probe2.0.0"} {
+		cutEverywhere(t, "agree/fail="+failAt, func(t *testing.T, cut int) bool {
+			w, e := newTelling(t, p)
+			w.set(func() { w.budget, w.failAt, w.failOnce = cut, failAt, true })
+			_, err := w.update(t, e, "2.0.0")
+			w.set(func() { w.budget, w.failAt = -1, "" })
+			r := w.journal
+			if r == nil || !r.Startable() || e.Agree(component, w.current) != nil {
+				return err == nil
+			}
+			if !strings.HasPrefix(w.state, "schema "+w.current[:1]) {
+				t.Errorf("cut after %d, at %s, back %v: version %s, state %q", cut, r.Step, r.Back, w.current, w.state)
+			}
+			return err == nil
+		})
+	}
+}

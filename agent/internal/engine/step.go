@@ -56,6 +56,20 @@ func (r Record) Stopped() bool {
 	return true // a step of a newer agent: it may be any
 }
 
+// Startable says that the component may be started where the update was cut
+// off, although the update does not go on yet: it starts with the state that
+// it had or has got, and when the update goes on nothing is lost of what it
+// writes until then.
+func (r Record) Startable() bool {
+	switch {
+	case !r.Stopped():
+		return true
+	case r.Back:
+		return r.Step == "quiesce" || r.Step == "stop"
+	}
+	return slices.Contains([]string{"quiesce", "stop", pointOfNoReturn, "report", "clean"}, r.Step)
+}
+
 func phaseOf(steps []Step, name string) Phase {
 	return steps[slices.IndexFunc(steps, func(s Step) bool { return s.Name == name })].Phase
 }

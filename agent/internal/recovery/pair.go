@@ -18,6 +18,7 @@ var ErrApart = errors.New("version and state do not belong together")
 // Pairs know whose state the live one is; *[engine.Engine] does.
 type Pairs interface {
 	Holds(component string, i engine.Installed) error
+	Agree(component, version string) error
 	Reunite(ctx context.Context, component string) (of engine.Installed, done string, err error)
 }
 

@@ -116,6 +116,13 @@ func (w *world) LastSaved(context.Context, string, engine.Installed) (engine.Upd
 
 func (w *world) Holds(_ string, i engine.Installed) error { w.holder = i.Version; return nil }
 
+func (w *world) Agree(_, version string) error {
+	if w.holder != "" && w.holder != version {
+		return errors.New("the live state is of version " + w.holder)
+	}
+	return nil
+}
+
 func (w *world) Reunite(context.Context, string) (of engine.Installed, done string, err error) {
 	if w.holder == "" || w.runs {
 		return of, "", nil

@@ -81,9 +81,13 @@ func (r *Recovery) Refusal() error {
 
 // Keep has a component run in safe mode, as whatever version the updater has.
 // One that was stopped by an update which a newer agent may finish stays
-// stopped: what it wrote now would be lost with that.
+// stopped: what it wrote now would be lost with that. So does one whose own
+// update goes on after safe mode, and one that would start on a state of
+// another version.
 func (r *Recovery) Keep(ctx context.Context, component string) error {
-	if record, open, err := r.Memory.Load(component); err == nil && open && r.Engine.Readable(record) != nil && record.Update.Down != (engine.Moment{}) {
+	record, open, unread := r.Memory.Load(component)
+	ours := unread == nil && open && r.Engine.Readable(record) == nil
+	if unread == nil && open && !ours && record.Update.Down != (engine.Moment{}) {
 		r.Log.Error("component stays as its update has left it", "component", component)
 		return nil
 	}
@@ -94,18 +98,35 @@ func (r *Recovery) Keep(ctx context.Context, component string) error {
 	if i, err := r.Memory.Installed(component); status.NoState && (err != nil || i.Schema > 0) {
 		return fmt.Errorf("%w: it stays stopped until safe mode ends, since it would begin with an empty one", ErrStateGone)
 	}
-	if _, open, err := r.Memory.Load(component); err != nil || !open { // else its journal knows
+	switch {
+	case ours && status.Running:
+		return nil
+	case ours:
+		err = r.startable(record, status)
+	case !open || unread != nil: // else its journal knows
 		installed, _ := r.Memory.Installed(component)
 		r.mu.Lock()
-		_, _, err := r.reunite(ctx, u, component, installed, status)
+		_, _, err = r.reunite(ctx, u, component, installed, status)
 		r.mu.Unlock()
-		if err != nil {
-			return r.keepApart(component, err)
-		}
+	}
+	if err != nil {
+		return r.keepApart(component, err)
 	}
 	return within(ctx, u, func(ctx context.Context) error {
 		return u.Start(ctx, updater.StartRequest{Component: component})
 	})
+}
+
+// startable returns why a component must not start before its update goes on.
+// Nothing is changed: the update goes by how it has left it.
+func (r *Recovery) startable(record engine.Record, status updater.StatusResponse) error {
+	if !record.Startable() {
+		return fmt.Errorf("its update was cut off at step %s, and goes on when safe mode ends", record.Step)
+	}
+	if err := r.Pairs.Agree(record.Update.Component, status.Version); err != nil {
+		return fmt.Errorf("%w: %w; its update goes on when safe mode ends", ErrApart, err)
+	}
+	return nil
 }
 
 // ask returns what the updater says of a component.

@@ -109,6 +109,42 @@ func TestApart(t *testing.T) {
 	}
 }
 
+// TestOpenUpdateInSafeMode: a component whose update goes on after safe mode
+// runs meanwhile only if that cannot cost it anything, and never on the state of
+// another version.
+func TestOpenUpdateInSafeMode(t *testing.T) {
+	for _, c := range []struct {
+		step    string
+		back    bool
+		current string // what the updater has
+		runs    bool
+	}{
+		{"stage", false, "1.0.0", true},
+		{"stop", false, "1.0.0", true},
+		{"save", false, "1.0.0", false}, // what it wrote would be in no saved state
+		{"transform", false, "2.0.0", false},
+		{"apply", false, "2.0.0", false},
+		{"probe", false, "2.0.0", false},
+		{"rewrite", true, "1.0.0", false},
+		{"stop", true, "1.0.0", true},
+		{"stop", true, "2.0.0", false}, // whatever the journal says
+	} {
+		w := sound()
+		w.runs, w.open, w.holder, w.current = false, true, "1.0.0", c.current
+		w.record = engine.Record{Step: c.step, Back: c.back, Update: engine.Update{Component: name, Down: engine.Moment{Boot: "b"}}}
+		before := *w
+		r := w.recovery(t, store.Damage{Found: errors.New("broken"), Volatile: true})
+		r.Check([]string{name})
+		err := r.Keep(t.Context(), name)
+		if w.runs != c.runs || c.runs != (err == nil) || c.runs == strings.Contains(r.Fault(), "stays stopped") {
+			t.Errorf("%s, back %v, %s: runs %v, %v, %q", c.step, c.back, c.current, w.runs, err, r.Fault())
+		}
+		if w.current != before.current || w.holder != before.holder {
+			t.Errorf("%s: something was touched: %+v", c.step, w)
+		}
+	}
+}
+
 // TestNothingToRepair: nothing changes, and an agent that can keep nothing
 // says so.
 func TestNothingToRepair(t *testing.T) {
