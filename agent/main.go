@@ -54,14 +54,14 @@ const usage = `usage: tranquil-agent <command> [--config FILE] [-v]
                      have the component continue on one, by an update
   rollback COMPONENT [--yes]
                      go back to the version before the installed one
-  version            of this program
+  version, --version of this program
   help               this text
 
 The configuration is read from ` + defaultConfig + `, unless --config names another file.
 `
 
 // errUsage is an error that the usage explains.
-var errUsage = errors.New("see the usage above")
+var errUsage = errors.New("try tranquil-agent help")
 
 func main() {
 	host.Main(native.Table()) // a copy of this program may be the sandbox of a transform
@@ -69,7 +69,7 @@ func main() {
 	defer stop()
 	switch err := command(ctx, os.Args[1:], os.Stdout); {
 	case errors.Is(err, errUsage):
-		fmt.Fprintf(os.Stderr, "%s\ntranquil-agent: %s\n", usage, strings.TrimSuffix(err.Error(), ": "+errUsage.Error()))
+		fmt.Fprintf(os.Stderr, "tranquil-agent: %s\nTry tranquil-agent help.\n", strings.TrimSuffix(err.Error(), ": "+errUsage.Error()))
 		os.Exit(2)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "tranquil-agent:", err)
@@ -89,9 +89,9 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	case err != nil:
 		return fmt.Errorf("%w: %w", err, errUsage)
-	case len(words) == 0:
+	case len(words) == 0 && !o.version:
 		return fmt.Errorf("no command: %w", errUsage)
-	case words[0] == "version":
+	case o.version || words[0] == "version":
 		_, err := fmt.Fprintln(out, "tranquil-agent", version)
 		return err
 	case !slices.Contains(commands, words[0]):
@@ -116,7 +116,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return link.Repair(ctx, c.control())
 	case link.Consent, link.Refuse, link.Cancel:
 		if len(words) != 2 {
-			return fmt.Errorf("want %s COMPONENT", words[0])
+			return fmt.Errorf("want %s COMPONENT: %w", words[0], errUsage)
 		}
 		return link.Answer(ctx, c.control(), words[1], words[0])
 	case "state":
@@ -133,6 +133,7 @@ type options struct {
 	yes     bool
 	output  string
 	verbose bool
+	version bool
 	in      io.Reader
 	out     io.Writer
 }
@@ -147,6 +148,7 @@ func (o *options) parse(args []string) (words []string, err error) {
 	flags.BoolVar(&o.yes, "yes", false, "do not ask")
 	flags.StringVar(&o.output, "output", "-", "`file`, or - for standard output")
 	flags.BoolVar(&o.verbose, "v", false, "log details")
+	flags.BoolVar(&o.version, "version", false, "print the version of this program")
 	for {
 		if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
 			return words, err

@@ -24,7 +24,7 @@ import (
 func (o *options) state(ctx context.Context, words []string) error {
 	wants := map[string]int{"list": 2, "show": 3, "export": 3, "restore": 3}
 	if len(words) == 0 || wants[words[0]] != len(words) {
-		return errors.New("want state list COMPONENT, or state show|export|restore COMPONENT GENERATION")
+		return fmt.Errorf("want state list COMPONENT, or state show|export|restore COMPONENT GENERATION: %w", errUsage)
 	}
 	component := words[1]
 	if words[0] == "list" {
@@ -147,7 +147,29 @@ func (o *options) restore(ctx context.Context, component string, gen uint64) err
 	if err != nil {
 		return err
 	}
-	return o.follow(ctx, component, id)
+	if err := o.follow(ctx, component, id); err != nil {
+		return err
+	}
+	return o.restored(ctx, component, gen, entries)
+}
+
+// restored says what the component goes on with, and what it went on with
+// before, which is not among the states that were saved then.
+func (o *options) restored(ctx context.Context, component string, gen uint64, before []state.Entry) error {
+	var entries []state.Entry
+	if err := link.ListStates(ctx, o.config.control(), component, &entries); err != nil {
+		return err
+	}
+	line := fmt.Sprintf("%s goes on with generation %d", component, gen)
+	for _, e := range entries {
+		known := slices.ContainsFunc(before, func(b state.Entry) bool { return b.Generation == e.Generation })
+		if !known {
+			line += fmt.Sprintf("; the state that it had is generation %d", e.Generation)
+			break
+		}
+	}
+	_, err := fmt.Fprintln(o.out, line)
+	return err
 }
 
 // leaving says which generations retention removes when gen is restored. That
@@ -163,7 +185,7 @@ func leaving(entries []state.Entry, gen state.Generation) (text string) {
 
 func (o *options) rollback(ctx context.Context, words []string) error {
 	if len(words) != 1 {
-		return errors.New("want rollback COMPONENT")
+		return fmt.Errorf("want rollback COMPONENT: %w", errUsage)
 	}
 	v, err := o.view(ctx, words[0])
 	if err != nil {
@@ -210,7 +232,7 @@ func (o *options) confirmed() bool {
 // components prints when each component may be updated, or the one that is named.
 func (o *options) components(ctx context.Context, words []string) error {
 	if len(words) > 1 {
-		return errors.New("want components [COMPONENT]")
+		return fmt.Errorf("want components [COMPONENT]: %w", errUsage)
 	}
 	views, err := link.Status(ctx, o.config.control())
 	if err != nil {

@@ -89,7 +89,7 @@ func TestComponents(t *testing.T) {
 		"":                            "application/a application/b <nil>",
 		"application/b":               "application/b <nil>",
 		"application/c":               "this device has no component application/c",
-		"application/a application/b": "want components [COMPONENT]",
+		"application/a application/b": "want components [COMPONENT]: try tranquil-agent help",
 	} {
 		var out bytes.Buffer
 		o := options{config: c, out: &out}

@@ -26,7 +26,7 @@ const usage = `usage: tranquil-backend all|hub|files|bridge [--config FILE] [--d
   hub      device twins: MQTT for devices, REST and events for applications
   files    packages: HTTP and CoAP
   bridge   LwM2M server, and one MQTT client per device to any IoT hub
-  version  of this program
+  version  of this program, as --version
   help     this text
 
 Without --config everything listens on this machine only; without --data what
@@ -37,14 +37,14 @@ DATA/credentials.json the keys.
 `
 
 // errUsage is an error that the usage explains.
-var errUsage = errors.New("see the usage above")
+var errUsage = errors.New("try tranquil-backend help")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	switch err := command(ctx, os.Args[1:], os.Stdout); {
 	case errors.Is(err, errUsage):
-		fmt.Fprintf(os.Stderr, "%s\ntranquil-backend: %s\n", usage, strings.TrimSuffix(err.Error(), ": "+errUsage.Error()))
+		fmt.Fprintf(os.Stderr, "tranquil-backend: %s\nTry tranquil-backend help.\n", strings.TrimSuffix(err.Error(), ": "+errUsage.Error()))
 		os.Exit(2)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "tranquil-backend:", err)
@@ -58,6 +58,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	file := flags.String("config", "", "")
 	data := flags.String("data", "", "")
 	verbose := flags.Bool("v", false, "")
+	about := flags.Bool("version", false, "")
 	words, err := parse(flags, args)
 	b := &backend{}
 	parts := map[string][]func(context.Context) (part, error){
@@ -69,9 +70,9 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	case err != nil:
 		return fmt.Errorf("%w: %w", err, errUsage)
-	case len(words) != 1:
+	case len(words) != 1 && !*about:
 		return fmt.Errorf("want one command: %w", errUsage)
-	case words[0] == "version":
+	case *about || words[0] == "version":
 		_, err := fmt.Fprintln(out, "tranquil-backend", version)
 		return err
 	case parts[words[0]] == nil:

@@ -73,7 +73,7 @@ func TestStateCommands(t *testing.T) {
 	_, now := check(t, s)
 	later := grown(t, s, now.Count())
 	out, err := s.AgentCLI(t.Context(), "state", "restore", rig.SensorAdapter, gen, "--yes")
-	if err != nil {
+	if err != nil || !strings.Contains(out, "goes on with generation "+gen+"; the state that it had is generation ") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	running, after := check(t, s)

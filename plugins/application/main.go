@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec"
@@ -10,7 +11,14 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
+// version is set when the updater is built.
+var version = "0.0.0-dev"
+
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "--version" {
+		fmt.Println("tranquil-updater-application", version)
+		return
+	}
 	// The supervisors of the components are this program too.
 	if len(os.Args) == 3 && os.Args[1] == exec.SuperviseArg {
 		os.Exit(supervisor.Run(os.Args[2]))

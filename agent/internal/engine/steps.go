@@ -429,7 +429,7 @@ func (e *Engine) announce(ctx context.Context, u *Update) error {
 		return err
 	}
 	u.Halted = stopped
-	u.Until = time.Now().UTC().Add(u.Predicted)
+	u.Until, u.Announced = time.Now().UTC().Add(u.Predicted), now()
 	progress(ctx, 1) // now with the time of return
 	limited, cancel := context.WithTimeout(ctx, announceTime)
 	defer cancel()
@@ -441,7 +441,7 @@ func (e *Engine) announce(ctx context.Context, u *Update) error {
 const announceTime = 5 * time.Second
 
 func (e *Engine) retract(_ context.Context, u *Update) error {
-	u.Until = time.Time{}
+	u.Until, u.Announced = time.Time{}, Moment{}
 	e.open(u)
 	return nil
 }

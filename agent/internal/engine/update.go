@@ -65,6 +65,7 @@ type Update struct {
 	Took      map[string]time.Duration `json:"took,omitempty"`      // by step, on the way forward
 	Predicted time.Duration            `json:"predicted,omitempty"` // downtime, from the rehearsal and the past
 	Until     time.Time                `json:"until,omitzero"`      // announced time of return
+	Announced Moment                   `json:"announced,omitzero"`  // when that was
 	Serving   bool                     `json:"serving,omitempty"`   // the new version is healthy
 	Down      Moment                   `json:"down,omitzero"`       // when the component stopped serving
 	Downtime  time.Duration            `json:"downtime,omitempty"`  // measured
@@ -150,7 +151,7 @@ func (r *Record) progress(s Step, fraction float64) Progress {
 	u := r.Update
 	p := Progress{
 		Update: u.ID, Component: u.Component, To: u.target(), Phase: s.Phase, Step: s.Name, Back: r.Back, Fraction: fraction,
-		Until: u.Until, Predicted: u.Predicted, Stale: !u.Until.IsZero() && !u.Serving,
+		Until: u.returns(), Predicted: u.Predicted, Stale: !u.Until.IsZero() && !u.Serving,
 		Waiting: r.Waiting,
 	}
 	if u.Serving {
@@ -161,6 +162,23 @@ func (r *Record) progress(s Step, fraction float64) Progress {
 	}
 	return p
 }
+
+// returns is the announced time of return by the wall clock of now, which may
+// have been set since it was announced; the zero time if none was.
+func (u *Update) returns() time.Time {
+	if u.Until.IsZero() || u.Announced.Boot != now().Boot {
+		return u.Until
+	}
+	at := time.Now().UTC().Add(u.Predicted - since(u.Announced))
+	if off := at.Sub(u.Until).Abs(); off < clockStep {
+		return u.Until // else it would waver from report to report
+	}
+	return at
+}
+
+// clockStep is by how much the wall clock must be off to count as set: more
+// than a clock that is being slewed.
+const clockStep = 5 * time.Second
 
 // Serves returns the version that serves, or served last: the new one as soon
 // as it is healthy, before it is committed.

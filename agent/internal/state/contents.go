@@ -56,7 +56,8 @@ func (m *Manager) Show(component string, gen Generation) (Contents, error) {
 
 // Export writes a generation as a tar archive (POSIX pax), by itself
 // deterministic: the same state gives the same bytes, whenever and wherever.
-// It has no times and no owners. Only after a nil error is what was written
+// It has set-user, set-group and sticky bits, and names of one file are hard
+// links; it has no times, no owners and no extended attributes. Only after a nil error is what was written
 // the state as sealed; [ErrDamaged] comes last, since files are read once.
 func (m *Manager) Export(component string, gen Generation, w io.Writer) error {
 	files, s, err := m.sealed(component, gen)
@@ -81,18 +82,23 @@ func (m *Manager) Export(component string, gen Generation, w io.Writer) error {
 // there is one.
 func readTree(root string, archive *tar.Writer) (listing, error) {
 	var all listing
+	first := map[inode]string{} // name of a file that has several
 	err := walk(root, func(e *entry) (err error) {
 		n := node{path: e.path, mode: e.mode()}
 		switch {
 		case e.isDir():
-			err = writeHeader(archive, n)
+			err = writeHeader(archive, n, e.bits(), "")
 		case e.regular():
 			n.size = e.stat.Size
-			n.digest, err = readFile(filepath.Join(root, e.path), n, archive)
+			file := inode{uint64(e.stat.Dev), e.stat.Ino}
+			n.digest, err = readFile(filepath.Join(root, e.path), n, e.bits(), first[file], archive)
+			if first[file] == "" {
+				first[file] = e.path
+			}
 		case e.symlink():
 			err = n.follow(root)
 			if err == nil {
-				err = writeHeader(archive, n)
+				err = writeHeader(archive, n, 0, "")
 			}
 		default:
 			err = fmt.Errorf("%s: %w", e.path, ErrDamaged)
@@ -103,37 +109,45 @@ func readTree(root string, archive *tar.Writer) (listing, error) {
 	return all, err
 }
 
-func writeHeader(archive *tar.Writer, n node) error {
+// bits are the permissions of a file or directory, with set-user, set-group and
+// sticky bit as POSIX numbers them.
+func (e *entry) bits() int64 { return int64(e.stat.Mode & 0o7777) }
+
+// writeHeader writes of a file that the archive has already only its other
+// name.
+func writeHeader(archive *tar.Writer, n node, bits int64, other string) error {
 	if archive == nil || n.path == "." {
 		return nil
 	}
 	h := &tar.Header{
-		Typeflag: tar.TypeReg, Name: n.path, Mode: int64(n.mode.Perm()), Size: n.size,
+		Typeflag: tar.TypeReg, Name: n.path, Mode: bits, Size: n.size,
 		ModTime: time.Unix(0, 0), Format: tar.FormatPAX,
 	}
 	switch {
 	case n.mode.IsDir():
 		h.Typeflag, h.Name = tar.TypeDir, n.path+"/"
 	case n.symlink():
-		h.Typeflag, h.Linkname, h.Size = tar.TypeSymlink, n.target, 0
+		h.Typeflag, h.Linkname, h.Size, h.Mode = tar.TypeSymlink, n.target, 0, int64(n.mode.Perm())
+	case other != "":
+		h.Typeflag, h.Linkname, h.Size = tar.TypeLink, other, 0
 	}
 	return archive.WriteHeader(h)
 }
 
 // readFile returns the digest of as many bytes as a file should have; that it
 // has others is an error.
-func readFile(name string, n node, archive *tar.Writer) (digest string, err error) {
+func readFile(name string, n node, bits int64, other string, archive *tar.Writer) (digest string, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := writeHeader(archive, n); err != nil {
+	if err := writeHeader(archive, n, bits, other); err != nil {
 		return "", err
 	}
 	sum := sha256.New()
 	to := io.Writer(sum)
-	if archive != nil {
+	if archive != nil && other == "" {
 		to = io.MultiWriter(sum, archive)
 	}
 	if _, err := io.CopyN(to, f, n.size); err != nil {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -31,6 +32,36 @@ func TestShow(t *testing.T) {
 	}
 	if _, err := m.Show(component, 2); !errors.Is(err, ErrNotSealed) {
 		t.Errorf("no generation: %v", err)
+	}
+}
+
+// TestExportKinds: an archive has set-id and sticky bits, and the names of one
+// file as links.
+func TestExportKinds(t *testing.T) {
+	m := open(t)
+	dir, err := m.Fresh(component, 1)
+	must(t, err)
+	put(t, filepath.Join(dir, "a"), "content")
+	must(t, os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "b")))
+	must(t, os.Chmod(filepath.Join(dir, "a"), 0o750|os.ModeSetuid|os.ModeSetgid))
+	must(t, os.Mkdir(filepath.Join(dir, "c"), 0o700))
+	must(t, os.Chmod(filepath.Join(dir, "c"), 0o700|os.ModeSticky))
+	must(t, m.Seal(component, 1, meta("1.0.0")))
+	var archive bytes.Buffer
+	must(t, m.Export(component, 1, &archive))
+	var got []string
+	for r := tar.NewReader(&archive); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		must(t, err)
+		b, err := io.ReadAll(r)
+		must(t, err)
+		got = append(got, fmt.Sprintf("%c %s %o %s %s", h.Typeflag, h.Name, h.Mode, h.Linkname, b))
+	}
+	if diff := cmp.Diff([]string{"0 a 6750  content", "1 b 6750 a ", "5 c/ 1700  "}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
