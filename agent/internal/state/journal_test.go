@@ -2,6 +2,8 @@ package state
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -46,5 +48,31 @@ func TestJournalLeft(t *testing.T) {
 			_, _, err = b.Load(component, 2)
 			must(t, err)
 		})
+	}
+}
+
+// A tree that carries a log with its database may; one that has transformed the
+// database is refused after the stop, also if the rehearsal made the result.
+func TestJournalLeftInATree(t *testing.T) {
+	for _, changed := range []bool{false, true} {
+		steps := []host.Step{{From: 1, To: 2, Module: "m", Mode: host.Tree}}
+		b := newBench(t)
+		b.put("a", "SQLite format 3\x00")
+		b.put("a-wal", "frames")
+		if changed {
+			b.writer.after = func(out string) { must(t, os.WriteFile(filepath.Join(out, "a"), []byte("new"), 0o600)) }
+		}
+		b.rehearse(steps)
+		_, err := b.Settle(component, 1)
+		must(t, err)
+		dir, err := b.Fresh(component, 2)
+		must(t, err)
+		link(t, b.live, dir)
+		must(t, b.Seal(component, 2, meta("1.0.0")))
+		_, err = b.Transform(t.Context(), component, 2, 3, steps, nil)
+		bad, _ := errors.AsType[*host.Error](err)
+		if changed != (bad != nil && bad.Class == host.Refused && strings.Contains(bad.Reason, "a-wal")) || !changed && err != nil {
+			t.Errorf("changed %v: got %v", changed, err)
+		}
 	}
 }

@@ -20,7 +20,8 @@ import (
 // A writer puts "<from>→<to> " in front of each file, and counts.
 type writer struct {
 	ran    []string
-	during func() // called before each run
+	during func()           // called before each run
+	after  func(out string) // called after each run over a tree
 }
 
 func (w *writer) Refresh(_ context.Context, step host.Step, in, out string, files []host.File, _ func(int64, int64)) (host.Report, error) {
@@ -29,7 +30,11 @@ func (w *writer) Refresh(_ context.Context, step host.Step, in, out string, file
 	}
 	if step.Mode == host.Tree {
 		w.ran = append(w.ran, fmt.Sprintf("%d→%d", step.From, step.To))
-		return host.Report{}, os.CopyFS(out, os.DirFS(in))
+		if err := os.CopyFS(out, os.DirFS(in)); err != nil || w.after == nil {
+			return host.Report{}, err
+		}
+		w.after(out)
+		return host.Report{}, nil
 	}
 	for _, f := range files {
 		name := f.Path

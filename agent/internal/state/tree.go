@@ -106,7 +106,11 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 		return nil, err
 	}
 	if step.Mode == host.Tree {
-		return p.whole(ctx, t, step, from, in, have, progress)
+		out, err := p.whole(ctx, t, step, from, in, have, progress)
+		if err != nil {
+			return nil, err
+		}
+		return out, p.carried(step, from, t.files(), in)
 	}
 	if idle(step, in) {
 		p.idle = append(p.idle, step)
@@ -135,6 +139,21 @@ func (p *pass) atRest(step host.Step, from string, in listing) error {
 	for _, n := range in {
 		if n.mode.IsRegular() {
 			if err := step.CheckJournal(from, n.path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// carried is atRest for a step in mode tree that has made the directory out.
+func (p *pass) carried(step host.Step, from, out string, in listing) error {
+	if p.live {
+		return nil
+	}
+	for _, n := range in {
+		if n.mode.IsRegular() {
+			if err := step.CheckCarried(from, out, n.path); err != nil {
 				return err
 			}
 		}

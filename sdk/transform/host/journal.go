@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +21,8 @@ const (
 const sqliteMagic = "SQLite format 3\x00"
 
 // CheckJournal is to be asked about each regular file of a state at rest, by
-// its slash path in the directory dir, before the step is applied. It refuses
+// its slash path in the directory dir, before the step is applied; for a step in
+// mode tree there is [Step.CheckCarried]. It refuses
 // the log or journal of a SQLite database that the step transforms, if SQLite
 // would write it over the result: a module in filter mode sees the database
 // alone, and what lies beside it is of its old pages. That is any log that is
@@ -30,6 +32,90 @@ const sqliteMagic = "SQLite format 3\x00"
 //
 // While a component runs, both are in use and say nothing.
 func (s Step) CheckJournal(dir, file string) error {
+	if s.Mode == Tree {
+		return nil
+	}
+	return s.checkJournal(dir, file)
+}
+
+// CheckCarried is CheckJournal for a step in mode tree, to be asked when the step
+// has made the directory out of the directory in. Its module has seen the log
+// or journal as well, but what SQLite would make of it and the database it can
+// hardly tell. So both must be in the result as they were, side by side under
+// whatever name.
+func (s Step) CheckCarried(in, out, file string) error {
+	if s.Mode != Tree {
+		return nil
+	}
+	refused := s.checkJournal(in, file)
+	if _, ok := errors.AsType[*Error](refused); !ok {
+		return refused
+	}
+	suffix := logSuffix
+	if strings.HasSuffix(file, journalSuffix) {
+		suffix = journalSuffix
+	}
+	found := errors.New("found")
+	err := filepath.WalkDir(out, func(name string, d fs.DirEntry, err error) error {
+		database, isOne := strings.CutSuffix(name, suffix)
+		if err != nil || !isOne || !d.Type().IsRegular() {
+			return err
+		}
+		same, err := sameContent(name, filepath.Join(in, file))
+		if same && err == nil {
+			same, err = sameContent(database, filepath.Join(in, strings.TrimSuffix(file, suffix)))
+		}
+		if same && err == nil {
+			return found
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, found):
+		return nil
+	case err != nil:
+		return err
+	}
+	return refused
+}
+
+// sameContent compares two files; one that is not there is like no other.
+func sameContent(one, other string) (bool, error) {
+	a, err := os.Open(one)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer a.Close()
+	b, err := os.Open(other)
+	if err != nil {
+		return false, err
+	}
+	defer b.Close()
+	infoA, errA := a.Stat()
+	infoB, errB := b.Stat()
+	if err := errors.Join(errA, errB); err != nil || infoA.Size() != infoB.Size() {
+		return false, err
+	}
+	left, right := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		n, err := io.ReadFull(a, left)
+		m, _ := io.ReadFull(b, right)
+		if n != m || !bytes.Equal(left[:n], right[:m]) {
+			return false, nil
+		}
+		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
+func (s Step) checkJournal(dir, file string) error {
 	database, isLog := strings.CutSuffix(file, logSuffix)
 	if !isLog {
 		var isJournal bool
@@ -37,7 +123,7 @@ func (s Step) CheckJournal(dir, file string) error {
 			return nil
 		}
 	}
-	if s.Module == "" || s.Mode == Tree || !s.matches(database) {
+	if s.Module == "" || !s.matches(database) {
 		return nil
 	}
 	begin, err := head(filepath.Join(dir, file), 1)

@@ -64,3 +64,58 @@ func TestRunRefusesJournal(t *testing.T) {
 		t.Errorf("there is a result: %v", err)
 	}
 }
+
+// A tree that has a log or journal must leave it and its database as they were.
+func TestCheckCarried(t *testing.T) {
+	const hot = "\xd9\xd5\x05\xf9"
+	database := sqliteMagic + "pages"
+	old := map[string]string{"d/a": database, "d/a-wal": "frames", "b": "text"}
+	for name, test := range map[string]struct {
+		old, made map[string]string
+		want      string
+	}{
+		"as it was":            {old, old, ""},
+		"renamed":              {old, map[string]string{"e/z": database, "e/z-wal": "frames"}, ""},
+		"renamed apart":        {old, map[string]string{"d/z": database, "d/a-wal": "frames"}, "d/a-wal"},
+		"the database changed": {old, map[string]string{"d/a": sqliteMagic + "other", "d/a-wal": "frames"}, "d/a-wal"},
+		"the log changed":      {old, map[string]string{"d/a": database, "d/a-wal": "framed"}, "d/a-wal"},
+		"the log is gone":      {old, map[string]string{"d/a": database}, "d/a-wal"},
+		"both are gone":        {old, map[string]string{"a.json": "{}"}, "d/a-wal"},
+		"hot journal":          {map[string]string{"a": database, "a-journal": hot}, map[string]string{"a": "new"}, "a-journal"},
+		"as a hot journal was": {map[string]string{"a": database, "a-journal": hot}, map[string]string{"a": database, "a-journal": hot}, ""},
+		"journal at rest":      {map[string]string{"a": database, "a-journal": ""}, map[string]string{"a": "new"}, ""},
+		"no database":          {map[string]string{"a": "text", "a-wal": "text"}, map[string]string{"a": "new"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			step := Step{Module: "m", From: 1, To: 2, Mode: Tree}
+			in, out := write(t, test.old), write(t, test.made)
+			var err error
+			for file := range test.old {
+				if e := step.CheckCarried(in, out, file); e != nil {
+					err = e
+				}
+			}
+			if test.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if e := failed(t, err); e.Class != Refused || e.Edge != "1→2" || !strings.HasPrefix(e.Reason, test.want+" is ") {
+				t.Errorf("got %v", e)
+			}
+		})
+	}
+}
+
+func TestRunRefusesJournalOfATree(t *testing.T) {
+	in := write(t, map[string]string{"a": sqliteMagic, "a-wal": "x"})
+	out := filepath.Join(t.TempDir(), "out")
+	_, err := (&Host{Cache: cache}).Run(t.Context(), []Step{{Module: built("subject"), From: 1, To: 2, Mode: Tree}}, in, out, nil)
+	if e := failed(t, err); e.Class != Refused || e.File != "a" {
+		t.Errorf("got %v", e)
+	}
+	if _, err := os.Stat(out); !os.IsNotExist(err) {
+		t.Errorf("there is a result: %v", err)
+	}
+}

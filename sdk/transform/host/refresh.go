@@ -31,7 +31,7 @@ type File struct {
 // whole state, and out must be empty. A step without a module copies.
 //
 // Unlike [Host.Run] it leaves it to the caller to make out durable, and to call
-// [Step.CheckJournal] if the state is at rest. For the rest, what Run says holds.
+// [Step.CheckJournal] before, and [Step.CheckCarried] after, if the state is at rest. For the rest, what Run says holds.
 func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []File,
 	progress func(done, total int64),
 ) (Report, error) {

@@ -152,6 +152,9 @@ func (r *run) chain(ctx context.Context, steps []Step, in string) (string, error
 	for i, step := range steps {
 		s := stage{run: r, Step: step, module: modules[i], index: i, last: i == len(steps)-1}
 		out, err := s.apply(ctx, in, filepath.Join(r.work, strconv.Itoa(i)))
+		if err == nil {
+			err = s.checkCarried(in, out)
+		}
 		if err != nil {
 			return "", step.name(err, "")
 		}

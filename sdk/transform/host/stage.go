@@ -88,6 +88,18 @@ func (s *stage) listAtRest(dir string) ([]entry, error) {
 	return entries, nil
 }
 
+// checkCarried asks [Step.CheckCarried] about the files of a whole state.
+func (s *stage) checkCarried(in, out string) error {
+	for _, e := range s.entries {
+		if e.regular() {
+			if err := s.CheckCarried(in, out, e.path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // openFiles is how many split files are worked on at a time: each needs three
 // of the few files that a process may have open.
 const openFiles = 64

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -89,7 +90,7 @@ func packEntry(archive *tar.Writer, in *os.Root, e entry) error {
 }
 
 // unpack makes the new state from what the module wrote. Directories that it
-// did not write are made, and keep the mode they had, as root does.
+// did not write are made; the root keeps its mode.
 func (s *stage) unpack(ctx context.Context, r io.ReadSeeker) error {
 	size, err := r.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -98,19 +99,29 @@ func (s *stage) unpack(ctx context.Context, r io.ReadSeeker) error {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	u := unpacker{stage: s, ctx: ctx, room: size, modes: map[string]entry{".": s.entries[0]}}
-	if err := u.all(tar.NewReader(r)); err != nil {
+	u := unpacker{stage: s, ctx: ctx, room: size, modes: map[string]entry{".": s.entries[0]}, names: boundsFor(s.entries)}
+	if err := u.all(openArchive(r)); err != nil {
 		return err
 	}
 	if u.files == 0 && slices.ContainsFunc(s.entries, entry.regular) {
 		return &Error{Class: Invalid, Reason: "it left no file of the state"}
 	}
-	var dirs []entry
-	for _, e := range u.modes {
-		dirs = append(dirs, e)
+	return finishDirs(s.out, u.dirs(), s.last)
+}
+
+// dirs lists the directories that were made, each before its content. One that
+// the archive only implies keeps the mode it had, or gets that of the one above.
+func (u *unpacker) dirs() []entry {
+	dirs := slices.SortedFunc(maps.Values(u.modes), func(a, b entry) int { return len(a.path) - len(b.path) })
+	for i, e := range dirs {
+		if e.mode == 0 {
+			if e.mode = u.oldMode(e.path); e.mode == 0 {
+				e.mode = u.modes[path.Dir(e.path)].mode
+			}
+			dirs[i], u.modes[e.path] = e, e
+		}
 	}
-	slices.SortFunc(dirs, func(a, b entry) int { return len(a.path) - len(b.path) })
-	return finishDirs(s.out, dirs, s.last)
+	return dirs
 }
 
 // An unpacker trusts nothing in the archive.
@@ -118,20 +129,21 @@ type unpacker struct {
 	*stage
 	ctx   context.Context
 	room  int64            // bytes that files may still have: sparse files claim more than there is
-	modes map[string]entry // directories made so far
+	modes map[string]entry // directories made so far; without a mode: implied
 	files int
+	names bounds
 }
 
-func (u *unpacker) all(archive *tar.Reader) error {
+func (u *unpacker) all(a archive) error {
 	for {
-		header, err := archive.Next()
+		header, err := a.next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return &Error{Class: Invalid, Reason: "it is no tar archive: " + firstLine(printable(err.Error()))}
 		}
-		if err := u.one(archive, header); err != nil {
+		if err := u.one(a.Reader, header); err != nil {
 			return err
 		}
 	}
@@ -141,6 +153,9 @@ func (u *unpacker) one(archive *tar.Reader, header *tar.Header) error {
 	name := path.Clean(header.Name)
 	if !filepath.IsLocal(name) {
 		return invalidEntry(header, "its name leads out of the state")
+	}
+	if err := u.names.check(name); err != nil {
+		return invalidEntry(header, err.Error())
 	}
 	mode := header.FileInfo().Mode()
 	switch header.Typeflag {
@@ -201,21 +216,18 @@ func (u *unpacker) dir(header *tar.Header, e entry) error {
 	if errors.Is(err, os.ErrExist) {
 		return invalidEntry(header, "a file is in the way of a directory")
 	}
-	if e.mode == 0 {
-		e.mode = u.oldMode(e.path)
-	}
 	u.modes[e.path] = e
 	return err
 }
 
-// oldMode returns the mode that a directory had, or that of the root.
+// oldMode returns the mode that a directory had, 0 if there was none.
 func (u *unpacker) oldMode(name string) os.FileMode {
 	for _, e := range u.entries {
 		if e.path == name && e.mode.IsDir() {
 			return e.mode
 		}
 	}
-	return u.entries[0].mode
+	return 0
 }
 
 func invalidEntry(header *tar.Header, why string) *Error {

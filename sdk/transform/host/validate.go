@@ -1,10 +1,10 @@
 package host
 
 import (
-	"archive/tar"
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"path/filepath"
 )
 
@@ -18,7 +18,7 @@ var validators = map[string]func(io.ReadSeeker) error{
 	"json":   func(r io.ReadSeeker) error { return validateJSON(r) },
 	"ndjson": func(r io.ReadSeeker) error { return validateLines(r) },
 	"sqlite": validateSQLite,
-	"tar":    func(r io.ReadSeeker) error { return validateTar(r) },
+	"tar":    validateTar,
 }
 
 // validate checks a result from its start.
@@ -33,10 +33,10 @@ func validate(format string, f io.ReadSeeker) error {
 }
 
 // validateTar wants whole entries with names that stay inside.
-func validateTar(r io.Reader) error {
-	archive := tar.NewReader(r)
+func validateTar(r io.ReadSeeker) error {
+	a, limits := openArchive(r), boundsFor(nil)
 	for {
-		header, err := archive.Next()
+		header, err := a.next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -46,7 +46,10 @@ func validateTar(r io.Reader) error {
 		if !filepath.IsLocal(header.Name) {
 			return fmt.Errorf("%q leads out of it", header.Name)
 		}
-		if _, err := io.Copy(io.Discard, archive); err != nil {
+		if err := limits.check(path.Clean(header.Name)); err != nil {
+			return fmt.Errorf("%.40q…: %w", header.Name, err)
+		}
+		if _, err := io.Copy(io.Discard, a); err != nil {
 			return fmt.Errorf("%q: %w", header.Name, err)
 		}
 	}

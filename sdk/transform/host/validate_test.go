@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"strings"
@@ -111,5 +112,52 @@ func (e endless) Read(p []byte) (int, error) {
 func FuzzTar(f *testing.F) {
 	f.Add(archived(f, "a"))
 	f.Add(archived(f, "../a")[:700])
+	f.Add(archived(f, "a/"+strings.Repeat("b", 200)))
+	f.Add(longName(f))
 	f.Fuzz(func(_ *testing.T, data []byte) { validateTar(bytes.NewReader(data)) })
+}
+
+// longName is a tar whose one name is in a header of GNU's.
+func longName(t testing.TB) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	err := w.WriteHeader(&tar.Header{Name: strings.Repeat("n", 120), Typeflag: tar.TypeReg, Format: tar.FormatGNU})
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// A reader of tar takes a name to end at a zero byte, whatever follows.
+func TestZeroInAName(t *testing.T) {
+	patched := func(data []byte, at int, with string) []byte {
+		data = append(data[:at:at], append([]byte(with), data[at+len(with):]...)...)
+		sum := 8 * int(' ')
+		for i, b := range data[:blockSize] {
+			if i < 148 || i >= 156 {
+				sum += int(b)
+			}
+		}
+		copy(data[148:156], fmt.Sprintf("%06o\x00 ", sum))
+		return data
+	}
+	for name, test := range map[string]struct {
+		data []byte
+		ok   bool
+	}{
+		"whole":                  {archived(t, "abc"), true},
+		"short":                  {patched(archived(t, "abc"), 0, "ab\x00"), true},
+		"zero":                   {patched(archived(t, "abc"), 0, "a\x00c"), false},
+		"zero far behind":        {patched(archived(t, "abc"), 99, "c"), false},
+		"zero in the prefix":     {patched(archived(t, strings.Repeat("a/", 60)+"b"), 346, "\x00"), false},
+		"long":                   {longName(t), true},
+		"zero in a long one":     {patched(longName(t), blockSize+50, "\x00"), false},
+		"zero behind a long one": {patched(longName(t), blockSize+119, "\x00\x00"), true},
+	} {
+		err := validate("tar", bytes.NewReader(test.data))
+		if (err == nil) != test.ok || err != nil && !strings.Contains(err.Error(), errZero.Error()) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
 }

@@ -46,6 +46,12 @@ func tree() {
 				return err
 			}
 			return file(out, tar.Header{Name: "a/b"}, "y")
+		case "deep":
+			return file(out, tar.Header{Name: strings.Repeat("d/", 900) + "f"}, "x")
+		case "long":
+			return file(out, tar.Header{Name: strings.Repeat("a/"+strings.Repeat("b", 200)+"/", 6) + "f"}, "x")
+		case "long part":
+			return file(out, tar.Header{Name: "a/" + strings.Repeat("b", 256)}, "x")
 		case "nothing":
 			return nil
 		}
