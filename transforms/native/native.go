@@ -33,10 +33,11 @@ var checks = map[string]func(params map[string]string) error{
 	"jq":        jq.Check,
 	"jsonpatch": jsonpatch.Check,
 	"rename":    rename.Check,
+	"sqlite":    sqlite.CheckSQL,
 }
 
 // Check returns why a ready-made transform could transform no state with these
-// params. SQL depends on the database, so it is not looked at.
+// params.
 func Check(name string, params map[string]string) error {
 	if check := checks[name]; check != nil {
 		return check(params)

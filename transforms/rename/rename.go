@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform"
@@ -20,14 +22,14 @@ import (
 // counts; files that none is for keep their names. Two files that would get
 // one name are a refusal, and so is a rule that fits nothing and does not
 // begin with a question mark.
-var Filter = transform.Archive(tree)
+var Filter = transform.Archive(filter)
 
-func tree(in *tar.Reader, out *tar.Writer, e transform.Edge) error {
+func filter(in *tar.Reader, out *tar.Writer, e transform.Edge) error {
 	rules, err := rulesOf(e.Params)
 	if err != nil {
 		return err
 	}
-	taken := map[string]string{}
+	t := tree{rules: rules, taken: map[string]string{}, modes: map[string]int64{}, implied: map[string]int64{}}
 	for {
 		header, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -36,9 +38,12 @@ func tree(in *tar.Reader, out *tar.Writer, e transform.Edge) error {
 		if err != nil {
 			return transform.Refuse("no tar archive: %v", err)
 		}
-		if err := one(in, out, header, rules, taken); err != nil {
+		if err := t.one(in, out, header); err != nil {
 			return err
 		}
+	}
+	if err := t.addDirs(out); err != nil {
+		return err
 	}
 	for _, r := range rules {
 		if !r.used && !r.optional {
@@ -62,29 +67,66 @@ func rulesOf(params map[string]string) ([]*rule, error) {
 	return rules, nil
 }
 
-func one(in io.Reader, out *tar.Writer, header *tar.Header, rules []*rule, taken map[string]string) error {
+// A tree is a state while it is renamed.
+type tree struct {
+	rules   []*rule
+	taken   map[string]string // old name by new
+	modes   map[string]int64  // of the old directories
+	implied map[string]int64  // directories that a new name needs: the mode of the one it comes from
+}
+
+func (t *tree) one(in io.Reader, out *tar.Writer, header *tar.Header) error {
 	name := header.Name
 	isDir := strings.HasSuffix(name, "/")
-	for _, r := range rules {
+	if isDir {
+		t.modes[path.Clean(name)] = header.Mode
+	}
+	for _, r := range t.rules {
 		if renamed, ok := r.apply(name); ok {
 			name = renamed
 			break
 		}
 	}
 	clean := path.Clean(name)
-	if before, ok := taken[clean]; ok {
+	if before, ok := t.taken[clean]; ok {
 		if isDir && strings.HasSuffix(before, "/") {
 			return nil // two directories become one
 		}
 		return transform.Refuse("%s and %s would both be %s", before, header.Name, clean)
 	}
-	taken[clean] = header.Name
+	t.taken[clean] = header.Name
+	t.imply(path.Dir(path.Clean(header.Name)), path.Dir(clean))
 	header.Name = name
 	if err := out.WriteHeader(header); err != nil {
 		return err
 	}
 	_, err := io.Copy(out, in)
 	return err
+}
+
+// imply notes that the directory to, and those above it, must be there for what
+// comes from the directory from.
+func (t *tree) imply(from, to string) {
+	mode, ok := t.modes[from]
+	if _, noted := t.implied[to]; to == "." || !ok || noted {
+		return
+	}
+	t.implied[to] = mode
+	t.imply(from, path.Dir(to))
+}
+
+// addDirs writes the directories that are new. One of them may have been an old
+// one that came later, so this is for the end.
+func (t *tree) addDirs(out *tar.Writer) error {
+	for _, dir := range slices.Sorted(maps.Keys(t.implied)) {
+		if _, ok := t.taken[dir]; ok {
+			continue
+		}
+		if err := out.WriteHeader(&tar.Header{Name: dir + "/", Mode: t.implied[dir], Typeflag: tar.TypeDir}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A rule renames what fits.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"strings"
 	"testing"
 
@@ -57,6 +58,8 @@ func TestRename(t *testing.T) {
 	for rules, want := range map[string]string{
 		"a -> z":                       "d/= d/b.json=d/b.json d/e/= d/e/c.json=d/e/c.json z=a",
 		"d/ -> z/":                     "z/= z/b.json=d/b.json z/e/= z/e/c.json=d/e/c.json a=a",
+		"d/b.json -> n/m/b":            "d/= n/m/b=d/b.json d/e/= d/e/c.json=d/e/c.json a=a n/= n/m/=",
+		"a -> n/a":                     "d/= d/b.json=d/b.json d/e/= d/e/c.json=d/e/c.json n/a=a",
 		"d/e/ -> e/\nd/*.json -> *.js": "d/= b.js=d/b.json e/= e/c.json=d/e/c.json a=a",
 		"*/ -> all/":                   "all/= all/b.json=d/b.json all/e/= all/e/c.json=d/e/c.json a=a",
 		"d/e/ -> d/":                   "d/= d/b.json=d/b.json d/c.json=d/e/c.json a=a",
@@ -85,5 +88,40 @@ func TestRefuses(t *testing.T) {
 		if _, err := apply(rules, "a"); err == nil || errors.Is(err, transform.ErrRefused) {
 			t.Errorf("%q: %v", rules, err)
 		}
+	}
+}
+
+// A directory that only a rule makes is as open as the one its files were in,
+// unless the state has one of that name.
+func TestNewDirectories(t *testing.T) {
+	var old, renamed bytes.Buffer
+	w := tar.NewWriter(&old)
+	for _, header := range []*tar.Header{
+		{Name: "d/", Mode: 0o751, Typeflag: tar.TypeDir},
+		{Name: "d/a", Mode: 0o600, Typeflag: tar.TypeReg},
+		{Name: "d/b", Mode: 0o600, Typeflag: tar.TypeReg},
+		{Name: "z/", Mode: 0o700, Typeflag: tar.TypeDir},
+	} {
+		if err := w.WriteHeader(header); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Filter(&old, &renamed, transform.Edge{Params: map[string]string{"rules": "d/a -> n/m/a\nd/b -> z/b"}}); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int64{}
+	for r := tar.NewReader(&renamed); ; {
+		header, err := r.Next()
+		if err != nil {
+			break
+		}
+		got[header.Name] = header.Mode
+	}
+	want := map[string]int64{"d/": 0o751, "n/": 0o751, "n/m/": 0o751, "n/m/a": 0o600, "z/": 0o700, "z/b": 0o600}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -27,6 +27,17 @@ func Filter(in io.Reader, out io.Writer, e transform.Edge) error {
 // with functions or collations of a program's own is not judged.
 func Check(in io.Reader) error { return run([]string{"check"}, nil, in, io.Discard) }
 
+// CheckSQL returns what no database can make right in the SQL: its syntax,
+// functions that are not there, transactions of its own. It does not know what
+// tables and columns there are. Errors begin with the line.
+func CheckSQL(params map[string]string) error {
+	err := run([]string{"parse"}, []string{"PARAM_SQL=" + params["sql"]}, nil, io.Discard)
+	if errors.Is(err, transform.ErrRefused) {
+		return errors.New(strings.TrimPrefix(err.Error(), transform.ErrRefused.Error()+": "))
+	}
+	return err
+}
+
 func run(args, env []string, in io.Reader, out io.Writer) error {
 	var log bytes.Buffer
 	switch engine.Run(args, env, in, out, &log) {

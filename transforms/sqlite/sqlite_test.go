@@ -171,3 +171,79 @@ func FuzzDatabase(f *testing.F) {
 		}
 	})
 }
+
+// What no database can make right is found without one, with its line; what
+// depends on the database is not held against the SQL.
+func TestCheckSQL(t *testing.T) {
+	for sql, want := range map[string]string{
+		readings:                "",
+		toKelvin:                "",
+		"-- nothing\n":          "",
+		"SELECT a FROM t; ;;\n": "",
+		"UPDATE t SET a = b + 1 WHERE c IN (SELECT d FROM u JOIN main.v USING (e))":                     "",
+		"CREATE TABLE n (a); INSERT INTO n SELECT b FROM o; DROP TABLE o; ALTER TABLE n RENAME TO o":    "",
+		"CREATE TRIGGER g AFTER INSERT ON t BEGIN UPDATE t SET a = new.a; DELETE FROM u; END; SELECT 1": "",
+		"DROP INDEX i; DROP VIEW v; DROP TRIGGER g; REINDEX x; PRAGMA user_version = 2":                 "",
+		"CREATE VIEW v AS SELECT a FROM nowhere; DELETE FROM v":                                         "",
+		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n":               "", // is not run
+		"ALTER TABLE t ADD COLUMN c TEXT NOT NULL DEFAULT ''":                                           "",
+
+		"SELECT 1;\nUPDTE t SET a = 1":                                          `line 2: near "UPDTE": syntax error`,
+		"SELECT 1;\n\nUPDATE t\nSET a == 1 WERE b":                              `line 4: near`,
+		"-- a comment; with a semicolon\n/* and\nanother; */ SELECT (1":         `line 3: incomplete input`,
+		"SELECT 'open;\nSELECT 2;":                                              `line 1: unrecognized token`,
+		"ALTER TABLE t ADD COLUMN c TEXT,\n d TEXT":                             `line 1: near ",": syntax error`,
+		"CREATE TRIGGER g AFTER INSERT ON t BEGIN\n UPDATE t SETT a = 1;\nEND;": `line 2: near "SETT": syntax error`,
+		"CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM u;":               `line 1: incomplete input`,
+		"SELECT frobnicate(1)":                                                  `line 1: no such function: frobnicate`,
+		"SELECT 1;\nSELECT pow(1) FROM t":                                       `line 2: wrong number of arguments to function pow()`,
+		"SELECT frobnicate(2) FROM t":                                           `line 1: no such function: frobnicate`,
+		`SELECT "word"`:                                                         `line 1: no such column: "word"`,
+		"CREATE TABLE t (a, a)":                                                 `line 1: duplicate column name: a`,
+		"SELECT 1;\nBEGIN IMMEDIATE":                                            `line 2: the SQL runs in one transaction already: leave BEGIN, COMMIT and ROLLBACK out`,
+		"UPDATE t SET a = 1; COMMIT":                                            `line 1: the SQL runs in one transaction already`,
+		"\nVACUUM":                                                              `line 2: cannot VACUUM from within a transaction`,
+		"ATTACH 'other.db' AS o":                                                `line 1: there is no other database to attach`,
+		"SELECT " + strings.Repeat("1+", 300) + "1":                             `line 1: Expression tree is too large`,
+		"": "the param sql is missing",
+	} {
+		err := CheckSQL(map[string]string{"sql": sql})
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%.60q: got %v, want %q", sql, err, want)
+		}
+		if want == "" {
+			continue
+		}
+		if _, err := migrate(empty, sql); err == nil {
+			t.Errorf("%.60q is refused, and runs", sql)
+		}
+	}
+}
+
+// Tables of R-Tree are there; those of another module may be in the database, as
+// long as the SQL leaves them alone.
+func TestModules(t *testing.T) {
+	boxes := database(t, `CREATE VIRTUAL TABLE box USING rtree (id, x0, x1, y0, y1); INSERT INTO box VALUES (1, 0, 10, 0, 10), (2, 20, 30, 20, 30)`)
+	holds(t, boxes, "group_concat(id) = '2' FROM box WHERE x0 >= 15")
+	if err := Check(bytes.NewReader(boxes)); err != nil {
+		t.Error(err)
+	}
+	other := database(t, readings+`CREATE TABLE note_data (id INTEGER PRIMARY KEY, block BLOB); PRAGMA writable_schema = ON;
+		INSERT INTO sqlite_schema VALUES ('table', 'note', 'note', 0, 'CREATE VIRTUAL TABLE note USING fts5(text)')`)
+	up, err := migrate(other, toKelvin+"; CREATE INDEX i ON reading (kelvin); DROP TABLE IF EXISTS gone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds(t, up, "sum(kelvin) = 587.8 FROM reading")
+	if err := Check(bytes.NewReader(up)); err != nil {
+		t.Error(err)
+	}
+	const want = "no such module: fts5, which this SQLite does not have: the SQL must leave the tables made with it alone"
+	for _, sql := range []string{
+		"DELETE FROM note", "DROP TABLE note", "CREATE VIRTUAL TABLE more USING fts5(text)",
+	} {
+		if _, err := migrate(other, sql); !errors.Is(err, transform.ErrRefused) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+}

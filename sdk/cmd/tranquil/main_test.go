@@ -62,6 +62,14 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TRANQUIL_FILES", server.URL)
 			env.Setenv("TRANQUIL_TOKEN", fakeToken)
 			env.Setenv("TRANQUIL_HUB", "HostName="+host+";SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0;Insecure=true")
+			engine, err := filepath.Abs("../../../transforms/sqlite/engine")
+			if err != nil {
+				return err
+			}
+			env.Setenv("SQLITE", engine)
+			if err := os.CopyFS(filepath.Join(env.WorkDir, "recorder"), os.DirFS("../../../examples/transforms/sqlite")); err != nil {
+				return err
+			}
 			gauge := filepath.Join(env.WorkDir, "gauge")
 			if err := os.CopyFS(gauge, os.DirFS("../../transform/transformtest/testdata/gauge")); err != nil {
 				return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ func (c *buildCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := checkTransforms(path); err != nil {
+	if err := cmp.Or(checkTransforms(path), tryMigrations(s, recipe, c.Dir)); err != nil {
 		return errors.Join(err, os.RemoveAll(path)) // nobody should push it
 	}
 	fmt.Fprintf(s.out, "%s\n%s %s %s\n", path, p.Manifest.Component(), p.Manifest.Version, p.Digest)

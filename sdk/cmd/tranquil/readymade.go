@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
@@ -95,40 +94,4 @@ func findModule(name string) (string, error) {
 		return "", fmt.Errorf("there is no %s: run make transforms, or say in TRANQUIL_TRANSFORMS where the ready-made transforms are", path)
 	}
 	return path, nil
-}
-
-// migrations joins the SQL that leads from one schema to another. Files are
-// named N_what.up.sql for the way from schema N-1 to N, N_what.down.sql back.
-func migrations(dir string, from, to int) (string, error) {
-	suffix, first, last, step := ".up.sql", from+1, to, 1
-	if from > to {
-		suffix, first, last, step = ".down.sql", from, to+1, -1
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return "", fmt.Errorf("cannot read migrations: %w", err)
-	}
-	var sql strings.Builder
-	for n := first; n != last+step; n += step {
-		name := ""
-		for _, entry := range entries {
-			number, _, _ := strings.Cut(entry.Name(), "_")
-			if got, err := strconv.Atoi(number); err != nil || got != n || !strings.HasSuffix(entry.Name(), suffix) {
-				continue
-			}
-			if name != "" {
-				return "", fmt.Errorf("%s and %s in %s are both for schema %d", name, entry.Name(), dir, n)
-			}
-			name = entry.Name()
-		}
-		if name == "" {
-			return "", fmt.Errorf("there is no %d_….%s in %s", n, strings.TrimPrefix(suffix, "."), dir)
-		}
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return "", fmt.Errorf("cannot read migrations: %w", err)
-		}
-		fmt.Fprintf(&sql, "-- %s\n%s\n", name, strings.TrimSpace(string(text)))
-	}
-	return sql.String(), nil
 }

@@ -12,8 +12,9 @@ import (
 func TestMigrations(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"2_kelvin.up.sql": "two;", "2_kelvin.down.sql": "back to one;", "03_unit.up.sql": "three;\n", "3_unit.down.sql": "back to two;",
+		"2_kelvin.up.sql": "SELECT 2;", "2_kelvin.down.sql": "SELECT 1;", "03_unit.up.sql": "SELECT 3;\n", "3_unit.down.sql": "SELECT 2;",
 		"5_a.up.sql": "a", "5_b.up.sql": "b", "README": "",
+		"6_bad.up.sql": "-- Kelvin.\nUPDATE t SET a = 1;\n\nSELECT a FORM t;\n", "6_bad.down.sql": "\n", "7_open.up.sql": "BEGIN;\nSELECT 1;\nCOMMIT;",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -23,12 +24,15 @@ func TestMigrations(t *testing.T) {
 		from, to int
 		want     string
 	}{
-		{1, 2, "-- 2_kelvin.up.sql\ntwo;\n"},
-		{1, 3, "-- 2_kelvin.up.sql\ntwo;\n-- 03_unit.up.sql\nthree;\n"},
-		{3, 1, "-- 3_unit.down.sql\nback to two;\n-- 2_kelvin.down.sql\nback to one;\n"},
+		{1, 2, "-- 2_kelvin.up.sql\nSELECT 2;\n"},
+		{1, 3, "-- 2_kelvin.up.sql\nSELECT 2;\n-- 03_unit.up.sql\nSELECT 3;\n"},
+		{3, 1, "-- 3_unit.down.sql\nSELECT 2;\n-- 2_kelvin.down.sql\nSELECT 1;\n"},
 		{3, 4, "there is no 4_….up.sql in "},
 		{4, 5, "5_a.up.sql and 5_b.up.sql in "},
 		{5, 4, "there is no 5_….down.sql in "},
+		{5, 6, filepath.Join(dir, "6_bad.up.sql") + `, line 4: near "t": syntax error`},
+		{6, 5, "-- 6_bad.down.sql\n\n"},
+		{6, 7, filepath.Join(dir, "7_open.up.sql") + ", line 1: the SQL runs in one transaction already"},
 	} {
 		got, err := migrations(dir, test.from, test.to)
 		if err != nil {
@@ -47,18 +51,20 @@ func TestResolve(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, edge := range map[string]pack.RecipeTransform{
-		"":                              {Module: "own.wasm"},
-		"jq.wasm json .a":               {Transform: "jq", Program: ".a"},
-		"jq.wasm ndjson .b":             {Transform: "jq", Format: "ndjson", Params: map[string]string{"program": ".b"}},
-		"none of the ready-made":        {Transform: "awk"},
-		"transform \"\" is none":        {Program: ".a"},
-		"either module or transform":    {Transform: "jq", Module: "a.wasm"},
-		"program is for jq":             {Transform: "identity", Program: ".a"},
-		"migrations is for sqlite":      {Transform: "jq", Migrations: "sql"},
-		"rename.wasm: run make transfo": {Transform: "rename", Params: map[string]string{"rules": "a -> b"}},
-		"cannot read the param program": {Transform: "jq", Program: ".a | ("},
-		"cannot read the param patch":   {Transform: "jsonpatch", Params: map[string]string{"patch": "[{"}},
-		"cannot read the param rules":   {Transform: "rename", Params: map[string]string{"rules": "a"}},
+		"":                               {Module: "own.wasm"},
+		"jq.wasm json .a":                {Transform: "jq", Program: ".a"},
+		"jq.wasm ndjson .b":              {Transform: "jq", Format: "ndjson", Params: map[string]string{"program": ".b"}},
+		"none of the ready-made":         {Transform: "awk"},
+		"transform \"\" is none":         {Program: ".a"},
+		"either module or transform":     {Transform: "jq", Module: "a.wasm"},
+		"program is for jq":              {Transform: "identity", Program: ".a"},
+		"migrations is for sqlite":       {Transform: "jq", Migrations: "sql"},
+		"rename.wasm: run make transfo":  {Transform: "rename", Params: map[string]string{"rules": "a -> b"}},
+		"cannot read the param program":  {Transform: "jq", Program: ".a | ("},
+		"cannot read the param patch":    {Transform: "jsonpatch", Params: map[string]string{"patch": "[{"}},
+		"line 2: near \"t\": syntax err": {Transform: "sqlite", Params: map[string]string{"sql": "SELECT 1;\nSELECT a FORM t"}},
+		"the param sql is missing":       {Transform: "sqlite"},
+		"cannot read the param rules":    {Transform: "rename", Params: map[string]string{"rules": "a"}},
 	} {
 		recipe := &pack.Recipe{Transforms: []pack.RecipeTransform{edge}}
 		err := resolveTransforms(recipe, dir)

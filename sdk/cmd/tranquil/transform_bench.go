@@ -94,7 +94,7 @@ func largest(e transformtest.Edge, cases []transformtest.Case) (transformtest.St
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("transform %d → %d: there is no example of schema %d", e.From, e.To, e.From)
+		return nil, fmt.Errorf("transform %d → %d: there is no example of schema %d to measure with: put the files of such a state into testdata/NAME/%d", e.From, e.To, e.From, e.From)
 	}
 	return found, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 type transformRunCmd struct {
 	Module string `arg:"" help:"Wasm module."`
 	Input  string `arg:"" optional:"" help:"File, or directory that holds a whole state (default: one file on stdin)."`
-	Output string `arg:"" optional:"" help:"File or directory to make, which must not exist (default: stdout, for one file)."`
+	Output string `arg:"" optional:"" help:"File or directory to make (default: stdout, for one file)."`
 
 	From   int               `default:"1" help:"Schema of the state."`
 	To     int               `default:"2" help:"Schema to transform it to."`
@@ -25,6 +26,7 @@ type transformRunCmd struct {
 	Split  string            `enum:",lines" default:"" help:"lines: each line is transformed by itself, so files may be cut between lines, as the package's edge says."`
 	Param  map[string]string `short:"p" placeholder:"NAME=VALUE" mapsep:"none" help:"Param for the module; may be given several times."`
 	File   string            `default:"state" help:"Path in the state of a single file, as the module sees it."`
+	Force  bool              `short:"f" help:"Replace the output if it is there."`
 	Quiet  bool              `short:"q" help:"Do not show what was used of the limits."`
 
 	runner
@@ -44,9 +46,16 @@ func (c *transformRunCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	there, err := c.occupied(single)
+	if err != nil {
+		return err
+	}
 	out := filepath.Join(work, "new")
 	if !single {
 		out = c.Output
+	}
+	if !single && there {
+		out = c.Output + suffixNew
 	}
 	step := host.Step{Module: c.Module, From: c.From, To: c.To, Mode: c.Mode, Files: c.Only, Format: c.Format, Split: c.Split, Params: c.Param}
 	bar := s.bar("transform")
@@ -59,11 +68,57 @@ func (c *transformRunCmd) Run(s *session) error {
 		if err := c.deliver(s, filepath.Join(out, filepath.FromSlash(c.File))); err != nil {
 			return err
 		}
+	} else if there {
+		if err := errors.Join(os.RemoveAll(c.Output), os.Rename(out, c.Output)); err != nil {
+			return fmt.Errorf("cannot replace %s: %w; the new state is in %s", c.Output, err, out)
+		}
 	}
 	if c.Quiet {
 		return nil
 	}
 	return c.usage(s.err, report)
+}
+
+// suffixNew is of what takes the place of an output when it is whole.
+const suffixNew = ".new"
+
+// occupied reports whether the output is there and shall be replaced, and
+// refuses one that must not be.
+func (c *transformRunCmd) occupied(single bool) (bool, error) {
+	if c.Output == "" || c.Output == "-" {
+		return false, nil
+	}
+	info, err := os.Lstat(c.Output)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	kind, isOne := "directory", info.IsDir()
+	if single {
+		kind, isOne = "file", info.Mode().IsRegular()
+	}
+	if !isOne {
+		return false, fmt.Errorf("%s is there already and is no %s: name another output", c.Output, kind)
+	}
+	if c.Force {
+		return true, c.outside()
+	}
+	if entries, err := os.ReadDir(c.Output); err == nil && len(entries) == 0 {
+		return false, nil
+	}
+	return false, fmt.Errorf("%s is there already: --force replaces it", c.Output)
+}
+
+// outside refuses to remove a directory with the input in it.
+func (c *transformRunCmd) outside() error {
+	in, errIn := filepath.Abs(c.Input)
+	out, errOut := filepath.Abs(c.Output)
+	if strings.HasPrefix(in, out+string(filepath.Separator)) {
+		return fmt.Errorf("%s is not replaced, since the input is in it", c.Output)
+	}
+	return errors.Join(errIn, errOut)
 }
 
 // state returns the directory to transform, and whether it was made for one file.
@@ -109,7 +164,11 @@ func (c *transformRunCmd) deliver(s *session, path string) error {
 	}
 	defer f.Close()
 	if c.Output != "" && c.Output != "-" {
-		return writeFrom(c.Output, f)
+		next := c.Output + suffixNew
+		if err := writeFrom(next, f); err != nil {
+			return err
+		}
+		return os.Rename(next, c.Output)
 	}
 	_, err = io.Copy(s.out, f)
 	return err

@@ -1,6 +1,8 @@
 // The sqlite transform: the SQL of its param is run on the database that comes
-// in. As "check", which only native code does, it reads a database where it lies,
-// whatever its size, and tells whether it is sound. build.sh makes sqlite.wasm of it, and sqlite.wasm.go of that.
+// in. Two things only native code does: as "check" it reads a database where it
+// lies, whatever its size, and tells whether it is sound; as "parse" it tells
+// what no database can make right in the SQL. build.sh makes sqlite.wasm of it,
+// and sqlite.wasm.go of that.
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -194,6 +196,8 @@ static sqlite3 *db;
 static void must(int rc) {
   if (rc == SQLITE_OK) return;
   if ((rc & 0xff) == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM) fail(NO_MEMORY);
+  const char *missing = db ? strstr(sqlite3_errmsg(db), "no such module: ") : 0;
+  if (missing) end(2, missing, ", which this SQLite does not have: the SQL must leave the tables made with it alone");
   refuse(db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
 }
 
@@ -246,17 +250,128 @@ static int check_in_place(void) {
   return 0;
 }
 
+// An interpreter has as few as 2,000 frames.
+static void limit(void) {
+  sqlite3_limit(db, SQLITE_LIMIT_EXPR_DEPTH, 200);
+  sqlite3_limit(db, SQLITE_LIMIT_COMPOUND_SELECT, 100);
+}
+
+// Parsing without a database: each statement is compiled on an empty one of its
+// own. Nothing is run.
+
+static const char *denied; // why a statement can never run
+
+static int authorize(void *v, int action, const char *a, const char *b, const char *c, const char *d) {
+  if (action == SQLITE_TRANSACTION) denied = "the SQL runs in one transaction already: leave BEGIN, COMMIT and ROLLBACK out";
+  if (action == SQLITE_ATTACH) denied = "there is no other database to attach";
+  return denied ? SQLITE_DENY : SQLITE_OK;
+}
+
+static int starts(const char *s, const char *with) { return !strncmp(s, with, strlen(with)); }
+
+// certain says whether a message is true of any database. Beside stubs, what it
+// says of tables and columns is not.
+static int certain(const char *message, int stubs) {
+  static const char *const words[] = {
+      "incomplete input", "unrecognized token", "no such function", "Expression tree is too large", "too many terms"};
+  if (denied || strstr(message, "syntax error") || strstr(message, "wrong number of arguments to function")) return 1;
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    if (starts(message, words[i])) return 1;
+  }
+  return !stubs && !starts(message, "no such table") && !starts(message, "no such index") &&
+         !starts(message, "no such view") && !starts(message, "no such trigger") &&
+         !starts(message, "unable to identify the object");
+}
+
+// stub makes the table that a message misses: the parser may have stopped in the
+// middle of the statement for the want of it.
+static int stub(const char *message) {
+  static const char *const before[] = {"no such table: main.", "no such table: temp.", "no such table: "};
+  for (size_t i = 0; i < sizeof before / sizeof *before; i++) {
+    if (!starts(message, before[i])) continue;
+    char *sql = sqlite3_mprintf("CREATE TABLE \"%w\" (stub)", message + strlen(before[i]));
+    int rc = sql ? sqlite3_exec(db, sql, 0, 0, 0) : SQLITE_NOMEM;
+    sqlite3_free(sql);
+    return rc == SQLITE_OK;
+  }
+  return 0;
+}
+
+// word returns where the first word of SQL begins, behind space and comments.
+static const char *word(const char *sql) {
+  for (;;) {
+    const char *end = 0;
+    if (*sql && strchr(" \t\n\f\r", *sql)) end = sql + 1;
+    if (starts(sql, "--") && !(end = strchr(sql, '\n'))) end = sql + strlen(sql);
+    if (starts(sql, "/*")) end = (end = strstr(sql + 2, "*/")) ? end + 2 : sql + strlen(sql);
+    if (!end) return sql;
+    sql = end;
+  }
+}
+
+// end_of returns where a statement ends, which may have others in it.
+static const char *end_of(char *sql) {
+  for (char *at = sql; (at = strchr(at, ';')); at++) {
+    char next = at[1];
+    at[1] = 0;
+    int whole = sqlite3_complete(sql);
+    at[1] = next;
+    if (whole) return at + 1;
+  }
+  return sql + strlen(sql);
+}
+
+// parse_one returns where the next statement begins, or where this one is wrong
+// and why.
+static const char *parse_one(char *sql, const char **reason) {
+  const char *tail = 0, *end = end_of(sql);
+  must(sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE, 0));
+  limit();
+  for (int stubs = 0;; stubs++) {
+    sqlite3_stmt *compiled = 0;
+    denied = 0;
+    sqlite3_set_authorizer(db, authorize, 0);
+    int rc = sqlite3_prepare_v2(db, sql, end - sql, &compiled, &tail);
+    sqlite3_set_authorizer(db, 0, 0);
+    sqlite3_finalize(compiled);
+    if (rc == SQLITE_NOMEM) fail(NO_MEMORY);
+    if (rc == SQLITE_OK) break;
+    char *message = sqlite3_mprintf("%s", denied ? denied : sqlite3_errmsg(db));
+    if (!message) fail(NO_MEMORY);
+    int at = sqlite3_error_offset(db);
+    if (certain(message, stubs)) return *reason = message, at < 0 || at > end - sql ? word(sql) : sql + at;
+    tail = end;
+    if (stubs == 64 || !stub(message)) break;
+    sqlite3_free(message);
+  }
+  if (!sqlite3_strnicmp(word(sql), "VACUUM", 6)) return *reason = "cannot VACUUM from within a transaction", word(sql);
+  sqlite3_close(db);
+  db = 0;
+  return tail > sql ? tail : end;
+}
+
+static int parse(char *sql) {
+  const char *reason = 0, *at = sql;
+  must(sqlite3_initialize());
+  while (!reason && *at) at = parse_one((char *)at, &reason);
+  if (!reason) return 0;
+  int line = 1;
+  for (const char *c = sql; c < at; c++) line += *c == '\n';
+  char *place = sqlite3_mprintf("line %d: ", line);
+  end(2, place ? place : "", reason);
+  return 2;
+}
+
 int main(int argc, char **argv) {
   if (argc > 0 && !strcmp(argv[0], "check")) return check_in_place();
-  const char *sql = getenv("PARAM_SQL");
+  char *sql = getenv("PARAM_SQL");
   if (!sql || !*sql) fail("the param sql is missing");
+  if (argc > 0 && !strcmp(argv[0], "parse")) return parse(sql);
   read_state(argc > 3 ? argv[3] : "the state");
   unsigned char log[2] = {chunks[0][VERSIONS], chunks[0][VERSIONS + 1]};
   chunks[0][VERSIONS] = chunks[0][VERSIONS + 1] = 1;
   open_state(SQLITE_OPEN_READWRITE);
-  // An interpreter has as few as 2,000 frames.
-  sqlite3_limit(db, SQLITE_LIMIT_EXPR_DEPTH, 200);
-  sqlite3_limit(db, SQLITE_LIMIT_COMPOUND_SELECT, 100);
+  limit();
   run("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE");
   run(sql);
   check_keys();
