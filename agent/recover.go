@@ -28,8 +28,8 @@ func (a *agent) ensure(ctx context.Context, component string) error {
 		err = errors.Join(err, a.repair.Inconsistent(engine.Update{Component: component}, err))
 	}
 	a.changed(component)
-	if errors.Is(err, recovery.ErrStateGone) {
-		return err // it would begin with an empty state
+	if errors.Is(err, recovery.ErrStateGone) || errors.Is(err, recovery.ErrApart) {
+		return err // it would begin with an empty state, or with that of another version
 	}
 	return errors.Join(err, a.start(ctx, component))
 }
@@ -51,8 +51,11 @@ func (a *agent) start(ctx context.Context, component string) error {
 	if r, open, err := a.store.Load(component); err != nil || open && r.Stopped() {
 		return err
 	}
-	if a.halted(component) || a.repair.Apart(component) {
+	if a.halted(component) {
 		return nil
+	}
+	if may, err := a.repair.Fit(ctx, component); !may || err != nil {
+		return err
 	}
 	return a.call(ctx, component, startWithin, func(ctx context.Context, u *updater.Client) error {
 		return u.Start(ctx, updater.StartRequest{Component: component})

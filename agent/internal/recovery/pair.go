@@ -53,6 +53,47 @@ func (r *Recovery) reunite(ctx context.Context, u *updater.Client, component str
 	return status, of, err
 }
 
+// Fit reports whether a component may be started: not while the live state is
+// of another version than the updater has, as after an update that could
+// neither finish nor go back. If it does not run, both are brought together
+// first; the back end is told, once, why they cannot be.
+func (r *Recovery) Fit(ctx context.Context, component string) (may bool, err error) {
+	u, status, err := r.ask(ctx, component)
+	if u != nil && !u.Capabilities().Status {
+		return true, nil // nobody can tell
+	}
+	if err != nil {
+		return false, err
+	}
+	apart := r.Pairs.Agree(component, status.Version)
+	switch _, open, err := r.Memory.Load(component); {
+	case err != nil:
+		return false, err
+	case apart == nil || status.Version == "":
+		r.apart.Store(component, false)
+		return true, nil
+	case status.Running: // a start could replace what runs
+		return false, nil
+	case open:
+		return false, fmt.Errorf("%w: %w; its update goes on", ErrApart, apart)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, err = r.settle(ctx, component); err == nil || ctx.Err() != nil {
+		delete(r.separate, component)
+		return err == nil, err
+	}
+	err = fmt.Errorf("the component stays stopped: %w", err)
+	if r.separate[component] == err.Error() {
+		return false, err
+	}
+	if r.separate == nil {
+		r.separate = map[string]string{}
+	}
+	r.separate[component] = err.Error()
+	return false, errors.Join(err, r.report(engine.Update{Component: component}, engine.Inconsistent, err.Error()))
+}
+
 // keepApart says in the fault why a component does not run.
 func (r *Recovery) keepApart(component string, err error) error {
 	err = fmt.Errorf("%s stays stopped: %w", component, err)

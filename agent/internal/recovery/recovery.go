@@ -62,6 +62,7 @@ type Recovery struct {
 	told       map[string]bool   // of Damage
 	reinstated map[string]string // what was told of a state that was gone, by component
 	reunited   map[string]string // what was done so that version and state belong together, by component
+	separate   map[string]string // what was told of a component that stays stopped, by component
 	apart      sync.Map          // component → bool
 	repaired   bool              // what was lost is known to be
 	faulty     []string          // components whose records cannot be read

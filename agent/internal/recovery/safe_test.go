@@ -109,6 +109,34 @@ func TestApart(t *testing.T) {
 	}
 }
 
+// TestFit: a component is not started on the state of another version also
+// where an update of this process has left the two apart.
+func TestFit(t *testing.T) {
+	w := sound()
+	r := w.recovery(t, store.Damage{})
+	if err := r.Settle(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	w.current, w.runs, w.started, w.holder, w.whole = "2.0.0", false, 0, "1.0.0", map[string]bool{"2.0.0": true}
+	for i := range 2 {
+		w.outcome = nil
+		if may, err := r.Fit(t.Context(), name); may || !errors.Is(err, ErrApart) || w.started > 0 {
+			t.Errorf("may start: %v, error %v", may, err)
+		}
+		if told := w.outcome != nil && strings.Contains(w.outcome.Cause, "cannot be switched to"); told != (i == 0) {
+			t.Errorf("look %d: told %+v", i, w.outcome)
+		}
+	}
+	w.open = true
+	if may, err := r.Fit(t.Context(), name); may || !errors.Is(err, ErrApart) {
+		t.Errorf("an open update: may start: %v, error %v", may, err)
+	}
+	w.open, w.whole["1.0.0"] = false, true // the operator did it
+	if may, err := r.Fit(t.Context(), name); !may || err != nil || w.current != "1.0.0" || !w.runs {
+		t.Errorf("may start: %v, error %v, %+v", may, err, w)
+	}
+}
+
 // TestOpenUpdateInSafeMode: a component whose update goes on after safe mode
 // runs meanwhile only if that cannot cost it anything, and never on the state of
 // another version.
