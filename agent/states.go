@@ -49,6 +49,9 @@ func (o operator) List(component string) (any, error) {
 	for i, e := range entries { // an operator chooses from them
 		found, err := o.states.Show(component, e.Generation)
 		entries[i].Damaged = err != nil || found.Damaged
+		if errors.Is(err, state.ErrMisplaced) {
+			entries[i].Why = err.Error()
+		}
 	}
 	return append([]state.Entry{}, entries...), err
 }

@@ -30,6 +30,12 @@ type Holder struct {
 
 const markName = "live.json"
 
+// A savedMark is a mark on the disk.
+type savedMark struct {
+	Mark
+	Component string `json:"component,omitempty"` // older agents do not say it
+}
+
 // SetMark writes a mark durably. If the disk takes none there is none
 // afterwards, which is better than a wrong one.
 func (m *Manager) SetMark(component string, mark Mark) error {
@@ -39,7 +45,7 @@ func (m *Manager) SetMark(component string, mark Mark) error {
 	}
 	name := filepath.Join(dir, markName)
 	if err = os.MkdirAll(dir, 0o700); err == nil {
-		err = writeChecked(name, mark)
+		err = writeChecked(name, savedMark{mark, component})
 	}
 	if err == nil {
 		return nil
@@ -51,11 +57,15 @@ func (m *Manager) SetMark(component string, mark Mark) error {
 	return fmt.Errorf("cannot note whose state %s has: %w", component, err)
 }
 
-// Mark reads the mark. One that is damaged is none.
+// Mark reads the mark. One that is damaged, or another component's, is none.
 func (m *Manager) Mark(component string) (mark Mark, found bool) {
 	dir, err := m.home(component)
-	if err != nil || readChecked(filepath.Join(dir, markName), &mark) != nil {
+	var s savedMark
+	if err != nil || readChecked(filepath.Join(dir, markName), &s) != nil {
 		return Mark{}, false
 	}
-	return mark, true
+	if s.Component != "" && s.Component != component {
+		return Mark{}, false
+	}
+	return s.Mark, true
 }

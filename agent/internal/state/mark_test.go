@@ -21,6 +21,12 @@ func TestMark(t *testing.T) {
 		t.Error(cmp.Diff(want, got))
 	}
 	name := filepath.Join(m.root, component, markName)
+	other := filepath.Join(m.root, "application/other")
+	must(t, os.MkdirAll(other, 0o700))
+	must(t, os.Link(name, filepath.Join(other, markName)))
+	if mark, found := m.Mark("application/other"); found {
+		t.Errorf("another component's mark is %+v", mark)
+	}
 	must(t, os.Truncate(name, 40))
 	if mark, found := m.Mark(component); found {
 		t.Errorf("a damaged mark is %+v", mark)

@@ -100,6 +100,12 @@ func (m *Manager) List(component string, needs Needs) ([]Entry, error) {
 	var entries []Entry
 	for _, gen := range all {
 		_, s, err := m.sealed(component, gen)
+		if errors.Is(err, ErrMisplaced) { // it is somebody's: not garbage
+			e := s.entry(gen, on)
+			e.Damaged = true
+			entries = append(entries, e)
+			continue
+		}
 		if errors.Is(err, ErrNotSealed) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrMoved) {
 			continue
 		}
@@ -135,6 +141,7 @@ func (m *Manager) Prune(component string, needs Needs) error {
 			return err
 		}
 	}
+	m.bindOld(component, entries)
 	m.mu.Lock()
 	delete(m.memory, component)
 	m.mu.Unlock()
@@ -143,4 +150,18 @@ func (m *Manager) Prune(component string, needs Needs) error {
 		return err
 	}
 	return replica.RemoveAll(filepath.Join(dir, memosName))
+}
+
+// bindOld has the seals of older agents say whose the files are. If the disk
+// takes none, they stay as they are.
+func (m *Manager) bindOld(component string, entries []Entry) {
+	for _, e := range entries {
+		dir, err := m.dir(component, e.Generation)
+		if err != nil {
+			continue
+		}
+		if s, err := readSeal(dir); err == nil && !s.bound() {
+			_ = writeSeal(dir, s.bind(component, e.Generation))
+		}
+	}
 }

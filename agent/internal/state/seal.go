@@ -26,6 +26,8 @@ var (
 	ErrNotSealed = errors.New("not sealed")
 	// ErrDamaged marks a sealed generation whose files are not as sealed.
 	ErrDamaged = errors.New("files differ from the seal")
+	// ErrMisplaced marks a sealed generation that lies where another one belongs.
+	ErrMisplaced = errors.New("another saved state lies here")
 	// ErrMoved marks a sealed generation whose files somebody has taken over.
 	ErrMoved = errors.New("files were moved away")
 )
@@ -37,6 +39,40 @@ type seal struct {
 	Files  int           `json:"files,omitempty"`
 	Size   int64         `json:"size,omitempty"` // bytes
 	On     time.Duration `json:"on,omitempty"`   // reading of the [clock]
+
+	// Whose the files are. Seals of older agents do not say it.
+	Component  string     `json:"component,omitempty"`
+	Generation Generation `json:"generation,omitempty"`
+	Binding    string     `json:"binding,omitempty"` // see [seal.binding]
+}
+
+// bind makes s the seal of one generation alone.
+func (s seal) bind(component string, gen Generation) seal {
+	s.Component, s.Generation = component, gen
+	s.Binding = s.binding()
+	return s
+}
+
+// binding is a digest of all that an update goes by. It must not change.
+func (s seal) binding() string {
+	text := fmt.Sprintf("%q %d %d %q %q %q\n", s.Component, s.Generation, s.Schema, s.Version, s.Package, s.Digest)
+	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(text)))
+}
+
+// bound reports whether s says whose the files are.
+func (s seal) bound() bool { return s.Component != "" || s.Generation != 0 || s.Binding != "" }
+
+// check fails unless s is the seal of a generation, as it was written.
+func (s seal) check(component string, gen Generation) error {
+	switch {
+	case !s.bound():
+		return nil
+	case s.Binding != s.binding():
+		return fmt.Errorf("%w: the seal itself was altered", ErrDamaged)
+	case s.Component != component || s.Generation != gen:
+		return fmt.Errorf("%w, generation %d of %s: put each directory back where it belongs, or remove this one", ErrMisplaced, s.Generation, s.Component)
+	}
+	return nil
 }
 
 // entry describes a sealed generation when the clock shows on.

@@ -232,15 +232,15 @@ func (m *Manager) seal(component string, gen Generation, meta Meta) error {
 	k.lists[gen] = list
 	s := seal{Meta: meta, Digest: list.digest(), On: m.clock.now()}
 	s.Files, s.Size = list.sum()
-	return writeSeal(dir, s)
+	return writeSeal(dir, s.bind(component, gen))
 }
 
 // Load returns the directory and the meta of a sealed generation, after it has
-// compared every file with the seal. Of one that [Manager.Transform] has made
+// compared every file with the seal, and the seal with where it lies. Of one that [Manager.Transform] has made
 // since Settle, in this process, each file was looked at or written just now:
 // the first Load does without another look, which would be downtime. Whoever gets the directory may move it
-// away whole, but not change it. The error is [ErrNotSealed], [ErrDamaged] or
-// [ErrMoved] if that is why; the directory is returned too.
+// away whole, but not change it. The error is [ErrNotSealed], [ErrDamaged],
+// [ErrMisplaced] or [ErrMoved] if that is why; the directory is returned too.
 func (m *Manager) Load(component string, gen Generation) (string, Meta, error) {
 	files, sealed, err := m.sealed(component, gen)
 	if err != nil {
@@ -341,8 +341,11 @@ func (m *Manager) sealed(component string, gen Generation) (string, seal, error)
 	}
 	files := filepath.Join(dir, filesName)
 	s, err := readSeal(dir)
+	if err == nil {
+		err = s.check(component, gen)
+	}
 	if err != nil {
-		return files, seal{}, fmt.Errorf("state %s/%d: %w", component, gen, err)
+		return files, s, fmt.Errorf("state %s/%d: %w", component, gen, err)
 	}
 	if _, err := os.Lstat(files); errors.Is(err, fs.ErrNotExist) {
 		return files, seal{}, fmt.Errorf("state %s/%d: %w", component, gen, ErrMoved)

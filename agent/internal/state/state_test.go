@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,6 +117,8 @@ func TestDamage(t *testing.T) {
 			return errors.Join(os.Remove(filepath.Join(dir, "link")), os.Symlink("elsewhere", filepath.Join(dir, "link")))
 		},
 		"half seal": func(dir string) error { return os.Truncate(filepath.Join(dir, "..", sealName), 10) },
+		"version":   func(dir string) error { return edit(dir, "1.0.0", "3.0.0") },
+		"schema":    func(dir string) error { return edit(dir, `"schema": 1`, `"schema": 2`) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := open(t)
@@ -126,6 +129,99 @@ func TestDamage(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// edit changes the seal of the generation with these files.
+func edit(dir, old, now string) error {
+	name := filepath.Join(dir, "..", sealName)
+	data, err := os.ReadFile(name)
+	return errors.Join(err, os.WriteFile(name, []byte(strings.Replace(string(data), old, now, 1)), 0))
+}
+
+// saveAs is save for any component.
+func saveAs(t *testing.T, m *Manager, component string, gen Generation, content string) string {
+	t.Helper()
+	dir, err := m.Fresh(component, gen)
+	must(t, err)
+	put(t, filepath.Join(dir, "file"), content)
+	must(t, m.Seal(component, gen, meta("1.0.0")))
+	return filepath.Dir(dir)
+}
+
+func exchange(t *testing.T, a, b string) {
+	t.Helper()
+	must(t, os.Rename(a, a+".away"))
+	must(t, os.Rename(b, a))
+	must(t, os.Rename(a+".away", b))
+}
+
+// A saved state is only what it is where it was saved: whole, but of another
+// component or another generation, it is refused, and kept until it is put back.
+func TestMisplaced(t *testing.T) {
+	const other = "application/other"
+	for name, there := range map[string]struct {
+		component string
+		gen       Generation
+	}{"another component": {other, 2}, "another generation": {component, 3}} {
+		t.Run(name, func(t *testing.T) {
+			m := open(t)
+			a, b := saveAs(t, m, component, 2, "mine"), saveAs(t, m, there.component, there.gen, "not mine")
+			exchange(t, a, b)
+			m, err := Open(m.root, m.transformer)
+			must(t, err)
+			_, _, err = m.Load(component, 2)
+			if want := fmt.Sprintf("generation %d of %s", there.gen, there.component); !errors.Is(err, ErrMisplaced) || !strings.Contains(err.Error(), want) {
+				t.Errorf("load: %v", err)
+			}
+			if _, err := m.Transform(t.Context(), component, 2, 9, nil, nil); !errors.Is(err, ErrMisplaced) {
+				t.Errorf("transform: %v", err)
+			}
+			if _, err := m.Show(component, 2); !errors.Is(err, ErrMisplaced) {
+				t.Errorf("show: %v", err)
+			}
+			if err := m.Export(component, 2, io.Discard); !errors.Is(err, ErrMisplaced) {
+				t.Errorf("export: %v", err)
+			}
+			must(t, m.Prune(component, Needs{}))
+			entries, err := m.List(component, Needs{})
+			if err != nil || len(entries) == 0 || !entries[0].Damaged {
+				t.Errorf("list: %+v, %v", entries, err)
+			}
+			exchange(t, a, b)
+			if _, _, err := m.Load(component, 2); err != nil {
+				t.Errorf("put back: %v", err)
+			}
+		})
+	}
+}
+
+// Seals of older agents do not say whose the files are: they are believed, and
+// say it from the next time that states are retired.
+func TestOldSeal(t *testing.T) {
+	m := open(t)
+	a, b := saveAs(t, m, component, 2, "mine"), saveAs(t, m, component, 3, "newer")
+	old := func() {
+		for _, dir := range []string{a, b} {
+			s, err := readSeal(dir)
+			must(t, err)
+			s.Component, s.Generation, s.Binding = "", 0, ""
+			must(t, writeSeal(dir, s))
+		}
+	}
+	old()
+	exchange(t, a, b)
+	if _, _, err := m.Load(component, 2); err != nil {
+		t.Errorf("an old seal: %v", err)
+	}
+	exchange(t, a, b)
+	must(t, m.Prune(component, Needs{}))
+	if _, _, err := m.Load(component, 2); err != nil {
+		t.Errorf("sealed anew: %v", err)
+	}
+	exchange(t, a, b)
+	if _, _, err := m.Load(component, 2); !errors.Is(err, ErrMisplaced) {
+		t.Errorf("exchanged: %v", err)
 	}
 }
 
@@ -196,8 +292,17 @@ func TestComponentNames(t *testing.T) {
 	}
 }
 
+// Bindings are on the disk: they must not change.
+func TestBinding(t *testing.T) {
+	s := seal{Meta: Meta{Schema: 1, Version: "1.0.0", Package: "sha256:p"}, Digest: "sha256:00"}.bind(component, 7)
+	sum := sha256.Sum256([]byte(`"application/sensor-adapter" 7 1 "1.0.0" "sha256:p" "sha256:00"` + "\n"))
+	if want := fmt.Sprintf("sha256:%x", sum); s.Binding != want {
+		t.Errorf("%s, want %s", s.Binding, want)
+	}
+}
+
 func FuzzParseSeal(f *testing.F) {
-	good, err := json.Marshal(seal{Meta: meta("1.0.0"), Digest: "sha256:00"})
+	good, err := json.Marshal(seal{Meta: meta("1.0.0"), Digest: "sha256:00"}.bind(component, 1))
 	if err != nil {
 		f.Fatal(err)
 	}
