@@ -131,6 +131,37 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestUnlistedTable: a process that is killed while badger writes a table
+// leaves a part of it, which the manifest does not list. Nothing is lost, and
+// nothing is said. One that is listed and cut off is told of.
+func TestUnlistedTable(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	fill(t, data, false)
+	tables, err := filepath.Glob(filepath.Join(data, "store", "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("no table: %v", err)
+	}
+	for _, part := range []string{"", "cut", strings.Repeat("\x00", 1<<10)} {
+		check(t, os.WriteFile(filepath.Join(data, "store", "000777.sst"), []byte(part), 0o600))
+		s := open(t, filepath.Join(data, "store"))
+		if d := s.Damage(); d != (Damage{}) {
+			t.Errorf("%d bytes: %+v", len(part), d)
+		}
+		if r, _, _ := content(t, s); r.Step != "last" {
+			t.Errorf("%+v", r)
+		}
+		check(t, s.Close())
+	}
+	if tables, err = filepath.Glob(filepath.Join(data, "store", "*.sst")); err != nil || len(tables) == 0 {
+		t.Fatalf("no table: %v", err)
+	}
+	check(t, os.Truncate(tables[0], 2))
+	if d := survives(t, data); d.Found == nil {
+		t.Error("a table that is listed may be cut off unseen")
+	}
+}
+
 // survives checks that all content is there, now and after another write and
 // restart, which must find nothing to complain of.
 func survives(t *testing.T, data string) Damage {

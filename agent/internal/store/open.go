@@ -226,10 +226,16 @@ func load(dir string, log *slog.Logger) (db *badger.DB, all image, err error) {
 
 // checkTables looks at the one thing that badger believes unseen, in a
 // goroutine where a panic cannot be caught: the two lengths at the end of a
-// table (table.go, initIndex). All else in a table has a checksum.
+// table (table.go, initIndex). All else in a table has a checksum. A table
+// that is not in the manifest was being written when the process was killed:
+// badger removes it, and what it was made of is still there.
 func checkTables(dir string) error {
 	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	listed := listedTables(dir)
 	for _, path := range tables {
+		if listed != nil && !listed[filepath.Base(path)] {
+			continue
+		}
 		b, err := os.ReadFile(path) // at most a few megabytes
 		if err != nil {
 			return err
@@ -248,6 +254,25 @@ func checkTables(dir string) error {
 		}
 	}
 	return err
+}
+
+// listedTables returns the names of the tables in the manifest, nil if that
+// cannot be read: badger then says why.
+func listedTables(dir string) map[string]bool {
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	m, _, err := badger.ReplayManifestFile(f, 0, small(dir).WithLogger(nil))
+	if err != nil {
+		return nil
+	}
+	listed := make(map[string]bool, len(m.Tables))
+	for id := range m.Tables {
+		listed[fmt.Sprintf("%06d.sst", id)] = true
+	}
+	return listed
 }
 
 // small keeps badger within a few megabytes, and its memory maps within a
