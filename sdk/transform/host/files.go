@@ -51,8 +51,11 @@ func list(root *os.Root) ([]entry, error) {
 func (e entry) regular() bool { return e.mode.IsRegular() }
 
 // makeDirs makes the directories of a state writable for now.
-func makeDirs(out *os.Root, entries []entry) error {
+func makeDirs(ctx context.Context, out *os.Root, entries []entry) error {
 	for _, e := range entries {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if e.mode.IsDir() && e.path != "." {
 			if err := out.Mkdir(e.path, 0o700); err != nil {
 				return err
@@ -64,10 +67,13 @@ func makeDirs(out *os.Root, entries []entry) error {
 
 // finishDirs gives directories their modes, children first, and makes the
 // names in them durable.
-func finishDirs(out *os.Root, entries []entry, durable bool) error {
+func finishDirs(ctx context.Context, out *os.Root, entries []entry, durable bool) error {
 	for _, e := range slices.Backward(entries) {
 		if !e.mode.IsDir() {
 			continue
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		dir, err := out.Open(e.path)
 		if err != nil {

@@ -17,7 +17,7 @@ import (
 // each with three files, and the sandbox answers each with an outcome.
 
 // maxMessage bounds one message; params and reasons are short.
-const maxMessage = 128 << 10
+const maxMessage = 176 << 10 // 128 KB of text
 
 // A setup tells the sandbox which module to compile.
 type setup struct {
@@ -35,9 +35,33 @@ type setup struct {
 
 // A job asks for one run of the module. Its files are stdin, stdout and stderr.
 type job struct {
-	Args   []string
-	Env    []string // NAME=value
-	Output int64    // bytes
+	Args   texts
+	Env    texts // NAME=value
+	Output int64 // bytes
+}
+
+// texts travel byte by byte: a string in JSON would lose what is not UTF-8, and
+// the name of a file may be anything.
+type texts []string
+
+func (t texts) MarshalJSON() ([]byte, error) {
+	all := make([][]byte, len(t))
+	for i, s := range t {
+		all[i] = []byte(s)
+	}
+	return json.Marshal(all)
+}
+
+func (t *texts) UnmarshalJSON(data []byte) error {
+	var all [][]byte
+	if err := json.Unmarshal(data, &all); err != nil {
+		return err
+	}
+	*t = make(texts, len(all))
+	for i, b := range all {
+		(*t)[i] = string(b)
+	}
+	return nil
 }
 
 // An outcome answers a setup or a job.

@@ -106,7 +106,7 @@ const openFiles = 64
 
 // filter runs the module over each file that the step is about, and copies the rest.
 func (s *stage) filter(ctx context.Context) error {
-	if err := makeDirs(s.out, s.entries); err != nil {
+	if err := makeDirs(ctx, s.out, s.entries); err != nil {
 		return err
 	}
 	defer s.crew.dismiss()
@@ -133,7 +133,7 @@ func (s *stage) filter(ctx context.Context) error {
 	if err := b.run(ctx); err != nil {
 		return err
 	}
-	return finishDirs(s.out, s.entries, s.last)
+	return finishDirs(ctx, s.out, s.entries, s.last)
 }
 
 // A batch is some files of a stage.

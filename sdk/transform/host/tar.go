@@ -26,7 +26,7 @@ func (s *stage) tree(ctx context.Context) error {
 		return err
 	}
 	defer result.Close()
-	if s.total, err = pack(old, s.in, s.entries); err != nil {
+	if s.total, err = pack(ctx, old, s.in, s.entries); err != nil {
 		return fmt.Errorf("cannot read state: %w", err)
 	}
 	w, err := s.host.worker(ctx, s.module, 1)
@@ -51,13 +51,13 @@ func (s *stage) archive(name string) (*os.File, error) {
 
 // pack writes a state as tar, the same bytes for the same state, and returns
 // to the start of w.
-func pack(w *os.File, in *os.Root, entries []entry) (int64, error) {
+func pack(ctx context.Context, w *os.File, in *os.Root, entries []entry) (int64, error) {
 	archive := tar.NewWriter(w)
 	for _, e := range entries {
 		if e.path == "." {
 			continue
 		}
-		if err := packEntry(archive, in, e); err != nil {
+		if err := packEntry(ctx, archive, in, e); err != nil {
 			return 0, err
 		}
 	}
@@ -72,7 +72,10 @@ func pack(w *os.File, in *os.Root, entries []entry) (int64, error) {
 	return size, err
 }
 
-func packEntry(archive *tar.Writer, in *os.Root, e entry) error {
+func packEntry(ctx context.Context, archive *tar.Writer, in *os.Root, e entry) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	header := &tar.Header{Name: e.path, Mode: int64(e.mode.Perm()), Size: e.size, Typeflag: tar.TypeReg}
 	if !e.regular() {
 		header.Name, header.Typeflag = e.path+"/", tar.TypeDir
@@ -85,7 +88,7 @@ func packEntry(archive *tar.Writer, in *os.Root, e entry) error {
 		return err
 	}
 	defer f.Close()
-	_, err = io.CopyN(archive, f, e.size)
+	_, err = io.CopyN(archive, until{ctx, f}, e.size)
 	return err
 }
 
@@ -99,23 +102,53 @@ func (s *stage) unpack(ctx context.Context, r io.ReadSeeker) error {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	u := unpacker{stage: s, ctx: ctx, room: size, modes: map[string]entry{".": s.entries[0]}, names: boundsFor(s.entries)}
+	u := unpacker{stage: s, ctx: ctx, room: size, modes: map[string]entry{".": s.entries[0]}, names: boundsFor(s.entries), most: s.mostEntries()}
 	if err := u.all(openArchive(r)); err != nil {
 		return err
 	}
 	if u.files == 0 && slices.ContainsFunc(s.entries, entry.regular) {
 		return &Error{Class: Invalid, Reason: "it left no file of the state"}
 	}
-	return finishDirs(s.out, u.dirs(), s.last)
+	return finishDirs(ctx, s.out, u.dirs(), s.last)
+}
+
+// entryCost is what an entry takes on a disk beside its content: a block, and
+// an inode.
+const entryCost = 4 << 10 // bytes
+
+// mostEntries is how many files and directories a tree may have, those that it
+// only implies as well: twice as many as there were, and what the limit of
+// output pays for.
+func (s *stage) mostEntries() int64 {
+	return 2*int64(len(s.entries)) + s.limits.output(s.total)/entryCost
+}
+
+// until reads until a context ends.
+type until struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (u until) Read(p []byte) (int, error) {
+	if u.ctx.Err() != nil {
+		return 0, context.Cause(u.ctx)
+	}
+	return u.Reader.Read(p)
 }
 
 // dirs lists the directories that were made, each before its content. One that
 // the archive only implies keeps the mode it had, or gets that of the one above.
 func (u *unpacker) dirs() []entry {
+	old := make(map[string]os.FileMode, len(u.entries))
+	for _, e := range u.entries {
+		if e.mode.IsDir() {
+			old[e.path] = e.mode
+		}
+	}
 	dirs := slices.SortedFunc(maps.Values(u.modes), func(a, b entry) int { return len(a.path) - len(b.path) })
 	for i, e := range dirs {
 		if e.mode == 0 {
-			if e.mode = u.oldMode(e.path); e.mode == 0 {
+			if e.mode = old[e.path]; e.mode == 0 {
 				e.mode = u.modes[path.Dir(e.path)].mode
 			}
 			dirs[i], u.modes[e.path] = e, e
@@ -132,10 +165,26 @@ type unpacker struct {
 	modes map[string]entry // directories made so far; without a mode: implied
 	files int
 	names bounds
+	made  int64 // files and directories
+	most  int64 // of them
+}
+
+// count counts one more file or directory, before it is made.
+func (u *unpacker) count() error {
+	if u.ctx.Err() != nil {
+		return context.Cause(u.ctx)
+	}
+	if u.made++; u.made > u.most {
+		return &Error{Class: OutputLimit, Reason: fmt.Sprintf("more than %d files and directories", u.most)}
+	}
+	return nil
 }
 
 func (u *unpacker) all(a archive) error {
 	for {
+		if u.ctx.Err() != nil {
+			return context.Cause(u.ctx)
+		}
 		header, err := a.next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -175,6 +224,9 @@ func (u *unpacker) one(archive *tar.Reader, header *tar.Header) error {
 }
 
 func (u *unpacker) file(archive *tar.Reader, header *tar.Header, name string) error {
+	if err := u.count(); err != nil {
+		return err
+	}
 	f, err := create(u.out, name)
 	if errors.Is(err, os.ErrExist) {
 		return invalidEntry(header, "it is there twice")
@@ -183,7 +235,7 @@ func (u *unpacker) file(archive *tar.Reader, header *tar.Header, name string) er
 		return err
 	}
 	defer f.Close() // again, after finish
-	if _, err := io.Copy(f, archive); errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := io.Copy(f, until{u.ctx, archive}); errors.Is(err, io.ErrUnexpectedEOF) {
 		return invalidEntry(header, "it is cut")
 	} else if err != nil {
 		return err
@@ -212,22 +264,15 @@ func (u *unpacker) dir(header *tar.Header, e entry) error {
 	if err := u.dir(header, entry{path: path.Dir(e.path)}); err != nil {
 		return err
 	}
+	if err := u.count(); err != nil {
+		return err
+	}
 	err := u.out.Mkdir(e.path, 0o700)
 	if errors.Is(err, os.ErrExist) {
 		return invalidEntry(header, "a file is in the way of a directory")
 	}
 	u.modes[e.path] = e
 	return err
-}
-
-// oldMode returns the mode that a directory had, 0 if there was none.
-func (u *unpacker) oldMode(name string) os.FileMode {
-	for _, e := range u.entries {
-		if e.path == name && e.mode.IsDir() {
-			return e.mode
-		}
-	}
-	return 0
 }
 
 func invalidEntry(header *tar.Header, why string) *Error {
