@@ -12,6 +12,7 @@ import (
 	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
 	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/component"
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -95,7 +96,7 @@ func empty(dir string) error {
 		return os.MkdirAll(dir, 0o700)
 	}
 	for _, entry := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, entry.Name())))
+		err = errors.Join(err, replica.RemoveAll(filepath.Join(dir, entry.Name())))
 	}
 	return err
 }
