@@ -243,7 +243,7 @@ func TestWayBackRefused(t *testing.T) {
 			if err = errors.Join(err, os.RemoveAll(mine), os.Rename(other, mine)); err != nil {
 				t.Fatal(err)
 			}
-		}, Update{Wish: Wish{Version: "1.0.0", State: StateSaved}}, "generation 1 of application/other"},
+		}, Update{Wish: Wish{Version: "1.0.0", State: StateSaved}}, "of application/other: put each directory back"},
 		"no saved state": {func(t *testing.T, w *world, e *Engine) {
 			if err := e.States.Drop(component, restorable(t, e, 1)); err != nil {
 				t.Fatal(err)
