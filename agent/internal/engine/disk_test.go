@@ -9,7 +9,7 @@ import (
 // TestFullDiskIsNamed: a component that cannot start, or is not well, on a full
 // disk is said to; also if there is room again when the update turns back.
 func TestFullDiskIsNamed(t *testing.T) {
-	p := build(t, "20ms")
+	p := build(t, "2s") // a probe has to be answered, also on a busy machine
 	for _, failAt := range []string{"start2.0.0", "probe2.0.0"} {
 		for _, mended := range []bool{false, true} {
 			w, e := newWorld(t, p)
