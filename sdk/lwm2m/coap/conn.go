@@ -101,7 +101,7 @@ func (c *Conn) receive(ctx context.Context, running *sync.WaitGroup, h lwm2m.Han
 	case m.Code == codes.Empty:
 		c.send(from.peer, message.Message{Type: message.Reset, MessageID: m.MessageID}) // a ping
 	case lwm2m.Code(m.Code).IsRequest():
-		c.request(ctx, running, h, from, m)
+		c.request(ctx, running, h, from, c.seen.identify(id, b), m)
 	default:
 		c.response(h, id, m)
 	}

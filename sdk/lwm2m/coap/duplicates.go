@@ -1,6 +1,7 @@
 package coap
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -8,29 +9,43 @@ import (
 // maxDuplicates bounds the memory for answers; beyond it the oldest is forgotten.
 const maxDuplicates = 1 << 16
 
+// A requestID tells requests apart. A repeated one is the same byte by byte;
+// a peer that has started again, at the same address, may have used the message
+// id for something else.
+type requestID struct {
+	exchangeID
+	content uint64 // a hash
+}
+
 // duplicates remembers the requests of the last minutes with what was answered,
 // so that a repeated request is answered again but not done again (RFC 7252
 // section 4.5).
 type duplicates struct {
 	lifetime time.Duration // EXCHANGE_LIFETIME
+	seed     maphash.Seed
 
 	mu    sync.Mutex
-	m     map[exchangeID]*served
+	m     map[requestID]*served
 	order []*served // oldest first
 }
 
 type served struct {
-	id     exchangeID
+	id     requestID
 	at     time.Time
 	answer []byte // nil while the request is worked on
 }
 
 func newDuplicates(lifetime time.Duration) *duplicates {
-	return &duplicates{lifetime: lifetime, m: map[exchangeID]*served{}}
+	return &duplicates{lifetime: lifetime, m: map[requestID]*served{}, seed: maphash.MakeSeed()}
+}
+
+// identify gives the identity of a request, from its datagram.
+func (d *duplicates) identify(id exchangeID, datagram []byte) requestID {
+	return requestID{id, maphash.Bytes(d.seed, datagram)}
 }
 
 // begin tells whether the request is new; if not, what was answered.
-func (d *duplicates) begin(id exchangeID) (fresh bool, answer []byte) {
+func (d *duplicates) begin(id requestID) (fresh bool, answer []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
@@ -50,7 +65,7 @@ func (d *duplicates) begin(id exchangeID) (fresh bool, answer []byte) {
 }
 
 // finish keeps the answer.
-func (d *duplicates) finish(id exchangeID, answer []byte) {
+func (d *duplicates) finish(id requestID, answer []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if s, ok := d.m[id]; ok {

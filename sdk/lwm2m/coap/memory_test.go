@@ -20,7 +20,7 @@ var peerA = "127.0.0.1:1"
 
 func TestDuplicatesForget(t *testing.T) {
 	d := newDuplicates(exchangeLifetime)
-	old := exchangeID{peerA, 1}
+	old := d.identify(exchangeID{peerA, 1}, []byte("asked"))
 	d.begin(old)
 	d.finish(old, []byte("done"))
 	if fresh, answer := d.begin(old); fresh || string(answer) != "done" {
@@ -31,7 +31,7 @@ func TestDuplicatesForget(t *testing.T) {
 		t.Error("remembered longer than a message id is taken")
 	}
 	for i := range maxDuplicates + 10 {
-		d.begin(exchangeID{fmt.Sprint(i >> 8), uint16(i)})
+		d.begin(requestID{exchangeID{fmt.Sprint(i >> 8), uint16(i)}, 0})
 	}
 	if len(d.m) > maxDuplicates || len(d.order) > maxDuplicates {
 		t.Errorf("%d, %d answers are remembered", len(d.m), len(d.order))

@@ -265,3 +265,22 @@ func TestDuplicateRequests(t *testing.T) {
 		t.Error("a repeated request was done again")
 	}
 }
+
+// TestRestartedPeer: a peer that has started again may use a message id anew
+// within minutes; it gets the answer to what it asks now.
+func TestRestartedPeer(t *testing.T) {
+	s := startServer(t, "127.0.0.1:0")
+	conn, err := net.Dial("udp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, endpoint := range []string{"a", "b"} {
+		if _, err := conn.Write([]byte("\x41\x02\x12\x34T\xb2rd\x44ep=" + endpoint + "\x09lwm2m=1.1")); err != nil {
+			t.Fatal(err)
+		}
+		if e := s.event(t, lwm2m.Registered); e.Registration.Endpoint != endpoint {
+			t.Errorf("registered %q, not %q", e.Registration.Endpoint, endpoint)
+		}
+	}
+}

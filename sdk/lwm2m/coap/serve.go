@@ -13,8 +13,7 @@ import (
 
 // request starts the handler of a new request, or repeats the answer of a known
 // one.
-func (c *Conn) request(ctx context.Context, running *sync.WaitGroup, h lwm2m.Handler, from origin, m message.Message) {
-	id := exchangeID{from.peer, uint16(m.MessageID)}
+func (c *Conn) request(ctx context.Context, running *sync.WaitGroup, h lwm2m.Handler, from origin, id requestID, m message.Message) {
 	select {
 	case c.handlers <- struct{}{}:
 	default:
@@ -37,7 +36,7 @@ func (c *Conn) request(ctx context.Context, running *sync.WaitGroup, h lwm2m.Han
 
 // serve answers in the ACK or, if the handler takes its time, acknowledges and
 // answers separately (RFC 7252 section 5.2).
-func (c *Conn) serve(ctx context.Context, h lwm2m.Handler, from origin, id exchangeID, m message.Message) {
+func (c *Conn) serve(ctx context.Context, h lwm2m.Handler, from origin, id requestID, m message.Message) {
 	done := make(chan message.Message, 1)
 	go func() { done <- c.handle(ctx, h, from, m) }()
 	timer := time.NewTimer(c.transmission.AckTimeout / 2)
@@ -60,7 +59,7 @@ func (c *Conn) serve(ctx context.Context, h lwm2m.Handler, from origin, id excha
 	}
 }
 
-func (c *Conn) answer(id exchangeID, m, r message.Message) {
+func (c *Conn) answer(id requestID, m, r message.Message) {
 	r.Token = m.Token
 	r.Type, r.MessageID = message.Acknowledgement, m.MessageID
 	if m.Type != message.Confirmable {
@@ -71,7 +70,7 @@ func (c *Conn) answer(id exchangeID, m, r message.Message) {
 
 // reply keeps the answer before it sends it: the peer may repeat the request
 // the moment that it has the answer.
-func (c *Conn) reply(id exchangeID, r message.Message) {
+func (c *Conn) reply(id requestID, r message.Message) {
 	b, err := marshal(r)
 	if err != nil {
 		c.logger.Error("cannot encode a response", "peer", id.peer, "error", err)
