@@ -39,16 +39,22 @@ func TestJournal(t *testing.T) {
 					err = e
 				}
 			}
-			if test.want == "" {
-				if err != nil {
-					t.Error(err)
-				}
-				return
-			}
-			if e := failed(t, err); e.Class != Refused || e.Edge != "1→2" || !strings.HasPrefix(e.Reason, test.want+" is ") {
-				t.Errorf("got %v", e)
-			}
+			refusedFor(t, err, test.want)
 		})
+	}
+}
+
+// refusedFor wants the journal or log to be why, "" for no error.
+func refusedFor(t *testing.T, err error, journal string) {
+	t.Helper()
+	if journal == "" {
+		if err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	if e := failed(t, err); e.Class != Refused || e.Edge != "1→2" || !strings.HasPrefix(e.Reason, journal+" is ") {
+		t.Errorf("got %v", e)
 	}
 }
 
@@ -95,15 +101,7 @@ func TestCheckCarried(t *testing.T) {
 					err = e
 				}
 			}
-			if test.want == "" {
-				if err != nil {
-					t.Error(err)
-				}
-				return
-			}
-			if e := failed(t, err); e.Class != Refused || e.Edge != "1→2" || !strings.HasPrefix(e.Reason, test.want+" is ") {
-				t.Errorf("got %v", e)
-			}
+			refusedFor(t, err, test.want)
 		})
 	}
 }
