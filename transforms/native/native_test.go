@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
@@ -248,6 +250,23 @@ func TestIntegrity(t *testing.T) {
 		_, _, failure := a("identity", "sqlite", "a", "b", state).run(t, native)
 		if !strings.HasSuffix(failure, want) || (failure == "") != (want == "") {
 			t.Errorf("%s: got %q, want %q", content, failure, want)
+		}
+	}
+}
+
+// A database that is too large to be looked into is accepted by its format, and
+// the report names it.
+func TestUnchecked(t *testing.T) {
+	if err := build("patient", "./testdata/patient"); err != nil {
+		t.Fatal(err)
+	}
+	h := &host.Host{Cache: filepath.Join(dir, "cache"), Program: filepath.Join(dir, "patient"), Ceiling: host.Limits{CPU: time.Second}}
+	state := transformtest.State{"a.db": database(t), "deep/b.db": database(t)}
+	for name, rules := range map[string]string{"identity": "", "rename": "?b -> c"} {
+		got, report, failure := a(name, "sqlite", "rules", rules, state).run(t, h)
+		slices.Sort(report.Unchecked)
+		if failure != "" || len(got) != len(state) || !slices.Equal(report.Unchecked, []string{"a.db", "deep/b.db"}) {
+			t.Errorf("%s: %q, %d files, unchecked %q", name, failure, len(got), report.Unchecked)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,12 +99,18 @@ type Rehearsed struct {
 	Warnings []string      // in words: what is probably not as its author meant it
 }
 
-// warnings tells of transforms that have nothing to do.
+// warnings tells of transforms that have nothing to do, and of databases that
+// SQLite has not looked into.
 func (r *rehearsal) warnings() (all []string) {
 	for _, step := range r.idle {
 		text := fmt.Sprintf("the transform from schema %d to %d is for %s, and no file of the state is like that", step.From, step.To, strings.Join(step.Files, ", "))
 		if all = append(all, text); r.manager.Logger != nil {
 			r.manager.Logger.Warn("a transform is for no file of the state", "component", r.component, "from", step.From, "to", step.To, "files", step.Files)
+		}
+	}
+	for i := range r.steps {
+		if paths := slices.Sorted(maps.Keys(r.trees[i].memo.Unchecked)); len(paths) > 0 {
+			all = append(all, fmt.Sprintf("only the format of %s was checked: too large for SQLite's integrity check within the limits of a transform", strings.Join(paths, ", ")))
 		}
 	}
 	return all

@@ -29,8 +29,9 @@ type tree struct {
 
 // A memo is the content of memo.json.
 type memo struct {
-	Step string          // digest of all that makes the step
-	Made map[string]made // by path; "." is the whole state, of a step in tree mode
+	Step      string          // digest of all that makes the step
+	Made      map[string]made // by path; "." is the whole state, of a step in tree mode
+	Unchecked map[string]bool `json:",omitempty"` // databases in it that were too large for SQLite's integrity check
 }
 
 type made struct{ From, Digest string } // digests of input and output
@@ -126,6 +127,7 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 		return nil, err
 	}
 	p.add(report)
+	t.trust(report.Unchecked)
 	return p.note(t, from, in, there, changed, report.Extended)
 }
 
@@ -168,6 +170,7 @@ func (p *pass) whole(ctx context.Context, t *tree, step host.Step, from string, 
 		return have, nil
 	}
 	delete(t.memo.Made, ".")
+	clear(t.memo.Unchecked)
 	t.dressed = nil
 	if err := replica.RemoveAll(t.files()); err != nil {
 		return nil, err
@@ -177,6 +180,7 @@ func (p *pass) whole(ctx context.Context, t *tree, step host.Step, from string, 
 		return nil, err
 	}
 	p.add(report)
+	t.trust(report.Unchecked)
 	out, err := p.book.scan(t.files())
 	if err != nil {
 		return nil, err
@@ -209,6 +213,7 @@ func (t *tree) prepare(in listing, have places) (changed []host.File, err error)
 		case n.mode.IsRegular() && t.memo.Made[n.path] != made{n.digest, old.digest}:
 			whole := old.digest != "" && t.memo.Made[n.path].Digest == old.digest
 			delete(t.memo.Made, n.path)
+			delete(t.memo.Unchecked, n.path)
 			delete(t.dressed, n.path)
 			if old.links > 1 { // the file of another name is not to change with it
 				if err := os.Remove(filepath.Join(t.files(), n.path)); err != nil {
@@ -248,8 +253,19 @@ func (t *tree) clear(want, have places) error {
 			return err
 		}
 		delete(have, path)
+		delete(t.memo.Unchecked, path)
 	}
 	return nil
+}
+
+// trust notes the databases that only their format speaks for.
+func (t *tree) trust(paths []string) {
+	if t.memo.Unchecked == nil {
+		t.memo.Unchecked = map[string]bool{}
+	}
+	for _, path := range paths {
+		t.memo.Unchecked[path] = true
+	}
 }
 
 // note lists the tree and notes what the changed files were made from.

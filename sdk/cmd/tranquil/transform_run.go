@@ -200,6 +200,9 @@ func (c *transformRunCmd) usage(out io.Writer, r host.Report) error {
 		row("memory", amount(r.Memory), amount(c.Memory<<20))
 	}
 	row("CPU time", r.CPU.Round(time.Millisecond), c.CPU)
+	for _, file := range r.Unchecked {
+		fmt.Fprintf(w, "WARNING\t%s is too large for SQLite's integrity check: only its format was checked\n", file)
+	}
 	row("time", fmt.Sprintf("%v with the start", r.Wall.Round(time.Millisecond)), c.Wall)
 	return w.Flush()
 }

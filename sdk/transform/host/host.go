@@ -99,6 +99,10 @@ type Report struct {
 	TotalCPU    time.Duration // all runs of modules, CPU time
 	Wall        time.Duration // whole run, with compilation
 
+	// Unchecked are the databases that were accepted without SQLite's integrity
+	// check, for want of time or memory.
+	Unchecked []string
+
 	// Extended are the files of which Refresh has kept so many bytes at the
 	// begin of the earlier result, and written what follows.
 	Extended map[string]int64

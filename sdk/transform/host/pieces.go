@@ -371,7 +371,7 @@ func (s *stage) keep(ctx context.Context, b *bench, p *split, q *piece, last boo
 	if err := validate(s.Format, b.out); err != nil {
 		return err
 	}
-	if err := s.hold(ctx, b.out); err != nil {
+	if err := s.hold(ctx, b.out, p.path); err != nil {
 		return err
 	}
 	if err := endsLine(b.out); err != nil && s.Format == "ndjson" && !last {

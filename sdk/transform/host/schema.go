@@ -168,9 +168,9 @@ func leaf(err error) error {
 	return errors.New(strings.TrimLeft(lines[len(lines)-1], "- "))
 }
 
-// hold holds a result against the step's schema, if it has one, and a database
-// against what SQLite thinks of it.
-func (s *stage) hold(ctx context.Context, f *os.File) error {
+// hold holds a file's result against the step's schema, if it has one, and a
+// database against what SQLite thinks of it.
+func (s *stage) hold(ctx context.Context, f *os.File, file string) error {
 	if len(s.Schema) == 0 && s.Format != "sqlite" {
 		return nil
 	}
@@ -191,7 +191,8 @@ func (s *stage) hold(ctx context.Context, f *os.File) error {
 		s.judge.close()
 		s.judge = nil
 		if s.Format == "sqlite" && (result.Class == Deadline || result.Class == ResourceLimit) {
-			s.host.log().Warn("database is too large for SQLite's integrity check; only its format was checked", "edge", s.edge(), "file", f.Name())
+			s.host.log().Warn("database is too large for SQLite's integrity check; only its format was checked", "edge", s.edge(), "file", file)
+			s.unchecked(file)
 			return nil
 		}
 		err = &Error{Class: result.Class, Reason: result.Reason}

@@ -346,7 +346,7 @@ func (s *stage) file(ctx context.Context, w *worker, e entry) error {
 	if err := validate(s.Format, out); err != nil {
 		return err
 	}
-	if err := s.hold(ctx, out); err != nil {
+	if err := s.hold(ctx, out, e.path); err != nil {
 		return err
 	}
 	return finish(out, e.mode, s.last)
@@ -444,6 +444,12 @@ func failure(result outcome, log string) *Error {
 		}
 	}
 	return e
+}
+
+func (s *stage) unchecked(file string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report.Unchecked = append(s.report.Unchecked, file)
 }
 
 // count adds a finished run of the module to the report and the progress.

@@ -244,7 +244,7 @@ func (u *unpacker) file(archive *tar.Reader, header *tar.Header, name string) er
 		if err := validate(u.Format, f); err != nil {
 			return u.name(err, name)
 		}
-		if err := u.hold(u.ctx, f); err != nil {
+		if err := u.hold(u.ctx, f, name); err != nil {
 			return u.name(err, name)
 		}
 	}
