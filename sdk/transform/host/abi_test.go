@@ -22,6 +22,7 @@ type vector struct {
 	Note         string
 	From, To     int
 	File, Format string
+	File64       []byte // in place of File, for a name that is no UTF-8
 	Params       map[string]string
 	Wall, CPU    string
 	Class        Class
@@ -55,7 +56,7 @@ func vectors(t testing.TB) []vector {
 				t.Fatalf("%s: %v", dir, err)
 			}
 		}
-		v.From, v.To, v.File = cmp.Or(v.From, 1), cmp.Or(v.To, 2), cmp.Or(v.File, "f")
+		v.From, v.To, v.File = cmp.Or(v.From, 1), cmp.Or(v.To, 2), cmp.Or(v.File, string(v.File64), "f")
 		if v.Class == "ok" {
 			v.Class = ""
 			v.out, err = os.ReadFile(filepath.Join(dir, "out"))
