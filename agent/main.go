@@ -198,10 +198,15 @@ func describe(v engine.View) string {
 		return fmt.Sprintf("to %s: %s, %s, %.0f %%", cmp.Or(v.Progress.To, "nothing"), v.Progress.Phase, v.Progress.Step, 100*v.Progress.Fraction)
 	case v.Outcome == nil:
 		return "none yet"
-	case v.Outcome.Cause != "":
-		return fmt.Sprintf("%s: %s (%s)", way(v.Outcome), v.Outcome.Result, v.Outcome.Cause) + warnings(v.Outcome)
 	}
-	o := v.Outcome
+	return result(v.Outcome)
+}
+
+// result tells how an update has ended.
+func result(o *engine.Outcome) string {
+	if o.Cause != "" {
+		return fmt.Sprintf("%s: %s (%s)", way(o), o.Result, o.Cause) + warnings(o)
+	}
 	if o.Result == engine.Removed {
 		return "to nothing: removed"
 	}

@@ -305,7 +305,7 @@ func (o *options) follow(ctx context.Context, component, id string) error {
 			return err
 		}
 		if v.Outcome != nil && v.Outcome.Update == id {
-			fmt.Fprintln(o.out, describe(v))
+			fmt.Fprintln(o.out, result(v.Outcome)) // whatever else is under way by now
 			if v.Outcome.Result != engine.Updated {
 				return fmt.Errorf("the update ended: %s", v.Outcome.Result)
 			}

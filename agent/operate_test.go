@@ -74,17 +74,37 @@ func TestNoSuchGeneration(t *testing.T) {
 	}
 }
 
-func TestComponents(t *testing.T) {
+// agentWith is the configuration of an agent that shows the views.
+func agentWith(t *testing.T, views ...engine.View) config {
+	t.Helper()
 	c := config{Run: t.TempDir()}
 	l, err := net.Listen("unix", c.control())
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		json.NewEncoder(w).Encode([]engine.View{{Component: "application/a"}, {Component: "application/b"}})
-	})}
+	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(views) })}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
+	return c
+}
+
+// Whoever has waited for an update hears how that one ended, even if the agent
+// is at the next already.
+func TestFollow(t *testing.T) {
+	const component = "application/a"
+	var out bytes.Buffer
+	o := options{out: &out, config: agentWith(t, engine.View{
+		Component: component, Progress: &engine.Progress{Update: "next", To: "3.0.0"},
+		Outcome: &engine.Outcome{Update: "mine", To: "2.0.0", Result: engine.Refused, Cause: "kept/device is a device node"},
+	})}
+	err := o.follow(t.Context(), component, "mine")
+	if got, want := out.String(), "to 2.0.0: refused (kept/device is a device node)\n"; got != want || err == nil {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+}
+
+func TestComponents(t *testing.T) {
+	c := agentWith(t, engine.View{Component: "application/a"}, engine.View{Component: "application/b"})
 	for words, want := range map[string]string{
 		"":                            "application/a application/b <nil>",
 		"application/b":               "application/b <nil>",
