@@ -57,7 +57,7 @@ func (d *Device) update(peer string, m *Message) (Registration, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.registration.clone()
-	if err := r.update(m); err != nil {
+	if err := r.update(m, d.server.config.MaxLifetime); err != nil {
 		return r, err
 	}
 	r.Address, r.Updated = peer, time.Now()

@@ -13,6 +13,9 @@ import (
 // (OMA LwM2M 1.1 table 6.2.1).
 const defaultLifetime = 24 * time.Hour
 
+// maxLinks bounds the list of a device's objects in bytes: some thousand instances.
+const maxLinks = 64 << 10
+
 // rootType marks the link that has the root of a device's objects.
 const rootType = "oma.lwm2m"
 
@@ -54,7 +57,7 @@ func (r Registration) clone() Registration {
 }
 
 // newRegistration reads a Register request (OMA LwM2M 1.1 section 6.2.1).
-func newRegistration(peer string, m *Message) (Registration, error) {
+func newRegistration(peer string, m *Message, longest time.Duration) (Registration, error) {
 	now := time.Now()
 	r := Registration{
 		ID: newID(), Address: peer, Identity: m.Identity, Lifetime: defaultLifetime, Binding: "U",
@@ -74,7 +77,7 @@ func newRegistration(peer string, m *Message) (Registration, error) {
 	if !supportedVersion(r.Version) {
 		return r, Errorf(CodePreconditionFailed, "LwM2M version %q is not supported, use 1.0 or 1.1", r.Version)
 	}
-	return r, r.update(m)
+	return r, r.update(m, longest)
 }
 
 func supportedVersion(v string) bool {
@@ -82,7 +85,7 @@ func supportedVersion(v string) bool {
 }
 
 // update reads what a Register and an Update request have in common.
-func (r *Registration) update(m *Message) error {
+func (r *Registration) update(m *Message, longest time.Duration) error {
 	for name, value := range queries(m.Query) {
 		switch name {
 		case "lt":
@@ -97,8 +100,14 @@ func (r *Registration) update(m *Message) error {
 			r.QueueMode = true
 		}
 	}
+	if r.Lifetime > longest {
+		return Errorf(CodeBadRequest, "the lifetime is %d s, at most %d s are accepted", r.Lifetime/time.Second, longest/time.Second)
+	}
 	if len(m.Payload) == 0 {
 		return nil
+	}
+	if len(m.Payload) > maxLinks {
+		return Errorf(CodeTooLarge, "the list of objects has %d bytes, at most %d are accepted", len(m.Payload), maxLinks)
 	}
 	if m.Format != nil && *m.Format != FormatLink {
 		return Errorf(CodeUnsupportedFormat, "objects are listed in link format")

@@ -1,6 +1,7 @@
 package lwm2m
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -19,9 +20,16 @@ type ServerConfig struct {
 	// delays later events but no answers to devices.
 	OnEvent func(Event)
 	// Authorize decides whether a peer may register as this endpoint; an error
-	// refuses it (4.03). The identity is who it has proven to be, "" over a
-	// transport without security. Nil: an identity must be the endpoint's name.
+	// refuses it, with 4.03 unless it is an [*Error]. The identity is who it has
+	// proven to be, "" over a transport without security. Nil: an identity must be
+	// the endpoint's name, as [SameName] says.
 	Authorize func(identity, endpoint string) error
+	// MaxDevices bounds the registrations; one more is refused with 5.03. Zero means
+	// 100,000.
+	MaxDevices int
+	// MaxLifetime bounds how long a registration lasts without an update; a longer
+	// one is refused with 4.00. Zero means 31 days.
+	MaxLifetime time.Duration
 	// AwakeTime is how long a device in queue mode listens after each message. Zero
 	// means 93 s.
 	AwakeTime time.Duration
@@ -39,6 +47,12 @@ type ServerConfig struct {
 	// Logger may be nil.
 	Logger *slog.Logger
 }
+
+// What a server holds if its configuration does not say.
+const (
+	defaultMaxDevices  = 100_000
+	defaultMaxLifetime = 31 * 24 * time.Hour
+)
 
 // EventKind says what happened to a registration.
 type EventKind uint8
@@ -88,6 +102,8 @@ type Server struct {
 
 // NewServer makes a Server.
 func NewServer(config ServerConfig) *Server {
+	config.MaxDevices = cmp.Or(config.MaxDevices, defaultMaxDevices)
+	config.MaxLifetime = cmp.Or(config.MaxLifetime, defaultMaxLifetime)
 	s := &Server{
 		config:       config,
 		logger:       loggerOrDiscard(config.Logger),
@@ -181,7 +197,7 @@ func (s *Server) serve(ctx context.Context, peer string, m *Message) (*Message, 
 }
 
 func (s *Server) register(peer string, m *Message) (*Message, error) {
-	r, err := newRegistration(peer, m)
+	r, err := newRegistration(peer, m, s.config.MaxLifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -193,6 +209,8 @@ func (s *Server) register(peer string, m *Message) (*Message, error) {
 	defer s.mu.Unlock()
 	if old, ok := s.devices[r.Endpoint]; ok {
 		s.removeLocked(old)
+	} else if len(s.devices) >= s.config.MaxDevices {
+		return nil, Errorf(CodeUnavailable, "%d devices are registered, and no more can be", len(s.devices))
 	}
 	s.devices[r.Endpoint], s.locations[r.ID], s.addresses[peer] = d, d, d
 	d.expiry = time.AfterFunc(r.Lifetime, func() { s.expire(d) })
@@ -207,15 +225,21 @@ func (s *Server) alive(d *Device) {
 	s.work(d)
 }
 
-// authorize refuses an identity that is another than the endpoint's, unless rule
-// says otherwise.
+// authorize goes by rule or, without one, by [SameName].
 func authorize(rule func(identity, endpoint string) error, identity, endpoint string) error {
-	switch {
-	case rule != nil:
-		if err := rule(identity, endpoint); err != nil {
-			return Errorf(CodeForbidden, "this peer is not %q", endpoint)
-		}
-	case identity != "" && identity != endpoint:
+	if rule == nil {
+		rule = SameName
+	}
+	err := rule(identity, endpoint)
+	if _, told := errors.AsType[*Error](err); err == nil || told {
+		return err
+	}
+	return Errorf(CodeForbidden, "this peer is not %q", endpoint)
+}
+
+// SameName refuses a peer that has proven to be another than the endpoint.
+func SameName(identity, endpoint string) error {
+	if identity != "" && identity != endpoint {
 		return Errorf(CodeForbidden, "this peer is not %q", endpoint)
 	}
 	return nil

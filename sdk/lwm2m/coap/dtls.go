@@ -180,6 +180,9 @@ func (l *dtlsLink) enter(conn *dtls.Conn) (*session, error) {
 	s := &session{conn: conn}
 	if l.listener != nil { // a device has one session, whatever its server is called
 		identity, err := identityOf(conn)
+		if err == nil && identity == "" { // that would look like a peer without security
+			err = errors.New("the peer has a certificate without a common name")
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package coap_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -235,7 +236,7 @@ func newAuthority(t *testing.T, name string, issuer *authority) *authority {
 func (a *authority) issue(t *testing.T, name string) tls.Certificate {
 	t.Helper()
 	c, key := certify(t, name, &x509.Certificate{
-		DNSNames: []string{name}, KeyUsage: x509.KeyUsageDigitalSignature,
+		DNSNames: []string{cmp.Or(name, "nameless")}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}, a)
 	return tls.Certificate{Certificate: append([][]byte{c.Raw}, a.chain...), PrivateKey: key}
@@ -288,6 +289,7 @@ func TestCertificates(t *testing.T) {
 	for name, err := range map[string]error{
 		"a device of others":         tryRegister(t, address, "device-3", coap.Certificate(foreign.issue(t, "device-3"), root.pool())),
 		"another device's name":      tryRegister(t, address, "device-3", coap.Certificate(factory.issue(t, "device-4"), root.pool())),
+		"no name":                    tryRegister(t, address, "device-3", coap.Certificate(factory.issue(t, ""), root.pool())),
 		"a server of others":         tryRegister(t, address, "device-3", coap.Certificate(factory.issue(t, "device-3"), foreign.pool())),
 		"a server under its address": tryRegister(t, "coaps://127.0.0.1:"+port, "device-3", coap.Certificate(factory.issue(t, "device-3"), root.pool())),
 	} {

@@ -108,6 +108,58 @@ func TestUploads(t *testing.T) {
 	}
 }
 
+// begin uploads blocks of 16 bytes and leaves the upload unfinished.
+func begin(u *uploads, peer, path string, blocks int) (code codes.Code) {
+	id := uploadID{peer, lwm2m.Put, path}
+	for num := range blocks {
+		_, code = u.append(id, block{num: uint32(num), more: true, szx: 0}, make([]byte, 16))
+	}
+	return code
+}
+
+// TestUploadsShare has one address, from many ports, begin more uploads than
+// there is room for: others get theirs, and go on with them.
+func TestUploadsShare(t *testing.T) {
+	u := newUploads(exchangeLifetime)
+	if code := begin(u, "192.0.2.1:5683", "/early", 1); code != codes.Continue {
+		t.Fatalf("the first: %v", code)
+	}
+	for i := range 2 * maxUploads {
+		if code := begin(u, fmt.Sprint("192.0.2.66:", i), "/x", 1); code != codes.Continue {
+			t.Fatalf("upload %d of one address: %v", i, code)
+		}
+	}
+	if code := begin(u, "192.0.2.2:5683", "/late", 1); code != codes.Continue {
+		t.Errorf("another address: %v", code)
+	}
+	for _, id := range []uploadID{{"192.0.2.1:5683", lwm2m.Put, "/early"}, {"192.0.2.2:5683", lwm2m.Put, "/late"}} {
+		if body, code := u.append(id, block{num: 1, szx: 0}, []byte("end")); code != codes.Empty || len(body) != 19 {
+			t.Errorf("%s did not get to its end: %v", id.target, code)
+		}
+	}
+	if _, there := u.m[uploadID{"192.0.2.66:0", lwm2m.Put, "/x"}]; there || len(u.m) > maxUploads {
+		t.Errorf("%d uploads, the oldest among them: %v", len(u.m), there)
+	}
+}
+
+// TestUploadsShareMemory is the same with bytes.
+func TestUploadsShareMemory(t *testing.T) {
+	u := newUploads(exchangeLifetime)
+	for i := range maxHeld / maxUpload {
+		begin(u, "192.0.2.66:1", fmt.Sprint(i), maxUpload/16)
+	}
+	if code := begin(u, "192.0.2.1:5683", "/late", maxUpload/16); code != codes.Continue {
+		t.Errorf("another address: %v", code)
+	}
+	sum := 0
+	for _, up := range u.m {
+		sum += len(up.body)
+	}
+	if u.held > maxHeld || u.held != sum {
+		t.Errorf("%d bytes are held, %d counted", sum, u.held)
+	}
+}
+
 func TestAnswerBlock(t *testing.T) {
 	response := message.Message{Code: codes.Content, Payload: bytes.Repeat([]byte("x"), 2500)}
 	var whole []byte

@@ -95,6 +95,53 @@ func TestRegisterRefusals(t *testing.T) {
 	}
 }
 
+// TestRegistrationLimits: what a server holds of devices is bounded in number, in
+// time and in size; who is refused is told why.
+func TestRegistrationLimits(t *testing.T) {
+	s := startServerWith(t, func(c *lwm2m.ServerConfig) { c.MaxDevices, c.MaxLifetime = 2, time.Hour })
+	var bye func()
+	for _, tt := range []struct {
+		query string
+		want  lwm2m.Code
+	}{
+		{"ep=a lwm2m=1.1 lt=3600", lwm2m.CodeCreated},
+		{"ep=b lwm2m=1.1 lt=3601", lwm2m.CodeBadRequest},
+		{"ep=b lwm2m=1.1 lt=60", lwm2m.CodeCreated},
+		{"ep=c lwm2m=1.1 lt=60", lwm2m.CodeUnavailable},
+		{"ep=a lwm2m=1.1 lt=60", lwm2m.CodeCreated}, // anew
+	} {
+		answer, conn, _ := register(t, s, strings.Fields(tt.query)...)
+		if answer.Code != tt.want {
+			t.Errorf("%q: %v %s, want %v", tt.query, answer.Code, answer.Payload, tt.want)
+		}
+		exchange := func(m *lwm2m.Message) lwm2m.Code {
+			m.Path = answer.Location
+			r, err := conn.Exchange(deadline(t), s.address, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Code
+		}
+		if tt.want == lwm2m.CodeCreated {
+			if code := exchange(&lwm2m.Message{Code: lwm2m.Post, Query: []string{"lt=3601"}}); code != lwm2m.CodeBadRequest {
+				t.Errorf("an update to a longer lifetime: %v", code)
+			}
+			links := strings.Repeat("</3303/0>,", 10_000) + "</3303/1>"
+			if code := exchange(&lwm2m.Message{Code: lwm2m.Post, Format: new(lwm2m.FormatLink), Payload: []byte(links)}); code != lwm2m.CodeTooLarge {
+				t.Errorf("a list of 10,001 links: %v", code)
+			}
+			bye = func() { exchange(&lwm2m.Message{Code: lwm2m.Delete}) }
+		}
+	}
+	bye()
+	if answer, _, _ := register(t, s, "ep=c", "lwm2m=1.1"); answer.Code != lwm2m.CodeBadRequest {
+		t.Errorf("the default lifetime, a day, is too long here: %v", answer.Code)
+	}
+	if answer, _, _ := register(t, s, "ep=c", "lwm2m=1.1", "lt=60"); answer.Code != lwm2m.CodeCreated {
+		t.Errorf("a device after another has gone: %v", answer.Code)
+	}
+}
+
 // TestNewPort moves a registration to another address by an update.
 func TestNewPort(t *testing.T) {
 	s := startServer(t, "127.0.0.1:0")

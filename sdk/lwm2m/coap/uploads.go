@@ -33,7 +33,7 @@ type uploadID struct {
 }
 
 type upload struct {
-	at   time.Time
+	at   time.Time // of its last block
 	body []byte
 }
 
@@ -64,27 +64,57 @@ func (u *uploads) append(id uploadID, b block, payload []byte) ([]byte, codes.Co
 	if b.num == 0 {
 		u.sweep()
 		u.drop(id)
-		if len(u.m) >= maxUploads || u.held >= maxHeld {
-			return nil, codes.ServiceUnavailable
+		for len(u.m) >= maxUploads {
+			u.giveWay(id, func(*upload) int { return 1 })
 		}
-		u.m[id] = &upload{at: time.Now()}
+		u.m[id] = &upload{}
 	}
 	up, ok := u.m[id]
 	if !ok || b.offset() != len(up.body) || b.more && len(payload) != b.size() {
 		u.drop(id)
 		return nil, codes.RequestEntityIncomplete
 	}
-	if len(up.body)+len(payload) > maxUpload || u.held+len(payload) > maxHeld {
+	if len(up.body)+len(payload) > maxUpload {
 		u.drop(id)
 		return nil, codes.RequestEntityTooLarge
 	}
-	up.body = append(up.body, payload...)
+	for u.held+len(payload) > maxHeld {
+		u.giveWay(id, func(up *upload) int { return len(up.body) })
+	}
+	up.at, up.body = time.Now(), append(up.body, payload...)
 	u.held += len(payload)
 	if b.more {
 		return nil, codes.Continue
 	}
 	u.drop(id)
 	return up.body, codes.Empty
+}
+
+// giveWay drops an upload of whichever address takes most, by this measure,
+// besides id: the one that has been silent for longest. So what one address
+// leaves unfinished holds up nobody else.
+func (u *uploads) giveWay(id uploadID, measure func(*upload) int) {
+	shares, oldest := map[string]int{}, map[string]uploadID{}
+	var most string
+	for other, up := range u.m {
+		if other == id {
+			continue
+		}
+		from := host(other.peer)
+		shares[from] += measure(up)
+		if first, ok := oldest[from]; !ok || up.at.Before(u.m[first].at) {
+			oldest[from] = other
+		}
+		if _, ok := shares[most]; !ok || shares[from] > shares[most] {
+			most = from
+		}
+	}
+	u.drop(oldest[most])
+}
+
+// host is a peer without its port: whoever opens many is still one.
+func host(peer string) string {
+	return peer[:max(strings.LastIndexByte(peer, ':'), 0)]
 }
 
 func (u *uploads) drop(id uploadID) {
