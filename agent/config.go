@@ -54,9 +54,37 @@ func (s stateConfig) check() error {
 }
 
 type lwm2mConfig struct {
-	Server   string   `toml:"server"`   // "coap://host:5683"
+	Server   string   `toml:"server"`   // "coaps://host:5684", which is DTLS, or "coap://127.0.0.1:5683"
 	Lifetime duration `toml:"lifetime"` // of the registration
 	Insecure bool     `toml:"insecure"` // allow plaintext beyond this machine: anyone there can command the device
+
+	// What the device proves itself with: a key that the server knows as well, or
+	// a certificate.
+	PSK      string `toml:"psk"`      // file with the key, base64, readable by its owner alone
+	Identity string `toml:"identity"` // that the server knows the key by; "" is the endpoint
+	Cert     string `toml:"cert"`     // PEM files
+	Key      string `toml:"key"`      // readable by its owner alone
+	Roots    string `toml:"roots"`    // issuers of the server's certificate
+}
+
+// check tells what does not fit together. The files are read when they are
+// used: not everyone who may read the configuration may read them.
+func (l lwm2mConfig) check() error {
+	secure, psk := strings.HasPrefix(l.Server, "coaps://"), l.PSK != ""
+	cert := l.Cert != "" || l.Key != "" || l.Roots != ""
+	switch {
+	case l.Lifetime < duration(10*time.Second):
+		return errors.New("lwm2m.lifetime is below 10s")
+	case secure && psk == cert:
+		return errors.New("lwm2m: coaps needs either psk, the file that tranquil device create --psk has written, or cert, key and roots")
+	case cert && (l.Cert == "" || l.Key == "" || l.Roots == ""):
+		return errors.New("lwm2m: cert, key and roots belong together")
+	case !secure && (psk || cert):
+		return fmt.Errorf("lwm2m.server %s does not use the key or certificate that is configured: write coaps://", l.Server)
+	case !psk && l.Identity != "":
+		return errors.New("lwm2m.identity is that of a psk, and there is none")
+	}
+	return nil
 }
 
 type filesConfig struct {
@@ -122,9 +150,6 @@ func (c config) validate() error {
 	if c.Endpoint == "" {
 		errs = append(errs, errors.New(`endpoint is missing: the device's name, as in endpoint = "mica-1"`))
 	}
-	if c.LwM2M.Lifetime < duration(10*time.Second) {
-		errs = append(errs, errors.New("lwm2m.lifetime is below 10s"))
-	}
 	for _, name := range c.Components {
 		kind, _, _ := strings.Cut(name, "/")
 		if err := pack.CheckComponent(name); err != nil {
@@ -133,7 +158,7 @@ func (c config) validate() error {
 			errs = append(errs, fmt.Errorf("components: %s needs an [[updater]] with type = %q", name, kind))
 		}
 	}
-	errs = append(errs, c.Files.check(), c.State.check())
+	errs = append(errs, c.LwM2M.check(), c.Files.check(), c.State.check())
 	for _, name := range c.Ask {
 		if !slices.Contains(c.Components, name) {
 			errs = append(errs, fmt.Errorf("ask: %s is none of the components", name))

@@ -25,7 +25,6 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/agent/internal/store"
 	"github.com/tranquil-iot/tranquil/sdk/component"
-	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -58,11 +57,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		return err
 	}
 	defer a.close()
-	var options []coap.Option
-	if c.LwM2M.Insecure {
-		options = append(options, coap.NoSec())
-	}
-	transport, err := coap.Dial(c.LwM2M.Server, append(options, coap.WithLogger(log))...)
+	transport, err := c.LwM2M.dial(c.Endpoint, log)
 	if err != nil {
 		return fmt.Errorf("cannot use LwM2M server %s: %w", c.LwM2M.Server, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -36,9 +37,32 @@ type filesConfig struct {
 }
 
 type bridgeConfig struct {
-	LwM2M    string `toml:"lwm2m"`    // UDP listen address
-	Hub      string `toml:"hub"`      // connection string of the hub; "" is the hub of this process
+	LwM2M    string `toml:"lwm2m"`    // UDP listen address: "coaps://0.0.0.0:5684" is DTLS, "127.0.0.1:5683" plaintext
+	Hub      string `toml:"hub"`      // connection string of a policy that may connect devices; "" is the hub of this process
+	Registry string `toml:"registry"` // connection string of a policy that may see keys, for DTLS; "" is the hub of this process
+	Cert     string `toml:"cert"`     // PEM files, for devices that have certificates
+	Key      string `toml:"key"`
+	Roots    string `toml:"roots"`    // issuers of the devices' certificates
 	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: anyone there can be any device
+
+	MaxDevices  int      `toml:"max_devices"`  // registered at once; more are refused with 5.03
+	MaxLifetime duration `toml:"max_lifetime"` // of a registration; a longer one is refused with 4.00
+}
+
+// A duration is written as in "90s".
+type duration time.Duration
+
+func (d *duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = duration(v)
+	return err
+}
+
+func (c bridgeConfig) check() error {
+	if c.MaxDevices <= 0 || c.MaxLifetime < duration(time.Minute) {
+		return errors.New("bridge: max_devices must be above 0, and max_lifetime not below 1m")
+	}
+	return nil
 }
 
 // readConfig reads a file, if there is one, over the defaults; data, if given,
@@ -48,7 +72,7 @@ func readConfig(path, data string) (config, error) {
 		Data:   "tranquil-data",
 		Hub:    hubConfig{MQTT: "127.0.0.1:1883", HTTP: "127.0.0.1:8080"},
 		Files:  filesConfig{HTTP: "127.0.0.1:8081", CoAP: "127.0.0.1:5685"},
-		Bridge: bridgeConfig{LwM2M: "127.0.0.1:5683"},
+		Bridge: bridgeConfig{LwM2M: "127.0.0.1:5683", MaxDevices: 10_000, MaxLifetime: duration(31 * 24 * time.Hour)},
 	}
 	if path != "" {
 		b, err := os.ReadFile(path)
@@ -68,5 +92,5 @@ func readConfig(path, data string) (config, error) {
 	}
 	abs, err := filepath.Abs(c.Data)
 	c.Data = abs
-	return c, err
+	return c, errors.Join(err, c.Bridge.check())
 }

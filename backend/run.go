@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -12,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/bridge"
 	"github.com/tranquil-iot/tranquil/backend/internal/files"
@@ -49,6 +52,7 @@ type credentials struct {
 	Owner     string `json:"owner,omitempty"`     // connection string that may do everything
 	Service   string `json:"service,omitempty"`   // connection string for applications
 	Device    string `json:"device,omitempty"`    // connection string for a bridge
+	Registry  string `json:"registry,omitempty"`  // connection string for a bridge with DTLS
 	Publisher string `json:"publisher,omitempty"` // token that may push packages
 }
 
@@ -116,7 +120,7 @@ func (b *backend) startHub(ctx context.Context) (part, error) {
 	}
 	b.endpoints.Hub.MQTT, b.endpoints.Hub.HTTP = h.MQTTAddr(), h.HTTPAddr()
 	for policy, text := range map[string]*string{
-		hub.PolicyOwner: &b.credentials.Owner, hub.PolicyService: &b.credentials.Service, hub.PolicyDevice: &b.credentials.Device,
+		hub.PolicyOwner: &b.credentials.Owner, hub.PolicyService: &b.credentials.Service, hub.PolicyDevice: &b.credentials.Device, hub.PolicyRegistryReadWrite: &b.credentials.Registry,
 	} {
 		cs, err := h.ConnectionString(policy)
 		if err != nil {
@@ -156,26 +160,58 @@ func (b *backend) startFiles(context.Context) (part, error) {
 	return part{"files", s.Serve}, nil
 }
 
-// startBridge comes after startHub, since it may need that hub's address.
+// startBridge comes after startHub, since it may need that hub's addresses.
 func (b *backend) startBridge(context.Context) (part, error) {
-	text := b.config.Bridge.Hub
-	if text == "" {
-		text = b.credentials.Device
+	c := b.config.Bridge
+	if c.Hub == "" {
+		c.Hub = b.credentials.Device
+		c.Registry = cmp.Or(c.Registry, b.credentials.Registry)
 	}
-	if text == "" {
+	if c.Hub == "" {
 		return part{}, errors.New(`the bridge needs a hub: set bridge.hub to the connection string of a policy that may connect devices`)
 	}
-	cs, err := iothub.ParseConnectionString(text)
+	cs, err := iothub.ParseConnectionString(c.Hub)
 	if err != nil {
 		return part{}, err
 	}
-	c := b.config.Bridge
-	br, err := bridge.New(bridge.Config{Hub: cs, Listen: c.LwM2M, NoSec: c.Insecure, Log: b.log})
+	cfg := bridge.Config{Hub: cs, Listen: c.LwM2M, NoSec: c.Insecure, MaxDevices: c.MaxDevices, MaxLifetime: time.Duration(c.MaxLifetime), Log: b.log}
+	if err := secure(&cfg, c); err != nil {
+		return part{}, fmt.Errorf("bridge: %w", err)
+	}
+	br, err := bridge.New(cfg)
 	if err != nil {
 		return part{}, err
 	}
 	b.endpoints.Bridge.LwM2M = br.Addr()
 	return part{"bridge", br.Serve}, nil
+}
+
+// secure gives a bridge what it needs for DTLS: where the keys of devices are, a
+// certificate, or both.
+func secure(cfg *bridge.Config, c bridgeConfig) error {
+	if c.Registry != "" {
+		cs, err := iothub.ParseConnectionString(c.Registry)
+		if err != nil {
+			return err
+		}
+		cfg.Registry = iothub.NewClient(cs)
+	}
+	if c.Cert == "" {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+	if err != nil {
+		return fmt.Errorf("cannot read certificate: %w", err)
+	}
+	pem, err := os.ReadFile(c.Roots)
+	if err != nil {
+		return fmt.Errorf("cannot read the issuers of devices' certificates: %w", err)
+	}
+	cfg.Certificate, cfg.Roots = &cert, x509.NewCertPool()
+	if !cfg.Roots.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s has no certificate", c.Roots)
+	}
+	return nil
 }
 
 // tellWhere writes the two files that others find the backend by.

@@ -10,9 +10,13 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,12 +29,25 @@ import (
 // Config says where the bridge listens and which hub it belongs to.
 type Config struct {
 	Hub    iothub.ConnectionString // of a policy that may connect devices
-	Listen string                  // UDP address for LwM2M, "127.0.0.1:5683"; port 0 takes a free one
+	Listen string                  // UDP address for LwM2M: "coaps://0.0.0.0:5684" is DTLS, "127.0.0.1:5683" plaintext; port 0 takes a free one
 	NoSec  bool                    // allow plaintext beyond this machine: anyone there can be any device
 	Log    *slog.Logger
 
+	// For DTLS one of these or both. Either way a device can only register as who
+	// it has proven to be.
+	Registry    *iothub.Client   // of the hub, by a policy that may see the keys of devices: the primary one is the PSK
+	Certificate *tls.Certificate // of this server
+	Roots       *x509.CertPool   // who may issue certificates of devices, with the id as common name
+
+	MaxDevices  int           // registered at once; 0: 10,000
+	MaxLifetime time.Duration // of a registration without a sign of life; 0: 31 days
+
 	AckTimeout time.Duration // before a message to a device is repeated first; 0 is RFC 7252's (section 4.8)
 }
+
+// defaultMaxDevices is what a machine of a few gigabytes holds: a device with
+// DTLS takes 50 KB, and as much for its connection to the hub.
+const defaultMaxDevices = 10_000
 
 // A Bridge listens from New on and works during Serve.
 type Bridge struct {
@@ -50,6 +67,15 @@ type live struct {
 
 // New opens the LwM2M socket.
 func New(c Config) (*Bridge, error) {
+	c.MaxDevices = cmp.Or(c.MaxDevices, defaultMaxDevices)
+	t, err := coap.Listen(c.Listen, c.options()...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for devices on %s: %w", c.Listen, err)
+	}
+	return &Bridge{Config: c, transport: t, sessions: map[string]*live{}}, nil
+}
+
+func (c Config) options() []coap.Option {
 	options := []coap.Option{coap.WithLogger(c.Log)}
 	if c.NoSec {
 		options = append(options, coap.NoSec())
@@ -57,15 +83,30 @@ func New(c Config) (*Bridge, error) {
 	if c.AckTimeout > 0 {
 		options = append(options, coap.WithTransmission(coap.Transmission{AckTimeout: c.AckTimeout}))
 	}
-	t, err := coap.Listen(c.Listen, options...)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen for devices on %s: %w", c.Listen, err)
+	if !c.secure() {
+		return options
 	}
-	return &Bridge{Config: c, transport: t, sessions: map[string]*live{}}, nil
+	if c.Registry != nil {
+		options = append(options, coap.PSKs(keys{c.Registry, c.Log}.find))
+	}
+	if c.Certificate != nil {
+		options = append(options, coap.Certificate(*c.Certificate, c.Roots))
+	}
+	return options
 }
 
-// Addr is the bound LwM2M address, host:port.
-func (b *Bridge) Addr() string { return b.transport.LocalAddr().String() }
+const secureScheme = "coaps://"
+
+func (c Config) secure() bool { return strings.HasPrefix(c.Listen, secureScheme) }
+
+// Addr is the bound LwM2M address as Listen has it: host:port, or
+// coaps://host:port.
+func (b *Bridge) Addr() string {
+	if b.secure() {
+		return secureScheme + b.transport.LocalAddr().String()
+	}
+	return b.transport.LocalAddr().String()
+}
 
 // Serve works until ctx ends.
 func (b *Bridge) Serve(ctx context.Context) error {
@@ -74,11 +115,27 @@ func (b *Bridge) Serve(ctx context.Context) error {
 		Model:   objects.Model(),
 		OnEvent: func(e lwm2m.Event) { b.event(ctx, e) },
 		Logger:  b.Log,
+
+		Authorize: b.authorize, MaxDevices: b.MaxDevices, MaxLifetime: b.MaxLifetime,
 	})
 	b.Log.Info("bridge is listening", "lwm2m", b.Addr(), "hub", b.Hub)
 	err := server.Run(ctx, b.transport)
 	b.running.Wait()
 	return err
+}
+
+// authorize lets a device register as who it has proven to be, if there is room
+// for its session. That of a device that has gone stays for a while.
+func (b *Bridge) authorize(identity, endpoint string) error {
+	if err := lwm2m.SameName(identity, endpoint); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sessions[endpoint] == nil && len(b.sessions) >= b.MaxDevices {
+		return lwm2m.Errorf(lwm2m.CodeUnavailable, "%d devices are here, and no more can be", len(b.sessions))
+	}
+	return nil
 }
 
 // event takes a change of the registration table.

@@ -123,7 +123,7 @@ func (d *device) execute(_ context.Context, p lwm2m.Path, arguments string) erro
 	return nil
 }
 
-func startDevice(t *testing.T, server string) (*device, func()) {
+func startDevice(t *testing.T, server string, options ...coap.Option) (*device, func()) {
 	t.Helper()
 	d := &device{updates: objects.NewMemory(objects.ComponentUpdate), sensor: objects.NewSensor(objects.TemperatureID), registered: make(chan struct{})}
 	registered := sync.OnceFunc(func() { close(d.registered) })
@@ -143,7 +143,7 @@ func startDevice(t *testing.T, server string) (*device, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport, err := coap.Dial(server, coap.WithTransmission(coap.Transmission{AckTimeout: ackTimeout}))
+	transport, err := coap.Dial(server, append(options, coap.WithTransmission(coap.Transmission{AckTimeout: ackTimeout}))...)
 	if err != nil {
 		t.Fatal(err)
 	}

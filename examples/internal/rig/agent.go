@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 )
 
 const agentConfig = `endpoint = %q
@@ -16,7 +17,7 @@ run = %q
 components = [%q]
 
 [lwm2m]
-server = "coap://%s"
+%s
 lifetime = "60s"
 
 [files]
@@ -48,7 +49,7 @@ func (s *System) StartAgent(ctx context.Context) error {
 func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 	config := filepath.Join(s.Dir, "agent.toml")
 	text := fmt.Sprintf(agentConfig, s.Device, filepath.Join(s.Dir, "agent"), s.run, SensorAdapter,
-		cmp.Or(s.Via, s.endpoints.Bridge.LwM2M), s.endpoints.Files.CoAP, s.endpoints.Files.HTTP, s.Program("tranquil-updater-application"), sum)
+		s.server(), s.endpoints.Files.CoAP, s.endpoints.Files.HTTP, s.Program("tranquil-updater-application"), sum)
 	for _, edit := range s.agent {
 		text = edit(text)
 	}
@@ -60,8 +61,17 @@ func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 	return err
 }
 
+// server is what the agent's configuration says of the bridge.
+func (s *System) server() string {
+	host, secure := strings.CutPrefix(s.endpoints.Bridge.LwM2M, secureScheme)
+	if host = cmp.Or(s.Via, host); secure {
+		return fmt.Sprintf("server = %q\npsk = %q", secureScheme+host, s.psk())
+	}
+	return fmt.Sprintf("server = %q", "coap://"+host)
+}
+
 // Bridge is where the bridge listens, host:port.
-func (s *System) Bridge() string { return s.endpoints.Bridge.LwM2M }
+func (s *System) Bridge() string { return strings.TrimPrefix(s.endpoints.Bridge.LwM2M, secureScheme) }
 
 func checksum(path string) (string, error) {
 	b, err := os.ReadFile(path)

@@ -66,17 +66,32 @@ func (e endpoints) configure() string {
 	return strings.ReplaceAll(text, `""`, `"127.0.0.1:0"`)
 }
 
+// secureScheme begins the address of a bridge that speaks DTLS.
+const secureScheme = "coaps://"
+
 // startTime is how long a program may take to come up, on a slow machine.
 const startTime = 60 * time.Second
 
 // Start starts the backend, registers a device, and starts its agent, with
 // changes to its configuration. Close the system also if Start fails.
 func Start(ctx context.Context, built Built, dir string, agent ...Edit) (*System, error) {
+	return begin(ctx, &System{}, built, dir, agent)
+}
+
+// StartSecure is [Start] with DTLS between bridge and agent, which proves itself
+// with the key that the hub has made for the device.
+func StartSecure(ctx context.Context, built Built, dir string, agent ...Edit) (*System, error) {
+	s := &System{}
+	s.endpoints.Bridge.LwM2M = secureScheme + "127.0.0.1:0"
+	return begin(ctx, s, built, dir, agent)
+}
+
+func begin(ctx context.Context, s *System, built Built, dir string, agent []Edit) (*System, error) {
 	run, err := os.MkdirTemp("", "tq-")
 	if err != nil {
-		return &System{}, err
+		return s, err
 	}
-	s := &System{Dir: dir, Device: "device-1", built: built, run: run, agent: agent}
+	s.Dir, s.Device, s.built, s.run, s.agent = dir, "device-1", built, run, agent
 	if s.guard, err = watch(dir, run); err != nil {
 		return s, fmt.Errorf("cannot start a guard: %w", err)
 	}
@@ -171,9 +186,12 @@ func await(ctx context.Context, p *Process, path string, into any) error {
 }
 
 func (s *System) create(ctx context.Context) error {
-	_, err := s.CLI(ctx, "device", "create", s.Device)
+	_, err := s.CLI(ctx, "device", "create", s.Device, "--psk", s.psk())
 	return err
 }
+
+// psk is the file with the device's key.
+func (s *System) psk() string { return filepath.Join(s.Dir, "psk") }
 
 // CLI runs the command line tool and returns what it prints.
 func (s *System) CLI(ctx context.Context, args ...string) (string, error) {

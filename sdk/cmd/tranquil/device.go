@@ -2,9 +2,11 @@ package main
 
 import (
 	"cmp"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -49,6 +51,7 @@ func explainRefusal(err error) error {
 
 type createCmd struct {
 	ID   string `arg:"" help:"Device id: the endpoint name of its agent."`
+	PSK  string `name:"psk" placeholder:"FILE" help:"Write the key that its agent proves itself with over DTLS (lwm2m.psk) to a new file."`
 	JSON bool   `help:"Print the identity with its keys."`
 }
 
@@ -61,11 +64,44 @@ func (c *createCmd) Run(s *session) error {
 	if err != nil {
 		return explainRefusal(err)
 	}
+	if err := s.writePSK(c.PSK, device); err != nil {
+		return fmt.Errorf("%w (the device is created: tranquil device show %s --psk FILE writes its key)", err, c.ID)
+	}
 	if c.JSON {
 		return s.printJSON(device)
 	}
 	fmt.Fprintf(s.out, "created %s\n", device.DeviceID)
 	return nil
+}
+
+// writePSK writes the primary key of a device, if a file is named: one that is
+// new, since it may be the key of another device that would be lost.
+func (s *session) writePSK(path string, device *iothub.Device) error {
+	if path == "" {
+		return nil
+	}
+	key, err := primaryKey(device)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot write the key: %w", err)
+	}
+	_, err = fmt.Fprintln(f, key)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("cannot write the key: %w", err)
+	}
+	fmt.Fprintf(s.err, "%s has the key of %s: move it to the device, where lwm2m.psk of its agent names it, and keep no copy\n", path, device.DeviceID)
+	return nil
+}
+
+func primaryKey(device *iothub.Device) (string, error) {
+	key := device.Authentication.SymmetricKey.PrimaryKey
+	if key == "" {
+		return "", fmt.Errorf("the hub shows no key of %s: the policies iothubowner and registryReadWrite may see keys, give the connection string of one", device.DeviceID)
+	}
+	return key, nil
 }
 
 type listCmd struct {
@@ -98,9 +134,40 @@ func (c *listCmd) Run(s *session) error {
 type showDeviceCmd struct {
 	ID   string `arg:"" help:"Device id."`
 	JSON bool   `help:"Print its reported properties as JSON."`
+	Keys bool   `xor:"what" help:"Print its keys instead, base64 and for other LwM2M clients hexadecimal."`
+	PSK  string `name:"psk" xor:"what" placeholder:"FILE" help:"Write the key that its agent proves itself with over DTLS (lwm2m.psk) to a new file instead."`
+}
+
+// identity prints or writes the keys of the device.
+func (c *showDeviceCmd) identity(s *session) error {
+	hub, err := s.hub()
+	if err != nil {
+		return err
+	}
+	device, err := hub.Device(s.ctx, c.ID)
+	if err != nil {
+		return explainRefusal(err)
+	}
+	if c.PSK != "" {
+		return s.writePSK(c.PSK, device)
+	}
+	key, err := primaryKey(device)
+	if err != nil {
+		return err
+	}
+	raw, err := base64.StdEncoding.DecodeString(key)
+	if err != nil {
+		return fmt.Errorf("the key of %s is not base64: %w", c.ID, err)
+	}
+	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "identity\t%s\nprimary key\t%s\n\t%x\nsecondary key\t%s\n", device.DeviceID, key, raw, device.Authentication.SymmetricKey.SecondaryKey)
+	return w.Flush()
 }
 
 func (c *showDeviceCmd) Run(s *session) error {
+	if c.Keys || c.PSK != "" {
+		return c.identity(s)
+	}
 	_, twin, err := s.twin(c.ID)
 	if err != nil {
 		return err

@@ -38,6 +38,8 @@ func newFakeServer(log string) http.Handler {
 	mux.HandleFunc("PUT /devices/{id}", s.answer(`{"deviceId":"d1","authentication":{"symmetricKey":{"primaryKey":"a2V5"}}}`))
 	mux.HandleFunc("PUT /devices/forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	mux.HandleFunc("GET /devices/", s.answer(`[{"deviceId":"d1","status":"enabled","connectionState":"Connected","authentication":{"symmetricKey":{"primaryKey":"a2V5"}}}]`))
+	mux.HandleFunc("GET /devices/d1", s.answer(`{"deviceId":"d1","authentication":{"symmetricKey":{"primaryKey":"a2V5","secondaryKey":"c2Vj"}}}`))
+	mux.HandleFunc("GET /devices/keyless", s.answer(`{"deviceId":"keyless"}`))
 	mux.HandleFunc("GET /twins/d1", s.answer(fakeTwin))
 	mux.HandleFunc("PATCH /twins/d1", s.answer(fakeTwin))
 	for _, id := range []string{"good", "bad", "refusing"} {
