@@ -100,7 +100,8 @@ func (d *Device) decode(p Path, m *Message) ([]Record, error) {
 
 // Write writes records, all under p, an instance or a resource: Replace (PUT) or,
 // on an instance or a multiple resource, Update (POST). Values are converted to
-// the kind that the server's model has for the resource. A device that does not
+// the kind that the server's model has for the resource. A single opaque value
+// travels as it is. A device that does not
 // understand the format it announced (4.15) gets TLV.
 func (d *Device) Write(ctx context.Context, p Path, mode WriteMode, records []Record) error {
 	m := &Message{Code: Put}
@@ -108,6 +109,9 @@ func (d *Device) Write(ctx context.Context, p Path, mode WriteMode, records []Re
 		m.Code = Post
 	}
 	f := d.Registration().format
+	if len(records) == 1 && records[0].Path == p && records[0].Value.Kind() == KindOpaque {
+		f = FormatOpaque // the one that every device takes at any length
+	}
 	_, err := d.send(ctx, p, m, f, records)
 	if e, ok := err.(*Error); ok && e.Code == CodeUnsupportedFormat && f != FormatTLV {
 		_, err = d.send(ctx, p, m, FormatTLV, records)

@@ -97,6 +97,7 @@ type Message struct {
 	Format   *Format  // of the payload
 	Accept   *Format  // wanted in the answer
 	Observe  *uint32  // 0 observe, 1 cancel; in notifications the sequence number
+	Size     int64    // in the first block of a request, bytes of the whole payload; 0 if the peer does not say
 	Payload  []byte
 	// Identity, in a request, is who the peer has proven to be, such as its PSK
 	// identity; "" if it has proven nothing.

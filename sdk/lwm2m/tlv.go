@@ -180,23 +180,35 @@ func (d *tlvDecoder) elements(base Path, b []byte) error {
 	return nil
 }
 
-func splitTLV(b []byte) (kind byte, id uint16, content, rest []byte, err error) {
+// tlvHead reads the header of an element of n bytes; rest comes after it.
+func tlvHead(b []byte) (kind byte, id uint16, n int, rest []byte, err error) {
+	if len(b) == 0 {
+		return 0, 0, 0, nil, errTLVTruncated
+	}
 	head := b[0]
 	idLen, lenLen := int(head>>5&1)+1, int(head>>3&3)
 	if len(b) < 1+idLen+lenLen {
-		return 0, 0, nil, nil, errTLVTruncated
+		return 0, 0, 0, nil, errTLVTruncated
 	}
 	id = uint16(bigEndian(b[1 : 1+idLen]))
-	n := int(head & 7)
+	n = int(head & 7)
 	b = b[1+idLen:]
 	if lenLen > 0 {
 		n = int(bigEndian(b[:lenLen]))
 		b = b[lenLen:]
 	}
-	if len(b) < n || id == math.MaxUint16 {
+	if id == math.MaxUint16 {
+		err = errTLVTruncated
+	}
+	return head >> 6, id, n, b, err
+}
+
+func splitTLV(b []byte) (kind byte, id uint16, content, rest []byte, err error) {
+	kind, id, n, b, err := tlvHead(b)
+	if err != nil || len(b) < n {
 		return 0, 0, nil, nil, errTLVTruncated
 	}
-	return head >> 6, id, b[:n], b[n:], nil
+	return kind, id, b[:n], b[n:], nil
 }
 
 // tlvPath places an element found under base. The element may repeat the last

@@ -23,6 +23,7 @@ type Conn struct {
 	peers    *peers
 	seen     *duplicates
 	uploads  *uploads
+	streams  streams
 	handlers chan struct{}
 	closed   chan struct{}
 	close    func() error
@@ -53,6 +54,7 @@ func newConn(l link, s settings) *Conn {
 		uploads:  newUploads(lifetime),
 		handlers: make(chan struct{}, maxHandlers),
 		closed:   make(chan struct{}),
+		streams:  streams{m: map[uploadID]*stream{}},
 		pending:  map[exchangeID]chan message.Message{},
 		tokens:   map[string]*exchange{},
 	}
@@ -73,6 +75,7 @@ func (c *Conn) Close() error { return c.close() }
 func (c *Conn) Serve(ctx context.Context, h lwm2m.Handler) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
+	defer c.endStreams()
 	defer running.Wait()
 	defer cancel()
 	err := c.link.receive(ctx, func(from origin, datagram []byte) { c.receive(ctx, &running, h, from, datagram) })

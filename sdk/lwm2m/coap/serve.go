@@ -87,6 +87,9 @@ func (c *Conn) handle(ctx context.Context, h lwm2m.Handler, from origin, m messa
 		return message.Message{Code: codes.BadOption, Payload: []byte(err.Error())}
 	}
 	request.Identity = from.identity
+	if streamed, ok := c.stream(ctx, h, from.peer, m, request); ok {
+		return streamed
+	}
 	if early, ok := c.uploads.add(from.peer, m, request); !ok {
 		return early
 	}

@@ -32,6 +32,10 @@ type uploadID struct {
 	target string
 }
 
+func identify(peer string, r *lwm2m.Message) uploadID {
+	return uploadID{peer, r.Code, strings.Join(r.Path, "/") + "?" + strings.Join(r.Query, "&")}
+}
+
 type upload struct {
 	at   time.Time // of its last block
 	body []byte
@@ -48,7 +52,7 @@ func (u *uploads) add(peer string, m message.Message, request *lwm2m.Message) (e
 	if !ok {
 		return message.Message{}, true
 	}
-	id := uploadID{peer, request.Code, strings.Join(request.Path, "/") + "?" + strings.Join(request.Query, "&")}
+	id := identify(peer, request)
 	body, code := u.append(id, b, request.Payload)
 	if code != codes.Empty {
 		return message.Message{Code: code, Options: b.add(nil, message.Block1)}, false

@@ -85,6 +85,8 @@ func fromWire(m message.Message) (*lwm2m.Message, error) {
 		case message.Observe:
 			v := uint32(number(o.Value))
 			out.Observe = &v
+		case message.Size1:
+			out.Size = int64(uint32(number(o.Value)))
 		case message.URIHost, message.URIPort, message.Block1, message.Block2:
 		default:
 			if o.ID&1 == 1 {

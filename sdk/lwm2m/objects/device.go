@@ -14,6 +14,7 @@ const (
 	DeviceBatteryLevel    = 9
 	DeviceMemoryFree      = 10
 	DeviceErrorCode       = 11
+	DeviceResetErrorCode  = 12
 	DeviceCurrentTime     = 13
 	DeviceUTCOffset       = 14
 	DeviceTimezone        = 15
@@ -40,7 +41,7 @@ var Device = lwm2m.Definition{
 		{ID: DeviceBatteryLevel, Name: "Battery Level", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Units: "/100"},
 		{ID: DeviceMemoryFree, Name: "Memory Free", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Units: "KiB"},
 		{ID: DeviceErrorCode, Name: "Error Code", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Multiple: true, Mandatory: true},
-		{ID: 12, Name: "Reset Error Code", Operations: lwm2m.E},
+		{ID: DeviceResetErrorCode, Name: "Reset Error Code", Operations: lwm2m.E},
 		{ID: DeviceCurrentTime, Name: "Current Time", Operations: lwm2m.RW, Kind: lwm2m.KindTime},
 		{ID: DeviceUTCOffset, Name: "UTC Offset", Operations: lwm2m.RW, Kind: lwm2m.KindString},
 		{ID: DeviceTimezone, Name: "Timezone", Operations: lwm2m.RW, Kind: lwm2m.KindString},

@@ -20,6 +20,10 @@ type Memory struct {
 	// OnExecute runs the executable resources; if nil they are refused (4.05).
 	// Set it before the client runs.
 	OnExecute func(ctx context.Context, p lwm2m.Path, arguments string) error
+	// OnStream, if not nil, takes opaque resources as they arrive, see
+	// [lwm2m.Streamer]; what comes in one piece OnWrite sees. Neither is kept. Set
+	// it before the client runs.
+	OnStream func(ctx context.Context, p lwm2m.Path, size int64) (lwm2m.Stream, error)
 
 	mu     sync.Mutex
 	values map[lwm2m.Path]lwm2m.Record
@@ -109,9 +113,19 @@ func (m *Memory) Write(ctx context.Context, p lwm2m.Path, mode lwm2m.WriteMode, 
 		m.removeWritable(p)
 	}
 	for _, r := range records {
-		m.values[r.Path] = r
+		if m.OnStream == nil || r.Value.Kind() != lwm2m.KindOpaque {
+			m.values[r.Path] = r
+		}
 	}
 	return nil
+}
+
+// Stream implements [lwm2m.Streamer].
+func (m *Memory) Stream(ctx context.Context, p lwm2m.Path, size int64) (lwm2m.Stream, error) {
+	if r, _ := m.definition.Resource(p.Resource()); m.OnStream == nil || r.Kind != lwm2m.KindOpaque {
+		return nil, nil
+	}
+	return m.OnStream(ctx, p, size)
 }
 
 func (m *Memory) removeWritable(p lwm2m.Path) {
