@@ -85,11 +85,8 @@ func (l *Layout) load() error {
 	if err != nil {
 		return err
 	}
-	var version struct {
-		ImageLayoutVersion string `json:"imageLayoutVersion"`
-	}
-	if err := decodeOpen(mark, &version); err != nil || version.ImageLayoutVersion != "1.0.0" {
-		return fmt.Errorf("%s does not say version 1.0.0", layoutFile)
+	if err := checkMark(mark); err != nil {
+		return err
 	}
 	d, err := l.readIndex()
 	if err != nil {
@@ -110,12 +107,27 @@ func (l *Layout) load() error {
 	return err
 }
 
-// readIndex returns the descriptor of the one manifest in the layout.
+// checkMark reads the file that says that this is an OCI image layout.
+func checkMark(mark []byte) error {
+	var version struct {
+		ImageLayoutVersion string `json:"imageLayoutVersion"`
+	}
+	if err := decodeOpen(mark, &version); err != nil || version.ImageLayoutVersion != "1.0.0" {
+		return fmt.Errorf("%s does not say version 1.0.0", layoutFile)
+	}
+	return nil
+}
+
 func (l *Layout) readIndex() (Descriptor, error) {
 	b, err := l.readFile(indexFile, MaxManifestSize)
 	if err != nil {
 		return Descriptor{}, err
 	}
+	return parseIndex(b)
+}
+
+// parseIndex returns the descriptor of the one manifest in the layout.
+func parseIndex(b []byte) (Descriptor, error) {
 	var index ociIndex
 	if err := decodeOpen(b, &index); err != nil {
 		return Descriptor{}, err
