@@ -26,6 +26,8 @@ type config struct {
 	Reserve    int64            `toml:"reserve"`    // bytes of disk that updates leave free
 	Components []string         `toml:"components"` // "application/sensor-adapter"
 	Ask        []string         `toml:"ask"`        // those of them whose updates need consent, whatever the back end says
+	Firmware   string           `toml:"firmware"`   // the one of them that LwM2M object 5 is about; "" there is no object 5
+	Reboot     []string         `toml:"reboot"`     // command that reboots the device; none: no server can ask for that
 	LwM2M      lwm2mConfig      `toml:"lwm2m"`
 	Files      filesConfig      `toml:"files"`
 	State      stateConfig      `toml:"state"`
@@ -163,6 +165,12 @@ func (c config) validate() error {
 		if !slices.Contains(c.Components, name) {
 			errs = append(errs, fmt.Errorf("ask: %s is none of the components", name))
 		}
+	}
+	if c.Firmware != "" && !slices.Contains(c.Components, c.Firmware) {
+		errs = append(errs, fmt.Errorf("firmware: %s is none of the components", c.Firmware))
+	}
+	if len(c.Reboot) > 0 && !filepath.IsAbs(c.Reboot[0]) {
+		errs = append(errs, fmt.Errorf("reboot: %q is not an absolute path", c.Reboot[0]))
 	}
 	for i, d := range c.Dependants {
 		if err := d.Check(); err != nil {

@@ -184,9 +184,17 @@ func status(ctx context.Context, c config, asJSON bool, out io.Writer) error {
 	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "COMPONENT\tVERSION\tRUNNING\tUPDATE")
 	for _, v := range views {
-		fmt.Fprintf(t, "%s\t%s\t%v\t%s\n", v.Component, v.Installed.Version, v.Running, describe(v))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", v.Component, v.Installed.Version, running(v), describe(v))
 	}
 	return t.Flush()
+}
+
+// running tells whether a component runs, and if not, whether it should.
+func running(v engine.View) string {
+	if v.Inactive {
+		return "deactivated"
+	}
+	return fmt.Sprint(v.Running)
 }
 
 // describe tells in a few words where the update of a component is.

@@ -21,6 +21,9 @@ func (a *agent) checkContent() {
 // cannot be settled, the back end is told what the operator has to do.
 func (a *agent) ensure(ctx context.Context, component string) error {
 	if a.repair.Fault() != "" {
+		if a.inactive(component) {
+			return nil
+		}
 		return a.repair.Keep(ctx, component)
 	}
 	err := a.repair.Settle(ctx, component)
@@ -34,7 +37,8 @@ func (a *agent) ensure(ctx context.Context, component string) error {
 	return errors.Join(err, a.start(ctx, component))
 }
 
-// keep starts a component that has been found not to run.
+// keep starts a component that has been found not to run, or stops one that
+// shall not.
 func (a *agent) keep(ctx context.Context, component string) error {
 	if a.repair.Fault() != "" {
 		return nil
@@ -43,7 +47,8 @@ func (a *agent) keep(ctx context.Context, component string) error {
 }
 
 // start starts what is installed, unless an update that waits has stopped it:
-// what it would write then is in no saved state.
+// what it would write then is in no saved state. One that shall not run is
+// stopped.
 func (a *agent) start(ctx context.Context, component string) error {
 	if i, err := a.store.Installed(component); err != nil || i.Version == "" {
 		return err
@@ -53,6 +58,12 @@ func (a *agent) start(ctx context.Context, component string) error {
 	}
 	if a.halted(component) {
 		return nil
+	}
+	if a.inactive(component) {
+		return a.call(ctx, component, startWithin, func(ctx context.Context, u *updater.Client) error {
+			_, err := u.Stop(ctx, updater.StopRequest{Component: component})
+			return err
+		})
 	}
 	if may, err := a.repair.Fit(ctx, component); !may || err != nil {
 		return err
@@ -105,4 +116,10 @@ func (a *agent) mend(ctx context.Context) error {
 		err = errors.Join(err, a.ensure(ctx, c))
 	}
 	return err
+}
+
+// inactive reports whether a component shall not run.
+func (a *agent) inactive(component string) bool {
+	w, err := a.store.Wishes(component)
+	return err == nil && w.Inactive
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/content"
+	"github.com/tranquil-iot/tranquil/agent/internal/delivery"
 	"github.com/tranquil-iot/tranquil/agent/internal/dependants"
 	"github.com/tranquil-iot/tranquil/agent/internal/device"
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
@@ -42,6 +43,7 @@ type agent struct {
 	states     *state.Manager
 	repair     *recovery.Recovery
 	device     *device.Device
+	desk       *delivery.Desk
 	readings   *readings.Book
 	dependants *dependants.Registry
 	link       *link.Server
@@ -68,7 +70,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	parts := []func() error{
 		func() error { return a.link.Serve(work) },
 		func() error { return a.device.Run(work, transport) },
-		func() error { a.checkContent(); return a.manager.Run(work) },
+		func() error { a.checkContent(); a.desk.Resume(c.Components); return a.manager.Run(work) },
 	}
 	ended := make(chan error, len(parts))
 	for _, part := range parts {
@@ -144,8 +146,12 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	a.link = link.New(link.Config{
 		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, States: operator{a}, Log: log, Publish: a.publish,
 	})
+	a.desk = delivery.New(delivery.Config{
+		Book: a.manager, Content: a.content, Locate: a.locate, Judge: judge, Platform: platform(), Log: log,
+	})
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: c.LwM2M.Server, Lifetime: time.Duration(c.LwM2M.Lifetime), Version: version,
+		Firmware: c.Firmware, Deliveries: a.desk, Data: c.Data, Reboot: a.reboot(),
 		Components: c.Components, Manager: a.manager, Schedule: manager.CheckSchedule, Window: manager.CheckWindow, Outbox: a.store, Log: log,
 	})
 	if err != nil {
@@ -176,6 +182,9 @@ func (a *agent) hostPlugins() (*pluginhost.Host, error) {
 
 // close ends what wire began; components run on.
 func (a *agent) close() {
+	if a.desk != nil {
+		a.desk.Close()
+	}
 	if a.plugins != nil {
 		a.plugins.Close()
 	}
@@ -200,6 +209,9 @@ func (a *agent) publish(r component.Reading) error {
 
 // changed passes news of a component on to the server and to local dependants.
 func (a *agent) changed(component string) {
+	if v, err := a.manager.View(component); err == nil {
+		a.desk.Observe(v)
+	}
 	a.device.Changed(component)
 	if v, err := a.manager.View(component); err == nil {
 		a.link.Tell(v)

@@ -45,13 +45,14 @@ type Store struct {
 	free    func(dir string) (int64, error) // bytes the file system has left
 
 	mu   sync.Mutex
-	busy map[string]bool // digests that a Receive works on
+	busy map[string]bool     // digests that a Receive works on
+	held map[string][]string // digests that Collect leaves alone, by holder
 }
 
 // Open opens the store in dir, makes it if it is not there, and removes what
 // does not belong in it. It never fills the disk beyond reserve free bytes.
 func Open(dir string, reserve int64) (*Store, error) {
-	s := &Store{dir: dir, reserve: reserve, free: freeBytes, busy: map[string]bool{}}
+	s := &Store{dir: dir, reserve: reserve, free: freeBytes, busy: map[string]bool{}, held: map[string][]string{}}
 	for _, sub := range []string{wholeDir, partialDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("cannot make content store: %w", err)
@@ -124,9 +125,27 @@ func (s *Store) Delete(digest string) error {
 	return nil
 }
 
+// Hold has Collect leave these blobs alone, in place of what the same holder
+// held before. The store forgets it when it is closed.
+func (s *Store) Hold(holder string, digests ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[holder] = digests
+}
+
+func (s *Store) holding() (all []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, digests := range s.held {
+		all = append(all, digests...)
+	}
+	return all
+}
+
 // Collect deletes all blobs, whole and partial, whose digest is not in keep,
-// except those being received, and returns how many bytes that freed.
+// except those being received or held, and returns how many bytes that freed.
 func (s *Store) Collect(keep []string) (freed int64, err error) {
+	keep = append(s.holding(), keep...)
 	kept := make(map[string]bool, len(keep))
 	for _, digest := range keep {
 		kept[digest] = true

@@ -1,8 +1,9 @@
 // Package device is the device manager: it shows the device, its components
 // and their readings to an LwM2M server, and takes the server's wishes.
 //
-// Objects: 1 Server and 3 Device; 9 Software Management and 26250 Component
-// Update with one instance per component each; IPSO sensors for what the
+// Objects: 1 Server, 3 Device and 4 Connectivity Monitoring; 9 Software
+// Management and 26250 Component Update with one instance per component each; 5
+// Firmware Update for one of them, if it is named; IPSO sensors for what the
 // components publish. What the resources say is taken from the manager's
 // view of a component whenever that changes; nothing is kept here.
 package device
@@ -11,7 +12,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -48,6 +48,10 @@ type Config struct {
 	Schedule   func(expr string) error // says why a schedule cannot be used
 	Window     func(string) error      // why a maintenance window cannot be used
 	Outbox     Outbox
+	Deliveries Deliveries
+	Firmware   string        // the component that object 5 is about; "" there is no object 5
+	Data       string        // directory on the disk that updates go to
+	Reboot     func() error  // returns when it will be done; nil: it is not offered
 	Remind     time.Duration // how often the server is told of what it has not acknowledged; 0: 30 s
 	Log        *slog.Logger
 }
@@ -56,22 +60,34 @@ type Config struct {
 type Device struct {
 	Config
 	client   *lwm2m.Client
-	hardware *objects.Memory
+	hardware *hardware
+	firmware *objects.Memory
 	software *objects.Memory
 	updates  *objects.Memory
 	sensors  map[uint16]objects.Sensor
 	showing  sync.Mutex
+
+	mu     sync.Mutex
+	logins map[string]login // by component
+	faults map[string]int64 // error codes of what is wrong now
+	known  map[string]bool  // which of that a server has reset
 }
 
 // New makes the device's objects; [Device.Run] registers it.
 func New(c Config) (*Device, error) {
 	d := &Device{
-		Config: c, hardware: hardware(c), software: objects.NewMemory(objects.SoftwareManagement), updates: objects.NewMemory(objects.ComponentUpdate),
-		sensors: map[uint16]objects.Sensor{},
+		Config: c, hardware: newHardware(c), firmware: objects.NewMemory(objects.Firmware), software: objects.NewMemory(objects.SoftwareManagement),
+		updates: objects.NewMemory(objects.ComponentUpdate), sensors: map[uint16]objects.Sensor{}, logins: map[string]login{},
 	}
 	slices.Sort(d.Components)
 	d.updates.OnWrite, d.updates.OnExecute = d.write, d.execute
-	all := []lwm2m.Object{d.hardware, d.software, d.updates}
+	d.hardware.OnExecute = d.executeHardware
+	d.software.OnWrite, d.software.OnExecute, d.software.OnStream = d.writeSoftware, d.executeSoftware, d.softwareStream
+	d.firmware.OnWrite, d.firmware.OnExecute, d.firmware.OnStream = d.writeFirmware, d.executeFirmware, d.firmwareStream
+	all := []lwm2m.Object{d.hardware, newConnectivity(), d.software, d.updates}
+	if c.Firmware != "" {
+		all = append(all, d.firmware)
+	}
 	for id := range objects.Model() {
 		if id >= firstSensor && id <= lastSensor {
 			d.sensors[id] = objects.NewSensor(id)
@@ -90,40 +106,6 @@ const (
 	firstSensor = 3300
 	lastSensor  = 3350
 )
-
-// hardware is object 3.
-func hardware(c Config) *objects.Memory {
-	m := objects.NewMemory(objects.Device)
-	m.SetValue(0, objects.DeviceManufacturer, lwm2m.String("Tranquil"))
-	m.SetValue(0, objects.DeviceModelNumber, lwm2m.String(runtime.GOOS+"/"+runtime.GOARCH))
-	m.SetValue(0, objects.DeviceSerialNumber, lwm2m.String(c.Endpoint))
-	m.SetValue(0, objects.DeviceSoftwareVersion, lwm2m.String(c.Version))
-	m.SetValue(0, objects.DeviceBindings, lwm2m.String("U"))
-	m.Set(errorCode(noError))
-	return m
-}
-
-// Error codes of object 3; from 16 on they are the device's own.
-const (
-	noError           = 0
-	errorInconsistent = 16 // a component's update ended so: its cause tells more
-)
-
-func errorCode(code int64) lwm2m.Record {
-	return lwm2m.Record{Path: lwm2m.NewPath(objects.DeviceID, 0, objects.DeviceErrorCode, 0), Value: lwm2m.Int(code)}
-}
-
-// showFault sets the error code to what the components' last outcomes say.
-func (d *Device) showFault() {
-	code := int64(noError)
-	for _, c := range d.Components {
-		if v, err := d.Manager.View(c); err == nil && v.Outcome != nil && v.Outcome.Result == engine.Inconsistent {
-			code = errorInconsistent
-		}
-	}
-	d.hardware.Set(errorCode(code))
-	d.client.Changed(errorCode(code).Path)
-}
 
 // Run keeps the device registered, and outcomes told, until ctx ends.
 func (d *Device) Run(ctx context.Context, t lwm2m.Transport) error {
@@ -156,8 +138,13 @@ func (d *Device) Changed(component string) {
 	d.updates.SetValue(uint16(i), objects.ComponentOutcome, lwm2m.String(d.oldest(component)))
 	d.software.Set(softwareRecords(uint16(i), v)...)
 	d.client.Changed(lwm2m.NewPath(objects.ComponentUpdateID, uint16(i)), lwm2m.NewPath(objects.SoftwareManagementID, uint16(i)))
+	if component == d.Firmware {
+		d.firmware.Set(firmwareRecords(v)...)
+		d.hardware.SetValue(0, objects.DeviceFirmwareVersion, lwm2m.String(v.Installed.Version))
+		d.client.Changed(lwm2m.NewPath(objects.FirmwareID, 0), lwm2m.NewPath(objects.DeviceID, 0, objects.DeviceFirmwareVersion))
+	}
 	if v.Progress == nil {
-		d.showFault()
+		d.showFaults()
 	}
 }
 

@@ -41,7 +41,10 @@ func (m *manager) with(f func()) {
 }
 
 func (m *manager) View(string) (v engine.View, err error) {
-	m.with(func() { v = m.view; v.Wish, v.Schedule, v.Terms = m.wishes.Wish, m.wishes.Schedule, m.wishes.Terms })
+	m.with(func() {
+		v = m.view
+		v.Wish, v.Schedule, v.Terms, v.Delivery = m.wishes.Wish, m.wishes.Schedule, m.wishes.Terms, m.wishes.Delivery
+	})
 	return v, nil
 }
 
@@ -90,6 +93,12 @@ func (m *manager) Acknowledge(_, update string) error {
 // start registers a device at a real server and returns both ends.
 func start(t *testing.T, m *manager) (*Device, *lwm2m.Device) {
 	t.Helper()
+	return startWith(t, m, func(*Config) {})
+}
+
+// startWith is start with changes to the configuration.
+func startWith(t *testing.T, m *manager, change func(*Config)) (*Device, *lwm2m.Device) {
+	t.Helper()
 	listener, err := coap.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -103,10 +112,12 @@ func start(t *testing.T, m *manager) (*Device, *lwm2m.Device) {
 	background(t, func(ctx context.Context) error { return server.Run(ctx, listener) }, listener.Close)
 
 	address := "coap://" + listener.LocalAddr().String()
-	d, err := New(Config{
+	config := Config{
 		Endpoint: "device-1", Server: address, Lifetime: time.Minute, Components: []string{name},
 		Manager: m, Schedule: checkSchedule, Window: checkSchedule, Outbox: m, Remind: 50 * time.Millisecond, Log: quiet,
-	})
+	}
+	change(&config)
+	d, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +181,7 @@ func TestAComponentAsResources(t *testing.T) {
 		t.Errorf("stale %v until %v: rounded down, it would be late before it is", got[objects.ComponentStale], got[objects.ComponentUnavailableUntil])
 	}
 	software := read(t, remote, lwm2m.NewPath(objects.SoftwareManagementID, 0))
-	if software[objects.SoftwareUpdateState].Int() != objects.SoftwareDelivered || software[objects.SoftwarePackageVersion].Text() != "1.0.0" {
+	if software[objects.SoftwareUpdateState].Int() != objects.SoftwareInstalled || software[objects.SoftwarePackageVersion].Text() != "1.0.0" || software[objects.SoftwareStatusReason].Text() != "update to 2.0.0: save" {
 		t.Errorf("object 9: %v", software)
 	}
 	for _, p := range remote.Registration().Objects {

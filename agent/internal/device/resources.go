@@ -11,7 +11,6 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
-	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 // updateRecords is a component as an instance of Component Update. What does
@@ -111,63 +110,6 @@ func waiting(p engine.Progress) engine.Wait {
 		return engine.Wait{}
 	}
 	return *p.Waiting
-}
-
-// softwareRecords is a component as an instance of Software Management.
-func softwareRecords(instance uint16, v engine.View) []lwm2m.Record {
-	state, result := softwareState(v)
-	reason := ""
-	if v.Outcome != nil {
-		reason = v.Outcome.Cause
-	}
-	values := map[uint16]lwm2m.Value{
-		objects.SoftwarePackageName:     lwm2m.String(packageName(v)),
-		objects.SoftwarePackageVersion:  lwm2m.String(v.Installed.Version),
-		objects.SoftwareUpdateState:     lwm2m.Int(state),
-		objects.SoftwareUpdateResult:    lwm2m.Int(result),
-		objects.SoftwareActivationState: lwm2m.Bool(v.Running),
-		objects.SoftwareStatusReason:    lwm2m.String(reason),
-	}
-	return records(objects.SoftwareManagementID, instance, values)
-}
-
-// packageName is the component's name in the form of package file names.
-func packageName(v engine.View) string {
-	if file, err := pack.ParseFileName(v.Wish.Package); err == nil {
-		return file.String()
-	}
-	kind, name, _ := strings.Cut(v.Component, "/")
-	return pack.FileName{Type: kind, Name: name, File: v.Installed.Version}.String()
-}
-
-// softwareState maps an update to Update State and Update Result of object 9.
-func softwareState(v engine.View) (state, result int64) {
-	if p := v.Progress; p != nil {
-		switch p.Step {
-		case "resolve":
-			return objects.SoftwareInitial, objects.SoftwareResultInitial
-		case "download":
-			return objects.SoftwareDownloadStarted, objects.SoftwareResultDownloading
-		case "verify":
-			return objects.SoftwareDownloaded, objects.SoftwareResultDownloading
-		}
-		return objects.SoftwareDelivered, objects.SoftwareResultVerified
-	}
-	result = objects.SoftwareResultInitial
-	if o := v.Outcome; o != nil {
-		switch o.Result {
-		case engine.Updated:
-			result = objects.SoftwareResultInstalled
-		case engine.Refused:
-			result = objects.SoftwareResultDeviceError
-		case engine.TurnedBack, engine.Inconsistent:
-			result = objects.SoftwareResultInstallFailed
-		}
-	}
-	if v.Installed.Version == "" {
-		return objects.SoftwareInitial, result
-	}
-	return objects.SoftwareInstalled, result
 }
 
 func records(object, instance uint16, values map[uint16]lwm2m.Value) []lwm2m.Record {

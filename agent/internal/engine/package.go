@@ -67,7 +67,13 @@ func (e *Engine) read(digest string, limit int64) ([]byte, error) {
 
 // needed lists the blobs that this device needs of a package, and their size.
 func (e *Engine) needed(p *pack.Package) ([]pack.Descriptor, int64, error) {
-	artifact, err := p.Artifact(e.Platform)
+	return Needed(p, e.Platform)
+}
+
+// Needed lists the blobs that a device of that platform needs of a package, and
+// their size.
+func Needed(p *pack.Package, on pack.Platform) ([]pack.Descriptor, int64, error) {
+	artifact, err := p.Artifact(on)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -24,6 +24,9 @@ type Wishes struct {
 	Schedule string `json:"schedule,omitempty"` // of update checks, cron
 	Terms    Terms  `json:"terms,omitzero"`
 	Answer   Answer `json:"answer,omitzero"` // given at the device
+
+	Delivery Delivery `json:"delivery,omitzero"`  // by standard LwM2M objects
+	Inactive bool     `json:"inactive,omitempty"` // installed, but shall not run
 }
 
 // Installed is the version of a component that is on the device.
@@ -207,4 +210,7 @@ type View struct {
 	Fault    string    `json:"fault,omitempty"`    // why the agent is in safe mode, and starts no update
 	Repaired int64     `json:"repaired,omitempty"` // number of the last repair that has ended
 	Previous *WayBack  `json:"previous,omitempty"` // to the version before, if there was one
+
+	Delivery Delivery `json:"-"`                  // by standard LwM2M objects
+	Inactive bool     `json:"inactive,omitempty"` // it shall not run
 }

@@ -50,8 +50,9 @@ type Store interface {
 
 // Config of a Fetcher.
 type Config struct {
-	URL   string // of the file server: "coap://host:5683", "https://host", "http://host:8081"
-	Store Store  // for blobs
+	URL   string        // of the file server: "coap://host:5683", "https://host", "http://host:8081"
+	Store Store         // for blobs
+	User  *url.Userinfo // for HTTP's basic authentication; nil: none
 	Log   *slog.Logger
 
 	// Patience is for how long a call goes on trying without any progress; 0
@@ -102,6 +103,7 @@ func New(cfg Config) (*Fetcher, error) {
 	case "coap":
 		f.source = newCoAPSource(u, cfg.Stall)
 	case "http", "https":
+		u.User = cfg.User
 		f.source = newHTTPSource(u, cfg.Stall)
 	default:
 		return nil, fmt.Errorf("cannot use file server URL %q: unknown scheme %q, want coap, http or https", cfg.URL, u.Scheme)

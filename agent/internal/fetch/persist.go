@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,7 @@ type sink struct {
 	w        io.Writer
 	have     int64 // bytes taken; the offset to go on from
 	size     int64 // bytes promised; -1 if unknown
+	limit    int64 // of bytes if that is unknown; 0 is maxObject
 	progress func(done, total int64)
 }
 
@@ -71,8 +73,8 @@ func (s *sink) fits(bytes int64) error {
 	if s.size >= 0 && bytes > s.size {
 		return fmt.Errorf("more than the promised %d bytes: %w", s.size, ErrSize)
 	}
-	if s.size < 0 && bytes > maxObject {
-		return fmt.Errorf("more than %d bytes: %w", maxObject, ErrSize)
+	if limit := cmp.Or(s.limit, maxObject); s.size < 0 && bytes > limit {
+		return fmt.Errorf("more than %d bytes: %w", limit, ErrSize)
 	}
 	return nil
 }
@@ -119,7 +121,11 @@ func (f *Fetcher) object(ctx context.Context, r resource) ([]byte, error) {
 
 // persist brings the rest of a resource into s, attempt after attempt.
 func (f *Fetcher) persist(ctx context.Context, r resource, s *sink) error {
-	p := &pin{}
+	return f.persistAs(ctx, r, s, &pin{})
+}
+
+// persistAs holds the server to what it said before.
+func (f *Fetcher) persistAs(ctx context.Context, r resource, s *sink, p *pin) error {
 	for t := f.newTries(); ; {
 		before := s.have
 		err := f.source.stream(ctx, r, s, p)

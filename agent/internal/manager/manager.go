@@ -57,7 +57,8 @@ type Config struct {
 	Check func(ctx context.Context, component, current string) (Found, bool, error)
 	// Ensure makes sure that an installed component is whole and runs.
 	Ensure func(ctx context.Context, component string) error
-	// Keep starts an installed component that has been found not to run.
+	// Keep starts an installed component that has been found not to run, or stops
+	// one that shall not.
 	Keep func(ctx context.Context, component string) error
 	// WayBack tells how a component goes back to its previous version; it may
 	// be nil.

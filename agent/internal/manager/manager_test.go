@@ -175,7 +175,7 @@ func start(t *testing.T, m *memory) (manager *Manager, stop func()) {
 			return runs
 		},
 		Keep: func(context.Context, string) error {
-			m.set(func() { m.kept++; m.dead = false })
+			m.set(func() { m.kept++; m.dead = m.wishes.Inactive })
 			return nil
 		},
 		Repair: func(context.Context) error {
@@ -270,6 +270,24 @@ func TestANewerWishSupersedesAnOlderOne(t *testing.T) {
 		want(t, manager, engine.Wish{Version: "3.0.0"})
 		if !cmp.Equal(m.runs, []engine.Wish{{Version: "2.0.0"}, {Version: "3.0.0"}}) || m.installed.Version != "3.0.0" {
 			t.Fatalf("runs %v, installed %v", m.runs, m.installed)
+		}
+	})
+}
+
+// What shall not run is stopped, and what shall is started again.
+func TestInactive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{installed: engine.Installed{Version: "1.0.0"}}
+		manager, stop := start(t, m)
+		defer stop()
+		for i, inactive := range []bool{true, true, false} {
+			if err := manager.Want(name, func(w *engine.Wishes) { w.Inactive = inactive }); err != nil {
+				t.Fatal(err)
+			}
+			pass(time.Minute)
+			if v, err := manager.View(name); err != nil || v.Running == inactive || v.Inactive != inactive || m.kept != []int{1, 1, 2}[i] {
+				t.Errorf("inactive %v: %+v, %v, stopped or started %d times", inactive, v, err, m.kept)
+			}
 		}
 	})
 }

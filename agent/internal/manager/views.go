@@ -128,6 +128,7 @@ func (m *Manager) View(component string) (engine.View, error) {
 	}
 	v := engine.View{
 		Component: component, Installed: installed, Wish: w.Wish, Schedule: w.Schedule,
+		Delivery: w.Delivery, Inactive: w.Inactive,
 		Terms: w.Terms, Asks: slices.Contains(m.Ask, component), Opens: opens(w.Terms.Window, time.Now()), Fault: m.Fault(),
 	}
 	if m.Dependants != nil {
@@ -189,16 +190,17 @@ func (m *Manager) look(ctx context.Context, component string) {
 }
 
 // keep starts a component that does not run: what kept it running may itself
-// have been killed.
+// have been killed. One that shall not run is stopped.
 func (m *Manager) keep(ctx context.Context, component string) {
+	w, err := m.Memory.Wishes(component)
 	m.mu.Lock()
 	runs := m.running[component]
 	m.mu.Unlock()
-	if runs || ctx.Err() != nil {
+	if err != nil || runs != w.Inactive || ctx.Err() != nil {
 		return
 	}
 	if err := m.Keep(ctx, component); err != nil && ctx.Err() == nil {
-		m.Log.Error("cannot start component again", "component", component, "error", err)
+		m.Log.Error("cannot start component again, or stop it", "component", component, "inactive", w.Inactive, "error", err)
 	}
 	m.look(ctx, component)
 }

@@ -73,6 +73,9 @@ func (s *System) server() string {
 // Bridge is where the bridge listens, host:port.
 func (s *System) Bridge() string { return strings.TrimPrefix(s.endpoints.Bridge.LwM2M, secureScheme) }
 
+// Files is the file server's address over HTTP, a URL.
+func (s *System) Files() string { return "http://" + s.endpoints.Files.HTTP }
+
 func checksum(path string) (string, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
