@@ -69,6 +69,7 @@ var trees = []struct {
 var siblings = map[string][]string{
 	"agent/internal/engine":     {"agent/internal/state"},
 	"agent/internal/manager":    {"agent/internal/engine"},
+	"agent/internal/delivery":   {"agent/internal/engine"},
 	"agent/internal/device":     {"agent/internal/engine"},
 	"agent/internal/link":       {"agent/internal/engine"},
 	"agent/internal/store":      {"agent/internal/engine"},
