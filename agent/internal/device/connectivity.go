@@ -52,6 +52,7 @@ func (c connectivity) look() {
 	}
 	list(c, objects.ConnectivityBearers, bearers, lwm2m.Int)
 	list(c, objects.ConnectivityAddresses, addresses, lwm2m.String)
+	c.Remove(lwm2m.NewPath(objects.ConnectivityID, 0, objects.ConnectivityBearer))
 	if len(bearers) > 0 {
 		c.SetValue(0, objects.ConnectivityBearer, lwm2m.Int(bearers[0]))
 	}
