@@ -187,7 +187,7 @@ func (d *Device) request(ctx context.Context, p Path, m *Message) (*Message, err
 	defer cancel(nil)
 	defer context.AfterFunc(d.alive, func() { cancel(ErrGone) })()
 	if err := d.await(ctx); err != nil {
-		return nil, fmt.Errorf("%w %s, which sleeps: %w", errUnreachable, d.endpoint, err)
+		return nil, fmt.Errorf("%w %s, which sleeps: %w", ErrUnreachable, d.endpoint, err)
 	}
 	r := d.Registration()
 	if r.Root != "" {
@@ -204,7 +204,7 @@ func (d *Device) request(ctx context.Context, p Path, m *Message) (*Message, err
 		if errors.Is(err, ErrTimeout) {
 			d.asleep()
 		}
-		return nil, fmt.Errorf("%w %s: %w", errUnreachable, d.endpoint, err)
+		return nil, fmt.Errorf("%w %s: %w", ErrUnreachable, d.endpoint, err)
 	}
 	d.heard()
 	switch {

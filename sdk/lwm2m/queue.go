@@ -141,10 +141,11 @@ func (s *Server) doJob(d *Device, j Job) ([]Record, error) {
 	return nil, fmt.Errorf("the kind %.20q of the job is unknown", j.Kind)
 }
 
-// errUnreachable marks errors of requests that have no answer.
-var errUnreachable = errors.New("cannot reach the device")
+// ErrUnreachable marks errors of requests that have no answer: the device cannot be
+// reached now, or does not answer.
+var ErrUnreachable = errors.New("cannot reach the device")
 
-func unanswered(err error) bool { return errors.Is(err, errUnreachable) || errors.Is(err, ErrGone) }
+func unanswered(err error) bool { return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrGone) }
 
 // MemoryQueue is a [Queue] that lasts as long as the process. Package queue has
 // one in files.

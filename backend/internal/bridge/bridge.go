@@ -23,7 +23,6 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
-	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
 )
 
 // Config says where the bridge listens and which hub it belongs to.
@@ -43,6 +42,7 @@ type Config struct {
 	MaxLifetime time.Duration // of a registration without a sign of life; 0: 31 days
 
 	AckTimeout time.Duration // before a message to a device is repeated first; 0 is RFC 7252's (section 4.8)
+	AwakeTime  time.Duration // that a device in queue mode listens after it was heard of; 0: 93 s (OMA LwM2M 1.1 section 6.5)
 }
 
 // defaultMaxDevices is what a machine of a few gigabytes holds: a device with
@@ -53,6 +53,7 @@ const defaultMaxDevices = 10_000
 type Bridge struct {
 	Config
 	transport *coap.Conn
+	model     lwm2m.Model
 
 	mu       sync.Mutex
 	sessions map[string]*live // by endpoint
@@ -72,7 +73,7 @@ func New(c Config) (*Bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for devices on %s: %w", c.Listen, err)
 	}
-	return &Bridge{Config: c, transport: t, sessions: map[string]*live{}}, nil
+	return &Bridge{Config: c, transport: t, model: model(), sessions: map[string]*live{}}, nil
 }
 
 func (c Config) options() []coap.Option {
@@ -112,11 +113,11 @@ func (b *Bridge) Addr() string {
 func (b *Bridge) Serve(ctx context.Context) error {
 	defer b.transport.Close()
 	server := lwm2m.NewServer(lwm2m.ServerConfig{
-		Model:   objects.Model(),
+		Model:   b.model,
 		OnEvent: func(e lwm2m.Event) { b.event(ctx, e) },
 		Logger:  b.Log,
 
-		Authorize: b.authorize, MaxDevices: b.MaxDevices, MaxLifetime: b.MaxLifetime,
+		AwakeTime: b.AwakeTime, Authorize: b.authorize, MaxDevices: b.MaxDevices, MaxLifetime: b.MaxLifetime,
 	})
 	b.Log.Info("bridge is listening", "lwm2m", b.Addr(), "hub", b.Hub)
 	err := server.Run(ctx, b.transport)
@@ -180,7 +181,7 @@ const farewell = 5 * time.Second
 // start begins the session of a device. The caller holds b.mu.
 func (b *Bridge) start(ctx context.Context, endpoint string) *live {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &live{newSession(b.Hub, endpoint, b.Log.With("device", endpoint)), cancel}
+	s := &live{newSession(b.Hub, endpoint, b.model, b.Log.With("device", endpoint)), cancel}
 	b.sessions[endpoint] = s
 	b.running.Go(func() { s.run(ctx) })
 	return s

@@ -85,6 +85,7 @@ func connection(t *testing.T, h *hub.Hub, policy string) iothub.ConnectionString
 type device struct {
 	updates *objects.Memory
 	sensor  objects.Sensor
+	thing   *objects.Memory
 	client  *lwm2m.Client
 
 	registered chan struct{} // closed when it is
@@ -93,6 +94,7 @@ type device struct {
 	written  []string
 	executed []lwm2m.Path
 	repairs  []string
+	pulled   []string // the arguments of what was executed of the thing
 }
 
 func (d *device) write(_ context.Context, records []lwm2m.Record) error {
@@ -125,21 +127,28 @@ func (d *device) execute(_ context.Context, p lwm2m.Path, arguments string) erro
 
 func startDevice(t *testing.T, server string, options ...coap.Option) (*device, func()) {
 	t.Helper()
-	d := &device{updates: objects.NewMemory(objects.ComponentUpdate), sensor: objects.NewSensor(objects.TemperatureID), registered: make(chan struct{})}
+	return startDeviceWith(t, server, func(*lwm2m.ClientConfig) {}, options...)
+}
+
+func startDeviceWith(t *testing.T, server string, change func(*lwm2m.ClientConfig), options ...coap.Option) (*device, func()) {
+	t.Helper()
+	d := &device{updates: objects.NewMemory(objects.ComponentUpdate), sensor: objects.NewSensor(objects.TemperatureID), thing: newThing(), registered: make(chan struct{})}
 	registered := sync.OnceFunc(func() { close(d.registered) })
-	d.updates.OnWrite, d.updates.OnExecute = d.write, d.execute
+	d.updates.OnWrite, d.updates.OnExecute, d.thing.OnExecute = d.write, d.execute, d.pull
 	d.updates.SetValue(0, objects.ComponentName, lwm2m.String(name))
 	d.updates.SetValue(0, objects.ComponentVersion, lwm2m.String("1.0.0"))
 	d.sensor.Reading(0, 21.5, "Cel", time.Now())
-	var err error
-	d.client, err = lwm2m.NewClient(lwm2m.ClientConfig{
-		Endpoint: endpoint, Server: server, Lifetime: time.Minute, Objects: []lwm2m.Object{d.updates, d.sensor}, Logger: quiet,
+	config := lwm2m.ClientConfig{
+		Endpoint: endpoint, Server: server, Lifetime: time.Minute, Objects: []lwm2m.Object{d.updates, d.sensor, d.thing}, Logger: quiet,
 		OnRegistered: func(yes bool) {
 			if yes {
 				registered()
 			}
 		},
-	})
+	}
+	change(&config)
+	var err error
+	d.client, err = lwm2m.NewClient(config)
 	if err != nil {
 		t.Fatal(err)
 	}

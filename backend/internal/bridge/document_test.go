@@ -163,7 +163,7 @@ func TestReported(t *testing.T) {
 		"components": {"application/a": {"version": "1.0.0", "schema": 1, "running": true, "stale": true,
 			"update": {"id": "u1", "to": "2.0.0", "phase": "transformation", "step": "transform", "progress": 0.68, "unavailableUntil": "2026-11-22T08:00:04Z"}}},
 		"lwm2m": {"3303": {"0": {"5700": {"value": 21.5}}}}}`)
-	if got := v.reported(map[string]any{"update": "why"}, nil); !cmp.Equal(want, got) {
+	if got := v.reported(map[string]any{"update": "why"}, nil, noAnswers); !cmp.Equal(want, got) {
 		t.Error(cmp.Diff(want, got))
 	}
 	previous := func(resource uint16) lwm2m.Path { return lwm2m.NewPath(objects.ComponentUpdateID, 0, resource) }
@@ -200,7 +200,7 @@ func TestReported(t *testing.T) {
 			{Path: lwm2m.NewPath(objects.ComponentUpdateID, 0, objects.ComponentStale), Value: lwm2m.Bool(false)},
 			{Path: lwm2m.NewPath(objects.ComponentUpdateID, 0, objects.ComponentCause), Value: lwm2m.String(strings.Repeat("x", 9999))},
 		})
-		doc := v.reported(nil, nil)
+		doc := v.reported(nil, nil, noAnswers)
 		if doc["state"] != state {
 			t.Errorf("%s: state %v, want %s", result, doc["state"], state)
 		}
@@ -239,7 +239,7 @@ func TestReportedFitsATwin(t *testing.T) {
 		v.take([]lwm2m.Record{{Path: lwm2m.NewPath(3303, uint16(i), 5701), Value: lwm2m.String(strings.Repeat("u", 60))}})
 		refused["components/application/c"+strconv.Itoa(i)] = "this device has no component"
 	}
-	doc := v.reported(refused, nil)
+	doc := v.reported(refused, nil, noAnswers)
 	if n := size(doc); n > maxReported {
 		t.Errorf("%d bytes", n)
 	}
@@ -254,6 +254,7 @@ func FuzzReadDesired(f *testing.F) {
 		var m map[string]any
 		if json.Unmarshal([]byte(text), &m) == nil {
 			readDesired(m)
+			readResources(m, map[string]any{})
 		}
 	})
 }
@@ -280,3 +281,5 @@ func FuzzDiff(f *testing.F) {
 		diff(from, to)
 	})
 }
+
+func noAnswers(map[string]any) {}

@@ -25,7 +25,7 @@ func (s *session) collect(ctx context.Context) error {
 	d, ready := s.device, s.observed()
 	instances := s.values.components()
 	s.mu.Unlock()
-	if d == nil || !ready {
+	if !listens(d) || !ready {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)

@@ -59,8 +59,8 @@ func (v values) want(instance uint16) want {
 }
 
 // reported is the whole reported document of a device, with what only the
-// twin remembers.
-func (v values) reported(refused, twin map[string]any) map[string]any {
+// twin remembers, and answers in the tree of resources.
+func (v values) reported(refused, twin map[string]any, answers func(tree map[string]any)) map[string]any {
 	doc := map[string]any{"state": online}
 	if fault := v.fault(); fault != "" {
 		doc["mode"], doc["fault"], doc["state"] = "safe", clip(fault), malfunction
@@ -83,7 +83,8 @@ func (v values) reported(refused, twin map[string]any) map[string]any {
 	if len(refused) > 0 {
 		doc["refused"] = few(refused)
 	}
-	if tree := v.tree(); len(tree) > 0 {
+	tree := v.tree()
+	if answers(tree); len(tree) > 0 {
 		doc["lwm2m"] = tree
 	}
 	if size(doc) > maxReported { // readings go first: what an update does must reach the twin
@@ -258,14 +259,23 @@ func hundredths(f float64) float64 { return math.Round(100*f) / 100 }
 func (v values) tree() map[string]any {
 	tree := map[string]any{}
 	for p, r := range v {
-		if p.Object() == objects.ComponentUpdateID || p.Depth() != 3 {
+		if p.Object() == objects.ComponentUpdateID {
 			continue
 		}
-		leaf := map[string]any{"value": plain(r.Value)}
+		leaf := child(child(child(tree, p.Object()), p.Instance()), p.Resource())
+		if p.Depth() == lwm2m.DepthResourceInstance {
+			values, _ := leaf["value"].(map[string]any)
+			if values == nil {
+				values = map[string]any{}
+			}
+			values[strconv.Itoa(int(p.ResourceInstance()))] = plain(r.Value)
+			leaf["value"] = values
+			continue
+		}
+		leaf["value"] = plain(r.Value)
 		if !r.Time.IsZero() {
 			leaf["ts"] = r.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00")
 		}
-		child(child(tree, p.Object()), p.Instance())[strconv.Itoa(int(p.Resource()))] = leaf
 	}
 	return tree
 }

@@ -39,6 +39,12 @@ type session struct {
 	pushed  any // the last "update" of the desired properties
 	refused map[string]any
 	repair  int64 // number of the repair that is desired, 0 none
+
+	model     lwm2m.Model
+	version   int64     // of the desired properties
+	resources resources // what they ask of single ones
+	replies   map[lwm2m.Path]reply
+	executed  map[lwm2m.Path]int64 // by which number last
 }
 
 // How the session paces itself.
@@ -48,8 +54,11 @@ const (
 	readingsPeriod   = time.Second // shortest time between two notifications of a sensor
 )
 
-func newSession(hub iothub.ConnectionString, endpoint string, log *slog.Logger) *session {
-	s := &session{endpoint: endpoint, log: log, wake: make(chan struct{}, 1), values: values{}}
+func newSession(hub iothub.ConnectionString, endpoint string, model lwm2m.Model, log *slog.Logger) *session {
+	s := &session{
+		endpoint: endpoint, log: log, wake: make(chan struct{}, 1), values: values{},
+		model: model, replies: map[lwm2m.Path]reply{}, executed: map[lwm2m.Path]int64{},
+	}
 	s.interrupt = func() {}
 	s.link = dial(hub, endpoint, s.stale, s.stale, log)
 	return s
@@ -149,6 +158,10 @@ func (s *session) step(ctx context.Context) error {
 	return errors.Join(watched, asked, cmp.Or(s.collect(ctx), s.tell(ctx)))
 }
 
+// listens tells whether a device is here and can be asked now. What is asked of
+// one that sleeps waits in the twin: when it is heard of, the session is woken.
+func listens(d *lwm2m.Device) bool { return d != nil && d.Awake() }
+
 // watched lists the instances of a device that a session observes.
 func watched(d *lwm2m.Device) (paths []lwm2m.Path) {
 	for _, p := range d.Registration().Objects {
@@ -166,7 +179,7 @@ func (s *session) watch(ctx context.Context) error {
 	s.mu.Lock()
 	d, watching := s.device, maps.Clone(s.watching)
 	s.mu.Unlock()
-	if d == nil {
+	if !listens(d) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
@@ -242,6 +255,8 @@ func (s *session) hear(ctx context.Context) error {
 	s.base = reported
 	s.wants, s.refused = readDesired(desired)
 	s.repair = readRepair(desired, s.refused)
+	s.resources, s.version = readResources(desired, s.refused), iothub.Section(desired).Version()
+	s.recall(reported)
 	if reflect.DeepEqual(s.pushed, desired["update"]) {
 		for name, w := range s.wants {
 			w.check = false // it was looked for when this push was new
@@ -258,7 +273,7 @@ func (s *session) ask(ctx context.Context) error {
 	d, known := s.device, maps.Clone(s.values)
 	ready := s.observed()
 	s.mu.Unlock()
-	if d == nil || !ready {
+	if !listens(d) || !ready {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
@@ -273,7 +288,7 @@ func (s *session) ask(ctx context.Context) error {
 		}
 		errs = append(errs, s.askFor(ctx, d, name, instance, known.want(instance)))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.askForResources(ctx, d))...)
 }
 
 // askForRepair has the agent leave safe mode, if that repair is a new one. An
@@ -317,13 +332,19 @@ func (s *session) tell(ctx context.Context) error {
 	s.mu.Lock()
 	gone := s.device == nil
 	ready := s.observed()
-	doc := s.values.reported(s.refused, s.base)
+	doc := s.values.reported(s.refused, s.base, s.answers)
+	if !gone && s.device.Registration().QueueMode {
+		doc["sleeps"] = true
+	}
 	s.mu.Unlock()
 	if gone {
 		doc = maps.Clone(s.base)
 		doc["state"] = offline
 	} else if !ready {
 		return nil
+	}
+	if done := s.done(); len(done) > 0 {
+		doc["executed"] = done
 	}
 	patch := diff(s.base, doc)
 	if len(patch) == 0 {

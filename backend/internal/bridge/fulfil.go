@@ -1,0 +1,188 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+)
+
+// A reply is what came of what is asked of a resource.
+type reply struct {
+	to      resource
+	from    *lwm2m.Device // the registration
+	version int64         // of the desired properties that asked for it first
+	err     string
+}
+
+// askForResources brings single resources to what is asked of them, each by
+// itself, once for each registration: what the device refuses is its answer, and
+// what it changes afterwards is not fought over.
+func (s *session) askForResources(ctx context.Context, d *lwm2m.Device) error {
+	for path, was := range s.replies {
+		if err := s.retract(ctx, d, path, was); err != nil {
+			return err
+		}
+	}
+	for _, path := range slices.SortedFunc(maps.Keys(s.resources), lwm2m.Path.Compare) {
+		r := s.resources[path]
+		was, answered := s.replies[path]
+		if answered && (was.from == d || r.executesOnly()) {
+			continue
+		}
+		err := s.fulfil(ctx, d, path, r)
+		if err != errUnanswered && (errors.Is(err, lwm2m.ErrUnreachable) || errors.Is(err, lwm2m.ErrGone) || ctx.Err() != nil) {
+			return err
+		}
+		now := reply{to: r, from: d, version: s.version}
+		if answered {
+			now.version = was.version
+		}
+		if err != nil {
+			now.err = clip(err.Error())
+		}
+		s.replies[path] = now
+	}
+	return nil
+}
+
+// errUnanswered is an execute without an answer. It is not repeated: a device that
+// restarts before it answers would do so for ever.
+var errUnanswered = errors.New("the device did not answer, and may have done it: another number asks again")
+
+// retract ends what nobody asks for any more.
+func (s *session) retract(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, was reply) error {
+	r, asked := s.resources[path]
+	if asked && r == was.to {
+		return nil
+	}
+	if was.to.observed && !r.observed && was.from == d {
+		err := d.CancelObserve(ctx, path)
+		if _, refused := errors.AsType[*lwm2m.Error](err); err != nil && !refused {
+			return err
+		}
+	}
+	delete(s.replies, path)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !asked && !s.watching[path.Prefix(lwm2m.DepthInstance)] {
+		maps.DeleteFunc(s.values, func(p lwm2m.Path, _ lwm2m.Record) bool { return path.Contains(p) })
+	}
+	return nil
+}
+
+func (s *session) valueAt(path lwm2m.Path) lwm2m.Value {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.values[path].Value
+}
+
+func (s *session) fulfil(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, r resource) error {
+	if !r.executesOnly() {
+		err := s.look(ctx, d, path, r.observed)
+		if errors.Is(err, &lwm2m.Error{Code: lwm2m.CodeMethodNotAllowed}) && r.value != nil && !r.observed {
+			err = nil // it can be written only
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if r.value != nil {
+		if err := s.put(ctx, d, path, r.value); err != nil {
+			return err
+		}
+	}
+	if r.execute == 0 || r.execute == s.executed[path] {
+		return nil
+	}
+	if !d.Awake() {
+		return lwm2m.ErrUnreachable
+	}
+	s.log.Info("resource is executed", "path", path.String(), "number", r.execute)
+	s.executed[path] = r.execute
+	err := d.Execute(ctx, path, r.arguments)
+	if _, refused := errors.AsType[*lwm2m.Error](err); err != nil && !refused {
+		return errUnanswered
+	}
+	return err
+}
+
+// look has the value of a resource known, and its changes if it is observed.
+// Those of an instance that is observed are known already.
+func (s *session) look(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, observed bool) error {
+	s.mu.Lock()
+	covered := s.watching[path.Prefix(lwm2m.DepthInstance)]
+	known := s.values.has(path)
+	s.mu.Unlock()
+	switch {
+	case known && (covered || !observed):
+		return nil
+	case observed && !covered:
+		_ = d.WriteAttributes(ctx, path, lwm2m.MinPeriod(readingsPeriod)) // it may not know attributes
+		_, err := d.Observe(ctx, path, func(records []lwm2m.Record) { s.take(d, records) })
+		return err
+	}
+	records, err := d.Read(ctx, path)
+	if err == nil {
+		s.take(d, records)
+	}
+	return err
+}
+
+// put writes a resource that has another value.
+func (s *session) put(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, value any) error {
+	have := s.valueAt(path)
+	kind := have.Kind()
+	if kind == lwm2m.KindNone {
+		definition, _ := s.model.Resource(path)
+		kind = definition.Kind
+	}
+	want, err := valueOf(value, kind)
+	if err != nil || want == have {
+		return err
+	}
+	records := []lwm2m.Record{{Path: path, Value: want}}
+	if err := d.Write(ctx, path, lwm2m.Replace, records); err != nil {
+		return err
+	}
+	if have.Kind() != lwm2m.KindNone { // else it cannot be read, and nobody shows it
+		s.take(d, records)
+	}
+	return nil
+}
+
+// answers adds to the tree of resources what came of what was asked.
+func (s *session) answers(tree map[string]any) {
+	for path, r := range s.replies {
+		leaf := child(child(child(tree, path.Object()), path.Instance()), path.Resource())
+		leaf["av"] = float64(r.version)
+		if r.err != "" {
+			leaf["err"] = r.err
+		}
+	}
+}
+
+// done is the number by which each resource was executed last. The twin
+// remembers it, as long as the resource is asked to be executed.
+func (s *session) done() map[string]any {
+	all := map[string]any{}
+	for path, r := range s.resources {
+		if n := s.executed[path]; r.execute != 0 && n != 0 {
+			all[path.String()] = float64(n)
+		}
+	}
+	return all
+}
+
+// recall takes from the twin what was executed in earlier sessions.
+func (s *session) recall(reported map[string]any) {
+	all, _ := reported["executed"].(map[string]any)
+	for text, v := range all {
+		n, _ := v.(float64)
+		if p, err := lwm2m.ParsePath(text); err == nil && s.executed[p] == 0 {
+			s.executed[p] = int64(n)
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package bridge
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
+)
+
+// thingID is an object of which nothing but the device knows anything.
+const thingID = 33000
+
+func newThing() *objects.Memory {
+	m := objects.NewMemory(lwm2m.Definition{ID: thingID, Name: "Thing", Multiple: true, Resources: []lwm2m.Resource{
+		{ID: 0, Operations: lwm2m.RW, Kind: lwm2m.KindString},
+		{ID: 1, Operations: lwm2m.RW, Kind: lwm2m.KindInteger},
+		{ID: 2, Operations: lwm2m.E},
+		{ID: 3, Operations: lwm2m.W, Kind: lwm2m.KindString},
+		{ID: 4, Operations: lwm2m.R, Kind: lwm2m.KindInteger, Multiple: true},
+	}})
+	m.SetValue(0, 0, lwm2m.String("attic"))
+	m.SetValue(0, 1, lwm2m.Int(1))
+	for i := range uint16(2) {
+		m.Set(lwm2m.Record{Path: lwm2m.NewPath(thingID, 0, 4, i), Value: lwm2m.Int(int64(i))})
+	}
+	return m
+}
+
+// never has the device not answer.
+const never = "0='never'"
+
+func (d *device) pull(ctx context.Context, _ lwm2m.Path, arguments string) error {
+	d.mu.Lock()
+	d.pulled = append(d.pulled, arguments)
+	d.mu.Unlock()
+	if arguments == never {
+		<-ctx.Done()
+	}
+	return nil
+}
+
+func (d *device) pulls() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.pulled)
+}
+
+func (d *device) thingAt(resource uint16) func() lwm2m.Value {
+	return func() lwm2m.Value { return d.thing.Value(lwm2m.NewPath(thingID, 0, resource)) }
+}
+
+func isValue(want lwm2m.Value) func(lwm2m.Value) bool {
+	return func(got lwm2m.Value) bool { return got == want }
+}
+
+func tree(resources map[string]any) map[string]any {
+	return map[string]any{"lwm2m": map[string]any{"33000": map[string]any{"0": resources}}}
+}
+
+// TestResources asks for everything that can be asked of single resources, of an
+// object that the bridge knows nothing of.
+func TestResources(t *testing.T) {
+	s, _, _, _, stopDevice := start(t)
+	leaf := func(resource, property string) func() any {
+		return s.at(t, "lwm2m", "33000", "0", resource, property)
+	}
+	s.desire(t, tree(map[string]any{
+		"0": map[string]any{"value": "hall", "observed": true},
+		"1": map[string]any{"value": 7},
+		"2": map[string]any{"execute": 1, "arguments": "0='x'"},
+		"3": map[string]any{"value": "secret"},
+		"4": map[string]any{},
+		"9": map[string]any{},
+	}))
+	eventually(t, "a text", s.thingAt(0), isValue(lwm2m.String("hall")))
+	eventually(t, "a number", s.thingAt(1), isValue(lwm2m.Int(7)))
+	eventually(t, "what can be written only", s.thingAt(3), isValue(lwm2m.String("secret")))
+	eventually(t, "what is not there", leaf("9", "err"), func(v any) bool { text, _ := v.(string); return strings.Contains(text, "4.04") })
+	eventually(t, "the text in the twin", leaf("0", "value"), is("hall"))
+	eventually(t, "the number in the twin", leaf("1", "value"), is(7.0))
+	eventually(t, "several values", leaf("4", "value"), func(v any) bool { return cmp.Equal(v, map[string]any{"0": 0.0, "1": 1.0}) })
+	eventually(t, "what was executed", s.at(t, "executed", "/33000/0/2"), is(1.0))
+	first := leaf("0", "av")()
+	if v := leaf("3", "value")(); v != nil || first == nil {
+		t.Errorf("the twin shows %v of what cannot be read; the answer is to version %v", v, first)
+	}
+
+	s.thing.SetValue(0, 0, lwm2m.String("cellar"))
+	s.client.Changed(lwm2m.NewPath(thingID, 0, 0))
+	eventually(t, "a notification", leaf("0", "value"), is("cellar"))
+	s.desire(t, tree(map[string]any{"1": map[string]any{"value": "seven"}, "9": nil}))
+	eventually(t, "no number", leaf("1", "err"), func(v any) bool { text, _ := v.(string); return strings.Contains(text, "seven") })
+	eventually(t, "nobody asks for it any more", leaf("9", "err"), is(nil))
+	if now, then := leaf("1", "av")(), leaf("0", "av")(); then != first || now == first {
+		t.Errorf("a new wish was answered with version %v, an old one with %v; before it was %v", now, then, first)
+	}
+	if got := s.thingAt(0)(); got != lwm2m.String("cellar") {
+		t.Errorf("what the device has changed was fought over: %v", got)
+	}
+	if all := s.pulls(); !cmp.Equal(all, []string{"0='x'"}) {
+		t.Errorf("executed: %q", all)
+	}
+
+	stopDevice()
+	eventually(t, "a device that has gone", s.at(t, "state"), is("offline"))
+	s.device, stopDevice = startDevice(t, s.address)
+	eventually(t, "the text again", s.thingAt(0), isValue(lwm2m.String("hall")))
+	s.desire(t, tree(map[string]any{"2": map[string]any{"execute": 2, "arguments": nil}}))
+	eventually(t, "another number", s.at(t, "executed", "/33000/0/2"), is(2.0))
+	if all := s.pulls(); !cmp.Equal(all, []string{""}) {
+		t.Errorf("executed after the restart: %q", all)
+	}
+
+	s.desire(t, tree(map[string]any{"2": map[string]any{"execute": 3, "arguments": never}}))
+	eventually(t, "one that is never answered", s.pulls, last(never))
+	stopDevice()
+	eventually(t, "its number", s.at(t, "executed", "/33000/0/2"), is(3.0))
+	s.device, _ = startDevice(t, s.address)
+	eventually(t, "that nobody knows", leaf("2", "err"), is(errUnanswered.Error()))
+	if all := s.pulls(); len(all) != 0 {
+		t.Errorf("what was not answered was executed again: %q", all)
+	}
+}
+
+func TestReadResources(t *testing.T) {
+	for name, test := range map[string]struct {
+		desired map[string]any
+		want    resources
+		refused string // path
+	}{
+		"nothing":             {map[string]any{}, resources{}, ""},
+		"a resource":          {map[string]any{"lwm2m": map[string]any{"3": map[string]any{"0": map[string]any{"14": map[string]any{"value": "+01:00"}}}}}, resources{lwm2m.NewPath(3, 0, 14): {value: "+01:00"}}, ""},
+		"no tree":             {map[string]any{"lwm2m": "all"}, resources{}, "lwm2m"},
+		"keys":                {map[string]any{"lwm2m": map[string]any{"0": map[string]any{"0": map[string]any{"5": map[string]any{}}}}}, resources{}, "lwm2m/0"},
+		"a component":         {map[string]any{"lwm2m": map[string]any{"26250": map[string]any{}}}, resources{}, "lwm2m/26250"},
+		"no id":               {map[string]any{"lwm2m": map[string]any{"3": map[string]any{"first": map[string]any{}}}}, resources{}, "lwm2m/3/first"},
+		"a path":              {map[string]any{"lwm2m": map[string]any{"3/0": map[string]any{}}}, resources{}, "lwm2m/3/0"},
+		"a bare value":        {tree(map[string]any{"0": "hall"}), resources{}, "lwm2m/33000/0/0"},
+		"a value of no type":  {tree(map[string]any{"0": map[string]any{"value": []any{}}}), resources{}, "lwm2m/33000/0/0"},
+		"no number":           {tree(map[string]any{"0": map[string]any{"execute": 1.5}}), resources{}, "lwm2m/33000/0/0"},
+		"bad arguments":       {tree(map[string]any{"0": map[string]any{"execute": 1.0, "arguments": "x"}}), resources{}, "lwm2m/33000/0/0"},
+		"an unknown property": {tree(map[string]any{"0": map[string]any{"values": 1.0}}), resources{}, "lwm2m/33000/0/0"},
+	} {
+		refused := map[string]any{}
+		got := readResources(test.desired, refused)
+		if !cmp.Equal(test.want, got, cmp.AllowUnexported(resource{}), cmp.Comparer(func(a, b lwm2m.Path) bool { return a == b })) || len(refused) > 1 || test.refused != "" && refused[test.refused] == nil {
+			t.Errorf("%s: %v, refused %v", name, got, refused)
+		}
+	}
+	many := map[string]any{}
+	for i := range maxResources + 1 {
+		many[lwm2m.NewPath(uint16(i)).String()[1:]] = map[string]any{}
+	}
+	refused := map[string]any{}
+	if got := readResources(tree(many), refused); len(got) != maxResources || len(refused) != 1 {
+		t.Errorf("%d resources, refused %v", len(got), refused)
+	}
+}
