@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/bridge"
+)
+
+func TestBridgeConfig(t *testing.T) {
+	for name, test := range map[string]struct{ text, err string }{
+		"defaults":         {"", ""},
+		"limits":           {"max_devices = 5\nmax_lifetime = \"1h\"", ""},
+		"no devices":       {"max_devices = 0", "above 0"},
+		"a short lifetime": {"max_lifetime = \"5s\"", "below 1m"},
+		"no duration":      {"max_lifetime = \"long\"", "cannot read configuration"},
+		"an unknown key":   {"psk = \"x\"", "unknown key"},
+	} {
+		file := filepath.Join(t.TempDir(), "backend.toml")
+		if err := os.WriteFile(file, []byte("[bridge]\n"+test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := readConfig(file, "")
+		if test.err == "" && err != nil || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
+			t.Errorf("%s: %v, want %q", name, err, test.err)
+		}
+	}
+}
+
+// TestSecureBridge: DTLS without anything to prove oneself with does not begin,
+// and says what is missing.
+func TestSecureBridge(t *testing.T) {
+	for name, test := range map[string]struct {
+		config bridgeConfig
+		err    string
+	}{
+		"no keys":              {bridgeConfig{}, "needs the PSKs or the Certificate"},
+		"a bad registry":       {bridgeConfig{Registry: "HostName=x"}, "cannot parse connection string"},
+		"no certificate there": {bridgeConfig{Cert: "none.pem", Key: "none.key", Roots: "none.pem"}, "cannot read certificate"},
+	} {
+		cfg := bridge.Config{Listen: "coaps://127.0.0.1:0"}
+		err := secure(&cfg, test.config)
+		if err == nil {
+			_, err = bridge.New(cfg)
+		}
+		if err == nil || !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: %v, want %q", name, err, test.err)
+		}
+	}
+}
