@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must happen at last.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // quick makes loss show soon, so that the tests do too.
 func quick() coap.Option {
@@ -54,7 +54,7 @@ func startServerWith(t *testing.T, change func(*lwm2m.ServerConfig)) *server {
 
 func startServerAt(t *testing.T, address string, change func(*lwm2m.ServerConfig), options ...coap.Option) *server {
 	t.Helper()
-	conn, err := coap.Listen(address, append(options, quick(), coap.WithLogger(logger(t)))...)
+	conn, err := coap.Listen(address, append([]coap.Option{quick(), coap.WithLogger(logger(t))}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func startDevice(t *testing.T, server string, change func(*lwm2m.ClientConfig), 
 		change(&config)
 	}
 	var err error
-	if d.conn, err = coap.Dial(config.Server, append(options, quick(), coap.WithLogger(logger(t)))...); err != nil {
+	if d.conn, err = coap.Dial(config.Server, append([]coap.Option{quick(), coap.WithLogger(logger(t))}, options...)...); err != nil {
 		t.Fatal(err)
 	}
 	if d.Client, err = lwm2m.NewClient(config); err != nil {
@@ -236,4 +236,23 @@ func (i *inbox) count() int {
 func (i *inbox) await(t *testing.T, p lwm2m.Path, want lwm2m.Value) {
 	t.Helper()
 	eventually(t, "notification of "+p.String()+" = "+want.String(), func() bool { return i.value(p) == want })
+}
+
+// list collects the texts of values, from writes or notifications.
+type list struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *list) note(_ context.Context, records []lwm2m.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, records[0].Value.Text())
+	return nil
+}
+
+func (l *list) get() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.all)
 }
