@@ -73,17 +73,22 @@ func (d *Device) Read(ctx context.Context, p Path) ([]Record, error) {
 // read sends m, a GET, for p. A device that cannot answer in the preferred format
 // may choose one.
 func (d *Device) read(ctx context.Context, p Path, m *Message) ([]Record, error) {
+	answer, err := d.get(ctx, p, m)
+	if err != nil {
+		return nil, err
+	}
+	m.Observe = answer.Observe
+	return d.decode(p, answer)
+}
+
+func (d *Device) get(ctx context.Context, p Path, m *Message) (*Message, error) {
 	m.Accept = new(d.Registration().format)
 	answer, err := d.request(ctx, p, m)
 	if e, ok := err.(*Error); ok && e.Code == CodeNotAcceptable {
 		m.Accept = nil
 		answer, err = d.request(ctx, p, m)
 	}
-	if err != nil {
-		return nil, err
-	}
-	m.Observe = answer.Observe
-	return d.decode(p, answer)
+	return answer, err
 }
 
 func (d *Device) decode(p Path, m *Message) ([]Record, error) {

@@ -74,8 +74,8 @@ func (d *Device) observe(ctx context.Context, o *observation, request func(*Mess
 // notify is not called any more.
 func (d *Device) CancelObserve(ctx context.Context, p Path) error {
 	o, err := d.endObservation(p.String())
-	if err == nil {
-		_, err = d.read(ctx, p, &Message{Code: Get, Token: []byte(o.token), Observe: new(uint32(1))})
+	if err == nil { // some devices answer without the values
+		_, err = d.get(ctx, p, &Message{Code: Get, Token: []byte(o.token), Observe: new(uint32(1))})
 	}
 	return err
 }
