@@ -295,6 +295,57 @@ func TestCopyIsBehind(t *testing.T) {
 	}
 }
 
+// TestCutWhileWriting: the power fails before the database and the copy have
+// both reached the disk, or either. What was written before is there, nothing is
+// said of damage, and the write that was cut off is there whole or not at all.
+func TestCutWhileWriting(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	s := open(t, filepath.Join(data, "store"))
+	for n := range 3 {
+		check(t, s.Commit(name, engine.Installed{Version: fmt.Sprint(n)}))
+	}
+	before := readTree(t, data)
+	check(t, s.Save(engine.Record{Format: 1, Step: "cut off", Update: engine.Update{Component: name}}))
+	after := readTree(t, data)
+	check(t, s.Close())
+	for _, cut := range []struct {
+		when             string
+		database, copied map[string][]byte
+		torn, done       bool
+	}{
+		{"neither", before, before, false, false},
+		{"the copy is torn", before, after, true, false},
+		{"the copy is there", before, after, false, true},
+		{"the database is there", after, before, false, true},
+		{"the database is there, the copy is torn", after, after, true, true},
+		{"both", after, after, false, true},
+	} {
+		t.Run(cut.when, func(t *testing.T) {
+			data := t.TempDir()
+			writeTree(t, data, cut.copied)
+			check(t, os.RemoveAll(filepath.Join(data, "store")))
+			for path, b := range cut.database {
+				if strings.HasPrefix(path, "store/") {
+					writeTree(t, data, map[string][]byte{path: b})
+				}
+			}
+			if cut.torn {
+				check(t, halve(copiesOf(filepath.Join(data, "store"))[4%2]))
+			}
+			for range 2 { // and another one comes while it opens
+				s := open(t, filepath.Join(data, "store"))
+				_, found, err := s.Load(name)
+				i, _ := s.Installed(name)
+				if err != nil || found != cut.done || i.Version != "2" || s.Damage() != (Damage{}) {
+					t.Errorf("written %v, %v; installed %+v; damage %+v", found, err, i, s.Damage())
+				}
+				check(t, s.Close())
+			}
+		})
+	}
+}
+
 // openDefaults opens a database twice with badger's own options.
 func openDefaults(dir string) error {
 	for range 2 {

@@ -175,8 +175,9 @@ func put(key string, v any) change { return change{key, v} }
 
 func remove(key string) change { return change{key: key} }
 
-// write makes all changes or none. The copy comes after the database, so that
-// a copy which is ahead proves that the database has lost something.
+// write makes all changes or none, durably. The database and the copy reach the
+// disk at the same time, in any order: a power cut between them leaves a copy
+// that is one write ahead, which [Open] then finishes.
 func (s *Store) write(changes ...change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,7 +205,12 @@ func (s *Store) write(changes ...change) error {
 	if s.damage.Volatile {
 		return nil
 	}
-	return s.copies.write(next)
+	copied := make(chan error, 1)
+	go func() { copied <- s.copies.write(next) }()
+	if err := errors.Join(s.db.Sync(), <-copied); err != nil {
+		return fmt.Errorf("cannot write to the store: %w", err)
+	}
+	return nil
 }
 
 // logger lets badger log through slog.
