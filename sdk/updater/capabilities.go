@@ -44,7 +44,8 @@ type UpdaterWithState interface {
 	// Save fills the empty directory Dir with the state of the stopped
 	// component. The component's own copy stays as it is. Files may be hard
 	// links: the component does not run again on them after Save, except
-	// when the update turns back, and then Dir is not used any more.
+	// when the update turns back, and then Dir is not used any more. The host
+	// brings the whole file system of Dir to the disk before it goes on.
 	Save(context.Context, SaveRequest) error
 	// Apply replaces the component's state by the files in Dir. It is called
 	// between Stop and Start. It may rename Dir away, whole: when Dir is
@@ -62,7 +63,8 @@ type SaveRequest struct {
 }
 
 // ApplyRequest names the directory that holds the state to take over. The host
-// has brought it to the disk, so that a rename of it is all that is left.
+// has brought it to the disk, so that a rename of it is all that is left. Unless
+// Save has filled it, its files have no names outside of it.
 type ApplyRequest struct{ Component, Dir string }
 
 // UpdaterWithOrigin keeps the state that Save has read until the update has

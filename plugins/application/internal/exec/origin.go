@@ -24,9 +24,19 @@ func (h home) origin() string { return h.path("origin") }
 // oldState is where takeOver puts the state that is replaced.
 func (h home) oldState() string { return h.path(".state.old") }
 
-// noteOrigin notes dir, and which directory it was filled from.
+// noteOrigin notes dir, and which directory it was filled from. If dir is on
+// the same file system, who brings that to the disk brings the note there too:
+// a note that is lost or torn before means that the update turns back to dir.
 func (h home) noteOrigin(dir string) error {
-	return disk.WriteFile(h.origin(), []byte(dir+"\n"+inode(h.state())), 0o600)
+	note := []byte(dir + "\n" + inode(h.state()))
+	if !disk.Together(dir, h.dir) {
+		return disk.WriteFile(h.origin(), note, 0o600)
+	}
+	temp := h.path(".origin.new")
+	if err := os.WriteFile(temp, note, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, h.origin())
 }
 
 func inode(name string) string {
@@ -107,15 +117,26 @@ func (h home) takeBack(ctx context.Context, dir string) error {
 	return fmt.Errorf("what was saved into %s is not kept: %w", dir, errors.ErrUnsupported)
 }
 
+// lone reports whether nobody else has the files of the incoming state: while
+// the state that was saved is kept, one that came from the agent and is not that
+// is one that the agent has made.
+func (h home) lone() bool {
+	note, err := os.ReadFile(h.origin())
+	_, number, known := strings.Cut(string(note), "\n")
+	return err == nil && known && disk.Exists(h.incoming()) && inode(h.incoming()) != number
+}
+
 // replaceState makes the incoming state the live one. The state that was saved
-// last stays beside it; any other old one goes.
+// last stays beside it; any other old one goes. It is not on the disk yet: after
+// a power cut the component may find the incoming state, with all that it has
+// written since, where it was; the next start moves it again.
 func (h home) replaceState() error {
 	if disk.Exists(h.state()) {
 		if err := h.putAside(); err != nil {
 			return err
 		}
 	}
-	return disk.Rename(h.incoming(), h.state())
+	return os.Rename(h.incoming(), h.state())
 }
 
 func (h home) putAside() error {
@@ -125,7 +146,7 @@ func (h home) putAside() error {
 	if err := removeAll(h.oldState()); err != nil {
 		return err
 	}
-	return disk.Rename(h.state(), h.oldState())
+	return os.Rename(h.state(), h.oldState())
 }
 
 // keepState is for a component that goes on with the live state, which will

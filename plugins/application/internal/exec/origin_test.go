@@ -74,23 +74,28 @@ func turnBack(t *testing.T, started bool) {
 }
 
 // TestPowerCutsWithOrigin: each case is what the disk looks like after a power
-// cut in an update, or while it turns back. Then it goes on there or turns
-// back, and the state must be the new one or the one before.
+// cut in an update, or while it turns back, also if that took what was not on the
+// disk yet: the note of the origin, and the renames of a start. Then it goes on
+// there or turns back, and the state must be the new one or the one before.
 func TestPowerCutsWithOrigin(t *testing.T) {
 	const incoming, state, old = "incoming", "state", ".state.old"
 	next, last := files{"a": "new"}, files{"a": "old", "d": "old"}
 	for _, cut := range []struct {
 		when   string
-		noted  bool
-		goesOn bool // or turns back only
+		note   string // of the origin
+		goesOn bool   // or turns back only
 		layout map[string]files
 	}{
-		{"before Apply", true, false, map[string]files{state: last}},
-		{"after Apply", true, true, map[string]files{state: last, incoming: next}},
-		{"in Start, old state aside", true, true, map[string]files{old: last, incoming: next}},
-		{"in Start, new state there", true, true, map[string]files{old: last, state: next}},
-		{"on the way back, note removed", false, false, map[string]files{old: last, state: next}},
-		{"on the way back, old state there", false, false, map[string]files{incoming: last, state: next}},
+		{"in Save, note lost", "", false, map[string]files{state: last}},
+		{"in Save, note empty", "empty", false, map[string]files{state: last}},
+		{"in Save, note torn", "torn", false, map[string]files{state: last}},
+		{"before Apply", "whole", false, map[string]files{state: last}},
+		{"after Apply", "whole", true, map[string]files{state: last, incoming: next}},
+		{"after Start, renames lost", "whole", true, map[string]files{state: last, incoming: next}},
+		{"in Start, old state aside", "whole", true, map[string]files{old: last, incoming: next}},
+		{"in Start, new state there", "whole", true, map[string]files{old: last, state: next}},
+		{"on the way back, note removed", "", false, map[string]files{old: last, state: next}},
+		{"on the way back, old state there", "", false, map[string]files{incoming: last, state: next}},
 	} {
 		for _, back := range []bool{true, false} {
 			if !back && !cut.goesOn {
@@ -102,8 +107,13 @@ func TestPowerCutsWithOrigin(t *testing.T) {
 					r.fill(r.h.path(name), content)
 				}
 				saved, want := r.dir(last), next
-				if cut.noted {
+				switch cut.note {
+				case "whole":
 					r.fill(r.h.dir, files{"origin": saved})
+				case "torn":
+					r.fill(r.h.dir, files{"origin": saved[:len(saved)-1]})
+				case "empty":
+					r.fill(r.h.dir, files{"origin": ""})
 				}
 				r.switchTo(r.stage("1.0.0", settings("sleep", "")))
 				if back {
@@ -123,6 +133,36 @@ func TestPowerCutsWithOrigin(t *testing.T) {
 				r.eventually("no older state is left", func() bool { return !disk.Exists(r.h.oldState()) })
 			})
 		}
+	}
+}
+
+// TestLone: a state that the agent has made needs no look for other names of its
+// files; the one that was saved, and one of which nothing is known, do.
+func TestLone(t *testing.T) {
+	for _, c := range []struct {
+		when   string
+		layout []string
+		origin string // what the note is of
+		want   bool
+	}{
+		{"a new state", []string{"state", "incoming"}, "state", true},
+		{"the old state is aside", []string{".state.old", "incoming"}, ".state.old", true},
+		{"the original comes back", []string{"state", "incoming"}, "incoming", false},
+		{"nothing was saved from", []string{"state", "incoming"}, "", false},
+		{"nothing comes", []string{"state"}, "state", false},
+	} {
+		t.Run(c.when, func(t *testing.T) {
+			r := newRig(t)
+			for _, name := range c.layout {
+				r.fill(r.h.path(name), files{"a": name})
+			}
+			if c.origin != "" {
+				r.fill(r.h.dir, files{"origin": "/state/2/files\n" + inode(r.h.path(c.origin))})
+			}
+			if got := r.h.lone(); got != c.want {
+				t.Errorf("%v", got)
+			}
+		})
 	}
 }
 

@@ -49,7 +49,7 @@ func (h home) start(ctx context.Context) error {
 		return err
 	}
 	if runs && now.Spec.Version == v.ID && now.State != supervisor.Stopping {
-		return errors.Join(removeAll(h.saved()), h.handOver(ctx, v, now.Spec.Control))
+		return errors.Join(removeAll(h.saved()), h.handOver(ctx, v, now.Spec.Control), disk.SyncNames(h.dir))
 	}
 	if runs {
 		if _, err := supervisor.Stop(ctx, h.run(), h.mark(), time.Duration(v.Settings.Grace)); err != nil {
@@ -62,7 +62,8 @@ func (h home) start(ctx context.Context) error {
 	if err := supervisor.Start(ctx, []string{SuperviseArg}, h.run(), h.spec(v)); err != nil {
 		return h.withLog(err)
 	}
-	return errors.Join(h.handOver(ctx, v, h.control), h.discardOld())
+	// What takeOver has renamed, now that the component does not wait for it.
+	return errors.Join(h.handOver(ctx, v, h.control), disk.SyncNames(h.dir), h.discardOld())
 }
 
 // supervised returns what the component's supervisor tells, if one runs.
@@ -212,12 +213,12 @@ func (h home) inUse(ctx context.Context) error {
 
 // takeOver makes the incoming state the live one, or readies it to be handed
 // over. It may be repeated after it was cut off at any point: until the last
-// rename, incoming exists and the live state is not looked at.
+// rename is on the disk, incoming exists and the live state is not looked at.
 func (h home) takeOver(ctx context.Context, v version) error {
 	if err := errors.Join(h.promote(), removeAll(h.incoming()+component.AppliedSuffix)); err != nil {
 		return err
 	}
-	live := h.state()
+	live, lone := h.state(), h.lone()
 	if disk.Exists(h.incoming()) {
 		if v.Settings.State == stateHandover {
 			live = h.incoming()
@@ -227,7 +228,7 @@ func (h home) takeOver(ctx context.Context, v version) error {
 	} else if err := h.keepState(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(h.state(), 0o700); err != nil {
+	if err := os.MkdirAll(h.state(), 0o700); err != nil || lone {
 		return err
 	}
 	// What was saved may share its files with the state: now that the

@@ -28,8 +28,9 @@ func (h home) saved() string { return h.path("saved") }
 // and must know it again when the call is repeated.
 func (h home) applied() string { return h.path("applied") }
 
-// Save fills Dir with hard links, which the agent brings to the disk: nothing writes to these files any more,
-// since Start gives a component that starts on them copies of its own.
+// Save fills Dir with hard links, which the agent brings to the disk, and with
+// them the note of their origin: nothing writes to these files any more, since
+// Start gives a component that starts on them copies of its own.
 func (u *Updater) Save(ctx context.Context, r updater.SaveRequest) error {
 	h, done, err := u.work(ctx, r.Component)
 	if err != nil {
@@ -134,10 +135,10 @@ func (h home) apply(ctx context.Context, dir string) error {
 	if err := removeAll(h.saved(), h.incoming()); err != nil {
 		return err
 	}
-	if err := disk.WriteFile(h.applied(), []byte(dir), 0o600); err != nil {
+	if err := disk.Replace(h.applied(), []byte(dir), 0o600); err != nil {
 		return err
 	}
-	if disk.Rename(dir, h.incoming()) == nil {
+	if disk.Rename(dir, h.incoming()) == nil { // and the note before it
 		return nil
 	}
 	return h.applyCopy(ctx, dir) // another file system, most likely

@@ -175,8 +175,8 @@ func (h home) unstage(r updater.UnstageRequest) error {
 				return err
 			}
 		}
-		// Nobody turns back any more.
-		return errors.Join(removeAll(h.versionDir(id), h.origin()), os.RemoveAll(h.halfDone(id)), h.discardOld())
+		// Nobody turns back any more, and the next Save need not see to it.
+		return errors.Join(removeAll(h.versionDir(id), h.origin(), h.applied()), os.RemoveAll(h.halfDone(id)), h.discardOld())
 	}
 	entries, err := os.ReadDir(h.path("versions"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -21,23 +21,44 @@ func Exists(path string) bool {
 	return err == nil
 }
 
-// WriteFile replaces a file atomically and durably.
-func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	if err := writeSynced(temp, data, mode); err != nil {
-		return err
+// Together reports whether two directories are on the same file system, so that
+// [Sync] of one brings the other to the disk as well.
+func Together(a, b string) bool {
+	one, err := replica.Look(a)
+	if err != nil {
+		return false
 	}
-	return Rename(temp, path)
+	other, err := replica.Look(b)
+	return err == nil && one.SameDevice(other)
 }
 
-func writeSynced(path string, data []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+// WriteFile replaces a file atomically and durably.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	if err := Replace(path, data, mode); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(path))
+}
+
+// Replace is WriteFile, except that the name is not on the disk yet: after a
+// power cut it may be the file that was there. The next [Rename] in the same
+// directory brings it there, and not before this one; so do [SyncNames] and
+// [Sync].
+func Replace(path string, data []byte, mode fs.FileMode) error {
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
 }
+
+// SyncNames brings to the disk which names are in a directory.
+func SyncNames(dir string) error { return syncPath(dir) }
 
 // Symlink makes name a symbolic link to target, replacing another atomically.
 func Symlink(target, name string) error {
