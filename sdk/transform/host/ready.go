@@ -2,6 +2,9 @@ package host
 
 import (
 	"context"
+	"maps"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,10 +16,15 @@ const readyFor = 15 * time.Minute
 // as the kernel counts; the host counts for each run.
 const readyJobs = 1000
 
+// readySandboxes is how many wait for a module, if there are as many processors.
+// The second halves the time that some small changes take, most of which is the
+// begin of each run; more would cost memory, while the component still runs.
+const readySandboxes = 2
+
 // A lounge is where sandboxes wait that have compiled a module.
 type lounge struct {
 	mu      sync.Mutex
-	waiting map[module]*guest
+	waiting map[module][]*guest
 }
 
 type guest struct {
@@ -24,7 +32,7 @@ type guest struct {
 	end *time.Timer
 }
 
-// Ready starts a sandbox for each module of the steps and lets it compile the
+// Ready starts sandboxes for each module of the steps and lets them compile the
 // module, so that the next run of a step has to wait for neither. A sandbox
 // waits for 15 minutes, or until [Host.Close].
 //
@@ -45,41 +53,57 @@ func (h *Host) Ready(ctx context.Context, steps []Step) error {
 	return nil
 }
 
+// ready replaces those that wait. One is enough if there is no room for more.
 func (h *Host) ready(ctx context.Context, m module) error {
-	w, err := h.worker(ctx, m, readyJobs)
-	if err != nil {
-		return err
+	var fresh []*worker
+	for range min(readySandboxes, runtime.GOMAXPROCS(0)) {
+		w, err := h.worker(ctx, m, readyJobs)
+		if err != nil && len(fresh) == 0 {
+			return err
+		}
+		if err == nil {
+			fresh = append(fresh, w)
+		}
 	}
-	l := &h.lounge
+	h.lounge.empty(m)
+	for _, w := range fresh {
+		h.lounge.seat(m, w)
+	}
+	return nil
+}
+
+func (l *lounge) seat(m module, w *worker) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.waiting == nil {
-		l.waiting = map[module]*guest{}
-	}
-	if old := l.waiting[m]; old != nil {
-		old.close()
+		l.waiting = map[module][]*guest{}
 	}
 	g := &guest{worker: w}
 	g.end = time.AfterFunc(readyFor, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if l.waiting[m] == g {
-			delete(l.waiting, m)
+		if at := slices.Index(l.waiting[m], g); at >= 0 {
+			l.waiting[m] = slices.Delete(l.waiting[m], at, at+1)
 			w.close()
 		}
 	})
-	l.waiting[m] = g
-	return nil
+	l.waiting[m] = append(l.waiting[m], g)
 }
 
 // Close ends the sandboxes that wait. The host can be used on.
 func (h *Host) Close() {
 	h.lounge.mu.Lock()
-	defer h.lounge.mu.Unlock()
-	for m, g := range h.lounge.waiting {
-		g.end.Stop()
-		g.close()
-		delete(h.lounge.waiting, m)
+	modules := slices.Collect(maps.Keys(h.lounge.waiting))
+	h.lounge.mu.Unlock()
+	for _, m := range modules {
+		h.lounge.empty(m)
+	}
+}
+
+// empty ends the sandboxes that wait for a module.
+func (l *lounge) empty(m module) {
+	for w := l.take(m); w != nil; w = l.take(m) {
+		w.close()
 	}
 }
 
@@ -94,20 +118,28 @@ func (h *Host) worker(ctx context.Context, m module, jobs int) (*worker, error) 
 	return h.startWorker(ctx, m, jobs)
 }
 
+// seated returns how many sandboxes wait for a module.
+func (l *lounge) seated(m module) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting[m])
+}
+
+// take returns the first that lives, nil if there is none.
 func (l *lounge) take(m module) *worker {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	g := l.waiting[m]
-	if g == nil {
-		return nil
+	for len(l.waiting[m]) > 0 {
+		g := l.waiting[m][0]
+		l.waiting[m] = l.waiting[m][1:]
+		g.end.Stop()
+		select {
+		case <-g.done: // the system has ended it
+			g.close()
+		default:
+			return g.worker
+		}
 	}
 	delete(l.waiting, m)
-	g.end.Stop()
-	select {
-	case <-g.done: // the system has ended it
-		g.close()
-		return nil
-	default:
-		return g.worker
-	}
+	return nil
 }

@@ -1,51 +1,51 @@
 package host
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"testing"
 )
 
-// waiting returns the sandboxes that wait, by process.
-func (h *Host) waiting() []int {
+// waiting returns the sandboxes that wait.
+func (h *Host) waiting() []*guest {
 	h.lounge.mu.Lock()
 	defer h.lounge.mu.Unlock()
-	var pids []int
-	for _, g := range h.lounge.waiting {
-		pids = append(pids, g.cmd.Process.Pid)
-	}
-	return pids
+	return slices.Concat(slices.Collect(maps.Values(h.lounge.waiting))...)
 }
 
 func TestReady(t *testing.T) {
 	h := &Host{Cache: cache}
 	defer h.Close()
 	steps := []Step{counter(1, 2), counter(2, 1)} // of one module
+	all := min(readySandboxes, runtime.GOMAXPROCS(0))
 	for range 2 {
 		if err := h.Ready(t.Context(), steps); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(h.waiting()); n != 1 {
+		if n := len(h.waiting()); n != all {
 			t.Fatalf("%d sandboxes wait", n)
 		}
 	}
 	for _, killed := range []bool{false, true} {
+		if err := h.Ready(t.Context(), steps); err != nil {
+			t.Fatal(err)
+		}
+		left := all - 1
 		if killed {
-			if err := h.Ready(t.Context(), steps); err != nil {
-				t.Fatal(err)
+			for _, g := range h.waiting() {
+				g.cmd.Process.Kill()
+				<-g.done
 			}
-			process, err := os.FindProcess(h.waiting()[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			process.Kill()
-			<-h.lounge.waiting[moduleOf(t, steps[0])].done
+			left = 0
 		}
 		got, _, err := runOne(t, h, Step{Module: built("subject"), Format: "json"}, `{"count":1}`)
 		if err != nil || got != `{"total":1}`+"\n" {
 			t.Errorf("killed %t: got %q, %v", killed, got, err)
 		}
-		if n := len(h.waiting()); n != 0 {
+		if n := len(h.waiting()); n != left {
 			t.Errorf("killed %t: %d sandboxes wait still", killed, n)
 		}
 	}
@@ -58,13 +58,21 @@ func TestReady(t *testing.T) {
 	}
 }
 
-func moduleOf(t *testing.T, step Step) module {
-	t.Helper()
-	m, err := openModule(step.Module, step.Digest)
-	if err != nil {
+// TestAllThatWaitShare: as many sandboxes as wait take part in some small changes.
+func TestAllThatWaitShare(t *testing.T) {
+	h := &Host{Cache: cache}
+	defer h.Close()
+	step := counter(1, 2)
+	if err := h.Ready(t.Context(), []Step{step}); err != nil {
 		t.Fatal(err)
 	}
-	return m
+	in := write(t, map[string]string{"a.json": `{"count":1}`, "b.json": `{"count":2}`, "c.json": `{"count":3}`})
+	if _, err := h.Run(t.Context(), []Step{step}, in, filepath.Join(t.TempDir(), "out"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(h.waiting()); n != 0 {
+		t.Errorf("%d sandboxes wait still", n)
+	}
 }
 
 // A module that cannot run is found out before anything has stopped.

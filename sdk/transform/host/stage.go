@@ -226,7 +226,8 @@ const (
 	worthBytes = 2 << 20
 )
 
-// sandboxes returns how many are to share the tasks.
+// sandboxes returns how many are to share the tasks: also those that wait, which
+// cost no start.
 func (s *stage) sandboxes(tasks []task) int {
 	var bytes int64
 	for _, t := range tasks {
@@ -234,7 +235,8 @@ func (s *stage) sandboxes(tasks []task) int {
 			bytes += t.size()
 		}
 	}
-	return min(len(tasks), runtime.GOMAXPROCS(0), 1+len(tasks)/worthFiles+int(bytes/worthBytes))
+	worth := 1 + len(tasks)/worthFiles + int(bytes/worthBytes)
+	return min(len(tasks), runtime.GOMAXPROCS(0), max(worth, s.host.lounge.seated(s.module)))
 }
 
 // parallel lets a sandbox per processor work through the files. The first
@@ -295,10 +297,11 @@ func (c *crew) worker(ctx context.Context, s *stage, i, jobs int) (*worker, erro
 	return w, nil
 }
 
-// dismiss ends all sandboxes.
+// dismiss ends all sandboxes. Nobody has to wait until the system has cleared
+// away their memory.
 func (c *crew) dismiss() {
 	for _, w := range c.workers {
-		w.close()
+		go w.close()
 	}
 }
 
