@@ -17,10 +17,10 @@ import (
 // stopped: sandboxes start, and what the component has written by now is
 // brought to the disk. That this could not be done is no reason to end the
 // update; if the disk fails, saving says so.
-func (a *agent) ready(sandbox *host.Host) func(context.Context, []host.Step) error {
-	return func(ctx context.Context, steps []host.Step) error {
+func (a *agent) ready(sandbox *host.Host) func(context.Context, string, []host.Step) error {
+	return func(ctx context.Context, component string, steps []host.Step) error {
 		err := sandbox.Ready(ctx, steps)
-		if failed := a.states.Flush(ctx); failed != nil {
+		if failed := a.states.Flush(ctx, component); failed != nil {
 			a.log.Warn("cannot bring the state to the disk before its component stops", "error", failed)
 		}
 		return err

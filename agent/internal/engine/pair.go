@@ -40,11 +40,19 @@ func same(a, b state.Holder) bool {
 		a.Handle.Version == b.Handle.Version && string(a.Handle.Data) == string(b.Handle.Data)
 }
 
-// hand hands a generation to the updater as the state of a version. What the
-// live state is, is noted before and after; in between, [Engine.Reunite]
-// finds out. Of a generation that is not whole the updater may have kept the
-// original.
+// hand is handOver, and notes afterwards that it is done.
 func (e *Engine) hand(ctx context.Context, u *Update, gen state.Generation, of Installed) error {
+	if err := e.handOver(ctx, u, gen, of); err != nil {
+		return err
+	}
+	return e.Holds(u.Component, of)
+}
+
+// handOver hands a generation to the updater as the state of a version. That
+// this begins is noted before; until it is noted that it is done,
+// [Engine.Reunite] does it again, which is no harm. Of a generation that is not
+// whole the updater may have kept the original.
+func (e *Engine) handOver(ctx context.Context, u *Update, gen state.Generation, of Installed) error {
 	s, err := e.updater(ctx, u)
 	if err != nil {
 		return err
@@ -71,10 +79,8 @@ func (e *Engine) hand(ctx context.Context, u *Update, gen state.Generation, of I
 		return errors.Join(broken, e.Marks.SetMark(u.Component, m))
 	case err != nil && broken != nil:
 		return fmt.Errorf("%w: %w", broken, err)
-	case err != nil:
-		return err
 	}
-	return e.Holds(u.Component, of)
+	return err
 }
 
 // remember notes whose the live state is, as far as the journal tells, if no

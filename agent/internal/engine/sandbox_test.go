@@ -27,7 +27,7 @@ func TestCauseOfATransform(t *testing.T) {
 		bad := &host.Error{Class: class, Edge: "1→2", File: "log.ndjson", Code: 3, Reason: "because", Log: "first\nlast"}
 		for step, fail := range map[string]func(*world, *Engine){
 			"rehearse": func(w *world, _ *Engine) { w.refuse = bad },
-			"announce": func(_ *world, e *Engine) { e.Ready = func(context.Context, []host.Step) error { return bad } },
+			"announce": func(_ *world, e *Engine) { e.Ready = func(context.Context, string, []host.Step) error { return bad } },
 		} {
 			w, e := newWorld(t, p)
 			fail(w, e)
@@ -70,7 +70,7 @@ func TestTriesOfARehearsal(t *testing.T) {
 func TestNotReady(t *testing.T) {
 	w, e := newWorld(t, build(t, "1m"))
 	asked := 0
-	e.Ready = func(_ context.Context, steps []host.Step) error {
+	e.Ready = func(_ context.Context, _ string, steps []host.Step) error {
 		asked += len(steps)
 		if w.running == "" || w.quiet {
 			t.Error("the component is away already")
@@ -92,7 +92,7 @@ func TestSchemaLayer(t *testing.T) {
 	p["2.0.0"] = layout(t, "2.0.0", "[probe]\nprobation = \"1ms\"\n[state]\nschema = 2\n"+
 		"[[transform]]\nfrom = 1\nto = 2\nlossy = true\nmodule = \"t.wasm\"\nformat = \"json\"\nschema = \"schema.json\"\n", schema)
 	w, e := newWorld(t, p)
-	e.Ready = func(_ context.Context, steps []host.Step) error {
+	e.Ready = func(_ context.Context, _ string, steps []host.Step) error {
 		if len(steps) != 1 || string(steps[0].Schema) != schema {
 			t.Errorf("got %d steps", len(steps))
 		}

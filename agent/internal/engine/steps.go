@@ -25,9 +25,9 @@ type Engine struct {
 	States     States
 	Marks      Marks
 	Transform  Transformer
-	Dependants Dependants                               // nil: there are none
-	Readings   Readings                                 // nil: the components publish none
-	Ready      func(context.Context, []host.Step) error // has sandboxes wait that have compiled the transforms; nil: there are none
+	Dependants Dependants                                                           // nil: there are none
+	Readings   Readings                                                             // nil: the components publish none
+	Ready      func(ctx context.Context, component string, steps []host.Step) error // has sandboxes wait that have compiled the transforms; nil: there are none
 	Updater    func(ctx context.Context, componentType string) (*updater.Client, error)
 	Platform   pack.Platform
 	Tell       func(Progress)                // hears of every step; must not block
@@ -401,7 +401,7 @@ func (e *Engine) ready(ctx context.Context, u *Update) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, readyTime)
 	defer cancel()
-	err = e.Ready(limited, steps)
+	err = e.Ready(limited, u.Component, steps)
 	if bad, is := errors.AsType[*host.Error](err); is {
 		return bad
 	}
@@ -421,7 +421,7 @@ func (e *Engine) announce(ctx context.Context, u *Update) error {
 	if err := e.ready(ctx, u); err != nil {
 		return err
 	}
-	if err := e.closing(u); err != nil {
+	if err := errors.Join(e.closing(u), e.number(u)); err != nil {
 		return err
 	}
 	stopped, err := e.stops(u)

@@ -53,10 +53,8 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 	if err := e.Holds(u.Component, u.From); err != nil {
 		return err
 	}
-	if u.Saved == 0 {
-		if u.Saved, err = e.States.Next(u.Component); err != nil {
-			return err
-		}
+	if err := e.number(u); err != nil {
+		return err
 	}
 	snapshot, err := e.Transform.Settle(u.Component, u.Rehearsal)
 	if err != nil {
@@ -70,6 +68,15 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 		return err
 	}
 	return e.seal(u, u.Saved, u.From)
+}
+
+// number chooses the generation of the saved state, before the journal says that
+// it is saved: what a power cut leaves of it is found by its number.
+func (e *Engine) number(u *Update) (err error) {
+	if u.saves() && u.Saved == 0 {
+		u.Saved, err = e.States.Next(u.Component)
+	}
+	return err
 }
 
 func (e *Engine) unsave(_ context.Context, u *Update) error { return e.drop(u, u.Saved) }
@@ -119,12 +126,16 @@ func (e *Engine) transform(ctx context.Context, u *Update) error {
 func (e *Engine) dropNew(_ context.Context, u *Update) error { return e.drop(u, u.New) }
 
 // apply hands over the new state. The updater may move it away; then it has
-// applied it, whatever happened afterwards.
+// applied it, whatever happened afterwards. That it is done is noted when the
+// version has started, which does not wait for the disk then.
 func (e *Engine) apply(ctx context.Context, u *Update) error {
-	if !u.transforms() && !u.empties() {
-		return nil
+	switch {
+	case u.empties():
+		return e.hand(ctx, u, u.New, u.To)
+	case u.transforms():
+		return e.handOver(ctx, u, u.New, u.To)
 	}
-	return e.hand(ctx, u, u.New, u.To)
+	return nil
 }
 
 // applyOld hands back the saved state itself, since the new version may have
@@ -149,7 +160,13 @@ func (e *Engine) start(ctx context.Context, u *Update) error {
 		return err
 	}
 	e.open(u)
-	return e.shortage(u).explain(h.Start(ctx, updater.StartRequest{Component: u.Component}))
+	if err := h.Start(ctx, updater.StartRequest{Component: u.Component}); err != nil {
+		return e.shortage(u).explain(err)
+	}
+	if !u.transforms() {
+		return nil
+	}
+	return e.Holds(u.Component, u.To)
 }
 
 func (e *Engine) stopNew(ctx context.Context, u *Update) error {

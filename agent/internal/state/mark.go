@@ -14,8 +14,8 @@ import (
 // must never start on the state of another one.
 type Mark struct {
 	Live Holder `json:"live"` // the version that the live state is of; zero: it is not known
-	// While a generation is being handed over, the live state may still be
-	// Live's or already Next's.
+	// While a generation is being handed over, and until the version that it is
+	// for has started, the live state may still be Live's or already Next's.
 	Next       *Holder    `json:"next,omitempty"`
 	Generation Generation `json:"generation,omitempty"`
 }

@@ -245,14 +245,17 @@ func TestSpoiledMemo(t *testing.T) {
 	}
 	for _, file := range []string{"0/memo.json", "book.json", "0/files/deep/c"} {
 		for how, spoil := range spoil {
-			for _, crash := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/%s/crash=%v", file, how, crash), func(t *testing.T) {
+			for _, then := range []string{"stop", "crash", "flush"} {
+				t.Run(fmt.Sprintf("%s/%s/%s", file, how, then), func(t *testing.T) {
 					t.Parallel()
 					b := newBench(t)
 					b.rehearse(up)
 					must(t, spoil(filepath.Join(b.root, component, "memo", file)))
-					if crash {
+					switch then {
+					case "crash":
 						b.Manager = manager(t, b.root, b.writer)
+					case "flush":
+						must(t, b.Flush(t.Context(), component))
 					}
 					if diff := cmp.Diff(b.want("1→2 "), b.update(up)); diff != "" {
 						t.Error(diff)
@@ -260,6 +263,30 @@ func TestSpoiledMemo(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// Just before the component stops the memo is looked at. What disappears from
+// it afterwards, or is replaced, is seen all the same.
+func TestSpoiledAfterFlush(t *testing.T) {
+	for how, spoil := range map[string]func(name string) error{
+		"nothing": func(string) error { return nil },
+		"removed": os.Remove,
+		"replaced": func(name string) error {
+			return errors.Join(os.WriteFile(name+".new", []byte("other"), 0o600), os.Rename(name+".new", name))
+		},
+		"all removed": func(name string) error { return os.RemoveAll(filepath.Dir(name)) },
+	} {
+		t.Run(how, func(t *testing.T) {
+			b := newBench(t)
+			b.rehearse(up)
+			must(t, b.Flush(t.Context(), component))
+			must(t, spoil(filepath.Join(b.root, component, "memo/0/files/deep/c")))
+			b.put("a", "other")
+			if diff := cmp.Diff(b.want("1→2 "), b.update(up)); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 

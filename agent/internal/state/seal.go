@@ -80,8 +80,8 @@ func (s seal) entry(gen Generation, on time.Duration) Entry {
 	return Entry{Generation: gen, Meta: s.Meta, Digest: s.Digest, Files: s.Files, Size: s.Size, Age: max(0, on-s.On)}
 }
 
-// readSeal wants exactly what writeSeal wrote. Half a seal cannot be left by a
-// crash, so it counts as damage.
+// readSeal wants exactly what writeSeal wrote. Half a seal is left by nothing
+// but a power cut before it was brought to the disk, so it counts as damage.
 func readSeal(dir string) (seal, error) {
 	data, err := os.ReadFile(filepath.Join(dir, sealName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -105,13 +105,17 @@ func parseSeal(data []byte) (seal, error) {
 	return s, nil
 }
 
-// writeSeal wants the directory, which may be new, on the disk.
+// writeSeal replaces the seal at once. Who calls it brings it to the disk.
 func writeSeal(dir string, s seal) error {
 	data, err := json.MarshalIndent(s, "", "\t")
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, sealName), data)
+	name := filepath.Join(dir, sealName)
+	if err := os.WriteFile(name+".tmp", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".tmp", name)
 }
 
 // unseal makes a generation garbage, durably, before its files change.
@@ -153,18 +157,32 @@ func syncFileSystem(dir string) error {
 	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
 }
 
-// Flush brings to the disk what was written by now, the component's writes too:
-// what then is left for [Manager.Seal], while the component is stopped, is what
-// was written since. It returns when ctx ends, at the latest.
-func (m *Manager) Flush(ctx context.Context) error {
+// Flush does what is better done before a component stops. It brings to the
+// disk what was written by now, the component's writes too: what then is left
+// for [Manager.Seal] is what was written since. And it looks at what the
+// rehearsal has made: nobody else writes there, so afterwards it is enough that
+// the files are still the same. It waits no longer than until ctx ends.
+func (m *Manager) Flush(ctx context.Context, component string) error {
 	done := make(chan error, 1)
 	go func() { done <- syncFileSystem(m.root) }()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case err := <-done:
+		if err != nil {
+			return err
+		}
+	}
+	k, err := m.known(component)
+	if err != nil {
 		return err
 	}
+	for _, t := range k.trees {
+		if t.still, err = seen(t.files()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // replaceFile replaces a file durably.

@@ -9,7 +9,10 @@
 //	<root>/<type>/<name>/memo/                    what the rehearsal has found out
 //
 // The seal is written last and removed first, so after a crash a generation
-// without one is garbage, whatever lies in it. A typical update:
+// without one is garbage, whatever lies in it. One bring to the disk is enough
+// for files and seal: a power cut before that may leave the seal of files that
+// are lost, which a look at them shows, and whose update has not gone on. A
+// typical update:
 //
 //	dir, _ := m.Fresh(component, live)    // the updater makes a snapshot in dir
 //	m.Rehearse(ctx, component, live, steps, progress)
@@ -197,9 +200,13 @@ func (m *Manager) takeBack(component string, gen Generation, steps int) error {
 	return m.Drop(component, gen)
 }
 
-// Seal declares a generation complete: everything in it is made durable, then
-// its digest and meta are written beside it. Sealing again replaces the seal.
-// Only directories, regular files and symbolic links can be sealed.
+// Seal declares a generation complete: its digest and meta are written beside
+// it, and all of it is durable when Seal returns. Sealing again replaces the
+// seal. Only directories, regular files and symbolic links can be sealed.
+//
+// While the component is stopped, whoever is cut off in here must seal or drop
+// the same generation afterwards. At other times the files are durable before
+// the seal is.
 func (m *Manager) Seal(component string, gen Generation, meta Meta) error {
 	if err := m.seal(component, gen, meta); err != nil {
 		return fmt.Errorf("cannot seal state %s/%d: %w", component, gen, err)
@@ -216,10 +223,10 @@ func (m *Manager) seal(component string, gen Generation, meta Meta) error {
 	if err != nil {
 		return err
 	}
-	// Before files are read: what was written through mapped memory has its
-	// change time then.
-	if err := syncFileSystem(dir); err != nil {
-		return err
+	if !k.stopped || !faithful(dir) { // elsewhere what was written through mapped memory has its change time only then
+		if err := syncFileSystem(dir); err != nil {
+			return err
+		}
 	}
 	list, ok := k.lists[gen]
 	if !ok {
@@ -232,7 +239,10 @@ func (m *Manager) seal(component string, gen Generation, meta Meta) error {
 	k.lists[gen] = list
 	s := seal{Meta: meta, Digest: list.digest(), On: m.clock.now()}
 	s.Files, s.Size = list.sum()
-	return writeSeal(dir, s.bind(component, gen))
+	if err := writeSeal(dir, s.bind(component, gen)); err != nil {
+		return err
+	}
+	return syncFileSystem(dir)
 }
 
 // Load returns the directory and the meta of a sealed generation, after it has

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"golang.org/x/sys/unix"
 )
 
 // A tree is the memo of one step: the state that the step made last, and of
@@ -25,6 +26,8 @@ type tree struct {
 	dir     string
 	memo    memo
 	dressed places // by path, the file of the input that it has the owner, mode and so on of
+
+	still map[string]unix.Stat_t // files as they were just before the component stopped, until they are written to
 }
 
 // A memo is the content of memo.json.
@@ -102,7 +105,8 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 	if err := os.MkdirAll(t.files(), 0o700); err != nil {
 		return nil, err
 	}
-	have, err := p.book.scan(t.files())
+	have, err := p.book.scanBut(t.files(), t.still)
+	t.still = nil
 	if err != nil {
 		return nil, err
 	}

@@ -99,6 +99,21 @@ func (w walker) list(dir *os.File, e *entry) ([]entry, error) {
 	return all, err
 }
 
+// seen looks at all files below a directory. It returns nothing where directories
+// do not tell later whether the same files are in them.
+func seen(root string) (map[string]unix.Stat_t, error) {
+	if !replica.Numbered(root) {
+		return nil, nil
+	}
+	all := map[string]unix.Stat_t{}
+	return all, walk(root, func(e *entry) error {
+		if e.regular() {
+			all[e.path] = e.stat
+		}
+		return nil
+	})
+}
+
 // A share is how many names of a directory are worth a thread.
 const share = 32
 
