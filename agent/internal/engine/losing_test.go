@@ -131,11 +131,11 @@ var losses = map[string]func(name, now, kept string, isNow, wasKept bool) (conte
 		}
 		return now, isNow
 	},
-	"files of seals": func(name, now, kept string, isNow, wasKept bool) (string, bool) {
-		if strings.HasSuffix(name, "seal.json") {
-			return now, isNow
+	"contents but seals": func(name, now, kept string, isNow, _ bool) (string, bool) {
+		if now != kept && !strings.HasSuffix(name, "seal.json") {
+			now = ""
 		}
-		return kept, wasKept
+		return now, isNow
 	},
 }
 
