@@ -180,18 +180,19 @@ func (k *Desk) Drop(component, result string) error {
 
 // Observe takes note of what has become of the wish to install or to remove.
 func (k *Desk) Observe(v engine.View) {
+	before := v.Delivery
 	d, ended := settle(v)
-	if !ended {
+	forgets := v.Inactive && v.Installed.Version == "" && before.State != engine.Installing // what comes next shall run
+	if !ended && !forgets {
 		return
 	}
-	before := v.Delivery
 	err := k.Book.Want(v.Component, func(w *engine.Wishes) {
 		if w.Delivery != before {
 			return
 		}
-		w.Delivery = d
-		if before.State == engine.Removing && d.Result == "" {
-			w.Inactive = false
+		if w.Inactive = w.Inactive && !forgets; ended {
+			w.Delivery = d
+			w.Delivery.Since = time.Now().Unix()
 		}
 	})
 	if err != nil {
@@ -209,7 +210,9 @@ func (k *Desk) Resume(components []string) {
 			k.Log.Error("cannot go on with a delivery", "component", c, "error", err)
 			continue
 		}
-		k.resume(c, v.Delivery)
+		if !k.busy(c) { // a server may be faster
+			k.resume(c, v.Delivery)
+		}
 		k.Observe(v)
 	}
 }
@@ -289,13 +292,19 @@ func (k *Desk) stop(component string) {
 	}
 }
 
+func (k *Desk) busy(component string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.under[component] != nil
+}
+
 func (k *Desk) advance(component string, of engine.Delivery, state string) error {
 	return k.change(component, func(_ engine.View, d engine.Delivery) (engine.Delivery, error) { return advance(d, of.Number, state) })
 }
 
 // fail notes why a delivery has failed, unless another has taken its place.
 func (k *Desk) fail(component string, of engine.Delivery, cause error) {
-	k.Log.Warn("package was not delivered", "component", component, "uri", of.URI, "cause", cause)
+	k.Log.Warn("package was not delivered", "component", component, "pushed", of.URI == "", "cause", cause)
 	err := k.change(component, func(_ engine.View, d engine.Delivery) (engine.Delivery, error) {
 		return fail(d, of.Number, k.Judge(cause), cause.Error())
 	})

@@ -271,8 +271,46 @@ func TestPull(t *testing.T) {
 		d.view.Outcome = &engine.Outcome{Wish: d.wishes.Wish, Result: engine.Updated}
 		v, _ = d.View(component)
 		d.Observe(v)
-		d.await(t, "", engine.Succeeded)
+		if got := d.await(t, "", engine.Succeeded); got.Since == 0 {
+			t.Errorf("%+v", got)
+		}
 	}
+}
+
+// TestInactiveIsForgotten: what is installed after a removal runs.
+func TestInactiveIsForgotten(t *testing.T) {
+	d := newDevice(t)
+	d.wishes.Inactive = true
+	for _, installed := range []string{"1.0.0", ""} {
+		d.view.Installed.Version = installed
+		v, _ := d.View(component)
+		d.Observe(v)
+		if d.wishes.Inactive != (installed != "") {
+			t.Errorf("installed %q, inactive %v", installed, d.wishes.Inactive)
+		}
+	}
+}
+
+// TestFasterThanResume has a server push before the agent has looked what it was
+// about: that goes on.
+func TestFasterThanResume(t *testing.T) {
+	_, _, file := build(t, "a", 100_000)
+	d := newDevice(t)
+	s, err := d.Push(component, 0, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write(file[:50_000]); err != nil {
+		t.Fatal(err)
+	}
+	d.Resume([]string{component})
+	if _, err := s.Write(file[50_000:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.await(t, engine.Delivered, "")
 }
 
 // TestPullGoesOn ends the process in the middle of a single file. The next one

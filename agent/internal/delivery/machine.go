@@ -35,7 +35,7 @@ func refused(v engine.View, d engine.Delivery, inPlace bool, result string, caus
 
 // over ends a delivery; what it knew of its package goes.
 func over(d engine.Delivery, result, reason string) engine.Delivery {
-	return engine.Delivery{Number: d.Number, Upgrades: d.Upgrades, Result: result, Reason: reason}
+	return engine.Delivery{Number: d.Number, Upgrades: d.Upgrades, Since: d.Since, Result: result, Reason: reason}
 }
 
 func advance(d engine.Delivery, number int, state string) (engine.Delivery, error) {

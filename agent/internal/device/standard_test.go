@@ -279,10 +279,15 @@ func TestActivation(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.with(func() {
-		if d := m.wishes.Delivery; d.User != "me" || d.Password != "secret" || len(device.logins) != 1 || device.logins[name] != (login{}) {
+		if d := m.wishes.Delivery; d.User != "me" || d.Password != "secret" {
 			t.Errorf("%+v", d)
 		}
 	})
+	device.mu.Lock()
+	defer device.mu.Unlock()
+	if len(device.logins) != 1 || device.logins[name] != (login{}) {
+		t.Error("the login is kept")
+	}
 }
 
 // TestHardware reads what changes by itself, reboots, and resets the error codes.
