@@ -13,6 +13,16 @@ type clientHandler struct{ *Client }
 // ServeNotification implements [Handler]; a device observes nothing.
 func (c clientHandler) ServeNotification(string, *Message) bool { return false }
 
+// PeerGone implements [PeerWatcher]: an update shows whether the server is there.
+func (c clientHandler) PeerGone(peer string) {
+	c.mu.Lock()
+	mine := c.peer == peer
+	c.mu.Unlock()
+	if mine {
+		c.updateSoon()
+	}
+}
+
 // ServeRequest implements [Handler]: the operations of the device's server (OMA
 // LwM2M 1.1 section 6.3 and 6.4).
 func (c clientHandler) ServeRequest(ctx context.Context, peer string, m *Message) *Message {

@@ -126,6 +126,12 @@ type Transport interface {
 	Close() error
 }
 
+// PeerWatcher is a [Handler] that is told, by a Transport that has connections, that
+// there is none to a peer any more. It must return quickly.
+type PeerWatcher interface {
+	PeerGone(peer string)
+}
+
 // Handler takes what a Transport receives.
 type Handler interface {
 	// ServeRequest answers a request; it runs in a goroutine of its own.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -169,15 +170,24 @@ func (c *Client) setRegistered(registered bool) {
 	}
 }
 
-// binding is UDP, perhaps in queue mode, which 1.0 and 1.1 say differently.
+// binding is UDP or TCP, perhaps in queue mode, which 1.0 and 1.1 say differently.
 func (c *Client) binding() []string {
+	b := "b=" + c.carried()
 	switch {
 	case !c.config.QueueMode:
-		return []string{"b=U"}
+		return []string{b}
 	case c.config.Version == "1.0":
-		return []string{"b=UQ"}
+		return []string{b + "Q"}
 	}
-	return []string{"b=U", "Q"}
+	return []string{b, "Q"}
+}
+
+// carried is "T" for a server that is reached over TCP or TLS, else "U".
+func (c *Client) carried() string {
+	if scheme, _, _ := strings.Cut(c.config.Server, "://"); strings.HasSuffix(scheme, "+tcp") {
+		return "T"
+	}
+	return "U"
 }
 
 func lifetimeQuery(d time.Duration) string {

@@ -27,7 +27,7 @@ type Registration struct {
 	Identity string // who the peer has proven to be, "" if nothing
 	Lifetime time.Duration
 	Version  string // of LwM2M: "1.0" or "1.1"
-	Binding  string // "U" for UDP
+	Binding  string // "U" for UDP, "T" for TCP
 	// QueueMode: the device sleeps, and listens only for a while after each message.
 	QueueMode bool
 	Root      string // alternate path of its objects, "" if none

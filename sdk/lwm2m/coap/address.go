@@ -20,9 +20,10 @@ const (
 var errNoSec = errors.New("plaintext CoAP beyond this machine needs the NoSec option")
 
 // Listen opens a server's socket on an address such as "coaps://:5684" (DTLS,
-// needs [PSKs] or [Certificate]), "127.0.0.1:5683" or ":5683" (plaintext; an
+// needs [PSKs] or [Certificate]), "coaps+tcp://:5684" (TLS, needs [Certificate]),
+// "coap://127.0.0.1:5683", "coap+tcp://127.0.0.1:5683" or ":5683" (plaintext; an
 // address that is not loopback needs [NoSec]). An address without a scheme is for
-// DTLS if there are credentials.
+// DTLS if there are credentials, else for UDP.
 func Listen(address string, options ...Option) (*Conn, error) {
 	c, err := listen(address, newSettings(options))
 	if err != nil {
@@ -32,25 +33,45 @@ func Listen(address string, options ...Option) (*Conn, error) {
 }
 
 func listen(address string, s settings) (*Conn, error) {
-	secure := isSecure(address, s)
-	_, host, schemed := strings.Cut(address, "://")
-	if !schemed {
-		host = address
+	scheme, host, err := split(address, s)
+	if err != nil {
+		return nil, err
 	}
 	a, err := net.ResolveUDPAddr("udp", host)
 	switch {
 	case err != nil:
 		return nil, err
-	case secure:
+	case scheme == "coaps":
 		return orConn(listenDTLS(unmap(a), s))(s)
-	case s.credentials.given():
-		return nil, errPlaintext
-	case !strings.HasPrefix(address, "coap://") && schemed:
-		return nil, errors.New("the scheme is neither coap nor coaps")
+	case scheme == "coaps+tcp":
+		return orConn(listenTCP(unmap(a), s, true))(s)
 	case !a.IP.IsLoopback() && !s.insecure:
 		return nil, errNoSec
+	case scheme == "coap+tcp":
+		return orConn(listenTCP(unmap(a), s, false))(s)
 	}
 	return orConn(newUDPLink(unmap(a), s))(s)
+}
+
+// split takes the scheme from an address. Plaintext does not go with credentials.
+func split(address string, s settings) (scheme, host string, err error) {
+	scheme, host, found := strings.Cut(address, "://")
+	switch {
+	case !found && s.credentials.given():
+		scheme, host = "coaps", address
+	case !found:
+		scheme, host = "coap", address
+	}
+	switch scheme {
+	case "coaps", "coaps+tcp":
+		return scheme, host, nil
+	case "coap", "coap+tcp":
+		if s.credentials.given() {
+			err = errPlaintext
+		}
+		return scheme, host, err
+	}
+	return "", "", fmt.Errorf("the scheme %q is none of coap, coaps, coap+tcp and coaps+tcp", scheme)
 }
 
 // orConn makes a Conn of a link, if there is one.
@@ -63,52 +84,60 @@ func orConn[L link](l L, err error) func(settings) (*Conn, error) {
 	}
 }
 
-var errPlaintext = errors.New("there are credentials, but the scheme coap does not use them; use coaps")
+var errPlaintext = errors.New("there are credentials, but plaintext does not use them; use coaps or coaps+tcp")
 
 // Dial opens a device's socket for a server such as "coaps://example.org" (DTLS,
-// needs [PSK] or [Certificate]; the port defaults to 5684) or
-// "coap://127.0.0.1:5683" (plaintext; the port defaults to 5683, a server that is
-// not on loopback needs [NoSec]). A DTLS session is made when the address is
-// resolved, that is with each registration.
+// needs [PSK] or [Certificate]; the port defaults to 5684), "coaps+tcp://example.org"
+// (TLS, needs [Certificate]), "coap://127.0.0.1" or "coap+tcp://127.0.0.1" (plaintext;
+// the port defaults to 5683, a server that is not on loopback needs [NoSec]). A
+// session or a connection is made when the address is resolved, that is with each
+// registration.
 func Dial(server string, options ...Option) (*Conn, error) {
 	s := newSettings(options)
-	switch {
-	case isSecure(server, s):
-		if _, err := s.credentials.client(""); err != nil {
-			return nil, fmt.Errorf("cannot open a socket for %q: %w", server, err)
-		}
-		return newConn(newDTLSLink(s), s), nil
-	case s.credentials.given():
-		return nil, fmt.Errorf("cannot open a socket for %q: %w", server, errPlaintext)
+	l, err := dial(server, s)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open a socket for %q: %w", server, err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if s.insecure { // where the server is may change, or not be known yet
-		c, err := orConn(newUDPLink(netip.AddrPort{}, s))(s)
-		if err != nil {
-			return nil, fmt.Errorf("cannot open a CoAP socket: %w", err)
-		}
-		return c, nil
-	}
-	to, err := resolve(ctx, server, s)
+	return newConn(l, s), nil
+}
+
+func dial(server string, s settings) (link, error) {
+	scheme, _, err := split(server, s)
 	if err != nil {
 		return nil, err
 	}
-	c, err := orConn(newUDPLink(netip.AddrPortFrom(to.Addr(), 0), s))(s)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open a CoAP socket for %q: %w", server, err)
+	switch scheme {
+	case "coaps":
+		_, err := s.credentials.client("")
+		return newSessions(dtlsSessions{s}, s), err
+	case "coaps+tcp":
+		_, err := s.credentials.clientTLS("")
+		return newSessions(tcpSessions{s, true}, s), err
 	}
-	return c, nil
+	var local netip.AddrPort
+	if !s.insecure { // else where the server is may change, or not be known yet
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		to, err := resolve(ctx, server, scheme, s)
+		if err != nil {
+			return nil, err
+		}
+		local = netip.AddrPortFrom(to.Addr(), 0)
+	}
+	if scheme == "coap+tcp" {
+		return newSessions(tcpSessions{s, false}, s), nil
+	}
+	return newUDPLink(local, s)
 }
 
-// Resolve implements [lwm2m.Transport] for coap://host[:port], coaps://host[:port]
-// and host:port.
+// Resolve implements [lwm2m.Transport] for host:port and scheme://host[:port], of the
+// scheme that the socket was opened for.
 func (c *Conn) Resolve(ctx context.Context, address string) (string, error) {
 	return c.link.resolve(ctx, address)
 }
 
-func resolve(ctx context.Context, address string, s settings) (netip.AddrPort, error) {
-	to, _, err := lookUp(ctx, address, "coap")
+func resolve(ctx context.Context, address, scheme string, s settings) (netip.AddrPort, error) {
+	to, _, err := lookUp(ctx, address, scheme)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("cannot resolve the CoAP address %q: %w", address, err)
 	}
@@ -130,7 +159,7 @@ func lookUp(ctx context.Context, address, scheme string) (netip.AddrPort, string
 	port := u.Port()
 	if port == "" {
 		port = DefaultPort
-		if scheme == "coaps" {
+		if strings.HasPrefix(scheme, "coaps") {
 			port = DefaultSecurePort
 		}
 	}

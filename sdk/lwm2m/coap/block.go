@@ -28,15 +28,22 @@ type block struct {
 	num  uint32
 	more bool
 	szx  uint8
+	bert bool // over TCP: several blocks of 1024 bytes at once (RFC 8323 section 6)
 }
 
 func (b block) size() int   { return 16 << b.szx }
 func (b block) offset() int { return int(b.num) * b.size() }
 
+// filled tells whether a payload of n bytes may have others behind it.
+func (b block) filled(n int) bool { return n == b.size() || b.bert && n > 0 && n%b.size() == 0 }
+
 func (b block) add(o message.Options, id message.OptionID) message.Options {
 	v := b.num<<4 | uint32(b.szx)
 	if b.more {
 		v |= 8
+	}
+	if b.bert {
+		v |= 7
 	}
 	return addUint(o.Remove(id), id, v)
 }
@@ -47,11 +54,12 @@ func getBlock(m message.Message, id message.OptionID) (b block, ok bool) {
 		return block{}, false
 	}
 	v := uint32(number(raw))
-	return block{num: v >> 4, more: v&8 != 0, szx: min(uint8(v&7), maxSZX)}, true
+	return block{num: v >> 4, more: v&8 != 0, szx: min(uint8(v&7), maxSZX), bert: v&7 == 7}, true
 }
 
-// answerBlock cuts the response to the block that the request asks for.
-func answerBlock(response, request message.Message) message.Message {
+// answerBlock cuts the response to the block that the request asks for, or to the
+// first one if it is longer than limit.
+func answerBlock(response, request message.Message, limit int) message.Message {
 	if upload, ok := getBlock(request, message.Block1); ok {
 		response.Options = upload.add(response.Options, message.Block1)
 	}
@@ -59,7 +67,7 @@ func answerBlock(response, request message.Message) message.Message {
 	if !asked {
 		want = block{szx: maxSZX}
 	}
-	if !lwm2m.Code(response.Code).Success() || !asked && len(response.Payload) <= maxBlock {
+	if !lwm2m.Code(response.Code).Success() || !asked && len(response.Payload) <= limit {
 		return response
 	}
 	if want.num > 0 && want.offset() >= len(response.Payload) {
@@ -69,8 +77,8 @@ func answerBlock(response, request message.Message) message.Message {
 }
 
 // firstBlock cuts a notification that is too long; the reader gets the rest.
-func firstBlock(m message.Message) message.Message {
-	if len(m.Payload) <= maxBlock {
+func firstBlock(m message.Message, limit int) message.Message {
+	if len(m.Payload) <= limit {
 		return m
 	}
 	return cut(m, block{szx: maxSZX})
@@ -107,7 +115,7 @@ func (c *Conn) exchangeBlocks(ctx context.Context, to string, request *lwm2m.Mes
 
 // upload sends a request, in blocks if it is long.
 func (c *Conn) upload(ctx context.Context, to string, m message.Message) (message.Message, error) {
-	if len(m.Payload) <= maxBlock {
+	if len(m.Payload) <= c.body(to) {
 		return c.exchange(ctx, to, m)
 	}
 	b := block{szx: maxSZX}

@@ -1,4 +1,5 @@
-// Package coap carries LwM2M over CoAP (RFC 7252) on UDP and on DTLS 1.2:
+// Package coap carries LwM2M over CoAP on UDP and on DTLS 1.2 (RFC 7252), on TCP and
+// on TLS (RFC 8323):
 // [Listen] gives the [lwm2m.Transport] of a server, [Dial] that of a device. One
 // socket serves both ways, so a device is reached where it registered from.
 //
@@ -6,7 +7,8 @@
 // LwM2M needs both roles on one socket and observations that outlive a
 // connection: confirmable messages are retransmitted with a random, doubling
 // timeout, one at a time per peer (NSTART 1), and repeated requests are answered
-// from memory. Messages above 1024 bytes go block-wise (RFC 7959).
+// from memory. Messages above 1024 bytes go block-wise (RFC 7959), over TCP those
+// above what the peer takes.
 package coap
 
 import (

@@ -20,6 +20,7 @@ const maxHandlers = 1024
 type Conn struct {
 	settings
 	link     link
+	sessions *sessions // over TCP and TLS the link, else nil
 	peers    *peers
 	seen     *duplicates
 	uploads  *uploads
@@ -58,6 +59,9 @@ func newConn(l link, s settings) *Conn {
 		pending:  map[exchangeID]chan message.Message{},
 		tokens:   map[string]*exchange{},
 	}
+	if framed, ok := l.(*sessions); ok && framed.framed() {
+		c.sessions = framed
+	}
 	c.close = sync.OnceValue(func() error {
 		close(c.closed)
 		return l.close()
@@ -78,7 +82,15 @@ func (c *Conn) Serve(ctx context.Context, h lwm2m.Handler) error {
 	defer c.endStreams()
 	defer running.Wait()
 	defer cancel()
-	err := c.link.receive(ctx, func(from origin, datagram []byte) { c.receive(ctx, &running, h, from, datagram) })
+	receive := c.receive
+	if c.sessions != nil {
+		receive = c.receiveFrame
+	}
+	gone := func(string) {}
+	if w, ok := h.(lwm2m.PeerWatcher); ok {
+		gone = w.PeerGone
+	}
+	err := c.link.receive(ctx, func(from origin, b []byte) { receive(ctx, &running, h, from, b) }, gone)
 	if err != nil {
 		return fmt.Errorf("cannot serve CoAP: %w", err)
 	}
@@ -169,9 +181,13 @@ func (c *Conn) deliver(m message.Message) bool {
 	return true
 }
 
-// send writes one datagram; a failure counts as a loss.
+// send writes one message; a failure counts as a loss.
 func (c *Conn) send(to string, m message.Message) {
-	b, err := marshal(m)
+	encode := marshal
+	if c.sessions != nil {
+		encode = marshalFrame
+	}
+	b, err := encode(m)
 	if err != nil {
 		c.logger.Error("cannot encode a message", "peer", to, "error", err)
 		return
@@ -181,6 +197,18 @@ func (c *Conn) send(to string, m message.Message) {
 
 func (c *Conn) write(to string, b []byte) {
 	if err := c.link.send(to, b); err != nil {
-		c.logger.Debug("cannot send a datagram", "peer", to, "error", err)
+		c.logger.Debug("cannot send a message", "peer", to, "error", err)
 	}
+}
+
+// body is the longest payload that is sent to a peer in one message.
+func (c *Conn) body(peer string) int {
+	if c.sessions == nil {
+		return maxBlock
+	}
+	s, err := c.sessions.session(peer)
+	if err != nil {
+		return maxBlock
+	}
+	return s.body()
 }

@@ -30,7 +30,7 @@ func PSKs(keys func(identity string) ([]byte, error)) Option {
 	return func(s *settings) { s.credentials.keys = keys }
 }
 
-// Certificate lets a device or a server speak DTLS with certificates. Each end
+// Certificate lets a device or a server speak DTLS or TLS with certificates. Each end
 // sends its own, with the chain, and accepts one that roots have issued. A
 // device's certificate must have its endpoint name as the common name, a server's
 // the host name of its address as a subject alternative name. A server may have
@@ -76,6 +76,32 @@ func (c credentials) server() ([]dtls.ServerOption, error) {
 		options = append(options, dtls.WithCertificates(*c.certificate), dtls.WithClientCAs(c.roots), dtls.WithClientAuth(dtls.RequireAndVerifyClientCert))
 	}
 	return append(options, dtls.WithCipherSuites(suites...)), nil
+}
+
+// errPSK: nothing in Go speaks TLS with pre-shared keys.
+var errPSK = errors.New("coaps+tcp needs the Certificate option, with roots; there is no TLS with pre-shared keys")
+
+// alpn is the protocol's name in TLS (RFC 8323 section 8.2).
+var alpn = []string{"coap"}
+
+func (c credentials) serverTLS() (*tls.Config, error) {
+	if c.certificate == nil || c.roots == nil {
+		return nil, errPSK
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{*c.certificate}, NextProtos: alpn, MinVersion: tls.VersionTLS12,
+		ClientCAs: c.roots, ClientAuth: tls.RequireAndVerifyClientCert,
+	}, nil
+}
+
+func (c credentials) clientTLS(host string) (*tls.Config, error) {
+	if c.certificate == nil || c.roots == nil {
+		return nil, errPSK
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{*c.certificate}, NextProtos: alpn, MinVersion: tls.VersionTLS12,
+		RootCAs: c.roots, ServerName: host,
+	}, nil
 }
 
 func (c credentials) client(host string) ([]dtls.ClientOption, error) {

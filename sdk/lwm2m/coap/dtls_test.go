@@ -113,17 +113,6 @@ func tryRegister(t *testing.T, address, endpoint string, option coap.Option) err
 	return err
 }
 
-// TestDTLSServerRestart loses the sessions with the server.
-func TestDTLSServerRestart(t *testing.T) {
-	s := startSecureServer(t, "coaps://127.0.0.1:0", coap.PSKs(keys))
-	d := startDevice(t, "coaps://"+s.address, func(c *lwm2m.ClientConfig) { c.Lifetime = 3 * time.Second }, coap.PSK("device-1", secret))
-	s.event(t, lwm2m.Registered)
-	s.stop()
-	s = startSecureServer(t, "coaps://"+s.address, coap.PSKs(keys))
-	exercise(t, d, s.event(t, lwm2m.Registered).Device)
-	d.stop()
-}
-
 // mover forwards datagrams between one device and a server; move gives the device
 // another address, as a network with address translation does.
 type mover struct {

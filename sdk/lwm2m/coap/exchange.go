@@ -22,7 +22,11 @@ func (c *Conn) Exchange(ctx context.Context, peer string, request *lwm2m.Message
 
 // Notify implements [lwm2m.Transport].
 func (c *Conn) Notify(ctx context.Context, peer string, notification *lwm2m.Message) error {
-	_, err := c.confirm(ctx, peer, firstBlock(toWire(notification)), nil)
+	m := firstBlock(toWire(notification), c.body(peer))
+	if c.sessions != nil {
+		return c.notifyFrame(ctx, peer, m)
+	}
+	_, err := c.confirm(ctx, peer, m, nil)
 	return err
 }
 
@@ -33,8 +37,11 @@ func (c *Conn) exchange(ctx context.Context, to string, m message.Message) (mess
 	if m.Token == nil {
 		m.Token = newToken()
 	}
-	e := &exchange{response: make(chan message.Message, 1)}
 	defer c.forgetToken(m.Token)
+	if c.sessions != nil {
+		return c.ask(ctx, to, m)
+	}
+	e := &exchange{response: make(chan message.Message, 1)}
 	ack, err := c.confirm(ctx, to, m, e)
 	if err != nil || ack.Code != codes.Empty {
 		return ack, err
@@ -116,6 +123,12 @@ func (c *Conn) expect(id exchangeID, token []byte, e *exchange) <-chan message.M
 		c.tokens[string(token)] = e
 	}
 	return answer
+}
+
+func (c *Conn) expectResponse(token []byte, e *exchange) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tokens[string(token)] = e
 }
 
 func (c *Conn) forget(id exchangeID) {

@@ -20,7 +20,10 @@ type abyss struct {
 	at []time.Time
 }
 
-func (*abyss) receive(ctx context.Context, _ func(origin, []byte)) error { <-ctx.Done(); return nil }
+func (*abyss) receive(ctx context.Context, _ func(origin, []byte), _ func(string)) error {
+	<-ctx.Done()
+	return nil
+}
 func (*abyss) resolve(_ context.Context, address string) (string, error) { return address, nil }
 func (*abyss) addr() net.Addr                                            { return &net.UDPAddr{} }
 func (*abyss) close() error                                              { return nil }

@@ -3,6 +3,9 @@ package coap_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"net"
 	"os"
 	"os/exec"
@@ -183,14 +186,55 @@ func startCoapServer(t *testing.T, program string, offset int, arguments ...stri
 	return address
 }
 
-// TestLibcoapServes is our transport against libcoap's server.
+// TestLibcoapServes is our transport against libcoap's server, which listens for UDP
+// and TCP.
 func TestLibcoapServes(t *testing.T) {
-	address := startCoapServer(t, "coap-server-notls", 0)
-	conn, err := coap.Dial("coap://"+address, quick(), coap.WithLogger(logger(t)))
-	if err != nil {
-		t.Fatal(err)
+	for _, scheme := range []string{"coap://", "coap+tcp://"} {
+		t.Run(scheme, func(t *testing.T) {
+			address := startCoapServer(t, "coap-server-notls", 0)
+			conn, err := coap.Dial(scheme+address, quick(), coap.WithLogger(logger(t)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			transportAgainstLibcoap(t, conn, scheme+address)
+		})
 	}
-	transportAgainstLibcoap(t, conn, "coap://"+address)
+}
+
+// TestLibcoapTCP is libcoap's client as a device over TCP.
+func TestLibcoapTCP(t *testing.T) {
+	libcoap(t, "coap-client-notls")
+	s := startServer(t, "coap+tcp://127.0.0.1:0")
+	for _, instances := range []int{300, 3000} {
+		var links []string
+		for i := range instances {
+			links = append(links, "</3303/"+strconv.Itoa(i)+">")
+		}
+		file := filepath.Join(t.TempDir(), "links")
+		if err := os.WriteFile(file, []byte(strings.Join(links, ",")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		coapClient(t, "-m", "post", "-t", "40", "-f", file, "coap+tcp://"+s.address+"/rd?ep=libcoap&lt=60&lwm2m=1.1&b=T")
+		e := s.event(t, lwm2m.Registered)
+		if r := e.Registration; r.Endpoint != "libcoap" || r.Binding != "T" || len(r.Objects) != instances {
+			t.Errorf("registered %q over %q with %d instances", r.Endpoint, r.Binding, len(r.Objects))
+		}
+	}
+}
+
+// TestLibcoapTLS is libcoap's client as a device over TLS (OpenSSL).
+func TestLibcoapTLS(t *testing.T) {
+	program := libcoap(t, "coap-client-openssl")
+	root := newAuthority(t, "root", nil)
+	s := startSecureServer(t, "coaps+tcp://127.0.0.1:0", coap.Certificate(root.issue(t, "localhost"), root.pool()))
+	certificate, key := pemFiles(t, root.issue(t, "libcoap"))
+	roots := pemFile(t, "CERTIFICATE", root.certificate.Raw)
+	_, port, _ := net.SplitHostPort(s.address)
+	coapProgram(t, program, "-c", certificate, "-j", key, "-C", roots, "-m", "post", "-t", "40", "-e", "</3303/0>",
+		"coaps+tcp://localhost:"+port+"/rd?ep=libcoap&lt=60&lwm2m=1.1&b=T")
+	if e := s.event(t, lwm2m.Registered); e.Registration.Identity != "libcoap" {
+		t.Errorf("the identity is %q", e.Registration.Identity)
+	}
 }
 
 func transportAgainstLibcoap(t *testing.T, conn *coap.Conn, address string) {
@@ -239,4 +283,23 @@ func transportAgainstLibcoap(t *testing.T, conn *coap.Conn, address string) {
 	case <-time.After(patience):
 		t.Error("no notification")
 	}
+}
+
+// pemFiles writes a certificate and its key.
+func pemFiles(t *testing.T, c tls.Certificate) (certificate, key string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pemFile(t, "CERTIFICATE", c.Certificate[0]), pemFile(t, "PRIVATE KEY", der)
+}
+
+func pemFile(t *testing.T, kind string, der []byte) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "pem")
+	if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }

@@ -10,16 +10,20 @@ import (
 	"time"
 )
 
+// receiveBuffer is asked for, so that many devices may come at once.
+const receiveBuffer = 1 << 22
+
 // maxDatagram is more than any UDP payload.
 const maxDatagram = 1 << 16
 
-// A link moves datagrams between this endpoint and its peers.
+// A link moves encoded messages between this endpoint and its peers.
 type link interface {
 	// receive gives what arrives to f, one at a time, until ctx or the link ends;
-	// f does not keep the datagram. Nil means that ctx ended.
-	receive(ctx context.Context, f func(from origin, datagram []byte)) error
-	// send sends one datagram. errNoPeer means that there is no way to the peer.
-	send(peer string, datagram []byte) error
+	// f does not keep the message. ended hears of peers that cannot be reached any
+	// more. Nil means that ctx ended.
+	receive(ctx context.Context, f func(from origin, message []byte), ended func(peer string)) error
+	// send sends one message. errNoPeer means that there is no way to the peer.
+	send(peer string, message []byte) error
 	// resolve finds the peer behind an address.
 	resolve(ctx context.Context, address string) (peer string, err error)
 	addr() net.Addr
@@ -43,13 +47,14 @@ func newUDPLink(local netip.AddrPort, s settings) (*udpLink, error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = socket.SetReadBuffer(receiveBuffer) // the system may give less
 	return &udpLink{s, socket}, nil
 }
 
 func (l *udpLink) addr() net.Addr { return l.socket.LocalAddr() }
 func (l *udpLink) close() error   { return l.socket.Close() }
 
-func (l *udpLink) receive(ctx context.Context, f func(origin, []byte)) error {
+func (l *udpLink) receive(ctx context.Context, f func(origin, []byte), _ func(string)) error {
 	if err := l.socket.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
@@ -80,7 +85,7 @@ func (l *udpLink) send(peer string, datagram []byte) error {
 }
 
 func (l *udpLink) resolve(ctx context.Context, address string) (string, error) {
-	to, err := resolve(ctx, address, l.settings)
+	to, err := resolve(ctx, address, "coap", l.settings)
 	if err != nil {
 		return "", err
 	}

@@ -164,7 +164,7 @@ func TestAnswerBlock(t *testing.T) {
 	response := message.Message{Code: codes.Content, Payload: bytes.Repeat([]byte("x"), 2500)}
 	var whole []byte
 	for num := uint32(0); ; num++ {
-		r := answerBlock(response, message.Message{Options: block{num: num, szx: maxSZX}.add(nil, message.Block2)})
+		r := answerBlock(response, message.Message{Options: block{num: num, szx: maxSZX}.add(nil, message.Block2)}, maxBlock)
 		whole = append(whole, r.Payload...)
 		if b, ok := getBlock(r, message.Block2); !ok || b.num != num {
 			t.Fatalf("block %d: %+v", num, b)
@@ -175,7 +175,7 @@ func TestAnswerBlock(t *testing.T) {
 	if !bytes.Equal(whole, response.Payload) {
 		t.Error("the blocks do not make the payload")
 	}
-	beyond := answerBlock(response, message.Message{Options: block{num: 3, szx: maxSZX}.add(nil, message.Block2)})
+	beyond := answerBlock(response, message.Message{Options: block{num: 3, szx: maxSZX}.add(nil, message.Block2)}, maxBlock)
 	if lwm2m.Code(beyond.Code).Success() {
 		t.Error("a block beyond the end")
 	}

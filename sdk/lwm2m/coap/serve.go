@@ -94,5 +94,5 @@ func (c *Conn) handle(ctx context.Context, h lwm2m.Handler, from origin, m messa
 		return early
 	}
 	response := h.ServeRequest(ctx, from.peer, request)
-	return answerBlock(toWire(response), m)
+	return answerBlock(toWire(response), m, c.body(from.peer))
 }

@@ -40,7 +40,7 @@ func (c *Conn) stream(ctx context.Context, h lwm2m.Handler, peer string, m messa
 	if b.num == 0 {
 		refusal, begun := c.begin(ctx, handler, id, request)
 		if refusal != nil {
-			return answerBlock(toWire(refusal), m), true
+			return answerBlock(toWire(refusal), m, maxBlock), true
 		}
 		if !begun {
 			return message.Message{}, false
@@ -118,7 +118,7 @@ func (s *stream) take(b block, payload []byte) (answer message.Message, ended bo
 	if s.over {
 		return message.Message{Code: codes.RequestEntityIncomplete}, true
 	}
-	if b.offset() != s.next || b.more && len(payload) != b.size() {
+	if b.offset() != s.next || b.more && !b.filled(len(payload)) {
 		s.over = true
 		s.upload.Abort()
 		return message.Message{Code: codes.RequestEntityIncomplete}, true

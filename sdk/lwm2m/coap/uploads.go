@@ -74,7 +74,7 @@ func (u *uploads) append(id uploadID, b block, payload []byte) ([]byte, codes.Co
 		u.m[id] = &upload{}
 	}
 	up, ok := u.m[id]
-	if !ok || b.offset() != len(up.body) || b.more && len(payload) != b.size() {
+	if !ok || b.offset() != len(up.body) || b.more && !b.filled(len(payload)) {
 		u.drop(id)
 		return nil, codes.RequestEntityIncomplete
 	}

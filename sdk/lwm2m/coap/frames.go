@@ -1,0 +1,153 @@
+package coap
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+	"github.com/plgd-dev/go-coap/v3/tcp/coder"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+)
+
+// Over TCP and TLS (RFC 8323) messages come whole, once and in order: they have no
+// type and no id, and nothing is acknowledged or sent again.
+
+var errFrame = errors.New("the peer sends no CoAP")
+
+// readFrame reads one message with its length in front, up to maxFrame.
+func readFrame(r *bufio.Reader) ([]byte, error) {
+	first, err := r.Peek(1)
+	if err != nil {
+		return nil, err
+	}
+	extra := [16]int{13: 1, 14: 2, 15: 4}[first[0]>>4]
+	head, err := r.Peek(1 + extra)
+	if err != nil {
+		return nil, unfinished(err)
+	}
+	length := int64(head[0] >> 4)
+	switch extra {
+	case 1:
+		length = int64(head[1]) + 13
+	case 2:
+		length = int64(binary.BigEndian.Uint16(head[1:])) + 269
+	case 4:
+		length = int64(binary.BigEndian.Uint32(head[1:])) + 65805
+	}
+	token := int64(head[0] & 0x0f)
+	total := int64(len(head)) + 1 + token + length // the code stands before the token
+	if token > message.MaxTokenSize || total > maxFrame {
+		return nil, fmt.Errorf("%w: a message of %d bytes, with a token of %d", errFrame, total, token)
+	}
+	frame := make([]byte, total)
+	_, err = io.ReadFull(r, frame)
+	return frame, unfinished(err)
+}
+
+// unfinished tells the end of a message's middle from an end between messages.
+func unfinished(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func marshalFrame(m message.Message) ([]byte, error) {
+	size, err := coder.DefaultCoder.Size(m)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, size)
+	_, err = coder.DefaultCoder.Encode(m, b)
+	return b, err
+}
+
+// unmarshalFrame reads a message; it shares the frame's bytes.
+func unmarshalFrame(frame []byte) (message.Message, error) {
+	m := message.Message{Options: make(message.Options, 0, maxOptions)}
+	_, err := coder.DefaultCoder.Decode(frame, &m)
+	return m, err
+}
+
+// receiveFrame sorts a message: a ping, a request, or a response.
+func (c *Conn) receiveFrame(ctx context.Context, running *sync.WaitGroup, h lwm2m.Handler, from origin, frame []byte) {
+	m, err := unmarshalFrame(frame)
+	if err != nil {
+		return // the link has looked at it
+	}
+	switch {
+	case m.Code == codes.Ping:
+		c.serveFrame(running, from, m, func() message.Message { return message.Message{Code: codes.Pong} })
+	case lwm2m.Code(m.Code).IsRequest():
+		c.serveFrame(running, from, m, func() message.Message { return c.handle(ctx, h, from, m) })
+	case !c.deliver(m) && m.Options.HasOption(message.Observe):
+		c.notification(h, from.peer, m)
+	}
+}
+
+// serveFrame answers in a goroutine of its own, since the peer may be slow to take
+// the answer.
+func (c *Conn) serveFrame(running *sync.WaitGroup, from origin, m message.Message, answer func() message.Message) {
+	select {
+	case c.handlers <- struct{}{}:
+	default:
+		c.logger.Warn("closed a connection: too many requests are being served", "peer", from.peer)
+		c.sessions.end(from.peer)
+		return
+	}
+	running.Go(func() {
+		defer func() { <-c.handlers }()
+		r := answer()
+		r.Token = m.Token
+		c.send(from.peer, r)
+	})
+}
+
+// ask sends a request, or a ping, and waits for its response.
+func (c *Conn) ask(ctx context.Context, to string, m message.Message) (message.Message, error) {
+	s, err := c.sessions.session(to)
+	if err != nil {
+		return message.Message{}, err
+	}
+	frame, err := marshalFrame(m)
+	if err != nil {
+		return message.Message{}, fmt.Errorf("cannot encode a message: %w", err)
+	}
+	e := &exchange{response: make(chan message.Message, 1)}
+	c.expectResponse(m.Token, e)
+	if err := c.sessions.send(to, frame); err != nil {
+		return message.Message{}, err
+	}
+	select {
+	case r := <-e.response:
+		return r, nil
+	case <-s.ended:
+		return message.Message{}, errNoPeer
+	case <-c.closed:
+		return message.Message{}, net.ErrClosed
+	case <-ctx.Done():
+		return message.Message{}, context.Cause(ctx)
+	}
+}
+
+// notifyFrame sends a notification and then a ping. What arrives is taken in order,
+// so the pong says that the notification was taken.
+func (c *Conn) notifyFrame(ctx context.Context, to string, m message.Message) error {
+	frame, err := marshalFrame(m)
+	if err != nil {
+		return fmt.Errorf("cannot encode a message: %w", err)
+	}
+	if err := c.sessions.send(to, frame); err != nil {
+		return err
+	}
+	_, err = c.exchange(ctx, to, message.Message{Code: codes.Ping})
+	return err
+}

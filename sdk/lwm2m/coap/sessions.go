@@ -1,0 +1,347 @@
+package coap
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// handshakeTimeout bounds a handshake.
+	handshakeTimeout = 30 * time.Second
+	// maxHandshakes bounds those that a server has under way; others wait.
+	maxHandshakes = 256
+	// acceptPause is waited when no session can be accepted, as without file handles.
+	acceptPause = 50 * time.Millisecond
+	// idleSession is how long a server keeps a session from which nothing comes: a
+	// little longer than the default lifetime of a registration.
+	idleSession = 26 * time.Hour
+	// maxWaiting bounds the datagrams that were received and not yet handled; UDP's
+	// own buffer bounds those before.
+	maxWaiting = 256
+)
+
+// sessions is a link whose peers are sessions: of DTLS, or connections of TCP and
+// TLS. A device that makes a new session is a new peer.
+type sessions struct {
+	settings
+	carrier  carrier
+	listener net.Listener // nil in a device
+	arrived  chan arrival
+	closed   chan struct{}
+	stop     func() error
+	workers  sync.WaitGroup
+
+	mu     sync.Mutex
+	serial uint64
+	open   map[string]*session // by peer
+	byName map[string]*session // by proven identity
+}
+
+// carrier is what the kinds of sessions differ in.
+type carrier interface {
+	// connect opens a connection to a server, and does no more.
+	connect(ctx context.Context, address string) (net.Conn, error)
+	// greet shakes hands over a connection, of either side.
+	greet(ctx context.Context, conn net.Conn) (*session, error)
+	// read gives the next message.
+	read(s *session) ([]byte, error)
+	// write sends a message, or fails within a bounded time.
+	write(s *session, message []byte) error
+}
+
+// arrival is a message, or the end of a session.
+type arrival struct {
+	from    origin
+	message []byte
+	ended   bool
+}
+
+type session struct {
+	origin
+	conn  net.Conn
+	idle  *time.Timer
+	ended chan struct{}
+
+	record []byte // of DTLS, for what is read
+
+	// Of TCP and TLS: what is read, and how long a message the peer takes.
+	frames *bufio.Reader
+	limit  atomic.Int64
+}
+
+func newSessions(c carrier, s settings) *sessions {
+	l := &sessions{
+		settings: s, carrier: c, arrived: make(chan arrival, maxWaiting), closed: make(chan struct{}),
+		open: map[string]*session{}, byName: map[string]*session{},
+	}
+	l.stop = sync.OnceValue(l.shut)
+	return l
+}
+
+// listen accepts sessions.
+func (l *sessions) listen(on net.Listener) *sessions {
+	l.listener = on
+	l.workers.Go(l.accept)
+	return l
+}
+
+func (l *sessions) addr() net.Addr {
+	if l.listener != nil {
+		return l.listener.Addr()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.open {
+		return s.conn.LocalAddr()
+	}
+	return &net.UDPAddr{}
+}
+
+func (l *sessions) close() error { return l.stop() }
+
+func (l *sessions) shut() error {
+	l.mu.Lock()
+	close(l.closed)
+	all := slices.Collect(maps.Values(l.open))
+	l.mu.Unlock()
+	for _, s := range all {
+		l.workers.Go(func() {
+			if c, ok := l.carrier.(tcpSessions); ok {
+				c.farewell(s)
+			}
+			_ = s.conn.Close()
+		})
+	}
+	var err error
+	if l.listener != nil {
+		err = l.listener.Close()
+	}
+	l.workers.Wait()
+	return err
+}
+
+// accept takes new peers; each shakes hands in a goroutine of its own.
+func (l *sessions) accept() {
+	slots := make(chan struct{}, maxHandshakes)
+	for {
+		conn, err := l.listener.Accept()
+		if err != nil {
+			select {
+			case <-l.closed:
+				return
+			default:
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			l.logger.Warn("cannot accept a session", "error", err)
+			select {
+			case <-time.After(acceptPause):
+			case <-l.closed:
+			}
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-l.closed:
+			_ = conn.Close()
+			return
+		}
+		l.workers.Go(func() {
+			s := l.greet(context.Background(), conn)
+			<-slots
+			if s != nil {
+				l.read(s)
+			}
+		})
+	}
+}
+
+// greet makes a session of a connection, or closes it.
+func (l *sessions) greet(ctx context.Context, conn net.Conn) *session {
+	s, err := l.handshake(ctx, conn)
+	if err != nil {
+		l.logger.Info("a handshake failed", "peer", conn.RemoteAddr().String(), "error", err)
+	}
+	return s
+}
+
+func (l *sessions) handshake(ctx context.Context, conn net.Conn) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	defer l.endsWith(cancel)()
+	s, err := l.carrier.greet(ctx, conn)
+	if err == nil {
+		err = l.enter(s)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// endsWith calls cancel when the link is closed; the function that it gives ends
+// that.
+func (l *sessions) endsWith(cancel func()) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-l.closed:
+			cancel()
+		case <-done:
+		}
+	}()
+	return func() { close(done) }
+}
+
+// enter makes a session known. It replaces a former session of the same identity:
+// that is the same device, started anew. A device has one session, whatever its
+// server is called; peers of a server that have proven nothing are many.
+func (l *sessions) enter(s *session) error {
+	switch {
+	case l.listener == nil:
+		s.identity = ""
+	case s.identity == "" && !l.nameless(): // that would look like a peer without security
+		return errors.New("the peer has a certificate without a common name")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.closed:
+		return net.ErrClosed
+	default:
+	}
+	l.serial++
+	s.peer = s.conn.RemoteAddr().String() + "#" + strconv.FormatUint(l.serial, 10)
+	s.ended = make(chan struct{})
+	s.idle = time.AfterFunc(idleSession, func() { _ = s.conn.Close() })
+	l.open[s.peer] = s
+	if l.listener != nil && l.nameless() {
+		return nil
+	}
+	if former := l.byName[s.identity]; former != nil {
+		delete(l.open, former.peer)
+		l.workers.Go(func() { _ = former.conn.Close() })
+	}
+	l.byName[s.identity] = s
+	return nil
+}
+
+// read passes on what comes over a session until it ends.
+func (l *sessions) read(s *session) {
+	defer l.leave(s)
+	for {
+		m, err := l.carrier.read(s)
+		if err != nil {
+			l.logger.Debug("a session ended", "peer", s.peer, "error", err)
+			return
+		}
+		s.idle.Reset(idleSession)
+		if !l.pass(arrival{from: s.origin, message: m}) {
+			return
+		}
+	}
+}
+
+func (l *sessions) pass(a arrival) bool {
+	select {
+	case l.arrived <- a:
+		return true
+	case <-l.closed:
+		return false
+	}
+}
+
+// leave forgets a session; whoever talks to the peer is told, unless it has a new
+// one.
+func (l *sessions) leave(s *session) {
+	s.idle.Stop()
+	_ = s.conn.Close()
+	close(s.ended)
+	l.mu.Lock()
+	current := l.open[s.peer] == s
+	delete(l.open, s.peer)
+	if l.byName[s.identity] == s {
+		delete(l.byName, s.identity)
+	}
+	l.mu.Unlock()
+	if current {
+		l.pass(arrival{from: s.origin, ended: true})
+	}
+}
+
+func (l *sessions) receive(ctx context.Context, f func(origin, []byte), ended func(peer string)) error {
+	for {
+		select {
+		case a := <-l.arrived:
+			if a.ended {
+				ended(a.from.peer)
+				continue
+			}
+			f(a.from, a.message)
+		case <-ctx.Done():
+			return nil
+		case <-l.closed:
+			return net.ErrClosed
+		}
+	}
+}
+
+// framed tells whether messages are those of RFC 8323.
+func (l *sessions) framed() bool { _, ok := l.carrier.(tcpSessions); return ok }
+
+// nameless tells whether peers prove nothing.
+func (l *sessions) nameless() bool { c, ok := l.carrier.(tcpSessions); return ok && !c.secure }
+
+// end closes a session.
+func (l *sessions) end(peer string) {
+	if s, err := l.session(peer); err == nil {
+		_ = s.conn.Close()
+	}
+}
+
+func (l *sessions) session(peer string) (*session, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, ok := l.open[peer]
+	if !ok {
+		return nil, errNoPeer
+	}
+	return s, nil
+}
+
+func (l *sessions) send(peer string, message []byte) error {
+	s, err := l.session(peer)
+	if err != nil {
+		return err
+	}
+	return l.carrier.write(s, message)
+}
+
+// resolve makes a new session with a server, so that a device which registers
+// anew also recovers from a server that has lost the former one.
+func (l *sessions) resolve(ctx context.Context, address string) (string, error) {
+	if l.listener != nil {
+		return "", errors.New("a server does not call devices")
+	}
+	conn, err := l.carrier.connect(ctx, address)
+	if err != nil {
+		return "", fmt.Errorf("cannot connect to %q: %w", address, err)
+	}
+	s, err := l.handshake(ctx, conn)
+	if err != nil {
+		return "", fmt.Errorf("cannot make a session with %q: %w", address, err)
+	}
+	l.workers.Go(func() { l.read(s) })
+	return s.peer, nil
+}

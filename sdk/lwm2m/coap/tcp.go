@@ -1,0 +1,196 @@
+package coap
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+)
+
+const (
+	// maxFrame is the longest message over TCP and TLS that is taken.
+	maxFrame = 1 << 16
+	// baseFrame is what a peer takes that says nothing (RFC 8323 section 5.3.1).
+	baseFrame = 1152
+	// writeTimeout bounds how long a peer may not take what is sent to it.
+	writeTimeout = 30 * time.Second
+)
+
+// tcpSessions is the carrier of CoAP over TCP and, with a configuration, over TLS
+// (RFC 8323). Each side begins with its capabilities; a session is there when both
+// are known.
+type tcpSessions struct {
+	settings
+	secure bool
+}
+
+func listenTCP(local netip.AddrPort, s settings, secure bool) (*sessions, error) {
+	listener, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(local))
+	if err != nil {
+		return nil, err
+	}
+	l := newSessions(tcpSessions{s, secure}, s)
+	if !secure {
+		return l.listen(listener), nil
+	}
+	config, err := s.credentials.serverTLS()
+	if err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
+	return l.listen(tls.NewListener(listener, config)), nil
+}
+
+func (c tcpSessions) scheme() string {
+	if c.secure {
+		return "coaps+tcp"
+	}
+	return "coap+tcp"
+}
+
+func (c tcpSessions) connect(ctx context.Context, address string) (net.Conn, error) {
+	to, host, err := lookUp(ctx, address, c.scheme())
+	if err != nil {
+		return nil, err
+	}
+	if !c.secure && !to.Addr().IsLoopback() && !c.insecure {
+		return nil, errNoSec
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", to.String())
+	if err != nil || !c.secure {
+		return conn, err
+	}
+	config, err := c.credentials.clientTLS(host)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return tls.Client(conn, config), nil
+}
+
+func (c tcpSessions) greet(ctx context.Context, conn net.Conn) (*session, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+	defer stop()
+	s := &session{conn: conn, frames: bufio.NewReader(conn)}
+	s.limit.Store(baseFrame)
+	if secured, ok := conn.(*tls.Conn); ok {
+		if err := secured.HandshakeContext(ctx); err != nil {
+			return nil, err
+		}
+		s.identity = secured.ConnectionState().PeerCertificates[0].Subject.CommonName
+	}
+	if err := c.introduce(s); err != nil {
+		return nil, fmt.Errorf("the peer does not say what it is capable of: %w", err)
+	}
+	if !stop() {
+		return nil, ctx.Err()
+	}
+	return s, nil
+}
+
+// introduce exchanges capabilities.
+func (c tcpSessions) introduce(s *session) error {
+	own := message.Message{Code: codes.CSM}
+	own.Options = addUint(own.Options, message.TCPMaxMessageSize, maxFrame)
+	own.Options = own.Options.Add(message.Option{ID: message.TCPBlockWiseTransfer})
+	frame, err := marshalFrame(own)
+	if err != nil {
+		return err
+	}
+	if err := c.write(s, frame); err != nil {
+		return err
+	}
+	first, err := readFrame(s.frames)
+	if err != nil {
+		return err
+	}
+	m, err := unmarshalFrame(first)
+	if err == nil && m.Code != codes.CSM {
+		err = fmt.Errorf("the first message is %v", m.Code)
+	}
+	if err == nil {
+		err = s.settle(m)
+	}
+	if err != nil {
+		c.abort(s)
+	}
+	return err
+}
+
+// settle takes the peer's capabilities.
+func (s *session) settle(m message.Message) error {
+	for _, o := range m.Options {
+		switch {
+		case o.ID == message.TCPMaxMessageSize:
+			s.limit.Store(int64(min(number(o.Value), maxFrame)))
+		case o.ID&1 == 1:
+			return fmt.Errorf("%w: %v in its capabilities", errCriticalOption, uint16(o.ID))
+		}
+	}
+	return nil
+}
+
+// body is the longest payload that the peer takes in one message, with room for
+// options.
+func (s *session) body() int { return max(maxBlock, int(s.limit.Load())-maxBlock) }
+
+// read handles the messages about the connection; requests, responses and pings are
+// for others.
+func (c tcpSessions) read(s *session) ([]byte, error) {
+	for {
+		frame, err := readFrame(s.frames)
+		if errors.Is(err, errFrame) {
+			c.abort(s)
+		}
+		if err != nil {
+			return nil, err
+		}
+		m, err := unmarshalFrame(frame)
+		if err == nil && m.Code == codes.CSM {
+			err = s.settle(m)
+		}
+		switch {
+		case err != nil:
+			c.abort(s)
+			return nil, err
+		case m.Code == codes.Release || m.Code == codes.Abort:
+			return nil, io.EOF
+		case m.Code == codes.CSM || m.Code == codes.Empty:
+		default:
+			return frame, nil
+		}
+	}
+}
+
+// abort tells the peer that the connection ends because of what it sent.
+func (c tcpSessions) abort(s *session) {
+	if frame, err := marshalFrame(message.Message{Code: codes.Abort}); err == nil {
+		_ = c.write(s, frame)
+	}
+}
+
+// farewell is sent before this side closes a connection.
+func (c tcpSessions) farewell(s *session) {
+	if frame, err := marshalFrame(message.Message{Code: codes.Release}); err == nil {
+		_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = s.conn.Write(frame)
+	}
+}
+
+// write sends a whole frame; what was sent in part leaves nothing to go on with.
+func (tcpSessions) write(s *session, frame []byte) error {
+	_ = s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := s.conn.Write(frame); err != nil {
+		_ = s.conn.Close()
+		return fmt.Errorf("%w: %w", errNoPeer, err)
+	}
+	return nil
+}
