@@ -30,6 +30,7 @@ type Device struct {
 	jobs          mailbox
 	alive         context.Context // ends with the registration
 	end           context.CancelFunc
+	tokens        map[string]struct{} // of its observations; guarded by the server's lock
 
 	mu           sync.Mutex
 	registration Registration
@@ -39,7 +40,7 @@ type Device struct {
 }
 
 func newDevice(s *Server, r Registration) *Device {
-	d := &Device{server: s, endpoint: r.Endpoint, registration: r, observed: map[string]*observation{}, woken: make(chan struct{})}
+	d := &Device{server: s, endpoint: r.Endpoint, registration: r, observed: map[string]*observation{}, tokens: map[string]struct{}{}, woken: make(chan struct{})}
 	d.notifications.limit, d.notifications.workers = maxNotifications, &s.workers
 	d.jobs.limit, d.jobs.workers = maxJobCalls, &s.workers
 	d.alive, d.end = context.WithCancel(context.Background())

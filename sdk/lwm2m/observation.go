@@ -96,12 +96,14 @@ func (s *Server) addObservation(o *observation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.observations[o.token] = o
+	o.device.tokens[o.token] = struct{}{}
 }
 
 func (s *Server) dropObservation(o *observation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.observations, o.token)
+	delete(o.device.tokens, o.token)
 }
 
 func (s *Server) observation(token []byte) (*observation, bool) {

@@ -308,10 +308,8 @@ func (s *Server) removeLocked(d *Device) bool {
 	if s.devices[d.endpoint] == d {
 		delete(s.devices, d.endpoint)
 	}
-	for token, o := range s.observations {
-		if o.device == d {
-			delete(s.observations, token)
-		}
+	for token := range d.tokens {
+		delete(s.observations, token)
 	}
 	d.expiry.Stop()
 	d.notifications.close()
