@@ -17,6 +17,10 @@ type observation struct {
 	notify func([]Record)
 	token  string
 
+	// Of the device's mailbox: when the latest values that did not come with their
+	// notification were read.
+	readBegun, readEnded time.Time
+
 	// Guarded by the server's lock.
 	begun    bool       // notify has the first values
 	held     []*Message // notifications that came before them
@@ -153,7 +157,14 @@ func (s *Server) begin(o *observation, sequence uint32, records []Record) {
 // deliver lets the device's mailbox decode a notification. The caller holds the
 // lock.
 func (s *Server) deliver(o *observation, m *Message) {
+	arrived := time.Now()
 	dropped := o.device.notifications.put(func() {
+		switch {
+		case arrived.Before(o.readBegun): // what was read then is as new, or newer
+			return
+		case arrived.Before(o.readEnded): // which is newer, nobody knows
+			m.Partial = true
+		}
 		records, err := s.notificationRecords(o, m)
 		if err != nil {
 			s.logger.Warn("dropped a notification", "endpoint", o.device.endpoint, "path", o.key, "error", err)
@@ -191,6 +202,10 @@ func newer(last, next uint32) bool {
 }
 
 func (s *Server) notificationRecords(o *observation, m *Message) ([]Record, error) {
+	if m.Partial {
+		o.readBegun = time.Now()
+		defer func() { o.readEnded = time.Now() }()
+	}
 	switch {
 	case len(o.paths) > 1 && m.Partial:
 		return o.device.ReadComposite(o.device.alive, o.paths...)

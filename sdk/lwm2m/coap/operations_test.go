@@ -291,6 +291,40 @@ func TestLongPayloads(t *testing.T) {
 	box.await(t, wanted, lwm2m.String(long+"!"))
 }
 
+// TestLongNotificationsInOrder: a notification that is too long for a datagram
+// makes the server read, and what it reads may be newer than notifications that
+// wait.
+func TestLongNotificationsInOrder(t *testing.T) {
+	_, d, remote := connect(t, nil)
+	ctx := deadline(t)
+	var seen list
+	begun, goOn := make(chan struct{}, 1), make(chan struct{})
+	_, err := remote.Observe(ctx, wanted, func(r []lwm2m.Record) {
+		if len(seen.get()) == 0 {
+			begun <- struct{}{}
+			<-goOn
+		}
+		_ = seen.note(ctx, r)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	var last string
+	for _, v := range []string{"1" + strings.Repeat("x", 2000), "2", "3" + strings.Repeat("x", 2000), "4", "5"} {
+		last = v
+		d.component.SetValue(0, objects.ComponentWanted, lwm2m.String(v))
+		if err := d.Deliver(ctx, wanted); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(goOn)
+	eventually(t, "the last value is notified", func() bool { return slices.Contains(seen.get(), last) })
+	if all := seen.get(); !slices.IsSorted(all) {
+		t.Errorf("notified out of order: %.3q", all)
+	}
+}
+
 // TestSlowExecute gets its answer separately, after the acknowledgement, and is
 // done once although the server may have asked again.
 func TestSlowExecute(t *testing.T) {
