@@ -202,7 +202,8 @@ func (k *Desk) Observe(v engine.View) {
 	}
 }
 
-// Resume goes on with what an earlier process began.
+// Resume goes on with what an earlier process began. What has become of a wish is
+// observed when the manager has finished what is in the journal.
 func (k *Desk) Resume(components []string) {
 	for _, c := range components {
 		v, err := k.Book.View(c)
@@ -213,7 +214,6 @@ func (k *Desk) Resume(components []string) {
 		if !k.busy(c) { // a server may be faster
 			k.resume(c, v.Delivery)
 		}
-		k.Observe(v)
 	}
 }
 

@@ -277,6 +277,20 @@ func TestPull(t *testing.T) {
 	}
 }
 
+// TestInstallingSurvives: after a restart the update that is in the journal ends
+// first, whatever has been wished for meanwhile.
+func TestInstallingSurvives(t *testing.T) {
+	d := newDevice(t)
+	ours := engine.Wish{Package: "p", Attempt: 1}
+	d.wishes = engine.Wishes{Wish: engine.Wish{Version: "9.0.0"}, Delivery: engine.Delivery{State: engine.Installing, Wish: ours}}
+	d.restart(t)
+	d.await(t, engine.Installing, "")
+	d.view.Outcome = &engine.Outcome{Wish: ours, Result: engine.Updated}
+	v, _ := d.View(component)
+	d.Observe(v)
+	d.await(t, "", engine.Succeeded)
+}
+
 // TestInactiveIsForgotten: what is installed after a removal runs.
 func TestInactiveIsForgotten(t *testing.T) {
 	d := newDevice(t)
