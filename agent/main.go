@@ -45,6 +45,9 @@ const usage = `usage: tranquil-agent <command> [--config FILE] [-v]
   cancel COMPONENT   have it turn back, as long as it can
   repair             leave safe mode: set aside what cannot be read, ask the
                      updaters what is installed, go on
+  repair COMPONENT --keep | --restore GENERATION [--yes]
+                     have a component that stays stopped, or has ended
+                     inconsistent, go on with the state that it has, or a saved one
   state list COMPONENT [--json]
   state show COMPONENT GENERATION [--json]
   state export COMPONENT GENERATION [--output FILE]
@@ -113,12 +116,9 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	case "components":
 		return o.components(ctx, words[1:])
 	case "repair":
-		return link.Repair(ctx, c.control())
+		return o.repair(ctx, words[1:])
 	case link.Consent, link.Refuse, link.Cancel:
-		if len(words) != 2 {
-			return fmt.Errorf("want %s COMPONENT: %w", words[0], errUsage)
-		}
-		return link.Answer(ctx, c.control(), words[1], words[0])
+		return o.answer(ctx, words[0], words[1:])
 	case "state":
 		return o.state(ctx, words[1:])
 	}
@@ -127,15 +127,17 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 
 // options are what can be said to a command.
 type options struct {
-	config  config
-	file    string
-	json    bool
-	yes     bool
-	output  string
-	verbose bool
-	version bool
-	in      io.Reader
-	out     io.Writer
+	config    config
+	file      string
+	json      bool
+	yes       bool
+	keep      bool
+	restoring uint64 // 0: none
+	output    string
+	verbose   bool
+	version   bool
+	in        io.Reader
+	out       io.Writer
 }
 
 // parse reads flags wherever they stand, and returns the other words, of which
@@ -146,6 +148,11 @@ func (o *options) parse(args []string) (words []string, err error) {
 	flags.StringVar(&o.file, "config", defaultConfig, "configuration `file`")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	flags.BoolVar(&o.yes, "yes", false, "do not ask")
+	flags.BoolVar(&o.keep, "keep", false, "repair: go on with the state that is there")
+	flags.Func("restore", "repair: go on with this saved `generation`", func(word string) (err error) {
+		o.restoring, err = generation(word)
+		return err
+	})
 	flags.StringVar(&o.output, "output", "-", "`file`, or - for standard output")
 	flags.BoolVar(&o.verbose, "v", false, "log details")
 	flags.BoolVar(&o.version, "version", false, "print the version of this program")

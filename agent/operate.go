@@ -26,7 +26,11 @@ func (o *options) state(ctx context.Context, words []string) error {
 	if len(words) == 0 || wants[words[0]] != len(words) {
 		return fmt.Errorf("want state list COMPONENT, or state show|export|restore COMPONENT GENERATION: %w", errUsage)
 	}
-	component := words[1]
+	v, err := o.view(ctx, words[1])
+	if err != nil {
+		return err
+	}
+	component := v.Component
 	if words[0] == "list" {
 		return o.list(ctx, component)
 	}
@@ -208,6 +212,34 @@ func (o *options) rollback(ctx context.Context, words []string) error {
 	return o.follow(ctx, v.Component, id)
 }
 
+// repair ends safe mode, or has one component go on as its operator decides.
+func (o *options) repair(ctx context.Context, words []string) error {
+	chosen := o.keep != (o.restoring != 0)
+	switch {
+	case len(words) == 0 && !o.keep && o.restoring == 0:
+		return link.Repair(ctx, o.config.control())
+	case len(words) != 1 || !chosen:
+		return fmt.Errorf("want repair, or repair COMPONENT with --keep or --restore GENERATION: %w", errUsage)
+	}
+	v, err := o.view(ctx, words[0])
+	if err != nil {
+		return err
+	}
+	if o.keep {
+		fmt.Fprintf(o.out, "%s goes on with the state that it has, whatever version that is of.\n", v.Component)
+	} else {
+		fmt.Fprintf(o.out, "%s stops, and goes on with generation %d; what it has now is saved, if it is known of which version it is.\n", v.Component, o.restoring)
+	}
+	if !o.confirmed() {
+		return errors.New("not confirmed, nothing was done")
+	}
+	id, err := link.Mend(ctx, o.config.control(), v.Component, engine.Choice{Restore: state.Generation(o.restoring)})
+	if err != nil {
+		return err
+	}
+	return o.follow(ctx, v.Component, id)
+}
+
 // explain says what going back means, before it happens.
 func (o *options) explain(v engine.View) {
 	p := v.Previous
@@ -239,10 +271,11 @@ func (o *options) components(ctx context.Context, words []string) error {
 		return err
 	}
 	if len(words) == 1 {
-		views = slices.DeleteFunc(views, func(v engine.View) bool { return v.Component != words[0] })
-		if len(views) == 0 {
-			return fmt.Errorf("this device has no component %s", words[0])
+		v, err := named(views, words[0])
+		if err != nil {
+			return err
 		}
+		views = []engine.View{v}
 	}
 	if o.json {
 		return o.printJSON(views)
@@ -285,12 +318,39 @@ func (o *options) view(ctx context.Context, component string) (engine.View, erro
 	if err != nil {
 		return engine.View{}, err
 	}
+	return named(views, component)
+}
+
+// named finds a component; its type may be left out where that is enough.
+func named(views []engine.View, name string) (engine.View, error) {
+	var all []string
+	var alike []engine.View
 	for _, v := range views {
-		if v.Component == component {
+		_, short, _ := strings.Cut(v.Component, "/")
+		switch name {
+		case v.Component:
 			return v, nil
+		case short:
+			alike = append(alike, v)
 		}
+		all = append(all, v.Component)
 	}
-	return engine.View{}, fmt.Errorf("this device has no component %s", component)
+	if len(alike) == 1 {
+		return alike[0], nil
+	}
+	return engine.View{}, fmt.Errorf("this device has no component %s; it has %s", name, strings.Join(all, ", "))
+}
+
+// answer says something to the update of a component.
+func (o *options) answer(ctx context.Context, what string, words []string) error {
+	if len(words) != 1 {
+		return fmt.Errorf("want %s COMPONENT: %w", what, errUsage)
+	}
+	v, err := o.view(ctx, words[0])
+	if err != nil {
+		return err
+	}
+	return link.Answer(ctx, o.config.control(), v.Component, what)
 }
 
 // followPause is between two looks at an update.
@@ -306,7 +366,7 @@ func (o *options) follow(ctx context.Context, component, id string) error {
 		}
 		if v.Outcome != nil && v.Outcome.Update == id {
 			fmt.Fprintln(o.out, result(v.Outcome)) // whatever else is under way by now
-			if v.Outcome.Result != engine.Updated {
+			if r := v.Outcome.Result; r != engine.Updated && r != engine.Unchanged {
 				return fmt.Errorf("the update ended: %s", v.Outcome.Result)
 			}
 			return nil

@@ -125,3 +125,18 @@ func TestComponents(t *testing.T) {
 		}
 	}
 }
+
+// The type of a component may be left out where its name is enough.
+func TestNamed(t *testing.T) {
+	views := []engine.View{{Component: "application/a"}, {Component: "application/b"}, {Component: "container/b"}}
+	for name, want := range map[string]string{
+		"a": "application/a <nil>", "application/b": "application/b <nil>",
+		"b": " this device has no component b; it has application/a, application/b, container/b",
+		"":  " this device has no component ; it has application/a, application/b, container/b",
+	} {
+		v, err := named(views, name)
+		if got := fmt.Sprint(v.Component, " ", err); got != want {
+			t.Errorf("%q: %s", name, got)
+		}
+	}
+}

@@ -79,6 +79,12 @@ func (a *agent) runner(e *engine.Engine) func(context.Context, engine.Update) (e
 		if a.repair.Fault() != "" {
 			return a.safe(u)
 		}
+		if u.Repair != 0 {
+			if left, err := a.repair.Mend(ctx, u); !left {
+				a.installed(u.Component)
+				return engine.Outcome{}, err
+			}
+		}
 		_, open, _ := a.store.Load(u.Component)
 		if u.ID != "" || open {
 			if err := a.repair.Settle(ctx, u.Component); errors.Is(err, recovery.ErrUnknown) {

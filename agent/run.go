@@ -27,6 +27,7 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/store"
 	"github.com/tranquil-iot/tranquil/sdk/component"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/schedule"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -136,15 +137,15 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
 		Permit:   a.permit, Short: a.short,
 	}
-	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Pairs: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
+	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Pairs: runner, Choices: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.repair.Check(c.Components)
 	a.manager = manager.New(manager.Config{
 		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Journal: a.store.Load, Ask: c.Ask, Check: a.check, Ensure: a.ensure, Keep: a.keep, Running: a.running,
-		WayBack: runner.WayBack, Tidy: a.tidy, Dependants: a.terms,
+		WayBack: runner.WayBack, States: a.saved, Tidy: a.tidy, Dependants: a.terms,
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
-		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, States: operator{a}, Log: log, Publish: a.publish,
+		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: a.manager.Mend, States: operator{a}, Log: log, Publish: a.publish,
 	})
 	a.desk = delivery.New(delivery.Config{
 		Book: a.manager, Content: a.content, Locate: a.locate, Judge: judge, Platform: platform(), Log: log,
@@ -152,7 +153,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: c.LwM2M.Server, Lifetime: time.Duration(c.LwM2M.Lifetime), Version: version,
 		Firmware: c.Firmware, Deliveries: a.desk, Data: c.Data, Reboot: a.reboot(),
-		Components: c.Components, Manager: a.manager, Schedule: manager.CheckSchedule, Window: manager.CheckWindow, Outbox: a.store, Log: log,
+		Components: c.Components, Manager: a.manager, Schedule: schedule.Check, Window: manager.CheckWindow, Outbox: a.store, Log: log,
 	})
 	if err != nil {
 		return nil, err

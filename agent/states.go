@@ -27,6 +27,15 @@ func (a *agent) ready(sandbox *host.Host) func(context.Context, string, []host.S
 	}
 }
 
+// saved lists the saved states of a component, as its twin shows them.
+func (a *agent) saved(component string) []state.Entry {
+	entries, err := a.states.List(component, state.Needs{})
+	if err != nil {
+		a.log.Warn("cannot list saved states", "component", component, "error", err)
+	}
+	return entries
+}
+
 // An operator is what somebody at the device can do with saved states.
 type operator struct{ *agent }
 

@@ -43,7 +43,7 @@ var heavy = []rule{
 	{"github.com/Masterminds/semver", []string{"sdk/pack$"}, "one idea of which version is newer"},
 	{"github.com/alecthomas/kong", []string{"sdk/cmd/tranquil"}, "only the command line has commands"},
 	{"github.com/itchyny/gojq", []string{"transforms/jq$"}, "a transform knows its own language only"},
-	{"github.com/adhocore/gronx", []string{"agent/internal/manager$"}, "one idea of a schedule"},
+	{"github.com/adhocore/gronx", []string{"sdk/schedule$"}, "one idea of a schedule"},
 	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/application", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
 }
 

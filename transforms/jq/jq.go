@@ -51,10 +51,21 @@ func compile(text string) (*gojq.Code, error) {
 	}
 	query, err := gojq.Parse(text)
 	if err != nil {
-		return nil, err
+		return nil, located(text, err)
 	}
 	query.FuncDefs = append(slices.Clone(missing()), query.FuncDefs...)
 	return gojq.Compile(query, gojq.WithVariables([]string{"$from", "$to", "$file"}))
+}
+
+// located adds where in the program something stands that cannot be read.
+func located(text string, err error) error {
+	bad, ok := errors.AsType[*gojq.ParseError](err)
+	if !ok {
+		return err
+	}
+	before := text[:min(max(bad.Offset-len(bad.Token), 0), len(text))]
+	line, column := 1+strings.Count(before, "\n"), len(before)-strings.LastIndexByte(before, '\n')
+	return fmt.Errorf("line %d, column %d: %w", line, column, err)
 }
 
 // missing are definitions of what this jq has not.

@@ -61,3 +61,17 @@ func TestRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestWhere: what cannot be read is named by line and column.
+func TestWhere(t *testing.T) {
+	for program, want := range map[string]string{
+		".a | }":                   "line 1, column 6: ",
+		".a = 1\n| .b = (2\n| .c]": "line 3, column 5: ",
+		".a |":                     "line 1, column 5: ",
+		"{\"a\": \"\\q\"}":         "line 1, column ",
+	} {
+		if err := Check(map[string]string{"program": program}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", program, err, want)
+		}
+	}
+}

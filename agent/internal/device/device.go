@@ -28,7 +28,13 @@ type Components interface {
 	Want(component string, change func(*engine.Wishes)) error
 	CheckNow(component string) error
 	Cancel(component string) error
-	RepairOnce(number int64) error
+	Repairs
+}
+
+// Repairs are asked for by number, and done once for each.
+type Repairs interface {
+	RepairOnce(number int64) error // of the agent
+	MendOnce(component string, number int64, c engine.Choice) error
 }
 
 // An Outbox holds the outcomes that nobody has acknowledged.

@@ -1,9 +1,12 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +34,7 @@ type manager struct {
 	wishes  engine.Wishes
 	checked int
 	outbox  []engine.Outcome
+	mends   []string
 	repairs []int64
 }
 
@@ -62,6 +66,11 @@ func (m *manager) Cancel(string) error { return engine.ErrTooLate }
 
 func (m *manager) RepairOnce(number int64) error {
 	m.with(func() { m.repairs = append(m.repairs, number) })
+	return nil
+}
+
+func (m *manager) MendOnce(component string, number int64, c engine.Choice) error {
+	m.with(func() { m.mends = append(m.mends, fmt.Sprint(component, " ", number, " ", c)) })
 	return nil
 }
 
@@ -361,7 +370,7 @@ func TestSafeMode(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	repair := instance().Child(objects.ComponentRepair)
-	for _, bad := range []string{"", "3", "0='", "0='x'", "0='-1'", "0='3"} {
+	for _, bad := range []string{"", "3", "0='", "0='x'", "0='-1'", "0='3", "0='3',", "0='3',1='x'", "0='3',1='0'", "0='3',2='7'"} {
 		var refused *lwm2m.Error
 		if err := remote.Execute(t.Context(), repair, bad); !errors.As(err, &refused) || refused.Code != lwm2m.CodeBadRequest {
 			t.Errorf("%q: %v", bad, err)
@@ -370,21 +379,30 @@ func TestSafeMode(t *testing.T) {
 	if err := remote.Execute(t.Context(), repair, "0='3'"); err != nil {
 		t.Fatal(err)
 	}
+	for _, choice := range []string{"keep", "7"} {
+		if err := remote.Execute(t.Context(), repair, "0='4',1='"+choice+"'"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	m.with(func() {
-		if len(m.repairs) != 1 || m.repairs[0] != 3 {
-			t.Errorf("repairs %v", m.repairs)
+		if len(m.repairs) != 1 || m.repairs[0] != 3 || !slices.Equal(m.mends, []string{name + " 4 keep", name + " 4 7"}) {
+			t.Errorf("repairs %v, %q", m.repairs, m.mends)
 		}
 	})
 }
 
-// FuzzRepairNumber: what is accepted is a positive number.
-func FuzzRepairNumber(f *testing.F) {
-	for _, s := range []string{"0='3'", "", "0=''", "0='-3'", "0='99999999999999999999'"} {
+// FuzzReadRepair: what is accepted is a positive number, and a choice or none.
+func FuzzReadRepair(f *testing.F) {
+	for _, s := range []string{"0='3'", "", "0=''", "0='-3'", "0='99999999999999999999'", "0='3',1='keep'", "0='3',1='7'", "0='3',1='-7'"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if n, err := repairNumber(s); err == nil && n <= 0 {
-			t.Errorf("%q is %d", s, n)
+		n, c, err := readRepair(s)
+		if err != nil {
+			return
+		}
+		if again, err := engine.ParseChoice(fmt.Sprint(cmp.Or(c, &engine.Choice{}))); n <= 0 || err != nil || c != nil && again != *c {
+			t.Errorf("%q is %d, %v", s, n, c)
 		}
 	})
 }

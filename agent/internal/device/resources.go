@@ -40,6 +40,9 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentPhase:             lwm2m.String(string(p.Phase)),
 		objects.ComponentStep:              lwm2m.String(p.Step),
 		objects.ComponentProgress:          lwm2m.Float(p.Fraction),
+		objects.ComponentBack:              lwm2m.Bool(p.Back),
+		objects.ComponentFetched:           lwm2m.Int(p.Fetched),
+		objects.ComponentSize:              lwm2m.Int(p.Size),
 		objects.ComponentUnavailableUntil:  lwm2m.Time(orEpoch(p.Until)),
 		objects.ComponentResult:            lwm2m.String(o.Result),
 		objects.ComponentCause:             lwm2m.String(o.Cause),
@@ -49,6 +52,8 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentRest:              lwm2m.String(o.Rest),
 		objects.ComponentFault:             lwm2m.String(v.Fault),
 		objects.ComponentRepaired:          lwm2m.Int(v.Repaired),
+		objects.ComponentMended:            lwm2m.Int(v.Mended),
+		objects.ComponentStates:            lwm2m.String(objects.EncodeStates(states(v))),
 		objects.ComponentWaitingFor:        lwm2m.String(waiting(p).For),
 		objects.ComponentWaitingUntil:      lwm2m.Time(orEpoch(waiting(p).Until)),
 		objects.ComponentWindow:            lwm2m.String(v.Terms.Window),
@@ -64,6 +69,14 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 	}
 	maps.Copy(values, wayBack(v.Previous))
 	return records(objects.ComponentUpdateID, instance, values)
+}
+
+// states are the saved states that can be chosen from.
+func states(v engine.View) (all []objects.SavedState) {
+	for _, e := range v.States {
+		all = append(all, objects.SavedState{Generation: uint64(e.Generation), Version: e.Version, Schema: e.Schema, Saved: e.Time, Size: e.Size, Damaged: e.Damaged})
+	}
+	return all
 }
 
 // wayBack is what there is to say of the previous version; nil is none.
@@ -192,9 +205,12 @@ func (d *Device) execute(_ context.Context, p lwm2m.Path, arguments string) erro
 	case objects.ComponentCheckNow:
 		return d.Manager.CheckNow(component)
 	case objects.ComponentRepair:
-		number, err := repairNumber(arguments)
-		if err != nil {
+		number, choice, err := readRepair(arguments)
+		switch {
+		case err != nil:
 			return lwm2m.Errorf(lwm2m.CodeBadRequest, "%v", err)
+		case choice != nil:
+			return d.Manager.MendOnce(component, number, *choice)
 		}
 		return d.Manager.RepairOnce(number)
 	case objects.ComponentCancel:
@@ -206,13 +222,34 @@ func (d *Device) execute(_ context.Context, p lwm2m.Path, arguments string) erro
 	return lwm2m.Errorf(lwm2m.CodeMethodNotAllowed, "%v cannot be executed", p)
 }
 
-// repairNumber reads the argument of a repair (OMA LwM2M 1.0, 5.4.5): 0='3'.
-func repairNumber(arguments string) (int64, error) {
-	text, found := strings.CutPrefix(arguments, "0='")
-	text, closed := strings.CutSuffix(text, "'")
-	number, err := strconv.ParseInt(text, 10, 64)
-	if !found || !closed || err != nil || number <= 0 {
-		return 0, fmt.Errorf("argument %q is not of the form 0='3': the number of the repair", arguments)
+// readRepair reads the arguments of a repair (OMA LwM2M 1.0, 5.4.5): 0='3' is
+// the number of one of the agent; 0='3',1='7' or 0='3',1='keep' of one of the
+// component, and the saved state that it goes on with, or that it keeps its own.
+func readRepair(arguments string) (number int64, choice *engine.Choice, err error) {
+	first, second, ofComponent := strings.Cut(arguments, ",")
+	text, err := argument(first, "0")
+	if err == nil {
+		number, err = strconv.ParseInt(text, 10, 64)
 	}
-	return number, nil
+	if err != nil || number <= 0 {
+		return 0, nil, fmt.Errorf("argument %q is not of the form 0='3' or 0='3',1='keep': the number of the repair", arguments)
+	}
+	if !ofComponent {
+		return number, nil, nil
+	}
+	if text, err = argument(second, "1"); err != nil {
+		return 0, nil, err
+	}
+	c, err := engine.ParseChoice(text)
+	return number, &c, err
+}
+
+// argument returns the value of one of the form 0='value'.
+func argument(text, digit string) (string, error) {
+	value, found := strings.CutPrefix(text, digit+"='")
+	value, closed := strings.CutSuffix(value, "'")
+	if !found || !closed {
+		return "", fmt.Errorf("argument %q is not of the form %s='value'", text, digit)
+	}
+	return value, nil
 }

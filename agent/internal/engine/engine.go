@@ -130,7 +130,7 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 			return Outcome{}, err
 		}
 		if err != nil {
-			return e.end(r, Inconsistent, fmt.Errorf("cannot undo %s: %w; first failure: %s; repair the device and ask for a version again", r.Step, err, r.Cause))
+			return e.end(r, Inconsistent, fmt.Errorf("cannot undo %s: %w; first failure: %s; repair the component (tranquil repair) and ask for a version again", r.Step, err, r.Cause))
 		}
 	}
 	switch {

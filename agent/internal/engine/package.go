@@ -188,8 +188,8 @@ func (u *Update) outcome(result string) Outcome {
 		stopped = slices.Clone(u.Halted)
 	}
 	return Outcome{
-		Stopped: stopped,
-		Update:  u.ID, Component: u.Component, Kind: u.Kind(), Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
+		Stopped: stopped, Repair: u.Repair,
+		Update: u.ID, Component: u.Component, Kind: u.Kind(), Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
 		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, Rest: u.Rest, Warnings: u.Warnings, At: time.Now().UTC(),
 	}
 }

@@ -167,8 +167,8 @@ func (e *Engine) Reunite(ctx context.Context, component string) (of Installed, d
 	}
 	if m.Next != nil {
 		if err := e.hand(ctx, u, m.Generation, installed(*m.Next)); err != nil {
-			return of, "", fmt.Errorf("an update was cut off while generation %d was handed over as the state of version %s, and it cannot be handed over now: %w; see to that, or make sure that the live state is of the installed version and remove live.json beside the saved ones; then repair again",
-				m.Generation, m.Next.Version, err)
+			return of, "", fmt.Errorf("an update was cut off while generation %d was handed over as the state of version %s, and it cannot be handed over now: %w; see to that and repair again, or decide with which state it goes on (tranquil repair DEVICE %s --keep or --restore GENERATION)",
+				m.Generation, m.Next.Version, err, component)
 		}
 		m.Live = *m.Next
 		done = fmt.Sprintf("generation %d was handed over as the state of version %s", m.Generation, m.Live.Version)
@@ -178,8 +178,8 @@ func (e *Engine) Reunite(ctx context.Context, component string) (of Installed, d
 		return of, done, nil
 	}
 	if err := e.goTo(ctx, h, u, of); err != nil {
-		return of, "", fmt.Errorf("the updater has version %s, but the live state is of version %s with schema %d, which cannot be switched to: %w; publish that version and repair again",
-			status.Version, of.Version, of.Schema, err)
+		return of, "", fmt.Errorf("the updater has version %s, but the live state is of version %s with schema %d, which cannot be switched to: %w; publish that version and repair again, or decide with which state it goes on (tranquil repair DEVICE %s --keep or --restore GENERATION)",
+			status.Version, of.Version, of.Schema, err, component)
 	}
 	return of, fmt.Sprintf("the updater had version %s, but the live state is of version %s, which was switched to", status.Version, of.Version), nil
 }

@@ -69,21 +69,15 @@ func (e *Engine) describe(ctx context.Context, component string, i Installed) (*
 // the installed version, for [Engine.Reinstate], and tells in words which it
 // is.
 func (e *Engine) LastSaved(ctx context.Context, component string, i Installed) (u Update, which string, found bool) {
-	u = Update{Component: component, From: i, To: i}
 	if _, err := e.Describe(ctx, component, i); err != nil {
 		e.Log.Warn("the installed package is incomplete", "component", component, "error", err)
-	}
-	p, err := e.load(i.Digest)
-	if err != nil {
-		return u, "", false
 	}
 	entries, err := e.Transform.List(component, state.Needs{})
 	if err != nil {
 		e.Log.Error("cannot list saved states", "component", component, "error", err)
 	}
 	for _, entry := range slices.Backward(entries) {
-		u.Restore = entry.Generation
-		if err := e.choose(&u, p, entry.Generation); err != nil {
+		if u, err = e.Offer(component, i, entry.Generation); err != nil {
 			e.Log.Warn("saved state cannot be used", "component", component, "generation", entry.Generation, "error", err)
 			continue
 		}

@@ -213,7 +213,10 @@ func (e *Engine) download(ctx context.Context, u *Update) error {
 	}
 	var before int64
 	for _, b := range blobs {
-		tell := func(done, _ int64) { progress(ctx, float64(before+done)/float64(max(total, 1))) }
+		tell := func(done, _ int64) {
+			u.Fetched, u.Size = before+done, total
+			progress(ctx, float64(u.Fetched)/float64(max(total, 1)))
+		}
 		if err := e.Source.Blob(ctx, u.Component, b.Digest, b.Size, tell); err != nil {
 			return err
 		}

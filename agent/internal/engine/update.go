@@ -50,6 +50,9 @@ type Update struct {
 	From      Installed `json:"from"`
 	To        Installed `json:"to"`
 
+	Fetched   int64             `json:"-"`                   // bytes of Size that are downloaded
+	Size      int64             `json:"-"`                   // of the download, bytes
+	Repair    int64             `json:"repair,omitempty"`    // what an operator has decided: the number from afar, or RepairHere; 0: it is none
 	Urgent    bool              `json:"urgent,omitempty"`    // asked for at the device: waits for neither window nor consent
 	Requires  map[string]string `json:"requires,omitempty"`  // other components, and which versions of them
 	StateSize int64             `json:"stateSize,omitempty"` // bytes, when it was rehearsed
@@ -122,6 +125,7 @@ type Outcome struct {
 	At        time.Time     `json:"at"`
 	Stopped   []string      `json:"stopped,omitempty"` // dependants that did not run meanwhile
 	Warnings  []string      `json:"warnings,omitempty"`
+	Repair    int64         `json:"repair,omitempty"` // as of the update
 	Missed    int           `json:"missed,omitempty"` // earlier outcomes that nobody acknowledged until there was no more room
 }
 
@@ -139,10 +143,13 @@ type Progress struct {
 	To        string        `json:"to"`
 	Phase     Phase         `json:"phase"`
 	Step      string        `json:"step"`
-	Back      bool          `json:"back,omitempty"` // the step is being undone
-	Fraction  float64       `json:"progress"`       // of the whole update, 0 to 1
+	Back      bool          `json:"back,omitempty"`    // the step is being undone
+	Fraction  float64       `json:"progress"`          // of the whole update, 0 to 1
+	Fetched   int64         `json:"fetched,omitempty"` // bytes of Size, while they are downloaded
+	Size      int64         `json:"size,omitempty"`
 	Until     time.Time     `json:"unavailableUntil,omitzero"`
 	Predicted time.Duration `json:"predicted,omitempty"`
+	Down      bool          `json:"down,omitempty"`    // the component is stopped, or about to be
 	Stale     bool          `json:"stale"`             // the component does not serve
 	Serving   *Installed    `json:"serving,omitempty"` // the new version, if that serves already
 	Stopped   []string      `json:"stopped,omitempty"` // dependants that do not run meanwhile
@@ -160,6 +167,10 @@ func (r *Record) progress(s Step, fraction float64) Progress {
 	if u.Serving {
 		p.Serving = &u.To
 	}
+	if s.Name == "download" && !r.Back {
+		p.Fetched, p.Size = u.Fetched, u.Size
+	}
+	p.Down = u.Down != (Moment{}) && u.Downtime == 0
 	if r.Stopped() {
 		p.Stopped = u.Halted
 	}
@@ -208,9 +219,11 @@ type View struct {
 	Progress *Progress `json:"progress,omitempty"` // of the update in progress
 	Outcome  *Outcome  `json:"outcome,omitempty"`  // of the last one
 	Fault    string    `json:"fault,omitempty"`    // why the agent is in safe mode, and starts no update
-	Repaired int64     `json:"repaired,omitempty"` // number of the last repair that has ended
+	Repaired int64     `json:"repaired,omitempty"` // number of the last repair of the agent that has ended
+	Mended   int64     `json:"mended,omitempty"`   // and of the last one of the component that was asked for from afar
 	Previous *WayBack  `json:"previous,omitempty"` // to the version before, if there was one
 
 	Delivery Delivery `json:"-"`                  // by standard LwM2M objects
 	Inactive bool     `json:"inactive,omitempty"` // it shall not run
+	States   []Saved  `json:"states,omitempty"`   // that are saved, oldest first
 }

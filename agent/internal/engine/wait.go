@@ -36,7 +36,11 @@ func (e *Engine) wait(r *Record, steps []Step, at int, w Wait) error {
 			return Wait{For: "a journal that can be written: " + err.Error()}
 		}
 	}
-	e.Log.Info("update waits", "update", r.Update.ID, "component", r.Update.Component, "step", r.Step, "for", w.For, "until", w.Until)
+	log := e.Log.With("update", r.Update.ID, "component", r.Update.Component, "step", r.Step, "for", w.For)
+	if !w.Until.IsZero() {
+		log = log.With("until", w.Until)
+	}
+	log.Info("update waits")
 	e.tell(r, steps, at, 0)
 	return w
 }

@@ -31,6 +31,13 @@ func Repair(ctx context.Context, control string) error {
 	return err
 }
 
+// Mend begins the repair of a component: it goes on with the state that is
+// chosen.
+func Mend(ctx context.Context, control, component string, c engine.Choice) (update string, err error) {
+	err = askJSON(ctx, control, http.MethodPost, "/v1/repair/"+component+"/"+c.String(), &update)
+	return update, err
+}
+
 // What can be said to the update of a component that is in progress.
 const (
 	Consent = "consent" // it may begin

@@ -18,6 +18,7 @@
 //	         POST /v1/consent/{component}, /v1/refuse/{component}, /v1/cancel/{component}
 //	                           is said to its update; 409 with the reason if it cannot
 //	         POST /v1/repair   ends safe mode; 409 with the reason if it cannot
+//	         POST /v1/repair/{type}/{name}/{state}              begins a repair: its id
 //	         GET  /v1/state/{type}/{name}                       saved states
 //	         GET  /v1/state/{type}/{name}/{generation}[/tar]    one of them
 //	         POST /v1/state/{type}/{name}/{generation}/restore  begins an update: its id
@@ -52,6 +53,7 @@ type Config struct {
 	Dependants Dependants
 	Consent    func(component string, yes bool) error
 	Cancel     func(component string) error
+	Mend       func(component string, c engine.Choice) (update string, err error)
 	States     States
 	Log        *slog.Logger
 }
@@ -99,6 +101,13 @@ func (s *Server) Serve(ctx context.Context) error {
 			return nil, f(r.PathValue("type") + "/" + r.PathValue("name"))
 		}))
 	}
+	control.HandleFunc("POST /v1/repair/{type}/{name}/{state}", s.answer(func(r *http.Request) (any, error) {
+		choice, err := engine.ParseChoice(r.PathValue("state"))
+		if err != nil {
+			return nil, err
+		}
+		return s.Mend(r.PathValue("type")+"/"+r.PathValue("name"), choice)
+	}))
 	s.handleStates(control)
 
 	servers := map[string]*http.Server{

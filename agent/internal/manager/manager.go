@@ -36,6 +36,7 @@ type Memory interface {
 type Repaired interface {
 	Repaired() (number int64, err error)
 	SetRepaired(number int64) error
+	Mended(component string) (number int64, err error)
 }
 
 // A Found is a package that a check has found.
@@ -69,6 +70,8 @@ type Config struct {
 	// Tidy does now and then what needs no update to be under way; it may be
 	// nil.
 	Tidy func(component string)
+	// States lists the saved states of a component; it may be nil.
+	States func(component string) []engine.Saved
 	// Running reports whether a component runs.
 	Running func(ctx context.Context, component string) bool
 	// Repair ends safe mode; Fault says why the agent is in it, "" if not.
@@ -94,6 +97,7 @@ type Manager struct {
 	checkNow map[string]bool
 	repair   *repair                  // that somebody waits for
 	asked    map[string]engine.Update // on the device, by component
+	mends    map[string]engine.Update // repairs that were asked for from afar and have not ended, by component
 	tidied   map[string]time.Time     // of the loop alone
 	due      map[string]plan          // of the next scheduled check
 	held     map[string]time.Time     // until when not to try again; with a monotonic reading: a clock that is set back holds nobody
@@ -113,7 +117,7 @@ func New(c Config) *Manager {
 	return &Manager{
 		Config: c, wake: make(chan struct{}, 1), progress: map[string]engine.Progress{},
 		running: map[string]bool{}, answers: map[string]engine.Wish{}, checkNow: map[string]bool{},
-		asked: map[string]engine.Update{}, tidied: map[string]time.Time{}, due: map[string]plan{},
+		asked: map[string]engine.Update{}, mends: map[string]engine.Update{}, tidied: map[string]time.Time{}, due: map[string]plan{},
 		held: map[string]time.Time{}, known: map[string]known{}, stuck: map[string]bool{},
 		on: func() time.Duration { return engine.Now().At },
 	}
@@ -133,7 +137,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.each(func(c string) { m.resume(ctx, c) })
 	for ctx.Err() == nil {
 		m.mend(ctx)
-		m.each(func(c string) { m.local(ctx, c) })
+		m.each(func(c string) { m.local(ctx, c); m.decided(ctx, c) })
 		m.work(ctx)
 		m.each(func(c string) {
 			m.pull(ctx, c)
@@ -322,7 +326,10 @@ func (m *Manager) tidy(component string) {
 func (m *Manager) answer(u engine.Update, result, cause string) {
 	o := engine.Outcome{
 		Update: u.ID, Component: u.Component, Wish: u.Wish, From: u.From.Version,
-		To: u.Wish.Version, Result: result, Cause: cause, At: time.Now().UTC(),
+		To: u.Wish.Version, Result: result, Cause: cause, At: time.Now().UTC(), Repair: u.Repair,
+	}
+	if u.Repair != 0 {
+		o.Kind, o.To = engine.KindRepair, o.From
 	}
 	m.Log.Info("wish answered without an update", "component", u.Component, "result", result, "cause", cause)
 	if err := m.Memory.Report(o); err != nil {

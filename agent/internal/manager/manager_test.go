@@ -63,6 +63,8 @@ func TestDecide(t *testing.T) {
 
 // memory is a store, and an engine that installs whatever is wished for.
 type memory struct {
+	mended    int64 // number of the last repair of the component
+	mends     []engine.Choice
 	dead      bool // the component
 	kept      int  // how often it was started again
 	mu        sync.Mutex
@@ -118,6 +120,10 @@ func (m *memory) Report(o engine.Outcome) error {
 
 func (m *memory) run(_ context.Context, u engine.Update) (engine.Outcome, error) {
 	o := engine.Outcome{Update: u.ID, Wish: u.Wish, To: u.Wish.Version, Result: engine.Updated}
+	if u.Repair > 0 {
+		m.set(func() { m.mends, m.mended = append(m.mends, engine.Choice{Restore: u.Restore}), u.Repair })
+		return o, nil
+	}
 	hangs := m.hang != nil && u.Wish.Version == "2.0.0"
 	if hangs {
 		o.Cause = <-m.hang
@@ -139,6 +145,11 @@ func (m *memory) run(_ context.Context, u engine.Update) (engine.Outcome, error)
 
 func (m *memory) Repaired() (n int64, err error) {
 	m.set(func() { n = m.repaired })
+	return n, nil
+}
+
+func (m *memory) Mended(string) (n int64, err error) {
+	m.set(func() { n = m.mended })
 	return n, nil
 }
 
@@ -379,12 +390,20 @@ func TestRepair(t *testing.T) {
 	})
 }
 
-func TestSchedules(t *testing.T) {
-	for expr, ok := range map[string]bool{"": true, "0 */6 * * *": true, "*/5 * * * * *": true, "often": false, "99 * * * *": false} {
-		if err := CheckSchedule(expr); (err == nil) != ok {
-			t.Errorf("%q: %v", expr, err)
+// TestRunning: a component that an update has stopped does not run, whatever
+// was seen before.
+func TestRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{installed: engine.Installed{Version: "1.0.0"}}
+		manager, stop := start(t, m)
+		defer stop()
+		for _, down := range []bool{false, true, false} {
+			manager.Progress(engine.Progress{Component: name, Down: down})
+			if v, err := manager.View(name); err != nil || v.Running == down {
+				t.Errorf("down %v: %+v, %v", down, v, err)
+			}
 		}
-	}
+	})
 }
 
 // pass lets time pass in the bubble, and all that is due in it happen.

@@ -2,6 +2,9 @@ package manager
 
 import (
 	"context"
+	"slices"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 )
 
 // A repair was asked for and has not ended.
@@ -31,6 +34,55 @@ func (m *Manager) RepairOnce(number int64) error {
 		m.ask(number)
 	}
 	return err
+}
+
+// MendOnce has the loop do what an operator has decided from afar of a
+// component, unless that of this number has ended before or is under way: so
+// it may be asked for again and again. Whatever comes of it is an outcome.
+func (m *Manager) MendOnce(component string, number int64, c engine.Choice) error {
+	if !slices.Contains(m.Components, component) {
+		return unknown(component)
+	}
+	done, err := m.Config.Repaired.Mended(component)
+	if r, open := m.unfinished(component); err != nil || done == number || open && r.Update.Repair == number {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mends[component].Repair != number {
+		m.mends[component] = engine.Update{ID: newID(), Component: component, Repair: number, Restore: c.Restore, Urgent: true}
+	}
+	m.poke()
+	return nil
+}
+
+// Mend is MendOnce for somebody at the device, who can ask again.
+func (m *Manager) Mend(component string, c engine.Choice) (id string, err error) {
+	return m.Request(engine.Update{Component: component, Repair: engine.RepairHere, Restore: c.Restore})
+}
+
+// decided does what was decided of a component.
+func (m *Manager) decided(ctx context.Context, component string) {
+	m.mu.Lock()
+	u, found := m.mends[component]
+	m.mu.Unlock()
+	if !found || ctx.Err() != nil {
+		return
+	}
+	r, open := m.unfinished(component)
+	switch {
+	case m.Fault() != "":
+		m.answer(u, engine.Refused, "the agent is in safe mode: "+m.Fault()+"; repair that first, without a component")
+	case open:
+		m.answer(u, engine.Refused, "update "+r.Update.ID+" of the component has not ended: cancel it, or let it end")
+	default:
+		m.run(ctx, u)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mends[component].ID == u.ID { // else another one was asked for meanwhile
+		delete(m.mends, component)
+	}
 }
 
 func (m *Manager) ask(number int64) *repair {

@@ -1,20 +1,10 @@
 package manager
 
 import (
-	"fmt"
 	"time"
 
-	"github.com/adhocore/gronx"
+	"github.com/tranquil-iot/tranquil/sdk/schedule"
 )
-
-// CheckSchedule reports why a cron expression cannot be used; "" means no
-// schedule and is valid.
-func CheckSchedule(expr string) error {
-	if expr != "" && !gronx.IsValid(expr) {
-		return fmt.Errorf("%q is no cron expression such as \"0 */6 * * *\"", expr)
-	}
-	return nil
-}
 
 // A plan is the next tick of a schedule. Schedules go by the clock on the wall:
 // when that is set, there is no telling which ticks have passed, and a new plan
@@ -36,12 +26,6 @@ func (p plan) moved(now time.Time, on time.Duration) bool {
 
 // dueIn returns how long it is from now until the next tick of a schedule.
 func dueIn(expr string, now time.Time) (time.Duration, bool) {
-	if expr == "" {
-		return 0, false
-	}
-	next, err := gronx.NextTickAfter(expr, now, false)
-	if err != nil {
-		return 0, false
-	}
-	return next.Sub(now), true
+	next, ok := schedule.Next(expr, now)
+	return next.Sub(now), ok
 }

@@ -135,8 +135,12 @@ func (m *Manager) View(component string) (engine.View, error) {
 		v.Dependants = m.Dependants(component)
 	}
 	v.Repaired, _ = m.Config.Repaired.Repaired()
+	v.Mended, _ = m.Config.Repaired.Mended(component)
 	if o, found, err := m.Memory.Outcome(component); err == nil && found {
 		v.Outcome = &o
+	}
+	if m.States != nil {
+		v.States = m.States(component)
 	}
 	if m.WayBack != nil {
 		v.Previous = m.WayBack(component, installed)
@@ -146,6 +150,7 @@ func (m *Manager) View(component string) (engine.View, error) {
 	v.Running = m.running[component]
 	if p, ok := m.progress[component]; ok {
 		v.Progress = &p
+		v.Running = v.Running && !p.Down // as seen before the update
 	}
 	return v, nil
 }

@@ -53,6 +53,7 @@ type Recovery struct {
 	Notes   Notes
 	Engine  Engine
 	Pairs   Pairs
+	Choices Choices
 	Updater func(ctx context.Context, componentType string) (*updater.Client, error)
 	Damage  store.Damage // of the memory itself
 	Log     *slog.Logger
@@ -256,7 +257,7 @@ func (r *Recovery) report(u engine.Update, result, text string) error {
 	}
 	o := engine.Outcome{
 		Update: u.ID, Component: u.Component, Kind: u.Kind(), Wish: u.Wish, From: i.Version, To: cmp.Or(u.Wish.Version, i.Version),
-		Result: result, Cause: text, At: time.Now().UTC(),
+		Result: result, Cause: text, At: time.Now().UTC(), Repair: u.Repair,
 	}
 	if u.ID == "" { // what is still wanted stays so
 		w, err := r.Memory.Wishes(u.Component)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
+	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/agent/internal/store"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -37,6 +38,22 @@ type world struct {
 	saved      bool // there is a saved one
 	unfit      bool // it cannot be put in place
 	reinstated bool
+	parked     string // version whose live state was saved by a repair
+}
+
+func (w *world) Offer(_ string, i engine.Installed, gen state.Generation) (engine.Update, error) {
+	if gen != 7 {
+		return engine.Update{}, errors.New("there is none")
+	}
+	return engine.Update{Restore: gen, To: i}, nil
+}
+
+func (w *world) Park(context.Context, string) (state.Generation, error) {
+	if w.gone {
+		return 0, nil
+	}
+	w.parked = w.holder
+	return 8, nil
 }
 
 func (w *world) Load(string) (engine.Record, bool, error) { return w.record, w.open, w.garbled }
@@ -172,7 +189,7 @@ func (w *world) recovery(t *testing.T, damage store.Damage) *Recovery {
 	}
 	t.Cleanup(client.Kill)
 	return &Recovery{
-		Memory: w, Notes: w, Engine: w, Pairs: w, Damage: damage, Log: slog.New(slog.DiscardHandler),
+		Memory: w, Notes: w, Engine: w, Pairs: w, Choices: w, Damage: damage, Log: slog.New(slog.DiscardHandler),
 		Updater: func(context.Context, string) (*updater.Client, error) { return client, nil },
 	}
 }

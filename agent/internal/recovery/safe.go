@@ -76,7 +76,7 @@ func (r *Recovery) Fault() string {
 
 // Refusal is why an update does not start in safe mode.
 func (r *Recovery) Refusal() error {
-	return fmt.Errorf("the agent is in safe mode: %s; repair it (tranquil repair, tranquil-agent repair), then ask again, with another attempt", r.Fault())
+	return fmt.Errorf("the agent is in safe mode: %s; repair it (tranquil repair DEVICE, tranquil-agent repair), then ask again, with another attempt", r.Fault())
 }
 
 // Keep has a component run in safe mode, as whatever version the updater has.

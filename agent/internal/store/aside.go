@@ -25,6 +25,13 @@ func (s *Store) Repaired() (number int64, err error) {
 	return number, err
 }
 
+// Mended returns the number of the last repair of a component that was asked
+// for from afar and has ended; its outcome was written with it.
+func (s *Store) Mended(component string) (number int64, err error) {
+	_, err = s.get(mendedKey+component, &number)
+	return number, err
+}
+
 // SetRepaired writes down the number of a repair that has ended.
 func (s *Store) SetRepaired(number int64) error { return s.write(put(repairedKey, number)) }
 

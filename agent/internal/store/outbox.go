@@ -42,6 +42,9 @@ func (s *Store) End(r engine.Record, o engine.Outcome) error {
 // update as an earlier one takes its place, and is not told again.
 func (s *Store) post(o engine.Outcome) ([]change, error) {
 	changes := []change{put(outcomeKey+o.Component, o), remove(earlierKey + o.Component)}
+	if o.Repair > 0 { // it has ended, and so is not done again
+		changes = append(changes, put(mendedKey+o.Component, o.Repair))
+	}
 	var last receipt
 	if _, err := s.get(acknowledgedKey+o.Component, &last); err != nil {
 		return nil, err

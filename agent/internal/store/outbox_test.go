@@ -50,6 +50,20 @@ func TestOutbox(t *testing.T) {
 	}
 }
 
+// TestMended: with the outcome of a repair it is noted that it has ended.
+func TestMended(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	s := open(t, dir)
+	defer func() { s.Close() }()
+	for _, number := range []int64{3, engine.RepairHere, 0} {
+		check(t, s.Report(engine.Outcome{Update: fmt.Sprint("u", number), Component: name, Repair: number}))
+		s = reopen(t, s, dir)
+		if done, err := s.Mended(name); done != 3 || err != nil {
+			t.Errorf("after %d: %d, %v", number, done, err)
+		}
+	}
+}
+
 // TestACorrectionIsTold: an update that could not be cleaned up has another
 // result than it reported.
 func TestACorrectionIsTold(t *testing.T) {

@@ -48,7 +48,8 @@ const (
 	wishesKey    = "wishes/"
 	outcomeKey   = "outcome/"
 	faultKey     = "fault"    // why no update may start
-	repairedKey  = "repaired" // number of the last repair
+	repairedKey  = "repaired" // number of the last repair of the agent
+	mendedKey    = "mended/"  // and of a component
 	serialKey    = "serial"   // how often the store was written to
 )
 

@@ -1,7 +1,10 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -10,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"go.uber.org/goleak"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/hub"
@@ -118,6 +122,9 @@ func (d *device) execute(_ context.Context, p lwm2m.Path, arguments string) erro
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if p.Resource() == objects.ComponentRepair {
+		if strings.Contains(arguments, "13") {
+			return lwm2m.Errorf(lwm2m.CodeBadRequest, "no such state")
+		}
 		d.repairs = append(d.repairs, arguments)
 		return nil
 	}
@@ -411,5 +418,49 @@ func TestSafeMode(t *testing.T) {
 	eventually(t, "the wish", s.wishes, last("2.0.0"))
 	if all := repairs(); len(all) > 0 {
 		t.Errorf("repaired by itself: %v", all)
+	}
+}
+
+// TestMend: what was decided of a component is asked for until it has ended,
+// and what the device refuses is told.
+func TestMend(t *testing.T) {
+	s, _, _, _, _ := start(t)
+	eventually(t, "the device is online", s.at(t, "state"), is("online"))
+	s.set(objects.ComponentStates, lwm2m.String(objects.EncodeStates([]objects.SavedState{{Generation: 7, Version: "0.9.0", Schema: 1, Size: 5}})))
+	eventually(t, "the saved states", s.at(t, "components", name, "states", "7", "version"), is("0.9.0"))
+	repairs := func() []string {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return slices.Clone(s.repairs)
+	}
+	s.desire(t, wish(map[string]any{"repair": map[string]any{"number": 1, "state": 13}}))
+	eventually(t, "a refusal", s.at(t, "refused", "components/"+name), func(v any) bool { return v != nil })
+	s.desire(t, wish(map[string]any{"repair": map[string]any{"number": 2, "state": 7}}))
+	eventually(t, "the repair", repairs, func(all []string) bool { return slices.Contains(all, "0='2',1='7'") })
+	s.set(objects.ComponentMended, lwm2m.Int(2))
+	eventually(t, "it has ended", s.at(t, "components", name, "repaired"), is(2.0))
+	n := len(repairs())
+	s.set(objects.ComponentMended, lwm2m.Int(0)) // it has forgotten
+	s.desire(t, wish(map[string]any{"version": "2.0.0"}))
+	eventually(t, "the wish", s.wishes, last("2.0.0"))
+	if all := repairs(); len(all) != n {
+		t.Errorf("repaired again: %v", all)
+	}
+}
+
+// TestNotRegistered: whoever starts an agent before its device exists reads in
+// the log what to do, once.
+func TestNotRegistered(t *testing.T) {
+	var log bytes.Buffer
+	l := &twinLink{log: slog.New(slog.NewTextHandler(&log, nil))}
+	for range 3 {
+		l.failed("mica-1", fmt.Errorf("connect: %w", packets.ErrorRefusedNotAuthorised))
+	}
+	if n := strings.Count(log.String(), "tranquil device create mica-1"); n != 1 {
+		t.Errorf("told %d times: %s", n, log.String())
+	}
+	l.failed("mica-1", errors.New("connection refused"))
+	if !strings.Contains(log.String(), "is the hub there?") {
+		t.Error(log.String())
 	}
 }

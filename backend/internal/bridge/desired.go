@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
@@ -20,6 +21,7 @@ type want struct {
 	remove   string // "keep" or "purge" of its saved states; "" nothing is removed
 	terms    terms
 	check    bool // look for a newer package now
+	mend     mend // what was decided of it
 
 	keepsWish, keepsSchedule bool // what is asked cannot be read: the device keeps what it has
 }
@@ -28,6 +30,7 @@ type want struct {
 // the two older ones. What it cannot understand it refuses, by path.
 //
 //	{"components": {"application/x": {"version": "2.0.0", "attempt": 1, "package": "…", "state": "saved", "remove": true|"purge", "check": "0 */6 * * *",
+//	  "repair": {"number": 1, "state": "keep"|7},
 //	  "window": "Mon-Fri 01:00-04:30 Europe/Zurich", "now": "2.0.0", "consent": "ask", "consented": "update id", "refused": "update id"}}}
 //	{"repair": 3} is read by readRepair
 //	{"update": {"type": "Push"|"Pull", "component": "container", "componentName": "Java8", "version"?, "package"?, "schedule"?}}
@@ -85,7 +88,7 @@ func readComponent(fields map[string]any) (w want, refused []string) {
 		var cause string
 		switch {
 		case !known:
-			cause = fmt.Sprintf("unknown property %q: known are version, package, attempt, state, remove, check, window, now, consent, consented and refused", key)
+			cause = fmt.Sprintf("unknown property %q: known are version, package, attempt, state, remove, repair, check, window, now, consent, consented and refused", key)
 		case !ok:
 			cause = fmt.Sprintf("%s has a value of the wrong type: %v", key, fields[key])
 		case key == "version" && w.version != "":
@@ -114,6 +117,8 @@ func (w *want) set(key string, v any) (known, ok bool) {
 		w.state, ok = v.(string)
 	case "remove":
 		w.remove, ok = removal(v)
+	case "repair":
+		w.mend, ok = readMend(v)
 	case "check":
 		w.schedule, ok = v.(string)
 	case "attempt":
@@ -147,6 +152,8 @@ func (w *want) refuse(key, cause string, asked want) {
 		w.keepsWish = true
 	case "check":
 		w.keepsSchedule = true
+	case "repair":
+		w.mend = mend{}
 	case "consent":
 		w.terms.consent = "ask"
 	case "now":
@@ -221,6 +228,34 @@ func readCommand(desired map[string]any, wants map[string]want) error {
 	return nil
 }
 
+// A mend is a repair of one component: which state it goes on with.
+type mend struct {
+	number int64  // 0: none
+	state  string // "keep", or the number of a saved state
+}
+
+// readMend reads {"number": n, "state": "keep"} or {"number": n, "state": 7}:
+// once for each number n.
+func readMend(v any) (m mend, ok bool) {
+	fields, _ := v.(map[string]any)
+	if m.number, ok = positive(fields["number"]); !ok {
+		return mend{}, false
+	}
+	if m.state = "keep"; fields["state"] == m.state {
+		return m, true
+	}
+	gen, ok := positive(fields["state"])
+	m.state = strconv.FormatInt(gen, 10)
+	return m, ok
+}
+
+// positive reads a positive integer.
+func positive(v any) (int64, bool) {
+	f, ok := v.(float64)
+	n := int64(f)
+	return n, ok && float64(n) == f && n > 0 && n <= math.MaxInt32
+}
+
 // readRepair reads {"repair": n}: the agent shall leave safe mode, once for
 // each number n.
 func readRepair(desired map[string]any, refused map[string]any) int64 {
@@ -228,8 +263,7 @@ func readRepair(desired map[string]any, refused map[string]any) int64 {
 	if !asked {
 		return 0
 	}
-	f, ok := v.(float64)
-	if n := int64(f); ok && float64(n) == f && n > 0 && n <= math.MaxInt32 {
+	if n, ok := positive(v); ok {
 		return n
 	}
 	refused["repair"] = "must be a positive integer: another number asks again"

@@ -21,6 +21,18 @@ func decode(t testing.TB, text string) (m map[string]any) {
 	return m
 }
 
+func TestReadMend(t *testing.T) {
+	for text, want := range map[string]mend{
+		`{"number": 2, "state": "keep"}`: {2, "keep"}, `{"number": 3, "state": 7}`: {3, "7"},
+		`2`: {}, `{"number": 2, "state": "burn"}`: {}, `{"state": 7}`: {}, `{"number": 2}`: {}, `{"number": -2, "state": 7}`: {}, `{"number": 2, "state": 0}`: {},
+	} {
+		wants, refused := readDesired(decode(t, `{"components": {"application/a": {"version": "2.0.0", "repair": `+text+`}}}`))
+		if got := wants["application/a"]; got.mend != want || got.version != "2.0.0" || got.keepsWish || got.terms != (terms{}) || (len(refused) > 0) != (want == mend{}) {
+			t.Errorf("%s: %+v, refused %v", text, got, refused)
+		}
+	}
+}
+
 func TestReadDesired(t *testing.T) {
 	for _, test := range []struct {
 		name, desired string

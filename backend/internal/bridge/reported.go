@@ -71,6 +71,9 @@ func (v values) reported(refused, twin map[string]any, answers func(tree map[str
 	components := map[string]any{}
 	for name, instance := range v.components() {
 		component, state := v.describe(instance)
+		if done := max(v.component(instance, objects.ComponentMended).Int(), mendedOf(twin, name)); done > 0 {
+			component["repaired"] = float64(done)
+		}
 		withOutcome(component, outcomeOf(twin, name))
 		components[name] = component
 		if state != online && doc["state"] != malfunction {
@@ -117,6 +120,31 @@ func repairedOf(reported map[string]any) int64 {
 	return int64(number)
 }
 
+// mendedOf is the number of the last repair of a component that has ended, as
+// a twin has it.
+func mendedOf(reported map[string]any, name string) int64 {
+	components, _ := reported["components"].(map[string]any)
+	component, _ := components[name].(map[string]any)
+	return repairedOf(component)
+}
+
+// states are the saved states of a component, by generation.
+func (v values) states(instance uint16) any {
+	all, err := objects.DecodeStates(v.component(instance, objects.ComponentStates).Text())
+	if err != nil || len(all) == 0 {
+		return nil
+	}
+	states := map[string]any{}
+	for _, s := range all {
+		told := map[string]any{"version": clip(s.Version), "schema": float64(s.Schema), "savedAt": s.Saved.UTC().Format(time.RFC3339), "bytes": float64(s.Size)}
+		if s.Damaged {
+			told["damaged"] = true
+		}
+		states[strconv.FormatUint(s.Generation, 10)] = told
+	}
+	return states
+}
+
 // What a twin takes: 32 KB of reported properties. Refusals beyond a few are
 // counted only.
 const (
@@ -153,6 +181,7 @@ func (v values) describe(instance uint16) (component map[string]any, state strin
 		component["schema"] = float64(schema)
 	}
 	component["previous"] = v.previous(instance)
+	component["states"] = v.states(instance)
 	maps.Copy(component, v.admission(instance))
 	if id := text(objects.ComponentUpdateIdentifier); id != nil {
 		update := map[string]any{
@@ -173,6 +202,12 @@ func (v values) describe(instance uint16) (component map[string]any, state strin
 		}
 		if result == "" {
 			update["progress"] = hundredths(v.component(instance, objects.ComponentProgress).Float())
+			if v.component(instance, objects.ComponentBack).Bool() {
+				update["back"] = true
+			}
+			if size := v.component(instance, objects.ComponentSize).Int(); size > 0 {
+				update["bytes"], update["size"] = float64(v.component(instance, objects.ComponentFetched).Int()), float64(size)
+			}
 		} else {
 			update["downtime"] = math.Round(1000*v.component(instance, objects.ComponentDowntime).Float()) / 1000
 		}

@@ -310,6 +310,10 @@ func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, inst
 	path := lwm2m.NewPath(objects.ComponentUpdateID, instance)
 	check := w.check
 	w.check = false
+	if err := s.mend(ctx, d, name, instance, w.mend); err != nil {
+		return err
+	}
+	w.mend = mend{}
 	if w != asked {
 		if err := s.write(ctx, d, name, path, w, asked); err != nil {
 			return err
@@ -325,6 +329,25 @@ func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, inst
 	w.check = false
 	s.wants[name] = w
 	return nil
+}
+
+// mend has the device do what was decided of a component, if that is a new
+// repair; before the wishes, of which a new version may be one. What the device
+// refuses is told.
+func (s *session) mend(ctx context.Context, d *lwm2m.Device, name string, instance uint16, m mend) error {
+	s.mu.Lock()
+	done := max(s.values.component(instance, objects.ComponentMended).Int(), mendedOf(s.base, name))
+	s.mu.Unlock()
+	if m.number == 0 || m.number == done {
+		return nil
+	}
+	path := lwm2m.NewPath(objects.ComponentUpdateID, instance, objects.ComponentRepair)
+	err := d.Execute(ctx, path, fmt.Sprintf("0='%d',1='%s'", m.number, m.state))
+	if refused, is := errors.AsType[*lwm2m.Error](err); is && refused.Code>>5 == 4 {
+		s.refuse(name, "repair: the device refused: "+refused.Error())
+		return nil
+	}
+	return err
 }
 
 // tell patches the reported properties, if the device has something new.

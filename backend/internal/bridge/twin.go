@@ -14,6 +14,7 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 )
@@ -26,7 +27,8 @@ type twinLink struct {
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	ready   bool // answers are subscribed to
+	ready   bool   // answers are subscribed to
+	reason  string // why there is no connection, the last time
 	lastID  int
 	waiting map[string]chan answer // by request id
 }
@@ -66,6 +68,11 @@ func dial(hub iothub.ConnectionString, device string, up, desired func(), log *s
 	})
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { l.receive(m, desired) })
 	o.SetOnConnectHandler(func(mqtt.Client) { go l.subscribe(up) })
+	o.SetConnectionNotificationHandler(func(_ mqtt.Client, n mqtt.ConnectionNotification) {
+		if failed, is := n.(mqtt.ConnectionNotificationFailed); is {
+			l.failed(device, failed.Reason)
+		}
+	})
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) {
 		log.Warn("hub connection lost", "error", err)
 		l.abandon()
@@ -74,6 +81,23 @@ func dial(hub iothub.ConnectionString, device string, up, desired func(), log *s
 	l.client = mqtt.NewClient(o)
 	l.client.Connect() // retries by itself
 	return l
+}
+
+// failed says, once for each reason, why there is no connection. It is tried
+// again for ever: a device may be registered after its agent has started.
+func (l *twinLink) failed(device string, err error) {
+	l.mu.Lock()
+	old := l.reason
+	l.reason = err.Error()
+	l.mu.Unlock()
+	if old == err.Error() {
+		return
+	}
+	hint := "is the hub there?"
+	if errors.Is(err, packets.ErrorRefusedNotAuthorised) {
+		hint = "register the device, it is let in within half a minute then: tranquil device create " + device
+	}
+	l.log.Warn("the hub does not take the device, trying again", "error", err, "hint", hint)
 }
 
 func (l *twinLink) close() { l.client.Disconnect(250) }

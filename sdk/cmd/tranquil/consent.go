@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
@@ -59,7 +60,8 @@ func (c *consentCmd) change(s *session, hub *iothub.Client) (change map[string]a
 	case c.NoAsk:
 		return map[string]any{"consent": nil}, fmt.Sprintf("updates of %s on %s need no consent of the back end's making", c.Component, c.ID), nil
 	}
-	update, err := s.inProgress(hub, c.ID, c.Component)
+	component, now, err := s.inProgress(hub, c.ID, c.Component)
+	update := component.updateOf()
 	switch {
 	case err != nil:
 		return nil, "", err
@@ -71,6 +73,8 @@ func (c *consentCmd) change(s *session, hub *iothub.Client) (change map[string]a
 	done = fmt.Sprintf("update %s of %s to %s may begin", update.ID, c.Component, update.To)
 	if update.For != "" && !strings.HasPrefix(update.For, "consent") {
 		done += ", but waits for " + update.For
+	} else if shut := component.shut(time.Now()); shut != "" && now != update.To {
+		done += ", but " + shut
 	}
 	return map[string]any{"consented": update.ID}, done, nil
 }
@@ -93,20 +97,23 @@ func (s *session) known(hub *iothub.Client, device, component string) error {
 	return err
 }
 
-// inProgress returns the update of a component that is in progress.
-func (s *session) inProgress(hub *iothub.Client, device, component string) (u updateReport, err error) {
+// inProgress returns a component of which an update is in progress, and which
+// version need not wait for its window.
+func (s *session) inProgress(hub *iothub.Client, device, component string) (c componentReport, now string, err error) {
 	twin, err := hub.Twin(s.ctx, device)
 	if err != nil {
-		return u, err
+		return c, "", err
 	}
 	report, err := decodeReport(twin.Properties.Reported)
 	if err != nil {
-		return u, err
+		return c, "", err
 	}
-	if u = report.last(component); u.ID == "" || u.Result != "" {
-		return u, fmt.Errorf("no update of %s is in progress on %s", component, device)
+	c = report.Components[component]
+	if u := c.updateOf(); u.ID == "" || u.Result != "" {
+		return c, "", fmt.Errorf("no update of %s is in progress on %s", component, device)
 	}
-	return u, nil
+	now, _ = wishOf(twin, component)["now"].(string)
+	return c, now, nil
 }
 
 type cancelCmd struct {
@@ -129,10 +136,11 @@ func (c *cancelCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	update, err := s.inProgress(hub, c.ID, c.Component)
+	component, _, err := s.inProgress(hub, c.ID, c.Component)
 	if err != nil {
 		return err
 	}
+	update := component.updateOf()
 	patch := iothub.TwinPatch{Desired: map[string]any{"components": map[string]any{c.Component: map[string]any{"refused": update.ID}}}}
 	if _, err := hub.PatchTwin(s.ctx, c.ID, patch, ""); err != nil {
 		return err
@@ -144,7 +152,7 @@ func (c *cancelCmd) Run(s *session) error {
 type windowCmd struct {
 	ID        string `arg:"" help:"Device id."`
 	Component string `arg:"" help:"Component, as in application/sensor-adapter."`
-	Window    string `arg:"" optional:"" help:"As in 'Mon-Fri 01:00-04:30 Europe/Zurich; Sat,Sun 00:00-24:00'. UTC if no zone is named."`
+	Window    string `arg:"" optional:"" help:"Default: show it. As in 'Mon-Fri 01:00-04:30 Europe/Zurich; Sat,Sun 00:00-24:00'. UTC if no zone is named."`
 	None      bool   `help:"Updates may begin at any time again."`
 }
 
@@ -160,7 +168,10 @@ func (c *windowCmd) Run(s *session) error {
 	if err := pack.CheckComponent(c.Component); err != nil {
 		return err
 	}
-	if (c.Window == "") == !c.None {
+	switch {
+	case c.Window == "" && !c.None:
+		return c.show(s)
+	case c.Window != "" && c.None:
 		return errors.New("give either a WINDOW or --none")
 	}
 	if _, err := window.Parse(c.Window); err != nil {
@@ -182,5 +193,36 @@ func (c *windowCmd) Run(s *session) error {
 		return err
 	}
 	fmt.Fprintln(s.out, done)
+	return nil
+}
+
+// show prints the window that is asked for, and the one that the device has.
+func (c *windowCmd) show(s *session) error {
+	_, twin, err := s.twin(c.ID)
+	if err != nil {
+		return err
+	}
+	report, err := decodeReport(twin.Properties.Reported)
+	if err != nil {
+		return err
+	}
+	if _, err := report.has(c.ID, c.Component); err != nil {
+		return err
+	}
+	component := report.Components[c.Component]
+	asked, _ := wishOf(twin, c.Component)["window"].(string)
+	switch {
+	case component.Window == "" && asked == "":
+		fmt.Fprintf(s.out, "updates of %s on %s may begin at any time\n", c.Component, c.ID)
+		return nil
+	case component.Window != "":
+		fmt.Fprintf(s.out, "%s\n", oneLine(component.Window))
+	}
+	if shut := component.shut(time.Now()); shut != "" {
+		fmt.Fprintln(s.out, shut)
+	}
+	if asked != component.Window {
+		fmt.Fprintf(s.out, "asked for, and not taken by the device yet: %s\n", oneLine(orNone(asked)))
+	}
 	return nil
 }

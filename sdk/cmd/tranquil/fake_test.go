@@ -57,12 +57,17 @@ func newFakeServer(log string) http.Handler {
 	mux.HandleFunc("PATCH /twins/standing", s.answer(standing))
 	mux.HandleFunc("GET /twins/waiting", s.answer(waitingTwin))
 	mux.HandleFunc("PATCH /twins/waiting", s.answer(waitingTwin))
+	shut := strings.Replace(waitingTwin, "Sat 00:00-24:00", "closed: cannot be read", 1)
+	mux.HandleFunc("GET /twins/shut", s.answer(shut))
+	mux.HandleFunc("PATCH /twins/shut", s.answer(shut))
 	mux.HandleFunc("GET /twins/gone", s.answer(goneTwin))
 	mux.HandleFunc("PATCH /twins/gone", s.answer(goneTwin))
 	mux.HandleFunc("GET /twins/away", s.answer(strings.Replace(fakeTwin, `"online"`, `"offline"`, 1)))
 	mux.HandleFunc("PATCH /twins/away", s.answer(fakeTwin))
 	mux.HandleFunc("GET /twins/safe", s.answer(safeTwin))
 	mux.HandleFunc("PATCH /twins/safe", s.answer(safeTwin))
+	mux.HandleFunc("GET /twins/apart", s.answer(apartTwin))
+	mux.HandleFunc("PATCH /twins/apart", s.answer(apartTwin))
 	mux.HandleFunc("GET /twins/mistyped", s.answer(mistypedTwin))
 	mux.HandleFunc("PATCH /twins/mistyped", s.answer(mistypedTwin))
 	mux.HandleFunc("GET /twins/quick", s.quick)
@@ -90,6 +95,12 @@ const goneTwin = `{"deviceId":"gone","version":7,"properties":{"desired":{"compo
 // mistypedTwin is of a device that is asked for components it does not have.
 const mistypedTwin = `{"deviceId":"mistyped","properties":{"desired":{"$version":4,"components":{"greeter":{"version":"2.1.0"},"application/greter":{"version":"2.1.0"},"application/greeter":{"version":"2.1.0","window":"Sat 00:00-24:00"}}},
   "reported":{"state":"online","refused":{"components/application/greter":"this device has no\ncomponent application/greter"},"components":{"application/greeter":{"version":"2.0.0"}}}}}`
+
+// apartTwin is of a device whose component was repaired once, by number 4.
+const apartTwin = `{"deviceId":"apart","version":3,"properties":{"desired":{"components":{"application/greeter":{"repair":{"number":3,"state":"keep"}}}},
+  "reported":{"state":"malfunction","components":{"application/greeter":{"version":"2.0.0","running":false,"repaired":4,
+    "states":{"9":{"version":"1.0.0","schema":1,"savedAt":"2026-11-22T08:00:04Z","bytes":512},"12":{"version":"2.0.0","schema":2,"savedAt":"2026-11-23T08:00:04Z","bytes":99,"damaged":true}},
+    "update":{"id":"u4","kind":"repair","to":"2.0.0","result":"inconsistent","cause":"it does not run"}}}}}}`
 
 // safeTwin is of a device whose agent is in safe mode.
 const safeTwin = `{"deviceId":"safe","version":3,"properties":{"desired":{"repair":3},
@@ -212,21 +223,23 @@ func (s *fakeServer) refuse(w http.ResponseWriter, _ *http.Request) {
 var stories = map[string][]string{
 	"good": {
 		`{"version":7,"properties":{"desired":{"components":{"application/greeter":{"version":"2.1.0"}}}}}`,
-		`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u2","phase":"preparation","step":"download","progress":0.25,"result":null,"cause":null}}}}}}`,
-		`{"version":9,"properties":{"reported":{"components":{"application/greeter":{"update":{"progress":0.3}}}}}}`,
-		`{"version":10,"properties":{"reported":{"components":{"application/greeter":{"stale":true,"update":{"phase":"execution","step":"stop","progress":0.5,"unavailableUntil":"2026-11-22T08:00:04Z"}}}}}}`,
+		`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u2","phase":"preparation","step":"download","progress":0.25,"bytes":1048576,"size":4194304,"result":null,"cause":null}}}}}}`,
+		`{"version":9,"properties":{"reported":{"components":{"application/greeter":{"update":{"step":"admit","progress":0.3,"bytes":null,"size":null,"waitingFor":"its maintenance window","waitingUntil":"2026-11-22T08:00:04Z"}}}}}}`,
+		`{"version":10,"properties":{"reported":{"components":{"application/greeter":{"stale":true,"update":{"phase":"execution","step":"stop","progress":0.5,"waitingFor":null,"waitingUntil":null,"unavailableUntil":"2026-11-22T08:00:04Z"}}}}}}`,
 		`{"version":11,"properties":{"reported":{"lwm2m":{"3303":{"0":{"5700":{"value":21.5,"ts":"2026-11-22T08:00:04Z"}}}}}}}`,
 		`{"version":12,"properties":{"reported":{"components":{"application/greeter":{"version":"2.1.0","stale":false,"update":{"result":"updated","downtime":2.5,"step":"clean"}}}}}}`,
 	},
 	"bad": {
 		`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u2","to":"3.0.0","result":"updated"}}}}}}`,
-		`{"version":9,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u3","to":"2.1.0","result":"turned back","cause":"no\nluck","downtime":1}}}}}}`,
+		`{"version":9,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u3","to":"2.1.0","phase":"transformation","step":"probe","back":true,"result":null,"cause":null}}}}}}`,
+		`{"version":10,"properties":{"reported":{"components":{"application/greeter":{"update":{"back":null,"result":"turned back","cause":"no\nluck","downtime":1}}}}}}`,
 	},
 	"safe": {
 		`{"version":1,"properties":{"reported":{"components":{"application/greeter":{"version":"1.0.0"}}}}}`,
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u1","from":"","to":"1.0.0","result":"updated","downtime":1.25,"predicted":1,"stopped":"application/reader","rest":"forced","restReason":"it did not come to rest","at":"2026-11-22T08:00:00Z"}}}}}}`,
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u2","from":"1.0.0","to":"2.0.0","result":"turned back","cause":"never\nhealthy","missed":2}}}}}}`,
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u3","kind":"update","from":"1.0.0","to":"2.0.0","result":"turned back","cancelled":true,"cause":"cancelled","warnings":"for no\nfile"}}}}}}`,
+		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u7","kind":"update","from":"1.0.0","to":"2.0.0","result":"refused","cancelled":true,"cause":"as asked"}}}}}}`,
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u4","kind":"rollback","from":"2.0.0","to":"1.0.0","result":"updated"}}}}}}`,
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u5","kind":"restore","from":"1.0.0","to":"1.0.0","result":"updated"}}}}}}`,
 		`{"version":3,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u6","kind":"remove","from":"1.0.0","result":"removed"}}}}}}`,

@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/transforms/native"
 )
@@ -95,6 +96,9 @@ func run() int {
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "tranquil: %v\n", err)
+		if iothub.IsNotFound(err) {
+			fmt.Fprintln(os.Stderr, "tranquil device list shows the devices that there are, tranquil device create registers one.")
+		}
 		return 1
 	}
 	return 0

@@ -5,7 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
+	"path"
+	"path/filepath"
+	"slices"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
@@ -20,7 +25,7 @@ type packageCmd struct {
 
 type buildCmd struct {
 	Dir    string `arg:"" help:"Directory of the tranquil.toml."`
-	Output string `short:"o" default:"." help:"File to write, or a directory for a file named type.component.package.ext, made if it ends with a slash."`
+	Output string `short:"o" default:"." help:"File to write, with an extension, or a directory for a file named type.component.package.ext, made if it is not there."`
 	Layout bool   `help:"Write an OCI image layout directory instead of a single file."`
 }
 
@@ -39,6 +44,7 @@ func (c *buildCmd) Run(s *session) error {
 	if err := cmp.Or(checkTransforms(path), tryMigrations(s, recipe, c.Dir)); err != nil {
 		return errors.Join(err, os.RemoveAll(path)) // nobody should push it
 	}
+	warnUnused(s, recipe, c.Dir)
 	fmt.Fprintf(s.out, "%s\n%s %s %s\n", path, p.Manifest.Component(), p.Manifest.Version, p.Digest)
 	return nil
 }
@@ -48,7 +54,39 @@ func (c *buildCmd) build(recipe *pack.Recipe) (*pack.Package, string, error) {
 		p, err := recipe.Build(c.Output)
 		return p, c.Output, err
 	}
+	info, err := os.Stat(c.Output)
+	switch {
+	case err == nil && info.Mode().IsRegular():
+		old, err := pack.Open(c.Output)
+		if err != nil {
+			return nil, "", fmt.Errorf("%s is there already, and is no package that could be replaced: name another output", c.Output)
+		}
+		old.Close()
+	case errors.Is(err, fs.ErrNotExist) && filepath.Ext(c.Output) == "":
+		c.Output += string(filepath.Separator) // a package has an extension, so this is a directory
+	}
 	return recipe.BuildFile(c.Output)
+}
+
+// warnUnused tells of patterns for which no example has a file: the author may
+// have meant others.
+func warnUnused(s *session, recipe *pack.Recipe, dir string) {
+	_, edges, cases, err := readProject(dir, "")
+	if err != nil || len(cases) == 0 {
+		return // no examples to go by
+	}
+	for i, t := range recipe.Transforms {
+		var names []string
+		for _, c := range cases {
+			names = slices.AppendSeq(names, maps.Keys(c.States[t.From]))
+		}
+		for _, pattern := range edges[i].Files {
+			like := func(name string) bool { ok, _ := path.Match(pattern, name); return ok }
+			if len(names) > 0 && !slices.ContainsFunc(names, like) {
+				fmt.Fprintf(s.err, "warning: transform %d → %d: no example has a file like %q, one of its files\n", t.From, t.To, pattern)
+			}
+		}
+	}
 }
 
 // checkTransforms refuses a package with a module that no device would run.

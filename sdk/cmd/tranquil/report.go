@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/tranquil-iot/tranquil/sdk/window"
 )
 
 // A report is the part of a device's reported properties that people ask for.
@@ -33,6 +36,34 @@ type componentReport struct {
 	Dependants map[string]string `json:"dependants"` // what they may want when it is updated
 
 	Previous *previousReport `json:"previous"`
+
+	States   map[string]stateReport `json:"states"`   // saved, by generation
+	Repaired int                    `json:"repaired"` // number of the last repair that has ended
+}
+
+// A stateReport is a saved state of a component.
+type stateReport struct {
+	Version string    `json:"version"`
+	Schema  int       `json:"schema"`
+	SavedAt time.Time `json:"savedAt"`
+	Bytes   int64     `json:"bytes"`
+	Damaged bool      `json:"damaged"`
+}
+
+// String is as in "of 1.0.0, schema 1, saved at 2026-11-22T08:00:04Z, 512 bytes".
+func (s stateReport) String() string {
+	line := fmt.Sprintf("of %s, schema %d, saved at %s, %d bytes", oneLine(s.Version), s.Schema, moment(s.SavedAt), s.Bytes)
+	if s.Damaged {
+		line += ", DAMAGED"
+	}
+	return line
+}
+
+// generations lists the saved states, oldest first.
+func (c componentReport) generations() []string {
+	return slices.SortedFunc(maps.Keys(c.States), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) // they are numbers
+	})
 }
 
 // A previousReport is the version before the installed one, and the way back.
@@ -51,6 +82,9 @@ type updateReport struct {
 	Phase      string     `json:"phase,omitempty"`
 	Step       string     `json:"step,omitempty"`
 	Progress   float64    `json:"progress,omitempty"` // 0 to 1
+	Back       bool       `json:"back,omitempty"`     // the step is being undone
+	Bytes      int64      `json:"bytes,omitempty"`    // downloaded
+	Size       int64      `json:"size,omitempty"`     // of these, bytes
 	Until      *time.Time `json:"unavailableUntil,omitempty"`
 	For        string     `json:"waitingFor,omitempty"` // "" for nothing
 	ForUntil   *time.Time `json:"waitingUntil,omitempty"`
@@ -79,7 +113,11 @@ func decodeReport(reported map[string]any) (*report, error) {
 
 // last returns the last update of a component, the zero update if it had none.
 func (r *report) last(component string) updateReport {
-	c := r.Components[component]
+	return r.Components[component].updateOf()
+}
+
+// updateOf is the last update of a component.
+func (c componentReport) updateOf() updateReport {
 	if c.Update == nil {
 		return updateReport{}
 	}
@@ -126,13 +164,29 @@ func (c componentReport) String() string {
 	if c.Schema > 0 {
 		words = append(words, fmt.Sprintf("schema %d", c.Schema))
 	}
-	if c.Running {
+	switch {
+	case c.Running:
 		words = append(words, "running")
+	case c.Version != "":
+		words = append(words, "not running")
 	}
 	if c.Stale {
 		words = append(words, "stale")
 	}
 	return strings.Join(words, ", ")
+}
+
+// shut says that the component's maintenance window is closed, and until when;
+// "" if it is not.
+func (c componentReport) shut(now time.Time) string {
+	w, err := window.Parse(c.Window)
+	if err != nil || c.Window == "" || w.Open(now) {
+		return "" // the device knows better what to do with it
+	}
+	if next, ok := w.Next(now); ok {
+		return "its maintenance window is closed until " + moment(next)
+	}
+	return "its maintenance window never opens: " + oneLine(c.Window)
 }
 
 // admission says when the component may be updated, as far as anything is to
@@ -188,6 +242,12 @@ func (u updateReport) way() string {
 // going is where an update is: "execution, stop, 40 %, unavailable until 08:00:04".
 func (u updateReport) going() string {
 	line := fmt.Sprintf("%s, %s, %.0f %%", u.Phase, u.Step, 100*u.Progress)
+	if u.Back {
+		line = "turns back: " + u.Step + " is undone"
+	}
+	if u.Size > 0 {
+		line += fmt.Sprintf(", %s of %s", amount(u.Bytes), amount(u.Size))
+	}
 	if u.For != "" {
 		line += ", waits for " + oneLine(u.For)
 		if u.ForUntil != nil {
@@ -206,7 +266,10 @@ func (u updateReport) going() string {
 // ending is how it ended: "turned back: never healthy, downtime 2.5 s".
 func (u updateReport) ending() string {
 	line := u.Result
-	if u.Cancelled {
+	switch {
+	case u.Cancelled && u.Result == "refused":
+		line = "cancelled, nothing was touched" // "refused" would say that the device has
+	case u.Cancelled:
 		line += ", as was asked for"
 	}
 	if u.Cause != "" {

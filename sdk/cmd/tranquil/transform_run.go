@@ -10,11 +10,13 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/transforms/native"
 )
 
 type transformRunCmd struct {
-	Module string `arg:"" help:"Wasm module."`
+	Module string `arg:"" help:"Wasm module, or the name of a ready-made transform: jq, jsonpatch, rename, sqlite, identity."`
 	Input  string `arg:"" optional:"" help:"File, or directory that holds a whole state (default: one file on stdin)."`
 	Output string `arg:"" optional:"" help:"File or directory to make (default: stdout, for one file)."`
 
@@ -33,6 +35,9 @@ type transformRunCmd struct {
 }
 
 func (c *transformRunCmd) Run(s *session) error {
+	if err := c.readymade(); err != nil {
+		return err
+	}
 	h, err := c.host(s)
 	if err != nil {
 		return err
@@ -77,6 +82,26 @@ func (c *transformRunCmd) Run(s *session) error {
 		return nil
 	}
 	return c.usage(s.err, report)
+}
+
+// readymade lets a ready-made transform be named rather than its module.
+func (c *transformRunCmd) readymade() error {
+	known, named := readymades[c.Module]
+	if _, err := os.Stat(c.Module); !named || err == nil {
+		return nil
+	}
+	if err := native.Check(c.Module, c.Param); err != nil {
+		return err
+	}
+	if known.mode != "" {
+		c.Mode = known.mode
+	}
+	if known.format != "" && c.Format == pack.FormatBytes {
+		c.Format = known.format
+	}
+	var err error
+	c.Module, err = findModule(c.Module)
+	return err
 }
 
 // suffixNew is of what takes the place of an output when it is whole.

@@ -40,6 +40,7 @@ func (c *transformTryCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	fmt.Fprintf(s.err, "testing %d transforms on %d examples and %d variations of each\n", len(edges), len(cases), c.Variations)
 	bar := s.bar("test")
 	suite := transformtest.Suite{
 		Host: h, Edges: edges, Cases: cases, Variations: c.Variations, Seed: c.Seed, Progress: bar.show,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/schedule"
 )
 
 type updateCmd struct {
@@ -60,6 +61,8 @@ func (c *updateCmd) check() error {
 		return err
 	}
 	switch {
+	case schedule.Check(c.Check) != nil:
+		return schedule.Check(c.Check)
 	case c.Version == "" && (c.Again || c.Wait || c.Now):
 		return errors.New("--again, --wait and --now need a VERSION")
 	case c.Version == "" && !c.NoVersion && c.Check == "" && !c.NoCheck:
@@ -157,6 +160,12 @@ func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub
 		return err
 	}
 	last := report.last(c.Component)
+	if c.NoVersion && last.ID != "" && last.Result == "" {
+		fmt.Fprintf(s.err, "update %s to %s is in progress, and goes on; to end it: tranquil cancel %s %s\n", last.ID, orNone(last.To), c.ID, c.Component)
+	}
+	if shut := report.Components[c.Component].shut(time.Now()); shut != "" && c.Version != "" && !c.Now {
+		fmt.Fprintf(s.err, "%s: the update prepares itself, and waits; tranquil update --now does not\n", shut)
+	}
 	if report.State == "offline" {
 		fmt.Fprintf(s.err, "%s is offline: the wish waits for it\n", c.ID)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
@@ -27,6 +26,8 @@ type watch struct {
 	patient time.Time    // until when that may be old news
 	twin    *iothub.Twin // as known so far
 	said    string
+	told    time.Time // when, and how much was downloaded by then
+	bytes   int64
 }
 
 // run prints what happens, step by step. It returns nil when the device has
@@ -140,12 +141,20 @@ func (w *watch) answers(u updateReport) bool {
 
 // say prints a line for each step, and when the component will be back.
 func (w *watch) say(s *session, u updateReport) {
-	step := strings.Join([]string{u.Phase, u.Step, fmt.Sprint(u.Until)}, " ")
+	step := fmt.Sprint(u.Phase, u.Step, u.Back, u.Until, u.For, u.ForUntil)
 	if step != w.said {
 		fmt.Fprintln(s.out, u.going())
-		w.said = step
+		w.said, w.told, w.bytes = step, time.Now(), u.Bytes
+		return
+	}
+	if took := time.Since(w.told); u.Bytes > w.bytes && took >= tellInterval {
+		fmt.Fprintf(s.out, "%s, %s/s\n", u.going(), amount(int64(float64(u.Bytes-w.bytes)/took.Seconds())))
+		w.told, w.bytes = time.Now(), u.Bytes
 	}
 }
+
+// tellInterval is how often a download says how far it is.
+const tellInterval = 3 * time.Second
 
 func (w *watch) conclude(s *session, u updateReport) error {
 	fmt.Fprintln(s.out, u.ending())

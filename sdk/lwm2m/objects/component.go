@@ -28,7 +28,7 @@ const (
 	ComponentMode              = 27 // "normal", or "safe": no update starts
 	ComponentRest              = 28 // how it was stopped: "tranquil", or "unknown: " or "forced: " and why
 	ComponentFault             = 29 // why the mode is safe
-	ComponentRepair            = 30 // ends safe mode; argument 0 is the number of the wish, as in 0='3'
+	ComponentRepair            = 30 // ends safe mode; argument 0 is the number of the wish, as in 0='3'; of the component alone with argument 1, "keep" or a saved state
 	ComponentRepaired          = 31 // number of the last repair that has ended
 	ComponentWaitingFor        = 36 // in words; "" for nothing
 	ComponentWaitingUntil      = 37 // when that will be, if known
@@ -48,6 +48,11 @@ const (
 	ComponentStopped           = 51 // dependants that do not run while it is updated, "a, b"
 	ComponentAsks              = 52 // the device itself wants consent to updates, whatever resource 42 says
 	ComponentRemove            = 53 // "keep" removes the component and keeps its last state, "purge" keeps none; "" neither
+	ComponentMended            = 54 // number of the last repair of this component that has ended
+	ComponentStates            = 55 // that are saved, JSON (EncodeStates)
+	ComponentBack              = 56 // the update turns back: the step is being undone
+	ComponentFetched           = 57 // bytes of resource 58, while they are downloaded
+	ComponentSize              = 58 // of the download, bytes
 	ComponentAcknowledge       = 35 // id of the update whose outcome has arrived
 )
 
@@ -98,6 +103,11 @@ var ComponentUpdate = lwm2m.Definition{
 		{ID: ComponentRemove, Name: "Remove", Operations: lwm2m.RW, Kind: lwm2m.KindString},
 		{ID: ComponentDependants, Name: "Dependants", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentStopped, Name: "Stopped", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentMended, Name: "Mended", Operations: lwm2m.R, Kind: lwm2m.KindInteger},
+		{ID: ComponentStates, Name: "States", Operations: lwm2m.R, Kind: lwm2m.KindString},
+		{ID: ComponentBack, Name: "Turns Back", Operations: lwm2m.R, Kind: lwm2m.KindBoolean},
+		{ID: ComponentFetched, Name: "Fetched", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Units: "B"},
+		{ID: ComponentSize, Name: "Size", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Units: "B"},
 		{ID: ComponentAsks, Name: "Asks", Operations: lwm2m.R, Kind: lwm2m.KindBoolean},
 		{ID: ComponentOutcome, Name: "Outcome", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentAcknowledge, Name: "Acknowledge", Operations: lwm2m.W, Kind: lwm2m.KindString},
