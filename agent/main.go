@@ -52,9 +52,11 @@ const usage = `usage: tranquil-agent <command> [--config FILE] [-v]
   state show COMPONENT GENERATION [--json]
   state export COMPONENT GENERATION [--output FILE]
   state restore COMPONENT GENERATION [--yes]
+  state import COMPONENT FILE [--schema N] [--outside]
                      the states that updates have saved: which, what is in one
                      (every file is read and checked), one as a tar archive; or
-                     have the component continue on one, by an update
+                     have the component continue on one, by an update. An archive
+                     becomes a saved state again
   rollback COMPONENT [--yes]
                      go back to the version before the installed one
   version, --version of this program
@@ -133,6 +135,8 @@ type options struct {
 	yes       bool
 	keep      bool
 	restoring uint64 // 0: none
+	schema    int    // 0: not said
+	outside   bool
 	output    string
 	verbose   bool
 	version   bool
@@ -153,6 +157,8 @@ func (o *options) parse(args []string) (words []string, err error) {
 		o.restoring, err = generation(word)
 		return err
 	})
+	flags.IntVar(&o.schema, "schema", 0, "import: of the state, if the archive does not say it")
+	flags.BoolVar(&o.outside, "outside", false, "import: symbolic links may lead out of the state")
 	flags.StringVar(&o.output, "output", "-", "`file`, or - for standard output")
 	flags.BoolVar(&o.verbose, "v", false, "log details")
 	flags.BoolVar(&o.version, "version", false, "print the version of this program")

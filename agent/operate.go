@@ -22,17 +22,20 @@ import (
 
 // state does one of the state commands.
 func (o *options) state(ctx context.Context, words []string) error {
-	wants := map[string]int{"list": 2, "show": 3, "export": 3, "restore": 3}
+	wants := map[string]int{"list": 2, "show": 3, "export": 3, "restore": 3, "import": 3}
 	if len(words) == 0 || wants[words[0]] != len(words) {
-		return fmt.Errorf("want state list COMPONENT, or state show|export|restore COMPONENT GENERATION: %w", errUsage)
+		return fmt.Errorf("want state list COMPONENT, state show|export|restore COMPONENT GENERATION, or state import COMPONENT FILE: %w", errUsage)
 	}
 	v, err := o.view(ctx, words[1])
 	if err != nil {
 		return err
 	}
 	component := v.Component
-	if words[0] == "list" {
+	switch words[0] {
+	case "list":
 		return o.list(ctx, component)
+	case "import":
+		return o.importState(ctx, component, words[2])
 	}
 	gen, err := generation(words[2])
 	if err != nil {
@@ -127,6 +130,25 @@ func (o *options) export(ctx context.Context, component string, gen uint64) (err
 		return err
 	}
 	return os.Rename(half, o.output)
+}
+
+// importState makes a saved state of a file that export has written.
+func (o *options) importState(ctx context.Context, component, file string) error {
+	archive := o.in
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		archive = f
+	}
+	gen, err := link.ImportState(ctx, o.config.control(), component, archive, o.schema, o.outside)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(o.out, "It is generation %d; to go on with it: tranquil-agent state restore %s %[1]d\n", gen, component)
+	return err
 }
 
 func (o *options) restore(ctx context.Context, component string, gen uint64) error {

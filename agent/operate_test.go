@@ -108,7 +108,7 @@ func TestComponents(t *testing.T) {
 	for words, want := range map[string]string{
 		"":                            "application/a application/b <nil>",
 		"application/b":               "application/b <nil>",
-		"application/c":               "this device has no component application/c",
+		"application/c":               "this device has no component application/c; it has application/a, application/b",
 		"application/a application/b": "want components [COMPONENT]: try tranquil-agent help",
 	} {
 		var out bytes.Buffer

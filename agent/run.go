@@ -49,6 +49,7 @@ type agent struct {
 	dependants *dependants.Registry
 	link       *link.Server
 
+	importing  sync.Mutex
 	dependence sync.Mutex
 	known      map[string]map[string]string // terms of dependants, by component; nil: not read yet
 }
@@ -117,6 +118,11 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, component := range c.Components {
+		if err := a.states.Discard(component); err != nil {
+			log.Warn("cannot remove what is left of an import", "component", component, "error", err)
+		}
+	}
 	a.states.Logger = log
 	a.states.Retention = state.Retention{Keep: c.State.Keep, For: time.Duration(c.State.KeepFor), Space: c.State.KeepSpace}
 	a.readings = readings.New(readings.Config{
@@ -145,7 +151,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
-		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: a.manager.Mend, States: operator{a}, Log: log, Publish: a.publish,
+		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: a.manager.Mend, States: operator{a}, Import: operator{a}.Import, Log: log, Publish: a.publish,
 	})
 	a.desk = delivery.New(delivery.Config{
 		Book: a.manager, Content: a.content, Locate: a.locate, Judge: judge, Platform: platform(), Log: log,

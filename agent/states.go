@@ -109,6 +109,38 @@ func (o operator) Restore(component string, gen uint64) (string, error) {
 	return o.manager.Request(engine.Update{Component: component, Restore: state.Generation(gen)})
 }
 
+// Import makes a saved state of an archive. It stays, as one that a restore has
+// brought back, until the next update.
+func (o operator) Import(ctx context.Context, component string, archive io.Reader, schema int, outside bool) (uint64, error) {
+	if err := o.known(component); err != nil {
+		return 0, err
+	}
+	if !o.importing.TryLock() {
+		return 0, errors.New("another import is under way: try again when it has ended")
+	}
+	defer o.importing.Unlock()
+	meta, err := o.states.Unpack(component, archive, state.Intake{Schema: schema, Outside: outside, Reserve: o.config.Reserve})
+	if err != nil {
+		return 0, err
+	}
+	var gen state.Generation
+	err = o.manager.Between(ctx, component, func() (err error) {
+		if gen, err = o.states.Adopt(component, meta); err != nil {
+			return err
+		}
+		installed, err := o.store.Installed(component)
+		if err != nil {
+			return err
+		}
+		installed.Held = append(installed.Held, gen)
+		return o.store.Commit(component, installed)
+	})
+	if err != nil {
+		return 0, errors.Join(err, o.states.Discard(component))
+	}
+	return uint64(gen), nil
+}
+
 func (o operator) GoBack(component string) (string, error) { return o.manager.GoBack(component) }
 
 // tidy retires saved states that have become too old.

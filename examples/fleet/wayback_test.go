@@ -68,7 +68,7 @@ func TestStateCommands(t *testing.T) {
 	if out, err := s.AgentCLI(t.Context(), "state", "show", rig.SensorAdapter, gen); err != nil || !strings.Contains(out, "total.json") {
 		t.Errorf("show: %v\n%s", err, out)
 	}
-	exports(t, s, gen)
+	file := exports(t, s, gen)
 
 	_, now := check(t, s)
 	later := grown(t, s, now.Count())
@@ -93,6 +93,29 @@ func TestStateCommands(t *testing.T) {
 	if out, err = s.AgentCLI(t.Context(), "state", "restore", rig.SensorAdapter, "99", "--yes"); err == nil {
 		t.Errorf("a generation that is not there was restored:\n%s", out)
 	}
+	imports(t, s, file)
+}
+
+// imports brings a state back from its archive, and has the component go on with
+// it: decided at the device and from afar, where its name alone is enough.
+func imports(t *testing.T, s *rig.System, file string) {
+	t.Helper()
+	out, err := s.AgentCLI(t.Context(), "state", "import", "sensor-adapter", file)
+	list := states(t, s)
+	gen := fmt.Sprint(list[len(list)-1].Generation)
+	if err != nil || !strings.Contains(out, "It is generation "+gen) || list[len(list)-1].Version != "1.0.0" {
+		t.Fatalf("import: %v, %+v\n%s", err, list, out)
+	}
+	if out, err := s.AgentCLI(t.Context(), "repair", "sensor-adapter", "--restore", gen, "--yes"); err != nil || !strings.Contains(out, "restore of 1.0.0: updated") {
+		t.Errorf("repair at the device: %v\n%s", err, out)
+	}
+	for _, choice := range [][]string{{"--keep"}, {"--restore", gen}} {
+		out, err := s.CLI(t.Context(), append([]string{"repair", s.Device, rig.SensorAdapter, "--yes", "--wait"}, choice...)...)
+		if err != nil {
+			t.Errorf("repair %v from afar: %v\n%s", choice, err, out)
+		}
+	}
+	check(t, s)
 }
 
 // previous awaits what the twin says of the way back.
@@ -155,13 +178,13 @@ func states(t *testing.T, s *rig.System) (list []savedState) {
 
 // exports exports a state twice: to the same bytes, which are an archive of
 // the state.
-func exports(t *testing.T, s *rig.System, gen string) {
+func exports(t *testing.T, s *rig.System, gen string) (file string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "state.tar")
-	_, err := s.AgentCLI(t.Context(), "state", "export", rig.SensorAdapter, gen, "--output", file)
+	file = filepath.Join(t.TempDir(), "state.tar")
+	_, err1 := s.AgentCLI(t.Context(), "state", "export", rig.SensorAdapter, gen, "--output", file)
 	out, err2 := s.AgentCLI(t.Context(), "state", "export", rig.SensorAdapter, gen)
 	whole, err3 := os.ReadFile(file)
-	if err := errors.Join(err, err2, err3); err != nil || out != string(whole) {
+	if err := errors.Join(err1, err2, err3); err != nil || out != string(whole) {
 		t.Fatalf("%d and %d bytes, %v", len(out), len(whole), err)
 	}
 	var names []string
@@ -178,6 +201,7 @@ func exports(t *testing.T, s *rig.System, gen string) {
 	if !slices.Contains(names, "total.json") {
 		t.Errorf("the archive has %v", names)
 	}
+	return file
 }
 
 // TestStateGone deletes what a component lives on: it never begins anew, but

@@ -46,12 +46,21 @@ const RepairHere = -1
 type Saved = state.Entry
 
 // Offer makes a saved state ready to become that of an installed version, by
-// [Engine.Reinstate]. The error says why it cannot.
-func (e *Engine) Offer(component string, i Installed, gen state.Generation) (Update, error) {
+// [Engine.Reinstate]. The transforms may be in the package that the state is
+// of, which is fetched again if need be. The error says why it cannot.
+func (e *Engine) Offer(ctx context.Context, component string, i Installed, gen state.Generation) (Update, error) {
 	u := Update{Component: component, From: i, To: i, Restore: gen}
 	p, err := e.load(i.Digest)
 	if err != nil {
 		return u, err
+	}
+	_, meta, broken := e.States.Load(component, gen)
+	if err = e.choose(&u, p, gen); err == nil || broken != nil || meta.Package == i.Digest {
+		return u, err
+	}
+	u.From = Installed{Version: meta.Version, Schema: meta.Schema, Digest: meta.Package}
+	if _, err := e.Describe(ctx, component, u.From); err != nil {
+		e.Log.Warn("the package of a saved state is incomplete", "component", component, "generation", gen, "error", err)
 	}
 	return u, e.choose(&u, p, gen)
 }

@@ -25,7 +25,7 @@ func TestPark(t *testing.T) {
 	}
 	w.set(func() { w.state = "" })
 	for range 2 { // a repair may be done again
-		chosen, err := e.Offer(component, old, gen)
+		chosen, err := e.Offer(t.Context(), component, old, gen)
 		if err == nil {
 			err = e.Reinstate(t.Context(), chosen)
 		}
@@ -36,7 +36,7 @@ func TestPark(t *testing.T) {
 	if err := e.Agree(component, "1.0.0"); err != nil {
 		t.Error(err)
 	}
-	if _, err := e.Offer(component, old, gen+9); err == nil {
+	if _, err := e.Offer(t.Context(), component, old, gen+9); err == nil {
 		t.Error("a state that is not there was offered")
 	}
 	h, _ := e.updater(t.Context(), &Update{Component: component})

@@ -77,7 +77,7 @@ func (e *Engine) LastSaved(ctx context.Context, component string, i Installed) (
 		e.Log.Error("cannot list saved states", "component", component, "error", err)
 	}
 	for _, entry := range slices.Backward(entries) {
-		if u, err = e.Offer(component, i, entry.Generation); err != nil {
+		if u, err = e.Offer(ctx, component, i, entry.Generation); err != nil {
 			e.Log.Warn("saved state cannot be used", "component", component, "generation", entry.Generation, "error", err)
 			continue
 		}

@@ -53,7 +53,7 @@ func Answer(ctx context.Context, control, component, what string) error {
 
 // call asks something of the agent, and returns its answer.
 func call(ctx context.Context, control, method, path string) ([]byte, error) {
-	answer, done, err := ask(ctx, control, method, path)
+	answer, done, err := ask(ctx, control, method, path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -67,13 +67,13 @@ func call(ctx context.Context, control, method, path string) ([]byte, error) {
 
 // ask asks something of the agent. What is no success is an error with the
 // agent's reason; done is to be called otherwise.
-func ask(ctx context.Context, control, method, path string) (answer *http.Response, done func(), err error) {
+func ask(ctx context.Context, control, method, path string, body io.Reader) (answer *http.Response, done func(), err error) {
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", control)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, body)
 	if err != nil {
 		return nil, nil, err
 	}

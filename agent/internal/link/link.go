@@ -22,6 +22,7 @@
 //	         GET  /v1/state/{type}/{name}                       saved states
 //	         GET  /v1/state/{type}/{name}/{generation}[/tar]    one of them
 //	         POST /v1/state/{type}/{name}/{generation}/restore  begins an update: its id
+//	         POST /v1/state/{type}/{name}/import?schema=…       a tar archive: its generation
 //	         POST /v1/rollback/{type}/{name}                    begins an update: its id
 package link
 
@@ -30,6 +31,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -55,6 +57,7 @@ type Config struct {
 	Cancel     func(component string) error
 	Mend       func(component string, c engine.Choice) (update string, err error)
 	States     States
+	Import     func(ctx context.Context, component string, archive io.Reader, schema int, outside bool) (generation uint64, err error)
 	Log        *slog.Logger
 }
 

@@ -36,6 +36,13 @@ func (s *Server) handleStates(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/state/{type}/{name}/{generation}/restore", numbered(func(c string, gen uint64) (any, error) {
 		return s.States.Restore(c, gen)
 	}))
+	mux.HandleFunc("POST /v1/state/{type}/{name}/import", s.answer(func(r *http.Request) (any, error) {
+		schema, err := strconv.Atoi(r.URL.Query().Get("schema"))
+		if err != nil || schema < 0 {
+			return nil, fmt.Errorf("%q is no schema: they are numbers from 1", r.URL.Query().Get("schema"))
+		}
+		return s.Import(r.Context(), named(r), r.Body, schema, r.URL.Query().Get("outside") == "true")
+	}))
 	mux.HandleFunc("POST /v1/rollback/{type}/{name}", s.answer(func(r *http.Request) (any, error) { return s.States.GoBack(named(r)) }))
 	mux.HandleFunc("GET /v1/state/{type}/{name}/{generation}/tar", func(w http.ResponseWriter, r *http.Request) { s.export(w, r, named(r)) })
 }
@@ -118,7 +125,7 @@ func GoBack(ctx context.Context, control, component string) (update string, err 
 // ExportState writes a generation as a tar archive. After an error what was
 // written is not whole.
 func ExportState(ctx context.Context, control, component string, generation uint64, to io.Writer) error {
-	answer, done, err := ask(ctx, control, http.MethodGet, fmt.Sprintf("/v1/state/%s/%d/tar", component, generation))
+	answer, done, err := ask(ctx, control, http.MethodGet, fmt.Sprintf("/v1/state/%s/%d/tar", component, generation), nil)
 	if err != nil {
 		return err
 	}
@@ -127,6 +134,22 @@ func ExportState(ctx context.Context, control, component string, generation uint
 		return fmt.Errorf("the archive breaks off, most likely because the state is damaged: %w", err)
 	}
 	return nil
+}
+
+// ImportState makes a saved state of an archive. The schema is that of the
+// state, if the archive does not say it; outside has symbolic links that lead
+// out of the state be.
+func ImportState(ctx context.Context, control, component string, archive io.Reader, schema int, outside bool) (generation uint64, err error) {
+	path := fmt.Sprintf("/v1/state/%s/import?schema=%d&outside=%t", component, schema, outside)
+	answer, done, err := ask(ctx, control, http.MethodPost, path, archive)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	if err := json.NewDecoder(answer.Body).Decode(&generation); err != nil {
+		return 0, fmt.Errorf("cannot read the agent's answer: %w", err)
+	}
+	return generation, nil
 }
 
 func askJSON(ctx context.Context, control, method, path string, into any) error {

@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -77,5 +78,28 @@ func TestStates(t *testing.T) {
 	}
 	if got := strings.Join(device.begun, ","); got != "application/a 1,application/a" {
 		t.Errorf("begun: %s", got)
+	}
+}
+
+// TestImport: an archive of any length arrives whole, and a refusal with its
+// reason.
+func TestImport(t *testing.T) {
+	archive := strings.Repeat("tar", 1<<20)
+	s := start(t, Config{Import: func(_ context.Context, component string, r io.Reader, schema int, outside bool) (uint64, error) {
+		got, err := io.ReadAll(r)
+		if err != nil || string(got) != archive || component != "application/a" {
+			return 0, fmt.Errorf("%d bytes for %s: %v", len(got), component, err)
+		}
+		if schema == 0 || !outside {
+			return 0, errNone
+		}
+		return 7, nil
+	}})
+	gen, err := ImportState(t.Context(), s.Control, "application/a", strings.NewReader(archive), 3, true)
+	if err != nil || gen != 7 {
+		t.Errorf("%d, %v", gen, err)
+	}
+	if _, err := ImportState(t.Context(), s.Control, "application/a", strings.NewReader(archive), 0, false); err == nil || err.Error() != errNone.Error() {
+		t.Errorf("refused: %v", err)
 	}
 }

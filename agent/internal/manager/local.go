@@ -62,3 +62,31 @@ func (m *Manager) local(ctx context.Context, component string) {
 		m.run(ctx, u)
 	}
 }
+
+// A job is something that must not happen during an update of its component.
+type job struct {
+	component string
+	f         func() error
+	done      chan error
+}
+
+// Between has the loop call f, once no update is under way, and returns its
+// error; [ErrBusy] if one of the component has begun and waits.
+func (m *Manager) Between(ctx context.Context, component string, f func() error) error {
+	j := job{component, f, make(chan error, 1)}
+	select {
+	case m.jobs <- j:
+		return <-j.done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (m *Manager) between(j job) error {
+	if _, open, err := m.Journal(j.component); err != nil || open {
+		return errors.Join(ErrBusy, err)
+	}
+	err := j.f()
+	m.Changed(j.component)
+	return err
+}

@@ -103,3 +103,28 @@ func TestDecideKnowsTheStatesOfAWish(t *testing.T) {
 		}
 	}
 }
+
+// What must not happen during an update waits for its end.
+func TestBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{installed: engine.Installed{Version: "1.0.0"}, hang: make(chan string)}
+		manager, stop := start(t, m)
+		defer stop()
+		want(t, manager, engine.Wish{Version: "2.0.0"})
+		failed, called := errors.New("failed"), false
+		ended := make(chan error, 1)
+		go func() { ended <- manager.Between(t.Context(), name, func() error { called = true; return failed }) }()
+		synctest.Wait()
+		if called {
+			t.Error("called while an update runs")
+		}
+		m.hang <- "done"
+		if err := <-ended; !errors.Is(err, failed) || !called {
+			t.Errorf("called %v: %v", called, err)
+		}
+		manager.Journal = func(string) (engine.Record, bool, error) { return engine.Record{}, true, nil }
+		if err := manager.Between(t.Context(), name, func() error { return nil }); !errors.Is(err, ErrBusy) {
+			t.Errorf("an open update: %v", err)
+		}
+	})
+}

@@ -88,6 +88,7 @@ type Config struct {
 type Manager struct {
 	Config
 	wake chan struct{}
+	jobs chan job
 	on   func() time.Duration // the boot-time clock
 
 	mu       sync.Mutex
@@ -115,7 +116,7 @@ type known struct {
 func New(c Config) *Manager {
 	slices.Sort(c.Components)
 	return &Manager{
-		Config: c, wake: make(chan struct{}, 1), progress: map[string]engine.Progress{},
+		Config: c, wake: make(chan struct{}, 1), jobs: make(chan job), progress: map[string]engine.Progress{},
 		running: map[string]bool{}, answers: map[string]engine.Wish{}, checkNow: map[string]bool{},
 		asked: map[string]engine.Update{}, mends: map[string]engine.Update{}, tidied: map[string]time.Time{}, due: map[string]plan{},
 		held: map[string]time.Time{}, known: map[string]known{}, stuck: map[string]bool{},
@@ -147,6 +148,8 @@ func (m *Manager) Run(ctx context.Context) error {
 		})
 		select {
 		case <-ctx.Done():
+		case j := <-m.jobs:
+			j.done <- m.between(j)
 		case <-m.wake:
 		case <-time.After(m.idle(time.Now())):
 		}

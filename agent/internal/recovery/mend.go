@@ -13,7 +13,7 @@ import (
 
 // Choices carry out what an operator decides; *[engine.Engine] does.
 type Choices interface {
-	Offer(component string, i engine.Installed, gen state.Generation) (engine.Update, error)
+	Offer(ctx context.Context, component string, i engine.Installed, gen state.Generation) (engine.Update, error)
 	Park(ctx context.Context, component string) (state.Generation, error)
 }
 
@@ -64,7 +64,7 @@ func (r *Recovery) Mend(ctx context.Context, u engine.Update) (left bool, err er
 
 // change gives a component that does not run a saved state.
 func (r *Recovery) change(ctx context.Context, h *updater.Client, u engine.Update) error {
-	chosen, err := r.Choices.Offer(u.Component, u.To, u.Restore)
+	chosen, err := r.Choices.Offer(ctx, u.Component, u.To, u.Restore)
 	if err != nil {
 		return r.mended(ctx, u, engine.Refused, fmt.Sprintf("generation %d cannot become the state of version %s", u.Restore, u.To.Version), err)
 	}

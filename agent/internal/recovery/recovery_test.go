@@ -41,7 +41,7 @@ type world struct {
 	parked     string // version whose live state was saved by a repair
 }
 
-func (w *world) Offer(_ string, i engine.Installed, gen state.Generation) (engine.Update, error) {
+func (w *world) Offer(_ context.Context, _ string, i engine.Installed, gen state.Generation) (engine.Update, error) {
 	if gen != 7 {
 		return engine.Update{}, errors.New("there is none")
 	}

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 )
 
 // A File is a file, a directory or a symbolic link of a sealed state.
@@ -54,17 +53,20 @@ func (m *Manager) Show(component string, gen Generation) (Contents, error) {
 	return c, nil
 }
 
-// Export writes a generation as a tar archive (POSIX pax), by itself
-// deterministic: the same state gives the same bytes, whenever and wherever.
-// It has set-user, set-group and sticky bits, and names of one file are hard
-// links; it has no times, no owners and no extended attributes. Only after a nil error is what was written
-// the state as sealed; [ErrDamaged] comes last, since files are read once.
+// Export writes a generation as a tar archive (POSIX pax), which [Manager.Unpack]
+// reads: all that [replica.Give] gives, and names of one file are hard links. A
+// global header says of what it is the state. The same files give the same
+// bytes. Only after a nil error is what was written the state as sealed;
+// [ErrDamaged] comes last, since files are read once.
 func (m *Manager) Export(component string, gen Generation, w io.Writer) error {
 	files, s, err := m.sealed(component, gen)
 	if err != nil {
 		return err
 	}
 	archive := tar.NewWriter(w)
+	if err := (label{component, s.Meta, s.Digest}).write(archive); err != nil {
+		return fmt.Errorf("cannot export state %s/%d: %w", component, gen, err)
+	}
 	list, err := readTree(files, archive)
 	if err == nil && list.digest() != s.Digest {
 		err = ErrDamaged
@@ -87,18 +89,18 @@ func readTree(root string, archive *tar.Writer) (listing, error) {
 		n := node{path: e.path, mode: e.mode()}
 		switch {
 		case e.isDir():
-			err = writeHeader(archive, n, e.bits(), "")
+			err = writeHeader(archive, root, n, e.bits(), "")
 		case e.regular():
 			n.size = e.stat.Size
 			file := inode{uint64(e.stat.Dev), e.stat.Ino}
-			n.digest, err = readFile(filepath.Join(root, e.path), n, e.bits(), first[file], archive)
+			n.digest, err = readFile(root, n, e.bits(), first[file], archive)
 			if first[file] == "" {
 				first[file] = e.path
 			}
 		case e.symlink():
 			err = n.follow(root)
 			if err == nil {
-				err = writeHeader(archive, n, 0, "")
+				err = writeHeader(archive, root, n, 0, "")
 			}
 		default:
 			err = fmt.Errorf("%s: %w", e.path, ErrDamaged)
@@ -115,13 +117,13 @@ func (e *entry) bits() int64 { return int64(e.stat.Mode & 0o7777) }
 
 // writeHeader writes of a file that the archive has already only its other
 // name.
-func writeHeader(archive *tar.Writer, n node, bits int64, other string) error {
-	if archive == nil || n.path == "." {
+func writeHeader(archive *tar.Writer, root string, n node, bits int64, other string) error {
+	if archive == nil {
 		return nil
 	}
-	h := &tar.Header{
-		Typeflag: tar.TypeReg, Name: n.path, Mode: bits, Size: n.size,
-		ModTime: time.Unix(0, 0), Format: tar.FormatPAX,
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: n.path, Mode: bits, Size: n.size, Format: tar.FormatPAX}
+	if err := belong(h, filepath.Join(root, n.path)); err != nil {
+		return err
 	}
 	switch {
 	case n.mode.IsDir():
@@ -136,13 +138,13 @@ func writeHeader(archive *tar.Writer, n node, bits int64, other string) error {
 
 // readFile returns the digest of as many bytes as a file should have; that it
 // has others is an error.
-func readFile(name string, n node, bits int64, other string, archive *tar.Writer) (digest string, err error) {
-	f, err := os.Open(name)
+func readFile(root string, n node, bits int64, other string, archive *tar.Writer) (digest string, err error) {
+	f, err := os.Open(filepath.Join(root, n.path))
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := writeHeader(archive, n, bits, other); err != nil {
+	if err := writeHeader(archive, root, n, bits, other); err != nil {
 		return "", err
 	}
 	sum := sha256.New()

@@ -1,0 +1,111 @@
+package state
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
+	"golang.org/x/sys/unix"
+)
+
+// importName is where an archive is unpacked, beside the generations.
+const importName = "import"
+
+// An Intake says how an archive is read.
+type Intake struct {
+	Schema  int   // of the state, if the archive does not say it
+	Outside bool  // symbolic links may lead out of the state
+	Reserve int64 // bytes of the disk that stay free
+}
+
+// Unpack reads what [Manager.Export] has written, or any tar archive of which
+// the intake says the schema, into a place beside the generations, where it
+// stays until [Manager.Adopt]. It may be called while an update is under way, by
+// one at a time. What it cannot take, whoever has made it, it refuses with the
+// reason, and leaves nothing.
+func (m *Manager) Unpack(component string, r io.Reader, in Intake) (Meta, error) {
+	home, err := m.home(component)
+	if err != nil {
+		return Meta{}, err
+	}
+	dir := filepath.Join(home, importName)
+	meta, err := unpack(component, dir, r, in)
+	if err != nil {
+		return Meta{}, errors.Join(fmt.Errorf("cannot import a state of %s: %w", component, err), replica.RemoveAll(dir))
+	}
+	return meta, nil
+}
+
+func unpack(component, dir string, r io.Reader, in Intake) (Meta, error) {
+	files := filepath.Join(dir, filesName)
+	if err := errors.Join(replica.RemoveAll(dir), os.MkdirAll(files, 0o700)); err != nil {
+		return Meta{}, err
+	}
+	var disk unix.Statfs_t
+	if err := unix.Statfs(dir, &disk); err != nil {
+		return Meta{}, err
+	}
+	u := &unpacker{dir: files, room: int64(disk.Bavail)*int64(disk.Bsize) - in.Reserve, outside: in.Outside} //nolint:unconvert // other widths on other systems
+	if err := u.unpack(r); err != nil {
+		return Meta{}, err
+	}
+	return u.meta(component, in)
+}
+
+// meta says of what the unpacked state is, and compares it with what the
+// archive says.
+func (u *unpacker) meta(component string, in Intake) (Meta, error) {
+	switch {
+	case !u.found && in.Schema == 0:
+		return Meta{}, errors.New("the archive does not say of which schema the state is, as state export writes it: say it with --schema")
+	case !u.found:
+		return Meta{Schema: in.Schema, Version: "imported", Time: time.Now().UTC()}, nil
+	case u.label.Component != component:
+		return Meta{}, fmt.Errorf("it is a state of %.100q", u.label.Component)
+	case in.Schema != 0 && in.Schema != u.label.Schema:
+		return Meta{}, fmt.Errorf("it is a state of schema %d, not of %d", u.label.Schema, in.Schema)
+	case u.label.Schema < 1 || u.label.Version == "":
+		return Meta{}, fmt.Errorf("%w: what it says of itself is incomplete", errArchive)
+	}
+	list, err := readTree(u.dir, nil)
+	if err != nil {
+		return Meta{}, err
+	}
+	if list.digest() != u.label.Digest {
+		return Meta{}, fmt.Errorf("%w: it does not hold what was exported", errArchive)
+	}
+	return u.label.Meta, nil
+}
+
+// Adopt makes the state that was unpacked last a generation.
+func (m *Manager) Adopt(component string, meta Meta) (Generation, error) {
+	home, err := m.home(component)
+	if err != nil {
+		return 0, err
+	}
+	gen, err := m.Next(component)
+	if err == nil {
+		err = os.Rename(filepath.Join(home, importName), filepath.Join(home, fmt.Sprint(gen)))
+	}
+	if err == nil {
+		err = m.Seal(component, gen, meta)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot import a state of %s: %w", component, cmp.Or(err, m.Drop(component, gen)))
+	}
+	return gen, nil
+}
+
+// Discard removes what was unpacked and will not be adopted.
+func (m *Manager) Discard(component string) error {
+	home, err := m.home(component)
+	if err != nil {
+		return err
+	}
+	return replica.RemoveAll(filepath.Join(home, importName))
+}
