@@ -34,6 +34,7 @@ type Device struct {
 
 	mu           sync.Mutex
 	registration Registration
+	known        Model                   // of the registration, once asked for
 	observed     map[string]*observation // by what is observed
 	listens      time.Time               // until then, in queue mode
 	woken        chan struct{}           // closed by the next sign of life
@@ -62,7 +63,7 @@ func (d *Device) update(peer string, m *Message) (Registration, error) {
 		return r, err
 	}
 	r.Address, r.Updated = peer, time.Now()
-	d.registration = r
+	d.registration, d.known = r, nil
 	return r.clone(), nil
 }
 
@@ -138,7 +139,18 @@ func (d *Device) send(ctx context.Context, p Path, m *Message, f Format, records
 	return d.request(ctx, p, m)
 }
 
-func (d *Device) model() Model { return d.server.config.Model }
+// model has the objects as the device has them.
+func (d *Device) model() Model {
+	if d.server.config.Library == nil {
+		return d.server.config.Model
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil {
+		d.known = d.server.models.of(d.registration)
+	}
+	return d.known
+}
 
 // conform gives each value the kind that the model has for it.
 func conform(records []Record, model Model) ([]Record, error) {

@@ -2,9 +2,12 @@ package lwm2m
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Library has the definitions of objects in several versions. A device says which
@@ -43,11 +46,41 @@ func (l *Library) Definition(id uint16, version string) (Definition, bool) {
 
 // Model has each object in the version that the registration names.
 func (l *Library) Model(r Registration) Model {
-	m := make(Model, len(l.definitions))
+	m, versions := make(Model, len(l.definitions)), r.versions()
 	for id := range l.definitions {
-		m[id], _ = l.Definition(id, r.ObjectVersion(id))
+		m[id], _ = l.Definition(id, cmp.Or(versions[id], "1.0"))
 	}
 	return m
+}
+
+// maxModels bounds the combinations of versions that are kept; others are made anew.
+const maxModels = 256
+
+// models gives registrations their models; those with the same versions share one.
+type models struct {
+	library *Library
+	mu      sync.Mutex
+	known   map[string]Model
+}
+
+func (m *models) of(r Registration) Model {
+	var key strings.Builder
+	versions := r.versions()
+	for _, id := range slices.Sorted(maps.Keys(versions)) {
+		if d, ok := m.library.Definition(id, versions[id]); ok {
+			fmt.Fprintf(&key, "%d:%s ", id, d.version())
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known, ok := m.known[key.String()]
+	if !ok {
+		known = m.library.Model(r)
+		if len(m.known) < maxModels {
+			m.known[key.String()] = known
+		}
+	}
+	return known
 }
 
 // compareVersions compares "1.2" and "1.10" by their numbers.

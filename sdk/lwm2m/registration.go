@@ -1,6 +1,7 @@
 package lwm2m
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"slices"
@@ -42,13 +43,17 @@ type Registration struct {
 
 // ObjectVersion is the version that the device has of an object: what its link
 // says, or "1.0" (OMA LwM2M 1.1 section 7.2.2).
-func (r Registration) ObjectVersion(id uint16) string {
+func (r Registration) ObjectVersion(id uint16) string { return cmp.Or(r.versions()[id], "1.0") }
+
+// versions are those that the device names.
+func (r Registration) versions() map[uint16]string {
+	m := map[uint16]string{}
 	for _, l := range r.Links {
-		if p, err := l.Path(r.Root); err == nil && p == NewPath(id) && l.Attributes["ver"] != "" {
-			return l.Attributes["ver"]
+		if p, err := l.Path(r.Root); err == nil && p.Depth() == DepthObject && l.Attributes["ver"] != "" {
+			m[p.Object()] = l.Attributes["ver"]
 		}
 	}
-	return "1.0"
+	return m
 }
 
 func (r Registration) clone() Registration {

@@ -14,7 +14,10 @@ import (
 // ServerConfig configures a Server.
 type ServerConfig struct {
 	// Model has the objects the server knows; see package objects for ready ones.
-	Model Model
+	// Library, if not nil, takes its place: each device is spoken to by the versions of
+	// objects that it says it has. It must not change any more.
+	Model   Model
+	Library *Library
 	// OnEvent is called for each change of the registration table, one at a time
 	// and in order, outside of any lock; it may use the Device. A slow OnEvent
 	// delays later events but no answers to devices.
@@ -91,6 +94,7 @@ type Server struct {
 
 	workers sync.WaitGroup // of the mailboxes
 	events  mailbox
+	models  models
 
 	mu           sync.Mutex
 	transport    Transport
@@ -113,6 +117,7 @@ func NewServer(config ServerConfig) *Server {
 		observations: map[string]*observation{},
 	}
 	s.events.workers = &s.workers
+	s.models = models{library: config.Library, known: map[string]Model{}}
 	return s
 }
 

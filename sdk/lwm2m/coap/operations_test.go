@@ -325,6 +325,27 @@ func TestLongNotificationsInOrder(t *testing.T) {
 	}
 }
 
+// TestLibrary has devices with two versions of an object: each is read by its own.
+func TestLibrary(t *testing.T) {
+	definition := func(version string, k lwm2m.Kind) lwm2m.Definition {
+		return lwm2m.Definition{ID: 32000, Name: "Level", Version: version, Resources: []lwm2m.Resource{{ID: 0, Name: "Level", Operations: lwm2m.R, Kind: k, Mandatory: true}}}
+	}
+	library := new(lwm2m.Library)
+	library.Add(definition("1.0", lwm2m.KindInteger), definition("2.1", lwm2m.KindFloat))
+	s := startServerWith(t, func(c *lwm2m.ServerConfig) { c.Library = library })
+	for version, level := range map[string]lwm2m.Value{"1.0": lwm2m.Int(7), "2.1": lwm2m.Float(7.5)} {
+		object := objects.NewMemory(definition(version, level.Kind()))
+		object.SetValue(0, 0, level)
+		startDevice(t, s.address, func(c *lwm2m.ClientConfig) {
+			c.Endpoint, c.Version, c.Objects = version, "1.0", []lwm2m.Object{object} // in TLV, which does not tell kinds
+		})
+		e := s.event(t, lwm2m.Registered)
+		if got := readOne(t, e.Device, lwm2m.NewPath(32000, 0, 0)); got != level {
+			t.Errorf("version %s: read %v, want %v", version, got, level)
+		}
+	}
+}
+
 // TestSlowExecute gets its answer separately, after the acknowledgement, and is
 // done once although the server may have asked again.
 func TestSlowExecute(t *testing.T) {

@@ -78,6 +78,19 @@ func TestSensor(t *testing.T) {
 			t.Errorf("resource %d: %v, want %v", id, got, want)
 		}
 	}
+	for id, main := range map[uint16]uint16{3305: SensorActivePower, 3313: SensorX, 3314: SensorX} {
+		s := NewSensor(id)
+		p := s.Reading(0, 3, "m/s2", at)[0]
+		records, err := s.Read(t.Context(), p)
+		if err != nil || s.Value(p.Child(main)) != lwm2m.Float(3) {
+			t.Errorf("/%d: %v, %v", id, records, err)
+		}
+		for _, r := range records {
+			if _, ok := s.Definition().Resource(r.Path.Resource()); !ok {
+				t.Errorf("%v is not in the object", r.Path)
+			}
+		}
+	}
 	if SensorDefinition(3349).Name == "" {
 		t.Error("an unknown sensor has no name")
 	}

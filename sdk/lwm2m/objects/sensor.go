@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
@@ -15,6 +16,10 @@ const (
 	SensorResetMinMax   = 5605
 	SensorValue         = 5700
 	SensorUnits         = 5701
+	SensorX             = 5702 // of 3313 and 3314
+	SensorY             = 5703
+	SensorZ             = 5704
+	SensorActivePower   = 5800 // of 3305
 	SensorTimestamp     = 5518
 	SensorApplication   = 5750
 	sensorObjectVersion = "1.1" // the one that has 5518
@@ -29,30 +34,66 @@ var sensorNames = map[uint16]string{
 	3346: "Rate",
 }
 
-// SensorDefinition is the definition of an IPSO sensor object, 3300 to 3350: they
-// share their resources. An id without a name of its own is a "Generic Sensor".
-// In the registry 3305, 3313 and 3314 have several values each and other resources
-// (package registry has those definitions); here they too carry one value.
+// SensorDefinition is the definition of an IPSO sensor object, 3300 to 3350: all but
+// three share their resources. An id without a name of its own is a "Generic
+// Sensor".
 func SensorDefinition(id uint16) lwm2m.Definition {
 	name := sensorNames[id]
 	if name == "" {
 		name = "Generic Sensor"
 	}
-	return lwm2m.Definition{
-		ID: id, Name: name, Version: sensorObjectVersion, Multiple: true,
-		Resources: []lwm2m.Resource{
-			{ID: SensorTimestamp, Name: "Timestamp", Operations: lwm2m.R, Kind: lwm2m.KindTime},
-			{ID: SensorMinMeasured, Name: "Min Measured Value", Operations: lwm2m.R, Kind: lwm2m.KindFloat},
-			{ID: SensorMaxMeasured, Name: "Max Measured Value", Operations: lwm2m.R, Kind: lwm2m.KindFloat},
-			{ID: SensorMinRange, Name: "Min Range Value", Operations: lwm2m.R, Kind: lwm2m.KindFloat},
-			{ID: SensorMaxRange, Name: "Max Range Value", Operations: lwm2m.R, Kind: lwm2m.KindFloat},
-			{ID: SensorResetMinMax, Name: "Reset Min and Max Measured Values", Operations: lwm2m.E},
-			{ID: SensorValue, Name: "Sensor Value", Operations: lwm2m.R, Kind: lwm2m.KindFloat, Mandatory: true},
-			{ID: SensorUnits, Name: "Sensor Units", Operations: lwm2m.R, Kind: lwm2m.KindString},
-			{ID: SensorApplication, Name: "Application Type", Operations: lwm2m.RW, Kind: lwm2m.KindString},
-		},
+	resources, special := specialSensors[id]
+	if !special {
+		resources = []lwm2m.Resource{
+			timestamp,
+			float(SensorMinMeasured, "Min Measured Value", ""), float(SensorMaxMeasured, "Max Measured Value", ""),
+			float(SensorMinRange, "Min Range Value", ""), float(SensorMaxRange, "Max Range Value", ""),
+			resetMinMax, mandatory(float(SensorValue, "Sensor Value", "")), units, application,
+		}
 	}
+	return lwm2m.Definition{ID: id, Name: name, Version: sensorObjectVersion, Multiple: true, Resources: resources}
 }
+
+// specialSensors have another main value than Sensor Value, and others beside it.
+var specialSensors = map[uint16][]lwm2m.Resource{
+	3305: {
+		timestamp, resetMinMax, application,
+		mandatory(float(SensorActivePower, "Instantaneous active power", "W")),
+		float(5801, "Min Measured active power", "W"), float(5802, "Max Measured active power", "W"),
+		float(5803, "Min Range active power", "W"), float(5804, "Max Range active power", "W"),
+		float(5805, "Cumulative active power", "Wh"),
+		{ID: 5806, Name: "Active Power Calibration", Operations: lwm2m.W, Kind: lwm2m.KindFloat, Units: "W"},
+		float(5810, "Instantaneous reactive power", "var"),
+		float(5811, "Min Measured reactive power", "var"), float(5812, "Max Measured reactive power", "var"),
+		float(5813, "Min Range reactive power", "var"), float(5814, "Max Range reactive power", "var"),
+		float(5815, "Cumulative reactive power", "varh"),
+		{ID: 5816, Name: "Reactive Power Calibration", Operations: lwm2m.W, Kind: lwm2m.KindFloat, Units: "var"},
+		float(5820, "Power factor", ""),
+		{ID: 5821, Name: "Current Calibration", Operations: lwm2m.RW, Kind: lwm2m.KindFloat},
+		{ID: 5822, Name: "Reset Cumulative energy", Operations: lwm2m.E},
+	},
+	3313: {
+		timestamp, float(SensorMinRange, "Min Range Value", ""), float(SensorMaxRange, "Max Range Value", ""),
+		units, mandatory(float(SensorX, "X Value", "")), float(SensorY, "Y Value", ""), float(SensorZ, "Z Value", ""), application,
+	},
+	3314: {
+		timestamp, units, mandatory(float(SensorX, "X Value", "")), float(SensorY, "Y Value", ""), float(SensorZ, "Z Value", ""),
+		float(5705, "Compass Direction", "deg"), application,
+	},
+}
+
+var (
+	timestamp   = lwm2m.Resource{ID: SensorTimestamp, Name: "Timestamp", Operations: lwm2m.R, Kind: lwm2m.KindTime}
+	resetMinMax = lwm2m.Resource{ID: SensorResetMinMax, Name: "Reset Min and Max Measured Values", Operations: lwm2m.E}
+	units       = lwm2m.Resource{ID: SensorUnits, Name: "Sensor Units", Operations: lwm2m.R, Kind: lwm2m.KindString}
+	application = lwm2m.Resource{ID: SensorApplication, Name: "Application Type", Operations: lwm2m.RW, Kind: lwm2m.KindString}
+)
+
+func float(id uint16, name, unit string) lwm2m.Resource {
+	return lwm2m.Resource{ID: id, Name: name, Operations: lwm2m.R, Kind: lwm2m.KindFloat, Units: unit}
+}
+
+func mandatory(r lwm2m.Resource) lwm2m.Resource { r.Mandatory = true; return r }
 
 // Sensor is an IPSO sensor object for readings of any number of instances.
 type Sensor struct{ *Memory }
@@ -62,14 +103,18 @@ type Sensor struct{ *Memory }
 func NewSensor(id uint16) Sensor { return Sensor{NewMemory(SensorDefinition(id))} }
 
 // Reading keeps one reading and gives the paths that changed, for
-// [lwm2m.Client.Changed]. An empty unit is left out.
+// [lwm2m.Client.Changed]. It is the object's mandatory value: the X value of 3313 and
+// 3314, the active power of 3305; [Memory.Set] sets others. A unit is left out if it
+// is empty or the object has none.
 func (s Sensor) Reading(instance uint16, value float64, unit string, at time.Time) []lwm2m.Path {
-	base := lwm2m.NewPath(s.Definition().ID, instance)
+	d := s.Definition()
+	base := lwm2m.NewPath(d.ID, instance)
+	main := d.Resources[slices.IndexFunc(d.Resources, func(r lwm2m.Resource) bool { return r.Mandatory })]
 	records := []lwm2m.Record{
-		{Path: base.Child(SensorValue), Value: lwm2m.Float(value), Time: at},
+		{Path: base.Child(main.ID), Value: lwm2m.Float(value), Time: at},
 		{Path: base.Child(SensorTimestamp), Value: lwm2m.Time(at)},
 	}
-	if unit != "" {
+	if _, ok := d.Resource(SensorUnits); ok && unit != "" {
 		records = append(records, lwm2m.Record{Path: base.Child(SensorUnits), Value: lwm2m.String(unit)})
 	}
 	s.Set(records...)
