@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/dtls/v3"
+
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
@@ -331,4 +333,37 @@ func TestLibcoapServesDTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	transportAgainstLibcoap(t, conn, "coaps://"+address)
+}
+
+// TestSameAddress: a device that lost power comes back from the address that it had,
+// while its server still has the former session. It need not know connection ids.
+func TestSameAddress(t *testing.T) {
+	s := startSecureServer(t, "coaps://127.0.0.1:0", coap.PSKs(keys))
+	n := startNetwork(t, s.address, 1, weather{})
+	to, err := net.ResolveUDPAddr("udp", n.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := dtls.ClientWithOptions(socket, to, dtls.WithPSK(func([]byte) ([]byte, error) { return secret, nil }),
+			dtls.WithPSKIdentityHint([]byte("device-1")), dtls.WithCipherSuites(dtls.TLS_PSK_WITH_AES_128_CCM_8))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.HandshakeContext(deadline(t)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte("\x41\x02\x12\x34T\xb2rd\x4bep=device-1\x09lwm2m=1.1")); err != nil {
+			t.Fatal(err)
+		}
+		s.event(t, lwm2m.Registered)
+		n.up.cut(true) // it cannot say goodbye
+		conn.Close()
+		socket.Close()
+		n.up.cut(false)
+	}
 }

@@ -118,6 +118,16 @@ func newWay(w weather, seed uint64, deliver func([]byte)) *way {
 	return &way{weather: w, deliver: deliver, random: rand.New(rand.NewPCG(seed, 0)), seen: map[string]bool{}}
 }
 
+// cut loses everything from now on, or no more.
+func (w *way) cut(all bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.weather.lose = 0
+	if all {
+		w.weather.lose = 1
+	}
+}
+
 func (w *way) sum() harm {
 	w.mu.Lock()
 	defer w.mu.Unlock()
