@@ -2,6 +2,7 @@ package lwm2m
 
 import (
 	"context"
+	"errors"
 	"slices"
 )
 
@@ -139,12 +140,19 @@ func (c *Client) collect(ctx context.Context, p Path) ([]Record, error) {
 		return slices.Clone(records), err
 	}
 	var all []Record
+	var refused error
 	for _, instance := range object.Instances() {
 		records, err := object.Read(ctx, p.Child(instance))
-		if err != nil {
+		switch {
+		case errors.Is(err, &Error{Code: CodeUnauthorized}): // the others, if any, are the answer
+			refused = err
+		case err != nil:
 			return nil, err
 		}
 		all = append(all, records...)
+	}
+	if len(all) == 0 {
+		return nil, refused
 	}
 	return all, nil
 }

@@ -17,6 +17,9 @@ type ClientConfig struct {
 	// Server is the server's address as the Transport resolves it, such as
 	// coap://127.0.0.1:5683.
 	Server string
+	// ShortID is the number that the device knows this server by (objects 0, 1 and 2),
+	// 1 to 65534; zero means 1. It tells servers apart if there are several.
+	ShortID uint16
 	// Lifetime of the registration; updated well before it ends. Zero means one
 	// day; whole seconds.
 	Lifetime time.Duration
@@ -86,6 +89,9 @@ func NewClient(config ClientConfig) (*Client, error) {
 	}
 	if c.config.Version == "" {
 		c.config.Version = "1.1"
+	}
+	if c.config.ShortID == 0 {
+		c.config.ShortID = 1
 	}
 	if c.config.AwakeTime == 0 {
 		c.config.AwakeTime = defaultAwake

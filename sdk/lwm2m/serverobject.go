@@ -38,7 +38,7 @@ func (o *serverObject) Read(_ context.Context, _ Path) ([]Record, error) {
 	defer c.mu.Unlock()
 	p := NewPath(ServerDefinition.ID, 0)
 	return []Record{
-		{Path: p.Child(0), Value: Int(1)},
+		{Path: p.Child(0), Value: Int(int64(c.config.ShortID))},
 		{Path: p.Child(1), Value: Int(int64(c.lifetime / time.Second))},
 		{Path: p.Child(6), Value: Bool(true)},
 		{Path: p.Child(7), Value: String(c.carried())},
