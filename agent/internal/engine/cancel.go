@@ -15,6 +15,10 @@ var (
 	ErrGoesBack = errors.New("the update turns back already")
 )
 
+// ErrCancelled is why an update that waits must not begin, if somebody has
+// cancelled it: its outcome says so.
+var ErrCancelled = errors.New("cancelled")
+
 // cancels knows the updates that are under way, by component.
 type cancels struct {
 	mu  sync.Mutex

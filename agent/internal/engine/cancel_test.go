@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -109,4 +110,16 @@ func TestRebootLoop(t *testing.T) {
 		}
 	}
 	t.Fatal("it never gave up")
+}
+
+// TestCancelledBeforeItBegins: the outcome of an update that was cancelled while
+// it waited says so, and not only that it was refused.
+func TestCancelledBeforeItBegins(t *testing.T) {
+	w, e := newWorld(t, build(t, "1m"))
+	e.Permit = func(Update) error { return fmt.Errorf("%w as asked", ErrCancelled) }
+	o, err := w.update(t, e, "2.0.0")
+	if err != nil || o.Result != Refused || !o.Cancelled {
+		t.Errorf("%+v, %v", o, err)
+	}
+	w.check(t, o)
 }

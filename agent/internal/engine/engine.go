@@ -117,6 +117,8 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 			r.Cancelled = err.Error()
 		case stopped(ctx, err):
 			return Outcome{}, err
+		case errors.Is(err, ErrCancelled):
+			r.Cancelled = err.Error()
 		case at >= last:
 			return e.end(r, Inconsistent, fmt.Errorf("cannot %s: %w; the new version runs: ask for it again", r.Step, err))
 		}

@@ -72,7 +72,7 @@ func consent(_ []Standing, s Standing, _ time.Time) error {
 	case refused(s.Wishes, id) && asks:
 		return errors.New("consent was refused")
 	case refused(s.Wishes, id):
-		return errors.New("cancelled as asked")
+		return fmt.Errorf("%w as asked", engine.ErrCancelled)
 	case !asks,
 		terms.Consented == id, answer == engine.Answer{Update: id, Yes: true}:
 		return nil

@@ -239,7 +239,7 @@ var stories = map[string][]string{
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u1","from":"","to":"1.0.0","result":"updated","downtime":1.25,"predicted":1,"stopped":"application/reader","rest":"forced","restReason":"it did not come to rest","at":"2026-11-22T08:00:00Z"}}}}}}`,
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u2","from":"1.0.0","to":"2.0.0","result":"turned back","cause":"never\nhealthy","missed":2}}}}}}`,
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u3","kind":"update","from":"1.0.0","to":"2.0.0","result":"turned back","cancelled":true,"cause":"cancelled","warnings":"for no\nfile"}}}}}}`,
-		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u7","kind":"update","from":"1.0.0","to":"2.0.0","result":"refused","cancelled":true,"cause":"as asked"}}}}}}`,
+		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u7","kind":"update","from":"1.0.0","to":"2.0.0","result":"refused","cancelled":true,"cause":"cannot admit: cancelled as asked","downtime":0,"predicted":1}}}}}}`,
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u4","kind":"rollback","from":"2.0.0","to":"1.0.0","result":"updated"}}}}}}`,
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u5","kind":"restore","from":"1.0.0","to":"1.0.0","result":"updated"}}}}}}`,
 		`{"version":3,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u6","kind":"remove","from":"1.0.0","result":"removed"}}}}}}`,

@@ -272,10 +272,10 @@ func (u updateReport) ending() string {
 	case u.Cancelled:
 		line += ", as was asked for"
 	}
-	if u.Cause != "" {
+	if u.Cause != "" && !(u.Cancelled && strings.HasSuffix(u.Cause, "cancelled as asked")) {
 		line += ": " + oneLine(u.Cause)
 	}
-	if u.Downtime != nil {
+	if u.Downtime != nil && *u.Downtime > 0 {
 		line += fmt.Sprintf(", downtime %g s", *u.Downtime)
 		if u.Predicted != nil {
 			line += fmt.Sprintf(" (predicted %g s)", *u.Predicted)
