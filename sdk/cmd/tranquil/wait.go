@@ -28,6 +28,7 @@ type watch struct {
 	said    string
 	told    time.Time // when, and how much was downloaded by then
 	bytes   int64
+	pause   time.Duration // until it is told again
 }
 
 // run prints what happens, step by step. It returns nil when the device has
@@ -144,17 +145,21 @@ func (w *watch) say(s *session, u updateReport) {
 	step := fmt.Sprint(u.Phase, u.Step, u.Back, u.Until, u.For, u.ForUntil)
 	if step != w.said {
 		fmt.Fprintln(s.out, u.going())
-		w.said, w.told, w.bytes = step, time.Now(), u.Bytes
+		w.said, w.told, w.bytes, w.pause = step, time.Now(), u.Bytes, tellFirst
 		return
 	}
-	if took := time.Since(w.told); u.Bytes > w.bytes && took >= tellInterval {
+	if took := time.Since(w.told); u.Bytes > w.bytes && took >= w.pause {
 		fmt.Fprintf(s.out, "%s, %s/s\n", u.going(), amount(int64(float64(u.Bytes-w.bytes)/took.Seconds())))
-		w.told, w.bytes = time.Now(), u.Bytes
+		w.told, w.bytes, w.pause = time.Now(), u.Bytes, min(2*w.pause, tellMost)
 	}
 }
 
-// tellInterval is how often a download says how far it is.
-const tellInterval = 3 * time.Second
+// How often a download says how far it is: less and less often, since one may
+// take a day.
+const (
+	tellFirst = 3 * time.Second
+	tellMost  = time.Minute
+)
 
 func (w *watch) conclude(s *session, u updateReport) error {
 	fmt.Fprintln(s.out, u.ending())
