@@ -122,7 +122,7 @@ func TestBetween(t *testing.T) {
 		if err := <-ended; !errors.Is(err, failed) || !called {
 			t.Errorf("called %v: %v", called, err)
 		}
-		manager.Journal = func(string) (engine.Record, bool, error) { return engine.Record{}, true, nil }
+		m.set(func() { m.open = true })
 		if err := manager.Between(t.Context(), name, func() error { return nil }); !errors.Is(err, ErrBusy) {
 			t.Errorf("an open update: %v", err)
 		}

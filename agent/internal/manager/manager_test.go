@@ -80,6 +80,7 @@ type memory struct {
 	repaired  int64
 	repairs   int
 	broken    error // of a repair
+	open      bool  // an update is in the journal
 }
 
 // set changes what the manager will find.
@@ -179,7 +180,10 @@ func start(t *testing.T, m *memory) (manager *Manager, stop func()) {
 	t.Helper()
 	manager = New(Config{
 		Components: []string{name}, Memory: m, Run: m.run, Cancel: m.cancel, Check: m.check, Changed: func(string) {},
-		Journal: func(string) (engine.Record, bool, error) { return engine.Record{}, false, nil },
+		Journal: func(string) (_ engine.Record, open bool, _ error) {
+			m.set(func() { open = m.open })
+			return engine.Record{}, open, nil
+		},
 		Ensure:  func(context.Context, string) error { return nil },
 		Running: func(context.Context, string) (runs bool) {
 			m.set(func() { runs = !m.dead })
