@@ -20,14 +20,21 @@ func (i Info) Pinned() bool {
 	return i.stat.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0
 }
 
+// Unpin lets a file or directory be renamed or removed that is immutable or can
+// only be appended to, as root may. What has nothing of the kind stays as it is.
+func Unpin(path string) error {
+	p, err := unpin(path)
+	p.close()
+	return err
+}
+
 // A pin is what was taken from a file so that it can be removed.
 type pin struct {
 	file  *os.File // nil: it had nothing of the kind
 	flags uint32
 }
 
-// unpin lets a file or directory be removed that is immutable or can only be
-// appended to, as root may.
+// unpin is Unpin that can be taken back.
 func unpin(path string) (p pin, err error) {
 	info, err := Look(path)
 	if err != nil || !info.Pinned() || !info.Dir() && !info.Regular() {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,6 +94,43 @@ func (i Info) Check(path string, root Info) error {
 		return fmt.Errorf("%s is a mount point: unmount it, or have the component keep it elsewhere", path)
 	case pinned != 0:
 		return fmt.Errorf("%s is immutable or can only be appended to: take that from it (chattr -i -a)", path)
+	}
+	return nil
+}
+
+// Root looks at the directory that is a whole state, and returns why it cannot
+// be renamed, as an update does with it, and what to do about that.
+func Root(path string) (Info, error) {
+	info, err := Look(path)
+	if err != nil {
+		return info, err
+	}
+	if !info.Dir() {
+		return info, &fs.PathError{Op: "open", Path: path, Err: unix.ENOTDIR}
+	}
+	parent, err := Look(path + "/..") // the very one, whatever leads there
+	if err != nil {
+		return info, err
+	}
+	return info, info.Check(path, parent)
+}
+
+// Bounds of names below a state. Whoever handles them puts a path of its own
+// in front, and the system takes 4,095 bytes; or holds each directory open.
+const (
+	MaxName   = 2048 // bytes
+	MaxLevels = 256  // of directories, the file itself included
+)
+
+// CheckName returns why a file of that name, below the directory of a state,
+// cannot be part of it, and what to do about that.
+func CheckName(name string) error {
+	const shown = 128 // bytes
+	switch {
+	case len(name) > MaxName:
+		return fmt.Errorf("%.*s… is a name of more than %d bytes: have the component keep it elsewhere, or shorten it", shown, name, MaxName)
+	case len(name) >= 2*MaxLevels && strings.Count(name, "/") >= MaxLevels:
+		return fmt.Errorf("%.*s… is more than %d levels deep: have the component keep it elsewhere, or less deep", shown, name, MaxLevels)
 	}
 	return nil
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // Terms are what the back end has set about when a component may be updated.
@@ -90,9 +93,13 @@ func (e *Engine) room(u *Update) error {
 	return nil
 }
 
-// sizeOf returns how many bytes the files below dir have.
+// sizeOf returns how many bytes the files below dir have, or which of their
+// names nobody could handle later.
 func sizeOf(dir string) (total int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err := replica.CheckName(strings.TrimPrefix(path, dir+"/")); err != nil {
+			return err
+		}
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}

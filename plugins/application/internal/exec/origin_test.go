@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -71,6 +73,38 @@ func turnBack(t *testing.T, started bool) {
 	r.eventually("nothing is left", func() bool {
 		return !disk.Exists(r.h.oldState()) && !disk.Exists(r.h.origin()) && len(glob(r.h.path(discarded+"*"))) == 0
 	})
+}
+
+// TestTurnBackFromPinned: a version that makes its state immutable does not keep
+// the one before it from coming back.
+func TestTurnBackFromPinned(t *testing.T) {
+	r := newRig(t)
+	old := r.install("appender", `,"health":{"file":"healthy"}`)
+	r.eventually("healthy", func() bool { return r.probe().Healthy })
+	r.stop(time.Minute)
+	root, err := os.Stat(r.h.state())
+	r.must(err)
+	saved := r.save()
+	r.switchTo(r.stage("2.0.0", settings("appender", `,"health":{"file":"healthy"}`)))
+	r.apply(r.dir(files{"log": "new layout\n"}))
+	r.start()
+	r.stop(time.Minute)
+	f, err := os.Open(r.h.state())
+	r.must(err)
+	defer f.Close()
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0x10); err != nil { // FS_IMMUTABLE_FL
+		t.Skipf("NOT TESTED: a state that is immutable, since none can be made here: %v", err)
+	}
+	t.Cleanup(func() { replica.RemoveAll(r.h.dir) })
+	r.apply(saved)
+	r.switchTo(old)
+	r.start()
+	r.eventually("healthy", func() bool { return r.probe().Healthy })
+	again, err := os.Stat(r.h.state())
+	r.must(err)
+	if !os.SameFile(root, again) {
+		r.Error("another directory")
+	}
 }
 
 // TestPowerCutsWithOrigin: each case is what the disk looks like after a power

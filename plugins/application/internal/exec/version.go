@@ -15,6 +15,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -189,7 +190,7 @@ func (h home) unstage(r updater.UnstageRequest) error {
 		}
 		remove := disk.Remove
 		if strings.HasPrefix(name, ".") {
-			remove = os.RemoveAll
+			remove = replica.RemoveAll
 		}
 		if err := remove(h.path("versions", name)); err != nil {
 			return err

@@ -72,9 +72,22 @@ func Symlink(target, name string) error {
 	return Rename(temp, name)
 }
 
-// Rename renames durably.
+// Rename renames durably. It is not held up, with the rights for it, by a file
+// or directory that is immutable or can only be appended to: a version that
+// makes its state so must not keep the one before it from coming back. It is so
+// no longer then.
 func Rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
+	err := os.Rename(from, to)
+	if errors.Is(err, fs.ErrPermission) {
+		unpinned := replica.Unpin(from)
+		if Exists(to) {
+			unpinned = errors.Join(unpinned, replica.Unpin(to))
+		}
+		if unpinned == nil {
+			err = os.Rename(from, to)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if filepath.Dir(from) != filepath.Dir(to) {

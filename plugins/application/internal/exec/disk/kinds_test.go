@@ -222,45 +222,71 @@ func TestUnshareCutOff(t *testing.T) {
 	}
 }
 
-// TestRefused: what cannot be copied is an error that names it.
+// specials make what cannot be copied.
+var specials = map[string]func(t *testing.T, path string) error{
+	"is a device node": func(_ *testing.T, path string) error {
+		return unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))
+	},
+	"is a mount point": func(t *testing.T, path string) error {
+		err := os.MkdirAll(path, 0o700)
+		if err == nil {
+			err = unix.Mount("tmpfs", path, "tmpfs", 0, "size=64k")
+		}
+		t.Cleanup(func() { unix.Unmount(path, 0) })
+		return err
+	},
+	"is immutable": func(t *testing.T, path string) error {
+		return errors.Join(os.MkdirAll(path, 0o700), flag(t, path, 0x10)) // FS_IMMUTABLE_FL
+	},
+	"is immutable or can only be appended to": func(t *testing.T, path string) error {
+		return errors.Join(os.MkdirAll(path, 0o700), flag(t, path, 0x20)) // FS_APPEND_FL
+	},
+}
+
+// flag sets flags of a file until the test ends.
+func flag(t *testing.T, path string, flags int) error {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0); f.Close() })
+	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
+}
+
+// TestRefused: what cannot be copied is an error that names it, be it in the
+// directory or the directory itself.
 func TestRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can make it")
+		t.Skip("NOT TESTED: only root can make what is refused")
 	}
-	for want, make := range map[string]func(path string) error{
-		"is a device node": func(path string) error { return unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) },
-		"is a mount point": func(path string) error {
-			err := os.Mkdir(path, 0o700)
-			if err == nil {
-				err = unix.Mount("tmpfs", path, "tmpfs", 0, "size=64k")
-			}
-			t.Cleanup(func() { unix.Unmount(path, 0) })
-			return err
-		},
-		"is immutable": func(path string) error {
-			f, err := os.Create(path)
-			if err == nil {
-				t.Cleanup(func() { unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0); f.Close() })
-				err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0x10) // FS_IMMUTABLE_FL
-			}
-			return err
-		},
-	} {
-		from := withKind(t, "an empty directory")
-		earlier := filepath.Join(t.TempDir(), "earlier")
-		must(t, Link(t.Context(), from, earlier))
-		path := filepath.Join(from, "sub", "special")
-		if err := make(path); err != nil {
-			t.Logf("%s: cannot be made here: %v", want, err)
-			continue
+	for want, make := range specials {
+		for _, name := range []string{"sub/special", "."} {
+			t.Run(want+" "+name, func(t *testing.T) {
+				from := withKind(t, "an empty directory")
+				earlier := filepath.Join(t.TempDir(), "earlier")
+				must(t, Link(t.Context(), from, earlier))
+				path := filepath.Join(from, name)
+				if name == "." && want == "is a device node" {
+					t.Skip("a state that is a device is no directory")
+				}
+				if err := make(t, path); err != nil {
+					t.Skipf("NOT TESTED: what %s cannot be made here: %v", want, err)
+				}
+				refused(t, from, earlier, path+" "+want)
+			})
 		}
-		for name, err := range map[string]error{
-			"Copy": Copy(t.Context(), from, filepath.Join(t.TempDir(), "to")), "Link": Link(t.Context(), from, filepath.Join(t.TempDir(), "to")),
-			"LinkLive": LinkLive(t.Context(), from, filepath.Join(t.TempDir(), "to")), "Match": Match(t.Context(), from, earlier),
-		} {
-			if err == nil || !strings.Contains(err.Error(), path+" "+want) {
-				t.Errorf("%s: error %v, want %q", name, err, want)
-			}
+	}
+}
+
+func refused(t *testing.T, from, earlier, want string) {
+	t.Helper()
+	for name, err := range map[string]error{
+		"Copy": Copy(t.Context(), from, filepath.Join(t.TempDir(), "to")), "Link": Link(t.Context(), from, filepath.Join(t.TempDir(), "to")),
+		"LinkLive": LinkLive(t.Context(), from, filepath.Join(t.TempDir(), "to")), "Match": Match(t.Context(), from, earlier),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %.300v, want %.300q", name, err, want)
 		}
 	}
 }

@@ -7,14 +7,12 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // list opens a directory and returns the names in it.
 func list(dir string) (*os.File, []string, error) {
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	f, err := open(dir)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -17,9 +17,9 @@ import (
 // has changed, and where file systems allow looks at nothing else: on a state
 // of many files that is a fraction of linking them all.
 func Match(ctx context.Context, from, to string) error {
-	root, err := replica.Look(from)
+	m := matcher{&copier{link: true}, replica.Numbered(from) && replica.Numbered(to)}
+	err := m.begin(from)
 	if err == nil {
-		m := matcher{&copier{link: true, root: root, first: map[replica.Inode]string{}}, replica.Numbered(from) && replica.Numbered(to)}
 		err = m.dir(ctx, from, to)
 	}
 	if err != nil {
@@ -111,9 +111,9 @@ func (m matcher) one(ctx context.Context, info replica.Info, from, to string, ha
 		same := info.SameKind(old)
 		switch {
 		case same && info.Regular() && info.Inode() == old.Inode():
-			return info.Check(from, m.root)
+			return m.check(info, from)
 		case same && info.Dir():
-			if err := info.Check(from, m.root); err != nil {
+			if err := m.check(info, from); err != nil {
 				return err
 			}
 			return m.dir(ctx, from, to)

@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // described tells all there is below a directory, with inodes.
@@ -52,11 +50,8 @@ func TestMatch(t *testing.T) {
 	t.Run("numbered", func(t *testing.T) { matches(t, func(from, to string) error { return Match(t.Context(), from, to) }) })
 	t.Run("not numbered", func(t *testing.T) {
 		matches(t, func(from, to string) error {
-			root, err := replica.Look(from)
-			if err != nil {
-				return err
-			}
-			return matcher{&copier{link: true, root: root, first: map[replica.Inode]string{}}, false}.dir(t.Context(), from, to)
+			m := matcher{&copier{link: true}, false}
+			return errors.Join(m.begin(from), m.dir(t.Context(), from, to))
 		})
 	})
 }

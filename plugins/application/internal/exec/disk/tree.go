@@ -7,8 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
+	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
@@ -16,8 +15,9 @@ import (
 // Copy copies the content of one directory into another, which is made if it
 // is missing. All that [replica.Give] gives is kept, of both directories and
 // files, and so are holes, symbolic links, and which names are hard links of
-// one file. Pipes and sockets are left out. A device, a mount point or an
-// immutable file below the directory is an error. Where the file system can,
+// one file. Pipes and sockets are left out. A device, a mount point, an
+// immutable file or too long a name is an error, and so is such a directory
+// itself. Where the file system can,
 // copies share their blocks. The caller syncs.
 func Copy(ctx context.Context, from, to string) error {
 	return duplicate(ctx, from, to, &copier{})
@@ -40,23 +40,35 @@ func LinkLive(ctx context.Context, from, to string) error {
 type copier struct {
 	link  bool // rather than copy
 	live  bool // the source changes meanwhile
+	from  string
 	root  replica.Info
 	first map[replica.Inode]string // where a file with several names was copied to
 }
 
 func duplicate(ctx context.Context, from, to string, c *copier) error {
-	info, err := replica.Look(from)
-	if err == nil && !info.Dir() {
-		err = &fs.PathError{Op: "copy", Path: from, Err: unix.ENOTDIR}
-	}
+	err := c.begin(from)
 	if err == nil {
-		c.root, c.first = info, map[replica.Inode]string{}
 		err = c.dir(ctx, from, to)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot copy %s: %w", from, err)
 	}
 	return nil
+}
+
+// begin looks at the directory that is to be copied.
+func (c *copier) begin(from string) (err error) {
+	c.from, c.first = from, map[replica.Inode]string{}
+	c.root, err = replica.Root(from)
+	return err
+}
+
+// check returns why a file below that cannot be copied.
+func (c *copier) check(info replica.Info, path string) error {
+	if err := replica.CheckName(strings.TrimPrefix(path, c.from+"/")); err != nil {
+		return err
+	}
+	return info.Check(path, c.root)
 }
 
 // dir copies what is in a directory, then what belongs to it.
@@ -119,7 +131,7 @@ func (c *copier) vanished(path string, err error) error {
 
 // one makes the copy of an entry, of which there is none yet.
 func (c *copier) one(ctx context.Context, info replica.Info, from, to string) error {
-	if err := info.Check(from, c.root); err != nil {
+	if err := c.check(info, from); err != nil {
 		return err
 	}
 	switch {

@@ -83,8 +83,8 @@ func (l *links) find(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
 	infos, err := look(f, names)
+	err = errors.Join(err, f.Close()) // or a deep tree would take too many
 	for i := 0; err == nil && i < len(infos); i++ {
 		switch info := infos[i]; {
 		case info.Dir():
@@ -109,15 +109,20 @@ func (l *links) note(info replica.Info, path string) {
 // separate replaces all names by those of a copy. Several names need a copy
 // that outlives a power cut between them: then it is found again, by inode.
 func (f *linkedFile) separate(scratch string) error {
+	one, done, err := reach(f.paths[0])
+	if err != nil {
+		return err
+	}
+	defer done()
 	whole := fmt.Sprintf("%s-%d", scratch, f.Inode().Number)
 	if len(f.paths) == 1 && !Exists(whole) {
-		if err := copySynced(f.paths[0], scratch); err != nil {
+		if err := copySynced(one, scratch); err != nil {
 			return err
 		}
-		return replaceIn(scratch, f.paths[0])
+		return replaceIn(scratch, one)
 	}
-	if !equalContent(whole, f.paths[0]) {
-		if err := copySynced(f.paths[0], scratch); err != nil {
+	if !equalContent(whole, one) {
+		if err := copySynced(one, scratch); err != nil {
 			return err
 		}
 		if err := Rename(scratch, whole); err != nil {
@@ -131,11 +136,20 @@ func (f *linkedFile) separate(scratch string) error {
 		if err := os.Link(whole, scratch); err != nil {
 			return err
 		}
-		if err := replaceIn(scratch, path); err != nil {
+		if err := replaceDeep(scratch, path); err != nil {
 			return err
 		}
 	}
 	return os.Remove(whole)
+}
+
+func replaceDeep(from, to string) error {
+	to, done, err := reach(to)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return replaceIn(from, to)
 }
 
 func copySynced(from, to string) error {
@@ -148,7 +162,7 @@ func copySynced(from, to string) error {
 // replaceIn renames a file into a directory that keeps its mode and time.
 func replaceIn(from, to string) error {
 	dir := filepath.Dir(to)
-	info, err := os.Lstat(dir)
+	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
