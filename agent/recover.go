@@ -6,7 +6,6 @@ import (
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/recovery"
-	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
 // checkContent removes damaged blobs, so that they are fetched again.
@@ -34,7 +33,7 @@ func (a *agent) ensure(ctx context.Context, component string) error {
 	if errors.Is(err, recovery.ErrStateGone) || errors.Is(err, recovery.ErrApart) {
 		return err // it would begin with an empty state, or with that of another version
 	}
-	return errors.Join(err, a.start(ctx, component))
+	return errors.Join(err, a.repair.Start(ctx, component))
 }
 
 // keep starts a component that has been found not to run, or stops one that
@@ -43,34 +42,7 @@ func (a *agent) keep(ctx context.Context, component string) error {
 	if a.repair.Fault() != "" {
 		return nil
 	}
-	return a.start(ctx, component)
-}
-
-// start starts what is installed, unless an update that waits has stopped it:
-// what it would write then is in no saved state. One that shall not run is
-// stopped.
-func (a *agent) start(ctx context.Context, component string) error {
-	if i, err := a.store.Installed(component); err != nil || i.Version == "" {
-		return err
-	}
-	if r, open, err := a.store.Load(component); err != nil || open && r.Stopped() {
-		return err
-	}
-	if a.halted(component) {
-		return nil
-	}
-	if a.inactive(component) {
-		return a.call(ctx, component, startWithin, func(ctx context.Context, u *updater.Client) error {
-			_, err := u.Stop(ctx, updater.StopRequest{Component: component})
-			return err
-		})
-	}
-	if may, err := a.repair.Fit(ctx, component); !may || err != nil {
-		return err
-	}
-	return a.call(ctx, component, startWithin, func(ctx context.Context, u *updater.Client) error {
-		return u.Start(ctx, updater.StartRequest{Component: component})
-	})
+	return a.repair.Start(ctx, component)
 }
 
 // runner runs an update on a device that is settled, or says why it does not.

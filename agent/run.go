@@ -137,13 +137,13 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	runner = &engine.Engine{
 		Dependants: a.dependants,
 		Readings:   a.readings,
-		Journal:    a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Ready: a.ready(sandbox),
+		Journal:    a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Rehearsals: a.states, Ready: a.ready(sandbox),
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
 		Permit:   a.permit, Short: a.short,
 	}
-	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Pairs: runner, Choices: runner, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
+	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Pairs: runner, Choices: runner, Begin: runner.Begin, Halted: a.halted, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.repair.Check(c.Components)
 	a.manager = manager.New(manager.Config{
 		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Journal: a.store.Load, Ask: c.Ask, Check: a.check, Ensure: a.ensure, Keep: a.keep, Running: a.running,
@@ -253,11 +253,9 @@ func (a *agent) call(ctx context.Context, component string, within time.Duration
 	return err
 }
 
-// How long an updater may take for what is asked beside updates.
-const (
-	startWithin  = 2 * time.Minute
-	statusWithin = 15 * time.Second
-)
+// statusWithin is how long an updater may take to tell whether a component
+// runs.
+const statusWithin = 15 * time.Second
 
 func (a *agent) running(ctx context.Context, component string) (runs bool) {
 	err := a.call(ctx, component, statusWithin, func(ctx context.Context, u *updater.Client) error {

@@ -81,7 +81,7 @@ func (e *Engine) startDependants(ctx context.Context, u *Update) error {
 		}
 		h, err := e.updaterOf(ctx, name)
 		if err == nil {
-			err = h.Start(ctx, updater.StartRequest{Component: name})
+			err = e.Begin(ctx, h, name)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cannot start dependant %s: %w", name, err))

@@ -33,10 +33,10 @@ func TestKind(t *testing.T) {
 }
 
 // A warning rehearsal finds something to tell of.
-type warningRehearsal struct{ Transformer }
+type warningRehearsal struct{ Rehearsals }
 
 func (w warningRehearsal) Rehearse(ctx context.Context, c string, live state.Generation, steps []host.Step, told func(done, total int64)) (state.Rehearsed, error) {
-	found, err := w.Transformer.Rehearse(ctx, c, live, steps, told)
+	found, err := w.Rehearsals.Rehearse(ctx, c, live, steps, told)
 	found.Warnings = []string{"no file is like that"}
 	return found, err
 }
@@ -47,7 +47,7 @@ func TestWarnings(t *testing.T) {
 	p := build(t, "20ms")
 	for _, failAt := range []string{"", "probe2.0.0"} {
 		w, e := newWorld(t, p)
-		e.Transform = warningRehearsal{e.Transform}
+		e.Rehearsals = warningRehearsal{e.Rehearsals}
 		w.set(func() { w.failAt = failAt })
 		o, err := w.update(t, e, "2.0.0")
 		if err != nil || !cmp.Equal(o.Warnings, []string{"no file is like that"}) || o.Kind != KindUpdate || o.Cancelled {

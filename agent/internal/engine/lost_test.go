@@ -73,7 +73,7 @@ func newKeeping(t *testing.T, p packages, kept bool) (w *world, e *Engine, harm 
 		if err != nil {
 			t.Error(err)
 		}
-		e.States, e.Marks, e.Transform = states, states, states
+		e.States, e.Marks, e.Transform, e.Rehearsals = states, states, states, states
 	}
 }
 

@@ -64,8 +64,11 @@ func (e *Engine) handOver(ctx context.Context, u *Update, gen state.Generation, 
 	}
 	m, found := e.Marks.Mark(u.Component)
 	next := of.holder()
-	if err := e.Marks.SetMark(u.Component, state.Mark{Live: m.Live, Next: &next, Generation: gen}); err != nil {
-		return err
+	noted := m.Next != nil && m.Generation == gen && same(*m.Next, next) // by a try before
+	if !noted {
+		if err := e.Marks.SetMark(u.Component, state.Mark{Live: m.Live, Next: &next, Generation: gen}); err != nil {
+			return err
+		}
 	}
 	if broken == nil || moved {
 		err = s.Apply(ctx, updater.ApplyRequest{Component: u.Component, Dir: dir})
@@ -75,7 +78,7 @@ func (e *Engine) handOver(ctx context.Context, u *Update, gen state.Generation, 
 		e.Log.Warn("saved state cannot be used; the updater is asked for the original", "component", u.Component, "generation", gen, "cause", broken, "error", err)
 	}
 	switch {
-	case err != nil && found && broken != nil && !moved && errors.Is(err, errors.ErrUnsupported): // nothing has changed
+	case err != nil && found && !noted && broken != nil && !moved && errors.Is(err, errors.ErrUnsupported): // nothing has changed
 		return errors.Join(broken, e.Marks.SetMark(u.Component, m))
 	case err != nil && broken != nil:
 		return fmt.Errorf("%w: %w", broken, err)
@@ -158,7 +161,7 @@ func (e *Engine) Reunite(ctx context.Context, component string) (of Installed, d
 	}
 	status, err := h.Status(ctx, updater.StatusRequest{Component: component})
 	switch {
-	case err != nil || status.Version == "":
+	case err != nil:
 		return of, "", err
 	case m.Next == nil && m.Live.Version == status.Version:
 		return installed(m.Live), "", nil

@@ -352,7 +352,7 @@ func newWorld(t *testing.T, p packages) (*world, *Engine) {
 	}
 	t.Cleanup(client.Kill)
 	e := &Engine{
-		Journal: w, Inventory: w, Source: w, Content: w.content, States: states, Marks: states, Transform: states,
+		Journal: w, Inventory: w, Source: w, Content: w.content, States: states, Marks: states, Transform: states, Rehearsals: states,
 		Updater: func(context.Context, string) (*updater.Client, error) { return client, nil },
 		Tell:    func(Progress) {}, Announce: func(context.Context, string) {}, Log: slog.New(slog.DiscardHandler),
 		firstPause: time.Microsecond,

@@ -25,6 +25,7 @@ type Engine struct {
 	States     States
 	Marks      Marks
 	Transform  Transformer
+	Rehearsals Rehearsals
 	Dependants Dependants                                                           // nil: there are none
 	Readings   Readings                                                             // nil: the components publish none
 	Ready      func(ctx context.Context, component string, steps []host.Step) error // has sandboxes wait that have compiled the transforms; nil: there are none
@@ -82,11 +83,16 @@ type States interface {
 	Drop(component string, gen state.Generation) error
 }
 
-// A Transformer makes one generation from another, rehearses that, and retires
-// old ones.
-type Transformer interface {
+// Rehearsals are made on snapshots of the live state. Release drops these: see
+// [Engine.Begin].
+type Rehearsals interface {
 	Rehearse(ctx context.Context, component string, live state.Generation, steps []host.Step, progress func(done, total int64)) (state.Rehearsed, error)
 	Settle(component string, live state.Generation) (snapshot string, err error)
+	Release(component string) error
+}
+
+// A Transformer makes one generation from another, and retires old ones.
+type Transformer interface {
 	Transform(ctx context.Context, component string, from, to state.Generation, steps []host.Step, progress func(done, total int64)) (host.Report, error)
 	List(component string, needs state.Needs) ([]state.Entry, error)
 	Prune(component string, needs state.Needs) error // by retention, but not what is needed
@@ -362,7 +368,7 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (found state.Rehearse
 	if err != nil {
 		return found, err
 	}
-	return e.Transform.Rehearse(ctx, u.Component, u.Rehearsal, steps, share(ctx))
+	return e.Rehearsals.Rehearse(ctx, u.Component, u.Rehearsal, steps, share(ctx))
 }
 
 // savable finds out, while the component serves, whether its state is one that
@@ -380,7 +386,11 @@ func (e *Engine) savable(ctx context.Context, h *updater.Client, u *Update) erro
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}), e.States.Drop(u.Component, gen))
+	err = h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir})
+	if err == nil {
+		u.StateSize, err = sizeOf(dir)
+	}
+	return errors.Join(err, e.States.Drop(u.Component, gen))
 }
 
 // forget removes what the rehearsal has left.

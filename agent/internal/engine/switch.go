@@ -11,21 +11,17 @@ import (
 )
 
 // startOld lets the old version run again, and waits a while until it serves.
-// That it does not is no reason to give up: it is what ran before. The live
-// snapshot goes first: an updater may have to separate files from their links.
+// That it does not is no reason to give up: it is what ran before.
 func (e *Engine) startOld(ctx context.Context, u *Update) error {
 	h, err := e.updater(ctx, u)
 	if err != nil || u.From.Version == "" {
-		return err
-	}
-	if err := e.drop(u, u.Rehearsal); err != nil {
 		return err
 	}
 	if err := e.putBack(ctx, h, u); err != nil {
 		return err
 	}
 	e.open(u)
-	if err := h.Start(ctx, updater.StartRequest{Component: u.Component}); err != nil {
+	if err := e.Begin(ctx, h, u.Component); err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, defaultHealthy)
@@ -35,6 +31,23 @@ func (e *Engine) startOld(ctx context.Context, u *Update) error {
 	}
 	u.Downtime = since(u.Down)
 	return ctx.Err()
+}
+
+// Begin starts a component on the state that it has. Unless it runs already,
+// the snapshots of that state go first: an updater may have to separate its
+// files from their links, and a disk that is full has no room for copies. A
+// rehearsal can be repeated; that a component is down cannot be excused.
+func (e *Engine) Begin(ctx context.Context, h *updater.Client, component string) error {
+	var status updater.StatusResponse
+	if h.Capabilities().Status {
+		status, _ = h.Status(ctx, updater.StatusRequest{Component: component}) // if it cannot be told, it does not run
+	}
+	if !status.Running {
+		if err := e.Rehearsals.Release(component); err != nil {
+			e.Log.Error("cannot drop snapshots of the live state", "component", component, "error", err)
+		}
+	}
+	return h.Start(ctx, updater.StartRequest{Component: component})
 }
 
 // save has the updater hand over the state, and seals it: it stays as it is
@@ -56,7 +69,7 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 	if err := e.number(u); err != nil {
 		return err
 	}
-	snapshot, err := e.Transform.Settle(u.Component, u.Rehearsal)
+	snapshot, err := e.Rehearsals.Settle(u.Component, u.Rehearsal)
 	if err != nil {
 		return err
 	}

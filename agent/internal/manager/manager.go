@@ -135,7 +135,7 @@ const pollInterval = time.Minute
 // Run works until ctx ends. An update that is under way then stays in the
 // journal, and the next Run finishes it.
 func (m *Manager) Run(ctx context.Context) error {
-	m.each(func(c string) { m.resume(ctx, c) })
+	m.begin(ctx)
 	for ctx.Err() == nil {
 		m.mend(ctx)
 		m.each(func(c string) { m.local(ctx, c); m.decided(ctx, c) })
@@ -160,6 +160,26 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) each(f func(component string)) {
 	for _, c := range m.Components {
 		f(c)
+	}
+}
+
+// begin takes up what an earlier process has left. All components run, unless
+// an update has stopped them, before the first update goes on: that may take
+// hours to fetch what it needs.
+func (m *Manager) begin(ctx context.Context) {
+	var updates []string
+	m.each(func(c string) {
+		if _, open, err := m.Journal(c); err != nil || !open {
+			m.resume(ctx, c)
+			return
+		}
+		updates = append(updates, c)
+		if err := m.Keep(ctx, c); err != nil {
+			m.Log.Error("cannot start component", "component", c, "error", err)
+		}
+	})
+	for _, c := range updates {
+		m.resume(ctx, c)
 	}
 }
 

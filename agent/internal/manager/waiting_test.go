@@ -29,7 +29,10 @@ type device struct {
 	damage    string    // that is found at the start
 	safe      bool      // the engine leaves the journal as it is
 	delayed   time.Time // a dependant delays updates until then
+	done      []string  // in this order: "keep a", "ensure b", "run a"
 }
+
+func (d *device) note(what string) { d.locked(func() { d.done = append(d.done, what) }) }
 
 func (d *device) unreadable() (is bool) {
 	d.locked(func() { is = d.safe })
@@ -100,6 +103,7 @@ func (d *device) run(_ context.Context, u engine.Update) (engine.Outcome, error)
 	if d.unreadable() || !found && u.ID == "" {
 		return engine.Outcome{}, nil
 	}
+	d.note("run " + u.Component)
 	if !found {
 		r = engine.Record{Step: "admit", Update: u}
 		r.Update.To, r.Update.Requires = engine.Installed{Version: u.Wish.Version}, d.requires[u.Component]
@@ -148,7 +152,9 @@ func (d *device) start(t *testing.T) (stop func()) {
 	d.manager = New(Config{
 		Components: []string{a, b}, Memory: d, Run: d.run, Cancel: d.cancel, Journal: d.load, Changed: func(string) {},
 		Check: func(context.Context, string, string) (Found, bool, error) { return Found{}, false, nil },
+		Keep:  func(_ context.Context, c string) error { d.note("keep " + c); return nil },
 		Ensure: func(_ context.Context, c string) error {
+			d.note("ensure " + c)
 			if d.damage != "" {
 				return d.Report(engine.Outcome{Update: "r", Component: c, Result: engine.Unchanged, Cause: d.damage})
 			}
@@ -191,6 +197,19 @@ func (d *device) waitsFor(t *testing.T, c, what string) engine.Progress {
 		t.Fatalf("%s does not wait for %s: %+v, %v", c, what, v.Progress, err)
 	}
 	return *v.Progress
+}
+
+// TestAllRunBeforeAnUpdateGoesOn: after a reboot no component waits until an
+// update has fetched what it needs, be it its own or another one's.
+func TestAllRunBeforeAnUpdateGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.journal[a] = engine.Record{Step: "download", Update: engine.Update{ID: "u", Component: a, To: engine.Installed{Version: "2.0.0"}}}
+		defer d.start(t)()
+		if want := []string{"keep " + a, "ensure " + b, "run " + a}; len(d.done) < 3 || !slices.Equal(d.done[:3], want) {
+			t.Errorf("%q, want %q first", d.done, want)
+		}
+	})
 }
 
 // TestAnsweredBeforeARestart: the agent ended between the outcome and its note,

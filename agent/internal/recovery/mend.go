@@ -95,10 +95,9 @@ func (r *Recovery) goOn(ctx context.Context, h *updater.Client, u engine.Update,
 	if err := errors.Join(r.Pairs.Holds(u.Component, u.To), r.Memory.Commit(u.Component, u.To)); err != nil {
 		return r.mended(ctx, u, engine.Inconsistent, "it cannot be noted what is installed", err)
 	}
-	r.apart.Store(u.Component, false)
 	delete(r.separate, u.Component)
 	delete(r.settled, u.Component)
-	if err := restart(ctx, h, u.Component); err != nil {
+	if err := r.restart(ctx, h, u.Component); err != nil {
 		return r.mended(ctx, u, engine.Inconsistent, text+", but it does not run; ask for another version, or choose another state", err)
 	}
 	return r.mended(ctx, u, result, text, nil)

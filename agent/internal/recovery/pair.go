@@ -1,10 +1,12 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -25,16 +27,25 @@ type Pairs interface {
 // reunite makes sure that a component which is not as the agent remembers it
 // starts on no state of another version, and returns what the updater has
 // then, and the version that the state is of. A version that is as remembered
-// is noted as the one that holds the state.
+// is noted as the one that holds the state, unless another one is known to. A
+// component that runs is left alone: what it serves with cannot be changed
+// under it.
 func (r *Recovery) reunite(ctx context.Context, u *updater.Client, component string, i engine.Installed, status updater.StatusResponse) (_ updater.StatusResponse, of engine.Installed, err error) {
-	if i.Version != "" && i.Version == status.Version {
+	apart := r.Pairs.Agree(component, cmp.Or(status.Version, i.Version))
+	switch {
+	case apart == nil && status.Version == "": // it has to be put in place again
+		return status, of, nil
+	case apart != nil && status.Running:
+		return status, of, fmt.Errorf("%w: %w; it runs, and is left alone: look at it, and restart the device, then they are brought together before it starts", ErrApart, apart)
+	case apart == nil && i.Version != "" && i.Version == status.Version:
 		if err := r.Pairs.Holds(component, i); err != nil { // the disk takes nothing: no reason to stay away
 			r.Log.Error("cannot note whose the state is", "component", component, "error", err)
 		}
 		return status, i, nil
+	case apart == nil && status.Running: // so the state is its own
+		return status, engine.Installed{Version: status.Version}, nil
 	}
 	of, done, err := r.Pairs.Reunite(ctx, component)
-	r.apart.Store(component, err != nil)
 	if err != nil {
 		return status, of, fmt.Errorf("%w: %w", ErrApart, err)
 	}
@@ -70,7 +81,6 @@ func (r *Recovery) Fit(ctx context.Context, component string) (may bool, err err
 	case err != nil:
 		return false, err
 	case apart == nil || status.Version == "":
-		r.apart.Store(component, false)
 		return true, nil
 	case status.Running: // a start could replace what runs
 		return false, nil
@@ -79,20 +89,43 @@ func (r *Recovery) Fit(ctx context.Context, component string) (may bool, err err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	s := r.separate[component]
+	if time.Now().Before(s.until) {
+		return false, fmt.Errorf("the component stays stopped: %w: %w", ErrApart, apart)
+	}
 	if _, err = r.settle(ctx, component); err == nil || ctx.Err() != nil {
 		delete(r.separate, component)
 		return err == nil, err
 	}
 	err = fmt.Errorf("the component stays stopped: %w", err)
-	if r.separate[component] == err.Error() {
+	told := s.told == err.Error()
+	s.told, s.pause = err.Error(), min(max(2*s.pause, firstPause), lastPause)
+	s.until = time.Now().Add(s.pause)
+	if r.separate == nil {
+		r.separate = map[string]separate{}
+	}
+	r.separate[component] = s
+	if told {
 		return false, err
 	}
-	if r.separate == nil {
-		r.separate = map[string]string{}
-	}
-	r.separate[component] = err.Error()
 	return false, errors.Join(err, r.report(engine.Update{Component: component}, engine.Inconsistent, err.Error()))
 }
+
+// separate is what is known of a component that stays stopped. To bring its
+// version and its state together is tried again now and then, not with each
+// look: it writes to the disk.
+type separate struct {
+	told  string // to the back end
+	until time.Time
+	pause time.Duration
+}
+
+// Pauses between two tries; each is twice as long as the one before. Whoever
+// asks for an update or for a repair does not wait for them.
+const (
+	firstPause = time.Minute
+	lastPause  = time.Hour
+)
 
 // keepApart says in the fault why a component does not run.
 func (r *Recovery) keepApart(component string, err error) error {
@@ -102,10 +135,4 @@ func (r *Recovery) keepApart(component string, err error) error {
 		r.fault.Store(&fault)
 	}
 	return err
-}
-
-// Apart reports whether a component must not start, see [ErrApart].
-func (r *Recovery) Apart(component string) bool {
-	apart, known := r.apart.Load(component)
-	return known && apart.(bool)
 }

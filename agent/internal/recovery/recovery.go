@@ -54,6 +54,8 @@ type Recovery struct {
 	Engine  Engine
 	Pairs   Pairs
 	Choices Choices
+	Begin   func(ctx context.Context, u *updater.Client, component string) error // starts a component
+	Halted  func(component string) bool                                          // the update of another one keeps it stopped
 	Updater func(ctx context.Context, componentType string) (*updater.Client, error)
 	Damage  store.Damage // of the memory itself
 	Log     *slog.Logger
@@ -63,10 +65,9 @@ type Recovery struct {
 	told       map[string]bool   // of Damage
 	reinstated map[string]string // what was told of a state that was gone, by component
 	reunited   map[string]string // what was done so that version and state belong together, by component
-	separate   map[string]string // what was told of a component that stays stopped, by component
-	apart      sync.Map          // component → bool
-	repaired   bool              // what was lost is known to be
-	faulty     []string          // components whose records cannot be read
+	separate   map[string]separate
+	repaired   bool     // what was lost is known to be
+	faulty     []string // components whose records cannot be read
 	fault      atomic.Pointer[string]
 }
 
@@ -80,7 +81,15 @@ var ErrUnknown = errors.New("it is not known what is installed")
 func (r *Recovery) Settle(ctx context.Context, component string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.settled[component] {
+	if s, apart := r.separate[component]; apart { // somebody asks for something
+		s.until, s.pause = time.Time{}, 0
+		r.separate[component] = s
+	}
+	installed, err := r.Memory.Installed(component)
+	if err != nil {
+		return err
+	}
+	if r.settled[component] && r.Pairs.Agree(component, installed.Version) == nil {
 		return nil
 	}
 	_, open, err := r.Memory.Load(component)
@@ -140,14 +149,14 @@ func (r *Recovery) settle(ctx context.Context, component string) (sure bool, err
 	case installed.Version == "" && err != nil:
 		return false, fmt.Errorf("%w: %w; ask for a version again when that is repaired", ErrUnknown, err)
 	case err == nil && of.Version != "" && of.Version == status.Version && of.Version != installed.Version:
-		if err := start(ctx, u, component); err != nil {
+		if err := r.start(ctx, u, component); err != nil {
 			r.Log.Error("cannot start component", "component", component, "error", err)
 		}
 		return true, r.learn(ctx, component, status)
 	case installed.Version == "" && status.Version == "":
 		return true, nil
 	case installed.Version == "":
-		if err := start(ctx, u, component); err != nil {
+		if err := r.start(ctx, u, component); err != nil {
 			r.Log.Error("cannot start component", "component", component, "error", err)
 		}
 		return true, r.learn(ctx, component, status)
@@ -200,7 +209,7 @@ func (r *Recovery) repair(ctx context.Context, u *updater.Client, component stri
 			err = r.reinstate(ctx, u, component, i)
 		}
 		if err == nil {
-			err = restart(ctx, u, component)
+			err = r.restart(ctx, u, component)
 		}
 	}
 	if err != nil {

@@ -31,6 +31,10 @@ type world struct {
 	runs      bool
 	published bool // the package can be fetched
 	started   int
+	freed     bool // of what a start would have to copy
+	halted    bool // by the update of another component
+	inactive  bool // it shall not run
+	reunions  int
 
 	holder string // version that the live state is of; "" nobody knows
 
@@ -66,8 +70,10 @@ func (w *world) SetAside([]string) (string, error) {
 }
 func (w *world) Installed(string) (engine.Installed, error) { return w.installed, nil }
 func (w *world) Commit(_ string, i engine.Installed) error  { w.installed = i; return nil }
-func (w *world) Wishes(string) (engine.Wishes, error)       { return engine.Wishes{}, nil }
-func (w *world) Report(o engine.Outcome) error              { w.outcome = &o; return nil }
+func (w *world) Wishes(string) (engine.Wishes, error) {
+	return engine.Wishes{Inactive: w.inactive}, nil
+}
+func (w *world) Report(o engine.Outcome) error { w.outcome = &o; return nil }
 func (w *world) Stage(context.Context, updater.StageRequest) (updater.StageResponse, error) {
 	return updater.StageResponse{}, nil
 }
@@ -86,7 +92,10 @@ func (w *world) Start(context.Context, updater.StartRequest) error {
 	if w.gone && w.saved {
 		return errors.New("started on an empty state")
 	}
-	w.started++
+	if !w.freed {
+		return errors.New("started while a snapshot shares its files")
+	}
+	w.started, w.freed = w.started+1, false
 	if !w.runs && !w.whole[w.current] {
 		return errors.New("no such program")
 	}
@@ -140,7 +149,16 @@ func (w *world) Agree(_, version string) error {
 	return nil
 }
 
+// Begin is what the engine does.
+func (w *world) Begin(ctx context.Context, u *updater.Client, component string) error {
+	w.freed = true
+	return u.Start(ctx, updater.StartRequest{Component: component})
+}
+
+func (w *world) Halted(string) bool { return w.halted }
+
 func (w *world) Reunite(context.Context, string) (of engine.Installed, done string, err error) {
+	w.reunions++
 	if w.holder == "" || w.runs {
 		return of, "", nil
 	}
@@ -189,7 +207,7 @@ func (w *world) recovery(t *testing.T, damage store.Damage) *Recovery {
 	}
 	t.Cleanup(client.Kill)
 	return &Recovery{
-		Memory: w, Notes: w, Engine: w, Pairs: w, Choices: w, Damage: damage, Log: slog.New(slog.DiscardHandler),
+		Memory: w, Notes: w, Engine: w, Pairs: w, Choices: w, Begin: w.Begin, Halted: w.Halted, Damage: damage, Log: slog.New(slog.DiscardHandler),
 		Updater: func(context.Context, string) (*updater.Client, error) { return client, nil },
 	}
 }
@@ -213,7 +231,13 @@ func TestSettle(t *testing.T) {
 		{name: "forgotten, and its package too", harm: func(w *world) { w.installed, w.published = engine.Installed{}, false }, cause: "publish it", stays: true},
 		{name: "link lost", harm: func(w *world) { w.current = "" }, result: engine.Unchanged, cause: "version 1.0.0 is gone"},
 		{name: "link unreadable", harm: func(w *world) { w.unnamed = true }, result: engine.Unchanged, cause: "cannot read current"},
-		{name: "another version", harm: func(w *world) { w.current, w.whole["2.0.0"] = "2.0.0", true }, result: engine.Unchanged, cause: "has version 2.0.0 instead"},
+		{name: "another version", harm: func(w *world) { w.runs, w.current, w.whole["2.0.0"] = false, "2.0.0", true }, result: engine.Unchanged, cause: "has version 2.0.0 instead"},
+		{name: "another version, and it runs", harm: func(w *world) { w.current, w.whole["2.0.0"] = "2.0.0", true }, result: engine.Inconsistent, cause: "learned from the updater that it is 2.0.0"},
+		{name: "another version, on its own state", harm: func(w *world) { w.current, w.whole["2.0.0"], w.holder = "2.0.0", true, "2.0.0" }, result: engine.Inconsistent, cause: "learned from the updater that it is 2.0.0"},
+		{name: "another version, on another state", harm: func(w *world) { w.current, w.whole["2.0.0"], w.holder = "2.0.0", true, "1.0.0" }, cause: "it runs, and is left alone", stays: true},
+		{name: "the state is another version's", harm: func(w *world) { w.runs, w.holder, w.whole["2.0.0"] = false, "2.0.0", true }, result: engine.Inconsistent, cause: "learned from the updater that it is 2.0.0"},
+		{name: "the state is another version's, and it runs", harm: func(w *world) { w.holder, w.whole["2.0.0"] = "2.0.0", true }, cause: "it runs, and is left alone", stays: true},
+		{name: "link lost, and the state is another version's", harm: func(w *world) { w.runs, w.current, w.holder, w.whole["2.0.0"] = false, "", "2.0.0", true }, result: engine.Inconsistent, cause: "learned from the updater that it is 2.0.0"},
 		{name: "program damaged", harm: func(w *world) { w.runs, w.whole["1.0.0"] = false, false }, result: engine.Unchanged, cause: "put in place again"},
 		{name: "program lost", harm: func(w *world) { w.runs, w.current = false, ""; delete(w.whole, "1.0.0") }, result: engine.Unchanged, cause: "put in place again"},
 		{name: "program lost, and its package too", harm: func(w *world) { w.runs, w.published, w.whole["1.0.0"] = false, false, false }, cause: "ask for a version again", stays: true},
@@ -249,6 +273,51 @@ func settles(t *testing.T, w *world, r *Recovery, result, cause string, stays bo
 		t.Errorf("%+v", w)
 	case before.runs && !w.runs:
 		t.Error("a component that ran was stopped")
+	case before.runs && before.current != "" && w.current != before.current:
+		t.Error("a component was switched while it ran")
+	case stays && before.holder != "" && w.holder != before.holder:
+		t.Errorf("the mark is overwritten with %s", w.holder)
+	}
+}
+
+// TestStart: what is found not to run is started, on its own state alone, and
+// not while an update has stopped it.
+func TestStart(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		harm   func(*world)
+		starts bool
+		apart  bool
+	}{
+		{name: "it ended", harm: func(*world) {}, starts: true},
+		{name: "its update waits", harm: func(w *world) { w.open, w.record.Step = true, "admit" }, starts: true},
+		{name: "its update has stopped it", harm: func(w *world) { w.open, w.record.Step = true, "save" }},
+		{name: "the update of another one has stopped it", harm: func(w *world) { w.halted = true }},
+		{name: "it shall not run", harm: func(w *world) { w.inactive, w.runs = true, true }},
+		{name: "nothing is installed", harm: func(w *world) { w.installed = engine.Installed{} }},
+		{name: "the state is another version's", harm: func(w *world) { w.holder = "2.0.0" }, apart: true},
+		{name: "the journal cannot be read", harm: func(w *world) { w.garbled = errors.New("no record") }},
+	} {
+		w := sound()
+		w.runs = false
+		c.harm(w)
+		err := w.recovery(t, store.Damage{}).Start(t.Context(), name)
+		if w.runs != c.starts || (w.started > 0) != c.starts || errors.Is(err, ErrApart) != c.apart {
+			t.Errorf("%s: runs %v, error %v", c.name, w.runs, err)
+		}
+	}
+}
+
+// TestSettleHalted: what an update of another component keeps stopped stays so,
+// and what shall not run.
+func TestSettleHalted(t *testing.T) {
+	for _, harm := range []func(*world){func(w *world) { w.halted = true }, func(w *world) { w.inactive = true }} {
+		w := sound()
+		w.runs = false
+		harm(w)
+		if err := w.recovery(t, store.Damage{}).Settle(t.Context(), name); err != nil || w.started > 0 || w.outcome != nil {
+			t.Errorf("%v, started %d, reported %+v", err, w.started, w.outcome)
+		}
 	}
 }
 

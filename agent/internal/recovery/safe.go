@@ -99,7 +99,7 @@ func (r *Recovery) Keep(ctx context.Context, component string) error {
 		return fmt.Errorf("%w: it stays stopped until safe mode ends, since it would begin with an empty one", ErrStateGone)
 	}
 	switch {
-	case ours && status.Running:
+	case status.Running && (ours || r.Pairs.Agree(component, status.Version) != nil):
 		return nil
 	case ours:
 		err = r.startable(record, status)
@@ -113,7 +113,7 @@ func (r *Recovery) Keep(ctx context.Context, component string) error {
 		return r.keepApart(component, err)
 	}
 	return within(ctx, u, func(ctx context.Context) error {
-		return u.Start(ctx, updater.StartRequest{Component: component})
+		return r.Begin(ctx, u, component)
 	})
 }
 

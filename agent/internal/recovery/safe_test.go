@@ -90,7 +90,7 @@ func TestApart(t *testing.T) {
 	r := w.recovery(t, store.Damage{Found: errors.New("broken"), Lost: true})
 	r.Check([]string{name})
 	for range 2 {
-		if err := r.Keep(t.Context(), name); !errors.Is(err, ErrApart) || !r.Apart(name) || w.runs {
+		if err := r.Keep(t.Context(), name); !errors.Is(err, ErrApart) || w.runs {
 			t.Errorf("error %v, runs %v", err, w.runs)
 		}
 	}
@@ -104,7 +104,7 @@ func TestApart(t *testing.T) {
 		t.Errorf("after the repair: %v, runs %v", err, w.runs)
 	}
 	w.whole["0.9.0"] = true // the operator did it
-	if err := r.Settle(t.Context(), name); err != nil || !w.runs || w.current != "0.9.0" || r.Apart(name) {
+	if err := r.Settle(t.Context(), name); err != nil || !w.runs || w.current != "0.9.0" {
 		t.Errorf("%v, %+v", err, w)
 	}
 }
@@ -118,7 +118,7 @@ func TestFit(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.current, w.runs, w.started, w.holder, w.whole = "2.0.0", false, 0, "1.0.0", map[string]bool{"2.0.0": true}
-	for i := range 2 {
+	for i := range 20 {
 		w.outcome = nil
 		if may, err := r.Fit(t.Context(), name); may || !errors.Is(err, ErrApart) || w.started > 0 {
 			t.Errorf("may start: %v, error %v", may, err)
@@ -127,12 +127,18 @@ func TestFit(t *testing.T) {
 			t.Errorf("look %d: told %+v", i, w.outcome)
 		}
 	}
+	if w.reunions != 1 {
+		t.Errorf("%d tries to bring them together in 20 looks", w.reunions)
+	}
 	w.open = true
 	if may, err := r.Fit(t.Context(), name); may || !errors.Is(err, ErrApart) {
 		t.Errorf("an open update: may start: %v, error %v", may, err)
 	}
-	w.open, w.whole["1.0.0"] = false, true // the operator did it
-	if may, err := r.Fit(t.Context(), name); !may || err != nil || w.current != "1.0.0" || !w.runs {
+	w.open, w.whole["1.0.0"] = false, true // the operator did it, and asks for a version or a repair
+	if err := r.Settle(t.Context(), name); err != nil {
+		t.Error(err)
+	}
+	if may, err := r.Fit(t.Context(), name); !may || err != nil || w.current != "1.0.0" || !w.runs || w.reunions != 2 {
 		t.Errorf("may start: %v, error %v, %+v", may, err, w)
 	}
 }

@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -12,10 +13,53 @@ import (
 // once; one that serves is believed earlier.
 const serveTime = 5 * time.Second
 
+// Start starts what is installed, unless an update has stopped it: what it
+// would write then is in no saved state; or unless it must not start, see
+// [Recovery.Fit]. One that shall not run is stopped.
+func (r *Recovery) Start(ctx context.Context, component string) error {
+	if i, err := r.Memory.Installed(component); err != nil || i.Version == "" {
+		return err
+	}
+	if record, open, err := r.Memory.Load(component); err != nil || open && record.Stopped() {
+		return err
+	}
+	if r.Halted(component) {
+		return nil
+	}
+	inactive, err := r.inactive(component)
+	if err != nil {
+		return err
+	}
+	kind, _, _ := strings.Cut(component, "/")
+	u, err := r.Updater(ctx, kind)
+	if err != nil {
+		return err
+	}
+	if inactive {
+		return within(ctx, u, func(ctx context.Context) error {
+			_, err := u.Stop(ctx, updater.StopRequest{Component: component})
+			return err
+		})
+	}
+	if may, err := r.Fit(ctx, component); !may || err != nil {
+		return err
+	}
+	return within(ctx, u, func(ctx context.Context) error { return r.Begin(ctx, u, component) })
+}
+
+// inactive reports whether a component shall not run.
+func (r *Recovery) inactive(component string) (bool, error) {
+	w, err := r.Memory.Wishes(component)
+	return w.Inactive, err
+}
+
 // start has the component run, and sees whether it goes on running: a damaged
 // program may well be started, and crash.
-func start(ctx context.Context, u *updater.Client, component string) error {
-	return within(ctx, u, func(ctx context.Context) error { return startAndSee(ctx, u, component) })
+func (r *Recovery) start(ctx context.Context, u *updater.Client, component string) error {
+	if inactive, err := r.inactive(component); inactive || err != nil || r.Halted(component) {
+		return err
+	}
+	return within(ctx, u, func(ctx context.Context) error { return r.startAndSee(ctx, u, component) })
 }
 
 // askTime is how long an updater may take for an answer. One that takes
@@ -32,8 +76,8 @@ func within(ctx context.Context, u *updater.Client, f func(context.Context) erro
 	return err
 }
 
-func startAndSee(ctx context.Context, u *updater.Client, component string) error {
-	if err := u.Start(ctx, updater.StartRequest{Component: component}); err != nil {
+func (r *Recovery) startAndSee(ctx context.Context, u *updater.Client, component string) error {
+	if err := r.Begin(ctx, u, component); err != nil {
 		return err
 	}
 	for begin := time.Now(); ; {
@@ -69,12 +113,12 @@ func healthy(ctx context.Context, u *updater.Client, component string) bool {
 }
 
 // restart is start for a component that may be crashing.
-func restart(ctx context.Context, u *updater.Client, component string) error {
-	if start(ctx, u, component) == nil {
+func (r *Recovery) restart(ctx context.Context, u *updater.Client, component string) error {
+	if r.start(ctx, u, component) == nil {
 		return nil
 	}
 	if _, err := u.Stop(ctx, updater.StopRequest{Component: component}); err != nil {
 		return err
 	}
-	return start(ctx, u, component)
+	return r.start(ctx, u, component)
 }

@@ -18,7 +18,7 @@ func (r *Recovery) begin(ctx context.Context, u *updater.Client, component strin
 	if err := r.reinstate(ctx, u, component, i); err != nil {
 		return err
 	}
-	return start(ctx, u, component)
+	return r.start(ctx, u, component)
 }
 
 // reinstate gives a component whose live state is gone the newest saved one.

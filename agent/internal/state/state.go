@@ -292,6 +292,20 @@ func (m *Manager) Drop(component string, gen Generation) error {
 	return nil
 }
 
+// Release drops what is not sealed: snapshots of the live state, and
+// generations that were half made. To be called while no update of the
+// component saves or transforms its state.
+func (m *Manager) Release(component string) error {
+	all, err := m.generations(component)
+	errs := []error{err}
+	for _, gen := range all {
+		if _, _, err := m.sealed(component, gen); errors.Is(err, ErrNotSealed) {
+			errs = append(errs, m.Drop(component, gen))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (m *Manager) unlist(component string, gen Generation) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -106,6 +106,29 @@ func TestUnsealedIsGarbage(t *testing.T) {
 	}
 }
 
+// TestRelease: what is sealed stays, also if the seal is damaged.
+func TestRelease(t *testing.T) {
+	m := open(t)
+	if err := m.Release(component); err != nil {
+		t.Fatal(err)
+	}
+	save(t, m, 1, "content")
+	put(t, filepath.Join(filepath.Dir(save(t, m, 2, "content")), sealName), "garbage")
+	for gen := range Generation(2) {
+		if _, err := m.Fresh(component, 3+gen); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := m.Release(component); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := m.generations(component); err != nil || !cmp.Equal(all, []Generation{1, 2}) {
+		t.Errorf("left are %v, %v", all, err)
+	}
+}
+
 func TestDamage(t *testing.T) {
 	for name, damage := range map[string]func(dir string) error{
 		"changed": func(dir string) error { return os.WriteFile(filepath.Join(dir, "deep/file"), []byte("c0ntent"), 0) },
