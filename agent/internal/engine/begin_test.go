@@ -54,8 +54,12 @@ func newCrowded(t *testing.T, p packages) (*world, *Engine) {
 // that turns back, and comes back to a disk without room. The old version runs
 // before the update goes on, and in the end if that does not succeed.
 func TestBegin(t *testing.T) {
-	p := build(t, "20ms")
+	patient, hasty := build(t, "1m"), build(t, "20ms")
 	for _, failAt := range []string{"", "snapshot", "run", "quiesce", "apply", "probe2.0.0"} {
+		p := patient
+		if failAt == "probe2.0.0" {
+			p = hasty // it never gets healthy
+		}
 		for _, waits := range []bool{false, true} {
 			cutEverywhere(t, "begin/fail="+failAt, func(t *testing.T, cut int) bool {
 				w, e := newCrowded(t, p)
@@ -67,23 +71,52 @@ func TestBegin(t *testing.T) {
 				whole := w.budget != 0
 				w.set(func() { w.budget, w.failAt, w.running = -1, "", "" })
 				e.Permit = nil
-				if r := w.journal; r == nil || !r.Stopped() {
+				begin := func() {
 					h, _ := e.updater(t.Context(), &Update{Component: component})
 					if err := e.Begin(t.Context(), h, component); err != nil {
 						t.Errorf("cut after %d: %v", cut, err)
 					}
 				}
-				if err != nil {
-					o, err := w.update(t, e, "2.0.0")
-					if err != nil {
-						t.Errorf("cut after %d: %v", cut, err)
-					}
-					w.check(t, o)
+				if w.journal == nil || !w.journal.Stopped() {
+					begin()
 				}
+				if err == nil {
+					return whole
+				}
+				if w.journal != nil {
+					w.journal.Update.Announced.Boot = "an earlier one"
+				}
+				o, err := w.update(t, e, "2.0.0")
+				if err != nil {
+					t.Errorf("cut after %d: %v", cut, err)
+				}
+				begin()
+				w.check(t, o)
 				return whole
 			})
 		}
 	}
+}
+
+// TestRebootInProbation: the new version did not fail, the device was rebooted.
+func TestRebootInProbation(t *testing.T) {
+	w, e := newTelling(t, build(t, "1m"))
+	tell, cut := e.Tell, false
+	e.Tell = func(p Progress) {
+		if tell(p); p.Step == "probe" && !cut {
+			cut = true
+			w.off()
+		}
+	}
+	if _, err := w.update(t, e, "2.0.0"); err == nil || w.journal.Step != "probe" {
+		t.Fatalf("not cut off: %v, %+v", err, w.journal)
+	}
+	w.running, w.journal.Update.Announced.Boot = "", "an earlier one"
+	o, err := w.update(t, e, "2.0.0")
+	if err != nil || o.Result != Updated {
+		t.Errorf("%+v, %v", o, err)
+	}
+	w.check(t, o)
 }
 
 // TestBeginsDependants: also one that an update of another component has

@@ -211,6 +211,11 @@ func (e *Engine) probe(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
+	if u.Announced.Boot != now().Boot { // after a reboot nothing runs
+		if err := e.start(ctx, u); err != nil {
+			return err
+		}
+	}
 	deadline := orDefault(p.Manifest.Probe.Deadline, defaultHealthy)
 	limited, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
