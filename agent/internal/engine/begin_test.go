@@ -66,7 +66,7 @@ func TestBegin(t *testing.T) {
 				if waits {
 					e.Permit = func(Update) error { return Wait{For: "consent"} }
 				}
-				w.set(func() { w.budget, w.failAt = cut, failAt })
+				w.set(func() { w.budget, w.failAt, w.failOnce = cut, failAt, failAt != "probe2.0.0" })
 				_, err := w.update(t, e, "2.0.0")
 				whole := w.budget != 0
 				w.set(func() { w.budget, w.failAt, w.running = -1, "", "" })
