@@ -64,7 +64,7 @@ func TestNoSuchGeneration(t *testing.T) {
 		if _, err := states.Fresh(component, gen+1); err != nil {
 			t.Fatal(err)
 		}
-		if err := states.Seal(component, gen+1, state.Meta{Schema: 1, Version: "1.0.0"}); err != nil {
+		if err := states.Seal(t.Context(), component, gen+1, state.Meta{Schema: 1, Version: "1.0.0"}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -125,7 +125,7 @@ func (o operator) Import(ctx context.Context, component string, archive io.Reade
 	}
 	var gen state.Generation
 	err = o.manager.Between(ctx, component, func() (err error) {
-		if gen, err = o.states.Adopt(component, meta); err != nil {
+		if gen, err = o.states.Adopt(ctx, component, meta); err != nil {
 			return err
 		}
 		installed, err := o.store.Installed(component)

@@ -1,9 +1,11 @@
 package replica
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"syscall"
 
@@ -12,7 +14,7 @@ import (
 
 // Copy copies a file, or a symbolic link, with all that belongs to it. The new
 // name may be taken by a half done copy. Nothing is brought to the disk.
-func Copy(from, to string) error {
+func Copy(ctx context.Context, from, to string) error {
 	info, err := Look(from)
 	if err != nil {
 		return err
@@ -23,7 +25,7 @@ func Copy(from, to string) error {
 	if info.Symlink() {
 		err = copyLink(from, to)
 	} else {
-		err = copyFile(from, to)
+		err = copyFile(ctx, from, to)
 	}
 	if err != nil {
 		return err
@@ -39,7 +41,7 @@ func copyLink(from, to string) error {
 	return os.Symlink(target, to)
 }
 
-func copyFile(from, to string) error {
+func copyFile(ctx context.Context, from, to string) error {
 	source, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
@@ -49,22 +51,44 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(Content(target, source), target.Close())
+	return errors.Join(Content(ctx, target, source), target.Close())
 }
 
-// Content copies the bytes of a file into an empty one. Holes stay holes, and
-// where the file system can, blocks are shared (the kernel's
+// Content copies the bytes of a file into an empty one, until ctx ends. Holes
+// stay holes, and where the file system can, blocks are shared (the kernel's
 // copy_file_range).
-func Content(to, from *os.File) error {
+func Content(ctx context.Context, to, from *os.File) error {
 	info, err := from.Stat()
 	if err != nil {
 		return err
 	}
 	if !sparse(info) {
-		_, err := io.Copy(to, from)
+		_, err := Bytes(ctx, to, from, math.MaxInt64)
 		return err
 	}
-	return copyData(to, from, info.Size())
+	return copyData(ctx, to, from, info.Size())
+}
+
+// span is how many bytes are copied between two looks at the context.
+const span = 1 << 20
+
+// Bytes appends as many bytes to a file as there are left in another one, and
+// at most so many. It returns how many it has copied when ctx ended.
+func Bytes(ctx context.Context, to, from *os.File, most int64) (copied int64, err error) {
+	for copied < most {
+		if ctx.Err() != nil {
+			return copied, context.Cause(ctx)
+		}
+		n, err := io.CopyN(to, from, min(span, most-copied))
+		copied += n
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return copied, err
+		}
+	}
+	return copied, nil
 }
 
 // sparse reports whether a file has fewer blocks than its size needs.
@@ -74,7 +98,7 @@ func sparse(info fs.FileInfo) bool {
 }
 
 // copyData copies what lies between the holes.
-func copyData(to, from *os.File, size int64) error {
+func copyData(ctx context.Context, to, from *os.File, size int64) error {
 	for at := int64(0); at < size; {
 		data, err := from.Seek(at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) { // a hole until the end
@@ -93,7 +117,11 @@ func copyData(to, from *os.File, size int64) error {
 		if _, err := to.Seek(data, io.SeekStart); err != nil {
 			return err
 		}
-		if _, err := io.CopyN(to, from, hole-data); err != nil {
+		n, err := Bytes(ctx, to, from, hole-data)
+		if err == nil && n < hole-data {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
 			return err
 		}
 		at = hole

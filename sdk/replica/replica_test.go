@@ -2,8 +2,10 @@ package replica
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,7 +42,7 @@ func TestContent(t *testing.T) {
 		if name == "a hole last" {
 			must(t, from.Truncate(5<<20))
 		}
-		must(t, Copy(from.Name(), filepath.Join(dir, "to")))
+		must(t, Copy(t.Context(), from.Name(), filepath.Join(dir, "to")))
 		want, err := os.ReadFile(from.Name())
 		must(t, err)
 		got, err := os.ReadFile(filepath.Join(dir, "to"))
@@ -50,6 +52,44 @@ func TestContent(t *testing.T) {
 		}
 		if a, b := blocks(t, from.Name()), blocks(t, filepath.Join(dir, "to")); b > a+16 {
 			t.Errorf("%s: %d blocks became %d", name, a, b)
+		}
+	}
+}
+
+// ending is a context that ends after it was asked so often.
+type ending struct {
+	context.Context
+	after *int
+}
+
+func (e ending) Err() error {
+	if *e.after--; *e.after < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestContentEnds: a copy ends when it is asked to, in the middle of a file.
+func TestContentEnds(t *testing.T) {
+	for name, write := range map[string]func(f *os.File) error{
+		"whole":  func(f *os.File) error { _, err := f.Write(make([]byte, 8<<20)); return err },
+		"sparse": func(f *os.File) error { _, err := f.WriteAt(make([]byte, 8<<20), 1<<20); return err },
+	} {
+		dir, after := t.TempDir(), 3
+		from, err := os.Create(filepath.Join(dir, "from"))
+		must(t, err)
+		defer from.Close()
+		must(t, write(from))
+		_, err = from.Seek(0, io.SeekStart)
+		must(t, err)
+		to, err := os.Create(filepath.Join(dir, "to"))
+		must(t, err)
+		defer to.Close()
+		if err := Content(ending{t.Context(), &after}, to, from); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if info, err := to.Stat(); err != nil || info.Size() > 4<<20 {
+			t.Errorf("%s: %d bytes were copied, %v", name, info.Size(), err)
 		}
 	}
 }

@@ -54,15 +54,15 @@ func (e *Engine) Offer(ctx context.Context, component string, i Installed, gen s
 	if err != nil {
 		return u, err
 	}
-	_, meta, broken := e.States.Load(component, gen)
-	if err = e.choose(&u, p, gen); err == nil || broken != nil || meta.Package == i.Digest {
+	_, meta, broken := e.States.Load(ctx, component, gen)
+	if err = e.choose(ctx, &u, p, gen); err == nil || broken != nil || meta.Package == i.Digest {
 		return u, err
 	}
 	u.From = Installed{Version: meta.Version, Schema: meta.Schema, Digest: meta.Package}
 	if _, err := e.Describe(ctx, component, u.From); err != nil {
 		e.Log.Warn("the package of a saved state is incomplete", "component", component, "generation", gen, "error", err)
 	}
-	return u, e.choose(&u, p, gen)
+	return u, e.choose(ctx, &u, p, gen)
 }
 
 // Park saves the live state of a component that does not run, as one of the
@@ -88,7 +88,7 @@ func (e *Engine) Park(ctx context.Context, component string) (state.Generation, 
 		return 0, err
 	}
 	if err = h.Save(ctx, updater.SaveRequest{Component: component, Dir: dir}); err == nil {
-		err = e.seal(u, gen, u.From)
+		err = e.seal(ctx, u, gen, u.From)
 	}
 	if err != nil {
 		return 0, errors.Join(err, e.drop(u, gen))

@@ -20,7 +20,7 @@ func TestPark(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, meta, err := e.States.Load(component, gen); err != nil || meta.Version != "2.0.0" || meta.Schema != 2 {
+	if _, meta, err := e.States.Load(t.Context(), component, gen); err != nil || meta.Version != "2.0.0" || meta.Schema != 2 {
 		t.Errorf("%+v, %v", meta, err)
 	}
 	w.set(func() { w.state = "" })

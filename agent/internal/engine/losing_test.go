@@ -25,7 +25,7 @@ type losing struct {
 
 func newLosing(t *testing.T, w *world, e *Engine) *losing {
 	t.Helper()
-	files, _, _ := e.States.Load(component, 1)
+	files, _, _ := e.States.Load(t.Context(), component, 1)
 	l := &losing{w: w, root: filepath.Join(files, "../../../..")}
 	l.kept = l.read(t)
 	l.open(t, e)
@@ -39,7 +39,7 @@ func (l *losing) open(t *testing.T, e *Engine) {
 	if l.Manager, err = state.Open(l.root, l.w); err != nil {
 		t.Fatal(err)
 	}
-	e.States, e.Marks, e.Transform = l, l, l
+	e.States, e.Marks, e.Transform, e.Rehearsals = l, l, l, l
 }
 
 func (l *losing) read(t *testing.T) map[string]string {
@@ -79,8 +79,8 @@ func (l *losing) unsealed(gen state.Generation) {
 	delete(l.kept, filepath.Join(component, fmt.Sprint(gen), "seal.json"))
 }
 
-func (l *losing) Seal(component string, gen state.Generation, meta state.Meta) error {
-	if err := l.Manager.Seal(component, gen, meta); err != nil {
+func (l *losing) Seal(ctx context.Context, component string, gen state.Generation, meta state.Meta) error {
+	if err := l.Manager.Seal(ctx, component, gen, meta); err != nil {
 		return err
 	}
 	return l.sync()
@@ -183,7 +183,7 @@ func (l *losing) whole(t *testing.T, cut int) {
 		t.Error(err)
 	}
 	for _, entry := range entries {
-		if _, _, err := l.Load(component, entry.Generation); err != nil && !errors.Is(err, state.ErrMoved) {
+		if _, _, err := l.Load(t.Context(), component, entry.Generation); err != nil && !errors.Is(err, state.ErrMoved) {
 			t.Errorf("cut after %d: a generation is kept that is not whole: %v", cut, err)
 		}
 	}

@@ -57,7 +57,7 @@ func newKeeping(t *testing.T, p packages, kept bool) (w *world, e *Engine, harm 
 	if kept {
 		e.connect(t, keeping{telling{stateful{w}}, map[string]string{}})
 	}
-	files, _, _ := e.States.Load(component, 1)
+	files, _, _ := e.States.Load(t.Context(), component, 1)
 	home := filepath.Dir(filepath.Dir(files))
 	return w, e, func(names ...string) {
 		for _, name := range names {

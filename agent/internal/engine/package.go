@@ -158,8 +158,8 @@ func (e *Engine) jsonSchema(t pack.Transform) ([]byte, error) {
 }
 
 // seal declares a generation complete.
-func (e *Engine) seal(u *Update, gen state.Generation, of Installed) error {
-	return e.States.Seal(u.Component, gen, state.Meta{Schema: of.Schema, Version: of.Version, Package: of.Digest, Time: time.Now().UTC()})
+func (e *Engine) seal(ctx context.Context, u *Update, gen state.Generation, of Installed) error {
+	return e.States.Seal(ctx, u.Component, gen, state.Meta{Schema: of.Schema, Version: of.Version, Package: of.Digest, Time: time.Now().UTC()})
 }
 
 // drop removes generations; 0 stands for one that was never made.

@@ -57,7 +57,10 @@ func (e *Engine) handOver(ctx context.Context, u *Update, gen state.Generation, 
 	if err != nil {
 		return err
 	}
-	dir, _, broken := e.States.Load(u.Component, gen)
+	dir, _, broken := e.States.Load(ctx, u.Component, gen)
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // nothing was found out
+	}
 	moved := errors.Is(broken, state.ErrMoved)
 	if broken != nil && !moved && !s.Capabilities().Origin {
 		return broken

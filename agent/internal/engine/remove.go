@@ -45,15 +45,15 @@ func (e *Engine) resolveRemoval(u *Update) error {
 }
 
 // empty makes the empty state.
-func (e *Engine) empty(u *Update) error {
+func (e *Engine) empty(ctx context.Context, u *Update) error {
 	u.New = u.Saved + 1
-	if _, _, err := e.States.Load(u.Component, u.New); err == nil {
+	if _, _, err := e.States.Load(ctx, u.Component, u.New); err == nil {
 		return nil
 	}
 	if _, err := e.States.Fresh(u.Component, u.New); err != nil {
 		return err
 	}
-	return e.seal(u, u.New, u.To)
+	return e.seal(ctx, u, u.New, u.To)
 }
 
 // handNothing takes back the state that a component should have come back

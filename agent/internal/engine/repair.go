@@ -114,6 +114,9 @@ func (e *Engine) putBack(ctx context.Context, h *updater.Client, u *Update) erro
 		return nil
 	}
 	saved, which, found := e.LastSaved(ctx, u.Component, u.From)
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // it may not have been looked at
+	}
 	e.Log.Error("the live state is gone", "component", u.Component, "reinstated", which)
 	if !found {
 		return nil

@@ -78,8 +78,8 @@ type Content interface {
 type States interface {
 	Next(component string) (state.Generation, error)
 	Fresh(component string, gen state.Generation) (dir string, err error)
-	Seal(component string, gen state.Generation, meta state.Meta) error
-	Load(component string, gen state.Generation) (dir string, meta state.Meta, err error)
+	Seal(ctx context.Context, component string, gen state.Generation, meta state.Meta) error
+	Load(ctx context.Context, component string, gen state.Generation) (dir string, meta state.Meta, err error)
 	Drop(component string, gen state.Generation) error
 }
 
@@ -175,7 +175,7 @@ func (e *Engine) fits(ctx context.Context, u *Update, p *pack.Package) error {
 	if _, err := p.Artifact(e.Platform); err != nil {
 		return err
 	}
-	if err := e.admitState(u, p); err != nil {
+	if err := e.admitState(ctx, u, p); err != nil {
 		return err
 	}
 	h, err := e.updater(ctx, u)
@@ -189,9 +189,9 @@ func (e *Engine) fits(ctx context.Context, u *Update, p *pack.Package) error {
 }
 
 // admitState refuses a package that cannot take over the state it shall have.
-func (e *Engine) admitState(u *Update, p *pack.Package) error {
+func (e *Engine) admitState(ctx context.Context, u *Update, p *pack.Package) error {
 	if u.Wish.State == StateSaved {
-		return e.resolveSaved(u, p)
+		return e.resolveSaved(ctx, u, p)
 	}
 	_, err := e.chain(u, p)
 	if err == nil || !u.transforms() {
@@ -386,11 +386,7 @@ func (e *Engine) savable(ctx context.Context, h *updater.Client, u *Update) erro
 	if err != nil {
 		return err
 	}
-	err = h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir})
-	if err == nil {
-		u.StateSize, err = sizeOf(dir)
-	}
-	return errors.Join(err, e.States.Drop(u.Component, gen))
+	return errors.Join(h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}), e.States.Drop(u.Component, gen))
 }
 
 // forget removes what the rehearsal has left.

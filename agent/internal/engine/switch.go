@@ -80,7 +80,7 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 	if err := s.Save(ctx, updater.SaveRequest{Component: u.Component, Dir: dir, Snapshot: snapshot}); err != nil {
 		return err
 	}
-	return e.seal(u, u.Saved, u.From)
+	return e.seal(ctx, u, u.Saved, u.From)
 }
 
 // number chooses the generation of the saved state, before the journal says that
@@ -117,7 +117,7 @@ func (e *Engine) switchTo(ctx context.Context, u *Update, to updater.Handle) err
 // directory of its own.
 func (e *Engine) transform(ctx context.Context, u *Update) error {
 	if u.empties() {
-		return e.empty(u)
+		return e.empty(ctx, u)
 	}
 	if !u.transforms() {
 		return nil
@@ -133,7 +133,7 @@ func (e *Engine) transform(ctx context.Context, u *Update) error {
 	if _, err := e.Transform.Transform(ctx, u.Component, u.Saved, u.New, steps, share(ctx)); err != nil {
 		return err
 	}
-	return e.seal(u, u.New, u.To)
+	return e.seal(ctx, u, u.New, u.To)
 }
 
 func (e *Engine) dropNew(_ context.Context, u *Update) error { return e.drop(u, u.New) }

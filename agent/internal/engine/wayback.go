@@ -208,11 +208,11 @@ func (e *Engine) resolveRestore(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
-	return e.choose(u, p, u.Restore)
+	return e.choose(ctx, u, p, u.Restore)
 }
 
 // resolveSaved finds the state that the wished version has left behind.
-func (e *Engine) resolveSaved(u *Update, p *pack.Package) error {
+func (e *Engine) resolveSaved(ctx context.Context, u *Update, p *pack.Package) error {
 	if u.Restore == 0 {
 		entry, err := e.lastOf(u.Component, u.To.Version, u.To.Schema)
 		if err != nil {
@@ -220,12 +220,12 @@ func (e *Engine) resolveSaved(u *Update, p *pack.Package) error {
 		}
 		u.Restore = entry.Generation
 	}
-	return e.choose(u, p, u.Restore)
+	return e.choose(ctx, u, p, u.Restore)
 }
 
 // choose checks that a saved state is whole and can become that of a package.
-func (e *Engine) choose(u *Update, p *pack.Package, gen state.Generation) error {
-	_, meta, err := e.States.Load(u.Component, gen)
+func (e *Engine) choose(ctx context.Context, u *Update, p *pack.Package, gen state.Generation) error {
+	_, meta, err := e.States.Load(ctx, u.Component, gen)
 	if err != nil {
 		return err
 	}
@@ -244,7 +244,7 @@ func (e *Engine) restored(ctx context.Context, u *Update) error {
 		}
 		u.New = gen
 	}
-	if _, _, err := e.States.Load(u.Component, u.New); err == nil {
+	if _, _, err := e.States.Load(ctx, u.Component, u.New); err == nil {
 		return nil
 	}
 	steps, err := e.plan(u)
@@ -254,7 +254,7 @@ func (e *Engine) restored(ctx context.Context, u *Update) error {
 	if _, err := e.Transform.Transform(ctx, u.Component, u.Restore, u.New, steps, share(ctx)); err != nil {
 		return err
 	}
-	return e.seal(u, u.New, u.To)
+	return e.seal(ctx, u, u.New, u.To)
 }
 
 // manifest returns what the source has for a reference, or the device itself:

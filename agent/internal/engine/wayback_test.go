@@ -228,17 +228,17 @@ func TestWayBackRefused(t *testing.T) {
 	}{
 		"no such generation": {nil, Update{Restore: 99}, "not sealed"},
 		"damaged generation": {func(t *testing.T, w *world, e *Engine) {
-			dir, _, err := e.States.Load(component, restorable(t, e, 1))
+			dir, _, err := e.States.Load(t.Context(), component, restorable(t, e, 1))
 			if err = errors.Join(err, os.WriteFile(filepath.Join(dir, "state"), []byte("other"), 0o600)); err != nil {
 				t.Fatal(err)
 			}
 		}, Update{Wish: Wish{Version: "1.0.0", State: StateSaved}}, "differ from the seal"},
 		"of another component": {func(t *testing.T, w *world, e *Engine) {
 			gen := restorable(t, e, 1)
-			mine, _, err := e.States.Load(component, gen)
+			mine, _, err := e.States.Load(t.Context(), component, gen)
 			other, again := e.States.Fresh("application/other", gen)
 			err = errors.Join(err, again, os.WriteFile(filepath.Join(other, "state"), []byte("schema 1 value 13"), 0o600),
-				e.States.Seal("application/other", gen, state.Meta{Schema: 1, Version: "1.0.0"}))
+				e.States.Seal(t.Context(), "application/other", gen, state.Meta{Schema: 1, Version: "1.0.0"}))
 			mine, other = filepath.Dir(mine), filepath.Dir(other)
 			if err = errors.Join(err, os.RemoveAll(mine), os.Rename(other, mine)); err != nil {
 				t.Fatal(err)

@@ -38,9 +38,10 @@ type world struct {
 
 	holder string // version that the live state is of; "" nobody knows
 
-	gone       bool // the live state
-	saved      bool // there is a saved one
-	unfit      bool // it cannot be put in place
+	gone       bool   // the live state
+	end        func() // of the agent, while it looks for a saved one
+	saved      bool   // there is a saved one
+	unfit      bool   // it cannot be put in place
 	reinstated bool
 	parked     string // version whose live state was saved by a repair
 }
@@ -137,6 +138,10 @@ func (w *world) Repair(ctx context.Context, c string, i engine.Installed) (engin
 }
 
 func (w *world) LastSaved(context.Context, string, engine.Installed) (engine.Update, string, bool) {
+	if w.end != nil {
+		w.end()
+		return engine.Update{}, "", false
+	}
 	return engine.Update{Restore: 7}, "generation 7", w.saved
 }
 
@@ -382,5 +387,17 @@ func TestStateGone(t *testing.T) {
 				t.Errorf("%+v", w)
 			}
 		})
+	}
+}
+
+// TestStateGoneAtTheEnd: an agent that ends while it looks for a saved state has
+// not found that there is none.
+func TestStateGoneAtTheEnd(t *testing.T) {
+	w := sound()
+	w.gone, w.saved, w.runs = true, true, false
+	ctx, cancel := context.WithCancel(t.Context())
+	w.end = cancel
+	if err := w.recovery(t, store.Damage{}).Settle(ctx, name); err == nil || w.outcome != nil || w.started > 0 {
+		t.Errorf("error %v, reported %+v", err, w.outcome)
 	}
 }

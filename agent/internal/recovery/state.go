@@ -34,6 +34,9 @@ func (r *Recovery) reinstate(ctx context.Context, u *updater.Client, component s
 		return nil //nolint:nilerr // the start that follows finds out
 	}
 	saved, which, found := r.Engine.LastSaved(ctx, component, i)
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // it may not have been looked at
+	}
 	if !found {
 		return r.tellGone(component, engine.Inconsistent, "and none is saved: it begins with an empty one; look at the component, then ask for a version again, with another attempt")
 	}

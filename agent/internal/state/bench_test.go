@@ -238,7 +238,7 @@ func (d *target) update(to string) time.Duration {
 	must(d, err)
 	must(d, d.Save(d.Context(), updater.SaveRequest{Component: component, Dir: saved, Snapshot: snapshot}))
 	lap("save")
-	must(d, d.m.Seal(component, 2, meta("1.0.0")))
+	must(d, d.m.Seal(d.Context(), component, 2, meta("1.0.0")))
 	lap("seal")
 	must(d, d.Switch(d.Context(), updater.SwitchRequest{Component: component, Handle: d.handles[to]}))
 	lap("switch")
@@ -247,9 +247,9 @@ func (d *target) update(to string) time.Duration {
 	d.Logf("transformed %d files, %d bytes in %v (processor %v), %d pieces kept", report.Transformed, report.In,
 		report.Wall.Round(time.Millisecond), report.TotalCPU.Round(time.Millisecond), report.Kept)
 	lap("transform")
-	must(d, d.m.Seal(component, 3, meta("2.0.0")))
+	must(d, d.m.Seal(d.Context(), component, 3, meta("2.0.0")))
 	lap("seal")
-	made, _, err := d.m.Load(component, 3)
+	made, _, err := d.m.Load(d.Context(), component, 3)
 	must(d, err)
 	lap("load")
 	must(d, d.Apply(d.Context(), updater.ApplyRequest{Component: component, Dir: made}))
@@ -417,14 +417,14 @@ func (b *bench) stopped(t testing.TB) {
 	must(t, err)
 	must(t, errors.Join(os.Remove(saved), os.Rename(snapshot, saved)))
 	lap("save")
-	must(t, b.Seal(component, 2, meta("1.0.0")))
+	must(t, b.Seal(b.Context(), component, 2, meta("1.0.0")))
 	lap("seal")
 	_, err = b.Transform(t.Context(), component, 2, 3, up, nil)
 	must(t, err)
 	lap("transform")
-	must(t, b.Seal(component, 3, meta("2.0.0")))
+	must(t, b.Seal(b.Context(), component, 3, meta("2.0.0")))
 	lap("seal")
-	_, _, err = b.Load(component, 3)
+	_, _, err = b.Load(b.Context(), component, 3)
 	must(t, err)
 	lap("load")
 }
@@ -435,7 +435,7 @@ func BenchmarkScan(b *testing.B) {
 	dir := filepath.Join(b.TempDir(), "state")
 	fill(b, dir, 1<<20, 10_000)
 	k := newBook()
-	_, err := k.scan(dir)
+	_, err := k.scan(b.Context(), dir)
 	must(b, err)
 	for at, r := range k.records {
 		r.Early = false
@@ -443,7 +443,7 @@ func BenchmarkScan(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		_, err := k.scan(dir)
+		_, err := k.scan(b.Context(), dir)
 		must(b, err)
 	}
 }

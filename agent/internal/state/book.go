@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -92,7 +93,7 @@ func (r record) knows(now identity) bool {
 }
 
 // digest returns the digest of a file below a directory.
-func (b *book) digest(root, path string, at inode, now identity) (string, error) {
+func (b *book) digest(ctx context.Context, root, path string, at inode, now identity) (string, error) {
 	r, ok := b.records[at]
 	if ok && r.knows(now) {
 		if r.identity != now { // a settled one
@@ -104,7 +105,7 @@ func (b *book) digest(root, path string, at inode, now identity) (string, error)
 	if !ok { // perhaps it was replaced, or this is a copy
 		r = b.records[b.marked[path]]
 	}
-	r, err := b.read(filepath.Join(root, path), r)
+	r, err := b.read(ctx, filepath.Join(root, path), r)
 	if err != nil {
 		return "", err
 	}
@@ -150,7 +151,7 @@ func (b *book) keep(name, digest string) (n node, err error) {
 // has left so many bytes as they were and written the rest, where nobody else
 // writes: nothing follows in the tick of its last change, which need not be
 // waited for.
-func (b *book) own(name string, kept int64) (string, error) {
+func (b *book) own(ctx context.Context, name string, kept int64) (string, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return "", err
@@ -161,7 +162,7 @@ func (b *book) own(name string, kept int64) (string, error) {
 		return "", err
 	}
 	marks := b.records[r.inode].Marks
-	r.Digest, r.Marks, err = digestFrom(f, marks[:min(kept/markSpan, int64(len(marks)))], b.printer)
+	r.Digest, r.Marks, err = digestFrom(until{ctx, f}, marks[:min(kept/markSpan, int64(len(marks)))], b.printer)
 	if err != nil {
 		return "", err
 	}
@@ -178,10 +179,10 @@ func observe(root string) (time.Time, error) {
 }
 
 // scanLive is scan for a state that somebody may write to, since observe.
-func (b *book) scanLive(root string, observed time.Time) (listing, error) {
+func (b *book) scanLive(ctx context.Context, root string, observed time.Time) (listing, error) {
 	b.observed = observed
 	defer func() { b.observed = time.Time{} }()
-	return b.scan(root)
+	return b.scan(ctx, root)
 }
 
 // mapped reports whether a file that was just read was written since observe:
@@ -213,7 +214,7 @@ func stat(f *os.File) (r record, err error) {
 // read reads a file, of which much may be as in an old record. If it
 // changes meanwhile the record fits neither content, and its identity, from
 // before, is not seen again.
-func (b *book) read(name string, old record) (r record, err error) {
+func (b *book) read(ctx context.Context, name string, old record) (r record, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return record{}, err
@@ -222,11 +223,12 @@ func (b *book) read(name string, old record) (r record, err error) {
 	if r, err = stat(f); err != nil {
 		return record{}, err
 	}
-	same := old.Marks[:alike(f, r.Size, old.Marks, b.printer)]
+	content := until{ctx, f}
+	same := old.Marks[:alike(content, r.Size, old.Marks, b.printer)]
 	if !old.Early {
 		r.head = head{old.inode, old.identity, int64(len(same)) * markSpan}
 	}
-	r.Digest, r.Marks, err = digestFrom(f, same, b.printer)
+	r.Digest, r.Marks, err = digestFrom(content, same, b.printer)
 	return r, err
 }
 

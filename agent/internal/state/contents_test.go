@@ -45,7 +45,7 @@ func TestExportKinds(t *testing.T) {
 	must(t, os.Chmod(filepath.Join(dir, "a"), 0o750|os.ModeSetuid|os.ModeSetgid))
 	must(t, os.Mkdir(filepath.Join(dir, "c"), 0o700))
 	must(t, os.Chmod(filepath.Join(dir, "c"), 0o700|os.ModeSticky))
-	must(t, m.Seal(component, 1, meta("1.0.0")))
+	must(t, m.Seal(t.Context(), component, 1, meta("1.0.0")))
 	var archive bytes.Buffer
 	must(t, m.Export(component, 1, &archive))
 	var got []string

@@ -144,14 +144,14 @@ func TestBelongings(t *testing.T) {
 				_, err := b.Settle(component, 1)
 				must(b, err)
 				dir := b.saved(2)
-				must(b, b.Seal(component, 2, meta("1.0.0")))
+				must(b, b.Seal(b.Context(), component, 2, meta("1.0.0")))
 				want := belongings(b, dir)
 				must(b, b.Drop(component, 1))
 				if steps == nil {
 					b.Manager.transformer = &host.Host{Cache: b.TempDir()}
 				}
 				b.transform(steps)
-				made, _, err := b.Load(component, 3)
+				made, _, err := b.Load(b.Context(), component, 3)
 				must(b, err)
 				if d := cmp.Diff(want, belongings(b, made)); d != "" {
 					b.Errorf("(-saved +transformed):\n%s", d)
@@ -186,10 +186,10 @@ func TestBelongingsOfTree(t *testing.T) {
 	}
 	b.Manager.transformer = grown{}
 	dir := b.saved(2)
-	must(b, b.Seal(component, 2, meta("1.0.0")))
+	must(b, b.Seal(b.Context(), component, 2, meta("1.0.0")))
 	want := belongings(b, dir)
 	b.transform([]host.Step{{From: 1, To: 2, Module: "m", Digest: "sha256:m", Mode: host.Tree}})
-	made, _, err := b.Load(component, 3)
+	made, _, err := b.Load(b.Context(), component, 3)
 	must(b, err)
 	got := belongings(b, made)
 	if !strings.HasPrefix(got["new"], strings.Replace("-rw-r----- 1234:4321 ", "1234:4321", owner(b, b.live), 1)) {

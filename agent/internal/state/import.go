@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -83,7 +84,7 @@ func (u *unpacker) meta(component string, in Intake) (Meta, error) {
 }
 
 // Adopt makes the state that was unpacked last a generation.
-func (m *Manager) Adopt(component string, meta Meta) (Generation, error) {
+func (m *Manager) Adopt(ctx context.Context, component string, meta Meta) (Generation, error) {
 	home, err := m.home(component)
 	if err != nil {
 		return 0, err
@@ -93,7 +94,7 @@ func (m *Manager) Adopt(component string, meta Meta) (Generation, error) {
 		err = os.Rename(filepath.Join(home, importName), filepath.Join(home, fmt.Sprint(gen)))
 	}
 	if err == nil {
-		err = m.Seal(component, gen, meta)
+		err = m.Seal(ctx, component, gen, meta)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("cannot import a state of %s: %w", component, cmp.Or(err, m.Drop(component, gen)))

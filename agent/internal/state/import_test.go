@@ -91,7 +91,7 @@ func TestImport(t *testing.T) {
 	dir, err := m.Fresh(component, 1)
 	must(t, err)
 	varied(t, dir)
-	must(t, m.Seal(component, 1, meta("1.0.0")))
+	must(t, m.Seal(t.Context(), component, 1, meta("1.0.0")))
 	var archive bytes.Buffer
 	must(t, m.Export(component, 1, &archive))
 	if _, err := m.Unpack(component, bytes.NewReader(archive.Bytes()), Intake{}); err == nil || !strings.Contains(err.Error(), "--outside") {
@@ -100,9 +100,9 @@ func TestImport(t *testing.T) {
 	for range 2 { // a second one gets another number
 		got, err := m.Unpack(component, bytes.NewReader(archive.Bytes()), Intake{Outside: true})
 		must(t, err)
-		gen, err := m.Adopt(component, got)
+		gen, err := m.Adopt(t.Context(), component, got)
 		must(t, err)
-		back, sealed, err := m.Load(component, gen)
+		back, sealed, err := m.Load(t.Context(), component, gen)
 		must(t, err)
 		if diff := cmp.Diff(tellTree(t, dir), tellTree(t, back)); diff != "" || sealed.Version != "1.0.0" || sealed.Schema != 1 {
 			t.Errorf("%+v %s", sealed, diff)
@@ -213,7 +213,7 @@ func TestImportRefuses(t *testing.T) {
 	}
 	got, err := m.Unpack(component, bytes.NewReader(archiveOf(t, tar.Header{Typeflag: tar.TypeReg, Name: "a", Mode: 0o600})), Intake{Schema: 3})
 	must(t, err)
-	gen, err := m.Adopt(component, got)
+	gen, err := m.Adopt(t.Context(), component, got)
 	if err != nil || gen != 1 || got.Schema != 3 || got.Version != "imported" {
 		t.Errorf("%+v, generation %d: %v", got, gen, err)
 	}

@@ -39,13 +39,13 @@ func TestJournalLeft(t *testing.T) {
 			dir, err := b.Fresh(component, 2)
 			must(t, err)
 			link(t, b.live, dir)
-			must(t, b.Seal(component, 2, meta("1.0.0")))
+			must(t, b.Seal(b.Context(), component, 2, meta("1.0.0")))
 			_, err = b.Transform(t.Context(), component, 2, 3, steps, nil)
 			bad, _ := errors.AsType[*host.Error](err)
 			if test.refused != (bad != nil && bad.Class == host.Refused && strings.Contains(bad.Reason, test.file)) || !test.refused && err != nil {
 				t.Errorf("got %v", err)
 			}
-			_, _, err = b.Load(component, 2)
+			_, _, err = b.Load(b.Context(), component, 2)
 			must(t, err)
 		})
 	}
@@ -68,7 +68,7 @@ func TestJournalLeftInATree(t *testing.T) {
 		dir, err := b.Fresh(component, 2)
 		must(t, err)
 		link(t, b.live, dir)
-		must(t, b.Seal(component, 2, meta("1.0.0")))
+		must(t, b.Seal(b.Context(), component, 2, meta("1.0.0")))
 		_, err = b.Transform(t.Context(), component, 2, 3, steps, nil)
 		bad, _ := errors.AsType[*host.Error](err)
 		if changed != (bad != nil && bad.Class == host.Refused && strings.Contains(bad.Reason, "a-wal")) || !changed && err != nil {

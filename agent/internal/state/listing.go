@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -43,18 +44,23 @@ func (n *node) follow(root string) (err error) {
 type listing []node
 
 // scan lists a state.
-func (b *book) scan(root string) (listing, error) { return b.scanBut(root, nil) }
+func (b *book) scan(ctx context.Context, root string) (listing, error) {
+	return b.scanBut(ctx, root, nil)
+}
 
 // scanBut is scan without a look at files that are still what they were.
-func (b *book) scanBut(root string, still map[string]unix.Stat_t) (listing, error) {
+func (b *book) scanBut(ctx context.Context, root string, still map[string]unix.Stat_t) (listing, error) {
 	var all listing
 	w := walker{still: still, f: func(e *entry) (err error) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		n := node{path: e.path, mode: e.mode(), links: uint64(e.stat.Nlink)} //nolint:unconvert // other widths on other systems
 		n.at, n.now = e.identify()
 		switch {
 		case e.regular():
 			n.size = e.stat.Size
-			n.digest, err = b.digest(root, e.path, n.at, n.now)
+			n.digest, err = b.digest(ctx, root, e.path, n.at, n.now)
 		case e.symlink():
 			err = n.follow(root)
 		case !e.isDir():

@@ -113,9 +113,9 @@ func (b *bench) update(steps []host.Step) map[string]string {
 		match(b, b.live, dir)
 	}
 	link(b, b.live, dir)
-	must(b, b.Seal(component, 2, meta("1.0.0")))
+	must(b, b.Seal(b.Context(), component, 2, meta("1.0.0")))
 	all := b.transform(steps)
-	_, _, err = b.Load(component, 2) // what was sealed is what is there
+	_, _, err = b.Load(b.Context(), component, 2) // what was sealed is what is there
 	must(b, err)
 	return all
 }
@@ -147,10 +147,10 @@ func (b *bench) transform(steps []host.Step) map[string]string {
 	b.Helper()
 	_, err := b.Transform(b.Context(), component, 2, 3, steps, nil)
 	must(b, err)
-	must(b, b.Seal(component, 3, meta("2.0.0")))
-	_, _, err = b.Load(component, 3)
+	must(b, b.Seal(b.Context(), component, 3, meta("2.0.0")))
+	_, _, err = b.Load(b.Context(), component, 3)
 	must(b, err)
-	dir, _, err := b.Load(component, 3) // this one looks at each file
+	dir, _, err := b.Load(b.Context(), component, 3) // this one looks at each file
 	must(b, err)
 	return read(b, dir)
 }
@@ -347,10 +347,10 @@ func TestMoved(t *testing.T) {
 	b := newBench(t)
 	b.rehearse(up)
 	b.update(up)
-	dir, _, err := b.Load(component, 3)
+	dir, _, err := b.Load(b.Context(), component, 3)
 	must(t, err)
 	must(t, os.Rename(dir, filepath.Join(t.TempDir(), "taken")))
-	if again, _, err := b.Load(component, 3); again != dir || !errors.Is(err, ErrMoved) {
+	if again, _, err := b.Load(b.Context(), component, 3); again != dir || !errors.Is(err, ErrMoved) {
 		t.Errorf("got %s, %v", again, err)
 	}
 	b.Retention = Retention{Keep: 1}

@@ -135,7 +135,7 @@ func (r *rehearsal) once(ctx context.Context, progress func(done, total int64)) 
 	}
 	begin := time.Now()
 	defer func() { r.took = time.Since(begin) }()
-	list, err := r.book.scanLive(r.files, observed)
+	list, err := r.book.scanLive(ctx, r.files, observed)
 	if err != nil {
 		return fmt.Errorf("cannot read the live state: %w", err)
 	}
@@ -270,7 +270,7 @@ func calm(ctx context.Context, root string) error {
 		}
 		_, i := e.identify()
 		if begin.UnixNano()-i.Modified < int64(hot) && !ahead(i.Modified, begin) {
-			return separate(filepath.Join(root, e.path), filepath.Join(filepath.Dir(root), "calm"))
+			return separate(ctx, filepath.Join(root, e.path), filepath.Join(filepath.Dir(root), "calm"))
 		}
 		last = max(last, min(tick(i.Changed), time.Duration(i.Changed-begin.UnixNano())+tick(i.Changed)))
 		return ctx.Err()
@@ -287,8 +287,8 @@ func calm(ctx context.Context, root string) error {
 }
 
 // separate replaces a link by a copy, made under a name outside of the state.
-func separate(name, scratch string) error {
-	if err := replica.Copy(name, scratch); err != nil {
+func separate(ctx context.Context, name, scratch string) error {
+	if err := replica.Copy(ctx, name, scratch); err != nil {
 		return err
 	}
 	return os.Rename(scratch, name)

@@ -2,13 +2,13 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding"
 	"encoding/hex"
 	"errors"
 	"hash"
 	"io"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -88,9 +88,22 @@ func digestFrom(f io.ReaderAt, marks []mark, printer *fingerprint.Printer) (stri
 // The size divides markSpan, so that each mark is at the end of a read.
 var buffers = sync.Pool{New: func() any { b := make([]byte, fingerprint.BlockSize); return &b }}
 
+// until reads until a context ends.
+type until struct {
+	ctx context.Context
+	io.ReaderAt
+}
+
+func (u until) ReadAt(p []byte, at int64) (int, error) {
+	if u.ctx.Err() != nil {
+		return 0, context.Cause(u.ctx)
+	}
+	return u.ReaderAt.ReadAt(p, at)
+}
+
 // alike returns how many of the first marks of an earlier content hold for a
 // file as well.
-func alike(f *os.File, size int64, marks []mark, printer *fingerprint.Printer) int {
+func alike(f io.ReaderAt, size int64, marks []mark, printer *fingerprint.Printer) int {
 	n := min(int64(len(marks)), size/markSpan)
 	var next, differs atomic.Int64
 	differs.Store(n)
@@ -111,7 +124,7 @@ func alike(f *os.File, size int64, marks []mark, printer *fingerprint.Printer) i
 }
 
 // leads reports whether the content of a file leads from mark i-1 to mark i.
-func leads(f *os.File, marks []mark, i int64, printer *fingerprint.Printer) bool {
+func leads(f io.ReaderAt, marks []mark, i int64, printer *fingerprint.Printer) bool {
 	if printer != nil && marks[i].Print != (fingerprint.Print{}) {
 		print, err := printer.Of(f, i*markSpan, markSpan)
 		return err == nil && print == marks[i].Print

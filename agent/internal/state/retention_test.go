@@ -85,7 +85,7 @@ func TestAgeIgnoresTheWallClock(t *testing.T) {
 		dir, err := m.Fresh(component, Generation(i+1))
 		must(t, err)
 		put(t, filepath.Join(dir, "file"), "content")
-		must(t, m.Seal(component, Generation(i+1), Meta{Schema: 1, Version: "1.0.0", Time: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}))
+		must(t, m.Seal(t.Context(), component, Generation(i+1), Meta{Schema: 1, Version: "1.0.0", Time: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}))
 	}
 	must(t, m.Prune(component, Needs{}))
 	if got := sealed(t, m, Needs{}); len(got) != 4 {

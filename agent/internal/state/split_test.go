@@ -52,11 +52,11 @@ func (b *logbook) update() host.Report {
 	saved, err := b.Fresh(component, 2)
 	must(b, err)
 	link(b, filepath.Dir(b.live), saved)
-	must(b, b.Seal(component, 2, meta("1.0.0")))
+	must(b, b.Seal(b.Context(), component, 2, meta("1.0.0")))
 	report, err := b.Transform(b.Context(), component, 2, 3, b.steps, nil)
 	must(b, err)
-	must(b, b.Seal(component, 3, meta("2.0.0")))
-	made, _, err := b.Load(component, 3)
+	must(b, b.Seal(b.Context(), component, 3, meta("2.0.0")))
+	made, _, err := b.Load(b.Context(), component, 3)
 	must(b, err)
 	text, err := os.ReadFile(b.live)
 	must(b, err)
@@ -153,7 +153,7 @@ func TestReread(t *testing.T) {
 	// Marks that make no sense are no marks.
 	text := readings(4*markSpan + 12345)
 	must(t, os.WriteFile(name, text, 0o600))
-	got, err := newBook().read(name, record{Marks: []mark{{}, {State: []byte("garbage")}, {State: bytes.Repeat([]byte("x"), 108)}}})
+	got, err := newBook().read(t.Context(), name, record{Marks: []mark{{}, {State: []byte("garbage")}, {State: bytes.Repeat([]byte("x"), 108)}}})
 	if want := fmt.Sprintf("sha256:%x", sha256.Sum256(text)); err != nil || got.Digest != want {
 		t.Errorf("%s, %v", got.Digest, err)
 	}
@@ -163,7 +163,7 @@ func reread(t *testing.T, b *book, name string) {
 	text := readings(4*markSpan + 12345)
 	for _, size := range []int{0, 1, markSpan - 1, markSpan, markSpan + 1, 3 * markSpan, len(text)} {
 		must(t, os.WriteFile(name, text[:size], 0o600))
-		old, err := b.read(name, record{})
+		old, err := b.read(t.Context(), name, record{})
 		must(t, err)
 		old.Early = false // as if it had been read later
 		for change, now := range map[string][]byte{
@@ -174,7 +174,7 @@ func reread(t *testing.T, b *book, name string) {
 			"cut":    text[:size/2],
 		} {
 			must(t, os.WriteFile(name, now, 0o600))
-			got, err := b.read(name, old)
+			got, err := b.read(t.Context(), name, old)
 			must(t, err)
 			if want := fmt.Sprintf("sha256:%x", sha256.Sum256(now)); got.Digest != want || len(got.Marks) != len(now)/markSpan {
 				t.Errorf("%d bytes, %s: %s with %d marks, want %s", size, change, got.Digest, len(got.Marks), want)

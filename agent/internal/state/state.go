@@ -18,17 +18,18 @@
 //	m.Rehearse(ctx, component, live, steps, progress)
 //	m.Settle(component, live)             // the component has stopped
 //	dir, _ = m.Fresh(component, saved)    // the updater saves into dir
-//	m.Seal(component, saved, Meta{…})
+//	m.Seal(ctx, component, saved, Meta{…})
 //	m.Transform(ctx, component, saved, saved+1, steps, progress)
-//	m.Seal(component, saved+1, Meta{…})
-//	dir, _, _ = m.Load(component, saved+1) // the updater may move dir away
+//	m.Seal(ctx, component, saved+1, Meta{…})
+//	dir, _, _ = m.Load(ctx, component, saved+1) // the updater may move dir away
 //	m.Prune(component, Needs{Back: []Generation{saved}})
 //
 // What happens after Settle takes as long as the files need that have changed
 // since the rehearsal, and a look at the others: a [book] tells which these
 // are, and a [tree] per step keeps what was made of the others.
 //
-// All methods are idempotent; calls for one component must not overlap.
+// All methods are idempotent; calls for one component must not overlap. Those
+// that read files end soon after their context.
 package state
 
 import (
@@ -130,7 +131,7 @@ func (m *Manager) Transform(ctx context.Context, component string, from, to Gene
 	if err != nil {
 		return host.Report{}, err
 	}
-	files, in, err := m.listed(component, from)
+	files, in, err := m.listed(ctx, component, from)
 	if err != nil {
 		return host.Report{}, err
 	}
@@ -157,7 +158,7 @@ func (m *Manager) Transform(ctx context.Context, component string, from, to Gene
 }
 
 // listed returns a sealed generation and what is in it, which is as sealed.
-func (m *Manager) listed(component string, gen Generation) (string, listing, error) {
+func (m *Manager) listed(ctx context.Context, component string, gen Generation) (string, listing, error) {
 	k, err := m.known(component)
 	if err != nil {
 		return "", nil, err
@@ -169,7 +170,7 @@ func (m *Manager) listed(component string, gen Generation) (string, listing, err
 	if list, ok := k.lists[gen]; ok {
 		return files, list, nil
 	}
-	list, err := k.book.scan(files)
+	list, err := k.book.scan(ctx, files)
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot check state %s/%d: %w", component, gen, err)
 	}
@@ -207,14 +208,14 @@ func (m *Manager) takeBack(component string, gen Generation, steps int) error {
 // While the component is stopped, whoever is cut off in here must seal or drop
 // the same generation afterwards. At other times the files are durable before
 // the seal is.
-func (m *Manager) Seal(component string, gen Generation, meta Meta) error {
-	if err := m.seal(component, gen, meta); err != nil {
+func (m *Manager) Seal(ctx context.Context, component string, gen Generation, meta Meta) error {
+	if err := m.seal(ctx, component, gen, meta); err != nil {
 		return fmt.Errorf("cannot seal state %s/%d: %w", component, gen, err)
 	}
 	return nil
 }
 
-func (m *Manager) seal(component string, gen Generation, meta Meta) error {
+func (m *Manager) seal(ctx context.Context, component string, gen Generation, meta Meta) error {
 	dir, err := m.dir(component, gen)
 	if err != nil {
 		return err
@@ -230,7 +231,7 @@ func (m *Manager) seal(component string, gen Generation, meta Meta) error {
 	}
 	list, ok := k.lists[gen]
 	if !ok {
-		if list, err = k.book.scanBut(filepath.Join(dir, filesName), k.still); err != nil {
+		if list, err = k.book.scanBut(ctx, filepath.Join(dir, filesName), k.still); err != nil {
 			return err
 		}
 	}
@@ -251,7 +252,7 @@ func (m *Manager) seal(component string, gen Generation, meta Meta) error {
 // the first Load does without another look, which would be downtime. Whoever gets the directory may move it
 // away whole, but not change it. The error is [ErrNotSealed], [ErrDamaged],
 // [ErrMisplaced] or [ErrMoved] if that is why; the directory is returned too.
-func (m *Manager) Load(component string, gen Generation) (string, Meta, error) {
+func (m *Manager) Load(ctx context.Context, component string, gen Generation) (string, Meta, error) {
 	files, sealed, err := m.sealed(component, gen)
 	if err != nil {
 		return files, Meta{}, err
@@ -264,7 +265,7 @@ func (m *Manager) Load(component string, gen Generation) (string, Meta, error) {
 		delete(k.lists, gen)
 	}
 	k.made = 0
-	if _, _, err := m.listed(component, gen); err != nil {
+	if _, _, err := m.listed(ctx, component, gen); err != nil {
 		return files, Meta{}, err
 	}
 	return files, sealed.Meta, nil

@@ -45,7 +45,7 @@ func save(t *testing.T, m *Manager, gen Generation, content string) string {
 	if err := os.Symlink("/nowhere", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Seal(component, gen, meta("1.0.0")); err != nil {
+	if err := m.Seal(t.Context(), component, gen, meta("1.0.0")); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -64,17 +64,17 @@ func put(t testing.TB, path, content string) {
 func TestSealAndLoad(t *testing.T) {
 	m := open(t)
 	want := save(t, m, 1, "content")
-	dir, got, err := m.Load(component, 1)
+	dir, got, err := m.Load(t.Context(), component, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(meta("1.0.0"), got); diff != "" || dir != want {
 		t.Errorf("loaded %s, %s", dir, diff)
 	}
-	if err := m.Seal(component, 1, meta("1.0.1")); err != nil {
+	if err := m.Seal(t.Context(), component, 1, meta("1.0.1")); err != nil {
 		t.Fatal(err)
 	}
-	if _, got, err = m.Load(component, 1); err != nil || got.Version != "1.0.1" {
+	if _, got, err = m.Load(t.Context(), component, 1); err != nil || got.Version != "1.0.1" {
 		t.Errorf("sealed again: %v, %v", got, err)
 	}
 }
@@ -86,7 +86,7 @@ func TestUnsealedIsGarbage(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, filepath.Join(dir, "half"), "written")
-	if _, _, err := m.Load(component, 1); !errors.Is(err, ErrNotSealed) {
+	if _, _, err := m.Load(t.Context(), component, 1); !errors.Is(err, ErrNotSealed) {
 		t.Errorf("load: %v", err)
 	}
 	if _, err := m.Transform(t.Context(), component, 1, 2, nil, nil); !errors.Is(err, ErrNotSealed) {
@@ -103,6 +103,52 @@ func TestUnsealedIsGarbage(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("leftovers: %v, %v", left, err)
+	}
+}
+
+// endsSoon is a context that ends after it was asked so often.
+type endsSoon struct {
+	context.Context
+	after *int
+}
+
+func (e endsSoon) Err() error {
+	if *e.after--; *e.after < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestEndsWithContext: while a file is hashed a state is neither sealed nor
+// found damaged when the process is to end; later it is whole.
+func TestEndsWithContext(t *testing.T) {
+	m := open(t)
+	dir, err := m.Fresh(component, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "file"), strings.Repeat("x", 3<<20))
+	soon := func() context.Context {
+		after := 5 // one per name, and then in the file
+		return endsSoon{t.Context(), &after}
+	}
+	if err := m.Seal(soon(), component, 1, meta("1.0.0")); !errors.Is(err, context.Canceled) {
+		t.Errorf("seal: %v", err)
+	}
+	if _, _, err := m.Load(t.Context(), component, 1); !errors.Is(err, ErrNotSealed) {
+		t.Errorf("load what is not sealed: %v", err)
+	}
+	if err := m.Seal(t.Context(), component, 1, meta("1.0.0")); err != nil {
+		t.Fatal(err)
+	}
+	m.mu.Lock()
+	delete(m.memory, component) // as after a restart
+	m.mu.Unlock()
+	if _, _, err := m.Load(soon(), component, 1); !errors.Is(err, context.Canceled) || errors.Is(err, ErrDamaged) {
+		t.Errorf("load: %v", err)
+	}
+	if _, _, err := m.Load(t.Context(), component, 1); err != nil {
+		t.Errorf("load: %v", err)
 	}
 }
 
@@ -148,7 +194,7 @@ func TestDamage(t *testing.T) {
 			if err := damage(save(t, m, 1, "content")); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := m.Load(component, 1); !errors.Is(err, ErrDamaged) {
+			if _, _, err := m.Load(t.Context(), component, 1); !errors.Is(err, ErrDamaged) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -168,7 +214,7 @@ func saveAs(t *testing.T, m *Manager, component string, gen Generation, content 
 	dir, err := m.Fresh(component, gen)
 	must(t, err)
 	put(t, filepath.Join(dir, "file"), content)
-	must(t, m.Seal(component, gen, meta("1.0.0")))
+	must(t, m.Seal(t.Context(), component, gen, meta("1.0.0")))
 	return filepath.Dir(dir)
 }
 
@@ -193,7 +239,7 @@ func TestMisplaced(t *testing.T) {
 			exchange(t, a, b)
 			m, err := Open(m.root, m.transformer)
 			must(t, err)
-			_, _, err = m.Load(component, 2)
+			_, _, err = m.Load(t.Context(), component, 2)
 			if want := fmt.Sprintf("generation %d of %s", there.gen, there.component); !errors.Is(err, ErrMisplaced) || !strings.Contains(err.Error(), want) {
 				t.Errorf("load: %v", err)
 			}
@@ -212,7 +258,7 @@ func TestMisplaced(t *testing.T) {
 				t.Errorf("list: %+v, %v", entries, err)
 			}
 			exchange(t, a, b)
-			if _, _, err := m.Load(component, 2); err != nil {
+			if _, _, err := m.Load(t.Context(), component, 2); err != nil {
 				t.Errorf("put back: %v", err)
 			}
 		})
@@ -234,16 +280,16 @@ func TestOldSeal(t *testing.T) {
 	}
 	old()
 	exchange(t, a, b)
-	if _, _, err := m.Load(component, 2); err != nil {
+	if _, _, err := m.Load(t.Context(), component, 2); err != nil {
 		t.Errorf("an old seal: %v", err)
 	}
 	exchange(t, a, b)
 	must(t, m.Prune(component, Needs{}))
-	if _, _, err := m.Load(component, 2); err != nil {
+	if _, _, err := m.Load(t.Context(), component, 2); err != nil {
 		t.Errorf("sealed anew: %v", err)
 	}
 	exchange(t, a, b)
-	if _, _, err := m.Load(component, 2); !errors.Is(err, ErrMisplaced) {
+	if _, _, err := m.Load(t.Context(), component, 2); !errors.Is(err, ErrMisplaced) {
 		t.Errorf("exchanged: %v", err)
 	}
 }
@@ -257,7 +303,7 @@ func TestSealRefusesSpecialFiles(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Seal(component, 1, meta("1.0.0")); err == nil || !strings.Contains(err.Error(), "pipe is neither") {
+	if err := m.Seal(t.Context(), component, 1, meta("1.0.0")); err == nil || !strings.Contains(err.Error(), "pipe is neither") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -270,13 +316,13 @@ func TestTransform(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := m.Load(component, 2); !errors.Is(err, ErrNotSealed) {
+	if _, _, err := m.Load(t.Context(), component, 2); !errors.Is(err, ErrNotSealed) {
 		t.Errorf("the result is sealed: %v", err)
 	}
-	if err := m.Seal(component, 2, meta("2.0.0")); err != nil {
+	if err := m.Seal(t.Context(), component, 2, meta("2.0.0")); err != nil {
 		t.Fatal(err)
 	}
-	dir, _, err := m.Load(component, 2)
+	dir, _, err := m.Load(t.Context(), component, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +347,7 @@ func TestTransformFails(t *testing.T) {
 	if _, err := m.Transform(t.Context(), component, 1, 2, nil, nil); err == nil {
 		t.Error("no error")
 	}
-	if _, _, err := m.Load(component, 2); !errors.Is(err, ErrNotSealed) {
+	if _, _, err := m.Load(t.Context(), component, 2); !errors.Is(err, ErrNotSealed) {
 		t.Errorf("the old result is still there: %v", err)
 	}
 }

@@ -105,7 +105,7 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 	if err := os.MkdirAll(t.files(), 0o700); err != nil {
 		return nil, err
 	}
-	have, err := p.book.scanBut(t.files(), t.still)
+	have, err := p.book.scanBut(ctx, t.files(), t.still)
 	t.still = nil
 	if err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 	}
 	p.add(report)
 	t.trust(report.Unchecked)
-	return p.note(t, from, in, there, changed, report.Extended)
+	return p.note(ctx, t, from, in, there, changed, report.Extended)
 }
 
 // atRest refuses a database whose journal SQLite would write over the result.
@@ -185,7 +185,7 @@ func (p *pass) whole(ctx context.Context, t *tree, step host.Step, from string, 
 	}
 	p.add(report)
 	t.trust(report.Unchecked)
-	out, err := p.book.scan(t.files())
+	out, err := p.book.scan(ctx, t.files())
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +273,7 @@ func (t *tree) trust(paths []string) {
 }
 
 // note lists the tree and notes what the changed files were made from.
-func (p *pass) note(t *tree, from string, in listing, have places, changed []host.File, kept map[string]int64) (listing, error) {
+func (p *pass) note(ctx context.Context, t *tree, from string, in listing, have places, changed []host.File, kept map[string]int64) (listing, error) {
 	fresh := make(map[string]bool, len(changed))
 	for _, f := range changed {
 		fresh[f.Path] = true
@@ -286,7 +286,7 @@ func (p *pass) note(t *tree, from string, in listing, have places, changed []hos
 		}
 		name := filepath.Join(t.files(), n.path)
 		if fresh[n.path] {
-			if err := p.noteOne(name, n, kept[n.path]); err != nil {
+			if err := p.noteOne(ctx, name, n, kept[n.path]); err != nil {
 				return nil, err
 			}
 			if !p.live || p.book.same(filepath.Join(from, n.path)) {
@@ -303,7 +303,7 @@ func (p *pass) note(t *tree, from string, in listing, have places, changed []hos
 
 // noteOne completes the node of a file that has just been made, all but so many
 // bytes at its begin.
-func (p *pass) noteOne(name string, n *node, kept int64) error {
+func (p *pass) noteOne(ctx context.Context, name string, n *node, kept int64) error {
 	info, err := os.Lstat(name)
 	if err == nil && info.Mode().Perm() != n.mode.Perm() {
 		err = os.Chmod(name, n.mode.Perm())
@@ -312,7 +312,7 @@ func (p *pass) noteOne(name string, n *node, kept int64) error {
 		return err
 	}
 	n.size = info.Size()
-	n.digest, err = p.book.own(name, kept)
+	n.digest, err = p.book.own(ctx, name, kept)
 	return err
 }
 

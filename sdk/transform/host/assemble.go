@@ -1,14 +1,17 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // assemble makes the whole result of a file whose new pieces are all there.
-func (s *stage) assemble(p *split) error {
+func (s *stage) assemble(ctx context.Context, p *split) error {
 	var at int64
 	for i := range p.pieces {
 		p.pieces[i].to = at
@@ -22,9 +25,9 @@ func (s *stage) assemble(p *split) error {
 	}
 	kept := p.prefix()
 	if kept == 0 {
-		return s.compose(p)
+		return s.compose(ctx, p)
 	}
-	return s.extend(p, kept)
+	return s.extend(ctx, p, kept)
 }
 
 // prefix returns how many pieces lie in the old result where they belong, if
@@ -44,12 +47,12 @@ func (p *split) prefix() int {
 }
 
 // compose writes a new file.
-func (s *stage) compose(p *split) error {
+func (s *stage) compose(ctx context.Context, p *split) error {
 	out, err := create(s.out, p.path)
 	if err != nil {
 		return err
 	}
-	if err := p.write(out, p.pieces); err != nil {
+	if err := p.write(ctx, out, p.pieces); err != nil {
 		return errors.Join(err, out.Close())
 	}
 	return finish(out, p.mode, s.last)
@@ -58,7 +61,7 @@ func (s *stage) compose(p *split) error {
 // extend changes the old result, of which the first pieces stay: what was
 // appended to gigabytes is not worth copying them. A crash leaves a result
 // that fits no memo but has its good pieces still.
-func (s *stage) extend(p *split, kept int) error {
+func (s *stage) extend(ctx context.Context, p *split, kept int) error {
 	// So that it looks like no index says, however coarse the clock.
 	if err := s.old.Chtimes(p.path, time.Time{}, time.Unix(1, 0)); err != nil {
 		return err
@@ -71,7 +74,7 @@ func (s *stage) extend(p *split, kept int) error {
 	if _, err := p.old.Seek(end, io.SeekStart); err != nil {
 		return err
 	}
-	if err := p.write(p.old, p.pieces[kept:]); err != nil {
+	if err := p.write(ctx, p.old, p.pieces[kept:]); err != nil {
 		return err
 	}
 	s.report.Extended[p.path] = end
@@ -81,7 +84,7 @@ func (s *stage) extend(p *split, kept int) error {
 }
 
 // write appends pieces, as many at a time as lie side by side.
-func (p *split) write(out *os.File, pieces []piece) error {
+func (p *split) write(ctx context.Context, out *os.File, pieces []piece) error {
 	for len(pieces) > 0 {
 		first, n := pieces[0], 1
 		size := first.Made
@@ -94,7 +97,7 @@ func (p *split) write(out *os.File, pieces []piece) error {
 			source = p.old
 		}
 		if size > 0 {
-			if err := transfer(out, source, first.from, size); err != nil {
+			if err := transfer(ctx, out, source, first.from, size); err != nil {
 				return err
 			}
 		}
@@ -104,14 +107,17 @@ func (p *split) write(out *os.File, pieces []piece) error {
 }
 
 // transfer appends a part of a file to another, or to itself.
-func transfer(out, source *os.File, at, size int64) error {
+func transfer(ctx context.Context, out, source *os.File, at, size int64) error {
 	if out == source {
-		_, err := io.Copy(out, io.NewSectionReader(source, at, size))
+		_, err := io.Copy(out, until{ctx, io.NewSectionReader(source, at, size)})
 		return err
 	}
 	if _, err := source.Seek(at, io.SeekStart); err != nil {
 		return err
 	}
-	_, err := io.CopyN(out, source, size) // as a copy of blocks, where the file system can
+	n, err := replica.Bytes(ctx, out, source, size)
+	if err == nil && n < size {
+		err = io.ErrUnexpectedEOF
+	}
 	return err
 }

@@ -22,11 +22,14 @@ type entry struct {
 
 // list returns what lies below root, each directory before its content, in
 // lexical order.
-func list(root *os.Root) ([]entry, error) {
+func list(ctx context.Context, root *os.Root) ([]entry, error) {
 	var entries []entry
 	err := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		info, err := d.Info()
 		if err != nil {
@@ -119,7 +122,7 @@ func copyFile(ctx context.Context, in, out *os.Root, e entry, durable bool) erro
 	if err != nil {
 		return err
 	}
-	err = replica.Content(to, from)
+	err = replica.Content(ctx, to, from)
 	return errors.Join(err, finish(to, e.mode, durable))
 }
 

@@ -36,6 +36,8 @@ type Host struct {
 	// is missing. What lies there is executed: it must belong to the caller
 	// alone.
 	Cache string
+	// Reserve is how much of the disk results must leave free, in bytes.
+	Reserve int64
 	// Ceiling bounds what one module may use; zero fields mean the default.
 	Ceiling Limits
 	// Log gets what transforms write to stderr; nil discards it.

@@ -368,7 +368,7 @@ func rewind(f *os.File) error {
 
 // keep checks a piece's result and puts it aside.
 func (s *stage) keep(ctx context.Context, b *bench, p *split, q *piece, last bool) error {
-	if err := validate(s.Format, b.out); err != nil {
+	if err := validate(ctx, s.Format, b.out); err != nil {
 		return err
 	}
 	if err := s.hold(ctx, b.out, p.path); err != nil {

@@ -28,7 +28,7 @@ func databases(t testing.TB) map[string][]byte {
 
 func TestSQLite(t *testing.T) {
 	for name, data := range databases(t) {
-		if err := validate("sqlite", bytes.NewReader(data)); err != nil {
+		if err := validate(t.Context(), "sqlite", bytes.NewReader(data)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		for want, damage := range map[string]func([]byte) []byte{
@@ -41,7 +41,7 @@ func TestSQLite(t *testing.T) {
 			"cells":            func(b []byte) []byte { b[headerSize+3] = 0xff; return b },
 			"outside":          func(b []byte) []byte { b[headerSize+8] = 0xff; b[headerSize+9] = 0xff; return b },
 		} {
-			err := validate("sqlite", bytes.NewReader(damage(slices.Clone(data))))
+			err := validate(t.Context(), "sqlite", bytes.NewReader(damage(slices.Clone(data))))
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: got %v, want %q", name, err, want)
 			}
@@ -63,7 +63,7 @@ func TestSQLitePages(t *testing.T) {
 		}
 	}
 	for want, b := range map[string][]byte{"used twice": twice, "belong to nothing": more} {
-		if err := validate("sqlite", bytes.NewReader(b)); err == nil || !strings.Contains(err.Error(), want) {
+		if err := validate(t.Context(), "sqlite", bytes.NewReader(b)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}

@@ -57,7 +57,7 @@ func (s *stage) apply(ctx context.Context, from, to string) (string, error) {
 		defer s.old.Close()
 	}
 	if s.only == nil {
-		s.entries, err = s.listAtRest(from)
+		s.entries, err = s.listAtRest(ctx, from)
 	} else {
 		s.entries, err = pick(s.in, s.only)
 	}
@@ -73,12 +73,15 @@ func (s *stage) apply(ctx context.Context, from, to string) (string, error) {
 }
 
 // listAtRest lists a whole state, in which no journal may be waiting.
-func (s *stage) listAtRest(dir string) ([]entry, error) {
-	entries, err := list(s.in)
+func (s *stage) listAtRest(ctx context.Context, dir string) ([]entry, error) {
+	entries, err := list(ctx, s.in)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if e.regular() {
 			if err := s.CheckJournal(dir, e.path); err != nil {
 				return nil, err
@@ -169,7 +172,7 @@ func (b *batch) run(ctx context.Context) error {
 		return err
 	}
 	for _, p := range b.splits {
-		if err := errors.Join(p.steady(), b.assemble(p)); err != nil {
+		if err := errors.Join(p.steady(), b.assemble(ctx, p)); err != nil {
 			return b.name(err, p.path)
 		}
 		b.report.Transformed++
@@ -346,7 +349,7 @@ func (s *stage) file(ctx context.Context, w *worker, e entry) error {
 	if err := s.whole(ctx, w, in, out, e.path, e.size); err != nil {
 		return err
 	}
-	if err := validate(s.Format, out); err != nil {
+	if err := validate(ctx, s.Format, out); err != nil {
 		return err
 	}
 	if err := s.hold(ctx, out, e.path); err != nil {
@@ -411,6 +414,14 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 	if err != nil {
 		return outcome{}, "", err
 	}
+	room, err := s.room()
+	if err == nil && room <= 0 {
+		err = s.full()
+	}
+	if err != nil {
+		return outcome{}, "", err
+	}
+	output := min(s.limits.output(size), room)
 	logs, stderr, err := os.Pipe()
 	if err != nil {
 		return outcome{}, "", err
@@ -419,10 +430,13 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 	log := make(chan *excerpt, 1)
 	go func() { log <- collect(logs, s.limits.Log) }()
 
-	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: s.limits.output(size)},
+	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: output},
 		[]*os.File{in, out, stderr}, budget{s.limits.Wall, s.limits.CPU}, func() { s.tick(in) })
 	if err != nil || result.Class == Deadline {
 		w.close() // it still runs, and holds the log open
+	}
+	if result.Class == OutputLimit && output == room {
+		result.Class, result.Reason = ResourceLimit, s.full().Reason
 	}
 	stderr.Close()
 	return result, withoutTrace((<-log).String()), err

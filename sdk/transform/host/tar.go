@@ -169,15 +169,15 @@ type unpacker struct {
 	most  int64 // of them
 }
 
-// count counts one more file or directory, before it is made.
-func (u *unpacker) count() error {
+// count counts one more file or directory of so many bytes, before it is made.
+func (u *unpacker) count(size int64) error {
 	if u.ctx.Err() != nil {
 		return context.Cause(u.ctx)
 	}
 	if u.made++; u.made > u.most {
 		return &Error{Class: OutputLimit, Reason: fmt.Sprintf("more than %d files and directories", u.most)}
 	}
-	return nil
+	return u.take(size + entryCost)
 }
 
 func (u *unpacker) all(a archive) error {
@@ -224,7 +224,7 @@ func (u *unpacker) one(archive *tar.Reader, header *tar.Header) error {
 }
 
 func (u *unpacker) file(archive *tar.Reader, header *tar.Header, name string) error {
-	if err := u.count(); err != nil {
+	if err := u.count(header.Size); err != nil {
 		return err
 	}
 	f, err := create(u.out, name)
@@ -241,7 +241,7 @@ func (u *unpacker) file(archive *tar.Reader, header *tar.Header, name string) er
 		return err
 	}
 	if u.matches(name) {
-		if err := validate(u.Format, f); err != nil {
+		if err := validate(u.ctx, u.Format, f); err != nil {
 			return u.name(err, name)
 		}
 		if err := u.hold(u.ctx, f, name); err != nil {
@@ -264,7 +264,7 @@ func (u *unpacker) dir(header *tar.Header, e entry) error {
 	if err := u.dir(header, entry{path: path.Dir(e.path)}); err != nil {
 		return err
 	}
-	if err := u.count(); err != nil {
+	if err := u.count(0); err != nil {
 		return err
 	}
 	err := u.out.Mkdir(e.path, 0o700)

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,12 +22,19 @@ var validators = map[string]func(io.ReadSeeker) error{
 	"tar":    validateTar,
 }
 
-// validate checks a result from its start.
-func validate(format string, f io.ReadSeeker) error {
+// validate checks a result from its start, until ctx ends.
+func validate(ctx context.Context, format string, f io.ReadSeeker) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if err := validators[format](f); err != nil {
+	err := validators[format](struct {
+		until
+		io.Seeker
+	}{until{ctx, f}, f})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
 		return &Error{Class: Invalid, Reason: fmt.Sprintf("it is not %s: %s", format, firstLine(printable(err.Error())))}
 	}
 	return nil

@@ -41,7 +41,7 @@ func TestValidate(t *testing.T) {
 		{"sqlite", "", true},
 		{"sqlite", "SQLite format 3\x00", false},
 	} {
-		err := validate(test.format, strings.NewReader(test.content))
+		err := validate(t.Context(), test.format, strings.NewReader(test.content))
 		if (err == nil) != test.ok {
 			t.Errorf("%s %q: got %v", test.format, test.content, err)
 		}
@@ -155,7 +155,7 @@ func TestZeroInAName(t *testing.T) {
 		"zero in a long one":     {patched(longName(t), blockSize+50, "\x00"), false},
 		"zero behind a long one": {patched(longName(t), blockSize+119, "\x00\x00"), true},
 	} {
-		err := validate("tar", bytes.NewReader(test.data))
+		err := validate(t.Context(), "tar", bytes.NewReader(test.data))
 		if (err == nil) != test.ok || err != nil && !strings.Contains(err.Error(), errZero.Error()) {
 			t.Errorf("%s: got %v", name, err)
 		}

@@ -202,7 +202,7 @@ func TestUnshareCutOff(t *testing.T) {
 		info, err := os.Stat(filepath.Join(dir, "file"))
 		must(t, err)
 		whole := fmt.Sprintf("%s-%d", scratch, info.Sys().(*syscall.Stat_t).Ino)
-		must(t, copySynced(filepath.Join(dir, "file"), whole))
+		must(t, copySynced(t.Context(), filepath.Join(dir, "file"), whole))
 		for _, name := range []string{"file", "sub/same"}[:cut] {
 			must(t, os.Link(whole, scratch))
 			must(t, replaceIn(scratch, filepath.Join(dir, name)))

@@ -142,12 +142,12 @@ func (c *copier) one(ctx context.Context, info replica.Info, from, to string) er
 	case c.link && info.Regular() && os.Link(from, to) == nil:
 		return nil
 	case info.Names() < 2:
-		return replica.Copy(from, to)
+		return replica.Copy(ctx, from, to)
 	}
 	first, again := c.first[info.Inode()]
 	if again {
 		return os.Link(first, to)
 	}
 	c.first[info.Inode()] = to
-	return replica.Copy(from, to)
+	return replica.Copy(ctx, from, to)
 }

@@ -44,7 +44,7 @@ func unshare(ctx context.Context, dir, scratch string) error {
 		if len(file.paths)+ours[file.Inode()] >= int(file.Names()) {
 			continue
 		}
-		if err := file.separate(scratch); err != nil {
+		if err := file.separate(ctx, scratch); err != nil {
 			return err
 		}
 	}
@@ -108,7 +108,7 @@ func (l *links) note(info replica.Info, path string) {
 
 // separate replaces all names by those of a copy. Several names need a copy
 // that outlives a power cut between them: then it is found again, by inode.
-func (f *linkedFile) separate(scratch string) error {
+func (f *linkedFile) separate(ctx context.Context, scratch string) error {
 	one, done, err := reach(f.paths[0])
 	if err != nil {
 		return err
@@ -116,13 +116,13 @@ func (f *linkedFile) separate(scratch string) error {
 	defer done()
 	whole := fmt.Sprintf("%s-%d", scratch, f.Inode().Number)
 	if len(f.paths) == 1 && !Exists(whole) {
-		if err := copySynced(one, scratch); err != nil {
+		if err := copySynced(ctx, one, scratch); err != nil {
 			return err
 		}
 		return replaceIn(scratch, one)
 	}
 	if !equalContent(whole, one) {
-		if err := copySynced(one, scratch); err != nil {
+		if err := copySynced(ctx, one, scratch); err != nil {
 			return err
 		}
 		if err := Rename(scratch, whole); err != nil {
@@ -152,8 +152,8 @@ func replaceDeep(from, to string) error {
 	return replaceIn(from, to)
 }
 
-func copySynced(from, to string) error {
-	if err := replica.Copy(from, to); err != nil {
+func copySynced(ctx context.Context, from, to string) error {
+	if err := replica.Copy(ctx, from, to); err != nil {
 		return err
 	}
 	return syncPath(to)
