@@ -184,7 +184,7 @@ func start(t *testing.T, m *memory) (manager *Manager, stop func()) {
 			m.set(func() { open = m.open })
 			return engine.Record{}, open, nil
 		},
-		Ensure:  func(context.Context, string) error { return nil },
+		Ensure: func(context.Context, string) error { return nil },
 		Running: func(context.Context, string) (runs bool) {
 			m.set(func() { runs = !m.dead })
 			return runs
