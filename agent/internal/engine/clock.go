@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -71,6 +72,26 @@ func within(ctx context.Context, d time.Duration) (context.Context, func()) {
 }
 
 type progressKey struct{}
+
+// progressPause is the least time between two tidings of one step: each block of
+// a download is progress, and whoever is told looks at all that there is to say
+// of the component.
+const progressPause = 200 * time.Millisecond
+
+// paced is f, called no more often than that.
+func paced(f func(float64)) func(float64) {
+	var mu sync.Mutex
+	var last time.Time
+	return func(part float64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !last.IsZero() && time.Since(last) < progressPause {
+			return
+		}
+		f(part)
+		last = time.Now()
+	}
+}
 
 func withProgress(ctx context.Context, f func(float64)) context.Context {
 	return context.WithValue(ctx, progressKey{}, f)

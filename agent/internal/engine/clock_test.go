@@ -1,7 +1,10 @@
 package engine
 
 import (
+	"context"
+	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -33,4 +36,25 @@ func TestReturns(t *testing.T) {
 	if at := new(Update).returns(); !at.IsZero() {
 		t.Errorf("nothing was announced, told %s", at)
 	}
+}
+
+// TestPace: what a download brings in each block is told now and then only.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []float64
+		e := &Engine{Log: slog.New(slog.DiscardHandler), Tell: func(p Progress) { told = append(told, p.Fraction) }}
+		step := Step{Name: "download", Do: func(ctx context.Context, _ *Update) error {
+			for block := range 4000 {
+				progress(ctx, float64(block)/4000)
+				time.Sleep(time.Millisecond)
+			}
+			return nil
+		}}
+		if err := e.once(t.Context(), &Record{}, []Step{step}, 0); err != nil {
+			t.Fatal(err)
+		}
+		if len(told) != 20 || told[19] != 0.95 {
+			t.Errorf("told %d times: %v", len(told), told)
+		}
+	})
 }

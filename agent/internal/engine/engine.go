@@ -197,7 +197,7 @@ func (e *Engine) once(ctx context.Context, r *Record, steps []Step, at int) erro
 	}
 	limited, done := within(ctx, s.Within)
 	defer done()
-	limited = withProgress(limited, func(f float64) { e.tell(r, steps, at, f) })
+	limited = withProgress(limited, paced(func(f float64) { e.tell(r, steps, at, f) }))
 	begin := time.Now()
 	err := run(limited, &r.Update)
 	if !r.Back {
