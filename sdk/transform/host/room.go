@@ -16,7 +16,7 @@ func (r *run) room() (int64, error) {
 	if err := unix.Statfs(r.work, &s); err != nil {
 		return 0, fmt.Errorf("cannot ask %s what it has free: %w", r.work, err)
 	}
-	return int64(s.Bavail)*s.Bsize - r.host.Reserve, nil //nolint:unconvert // other widths on other systems
+	return int64(s.Bavail)*int64(s.Bsize) - r.host.Reserve, nil //nolint:unconvert // other widths on other systems
 }
 
 // take fails unless there is room for so many bytes more.
