@@ -78,11 +78,39 @@ func (c *transformNewCmd) Run(s *session) error {
 			return fmt.Errorf("cannot make the project: %w", err)
 		}
 	}
-	fmt.Fprintf(s.out, "%s is made. Build and test it with: make -C %s test\n", c.Name, c.Name)
+	fmt.Fprintf(s.out, "%s is made. Build and test it with: make -C %s test%s\n", c.Name, shellWord(c.Name), c.which())
 	if !l.installed(s) {
 		fmt.Fprintf(s.out, "To build it, install %s.\n", l.Needs)
 	}
 	return nil
+}
+
+// which tells make of this program, unless it finds it by itself.
+func (transformNewCmd) which() string {
+	program, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	if found, err := exec.LookPath("tranquil"); err == nil && sameFile(found, program) {
+		return ""
+	}
+	return " TRANQUIL=" + shellWord(program)
+}
+
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
+
+// plainWord is what a shell takes as it is.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9._/+@:=-]+$`)
+
+func shellWord(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // copyTemplate fills in the files of a template and writes them. The suffix

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,15 +46,14 @@ func usePrograms(t *testing.T, pattern string) {
 }
 
 func testProject(t *testing.T, program, lang string) {
-	var out bytes.Buffer
-	s := &session{ctx: t.Context(), out: &out, err: &out}
 	dir := filepath.Join(t.TempDir(), "mine")
-	if err := (&transformNewCmd{Lang: lang, Name: dir}).Run(s); err != nil {
+	said, err := exec.Command(program, "transform", "new", "--lang", lang, dir).Output()
+	if err != nil {
 		t.Fatal(err)
 	}
-	l := languages[lang]
-	if said := strings.Contains(out.String(), "To build it, install "+l.Needs+".\n"); said == l.installed(s) {
-		t.Errorf("it is installed: %v; said %s", l.installed(s), &out)
+	l, s := languages[lang], &session{ctx: t.Context()}
+	if told := strings.Contains(string(said), "To build it, install "+l.Needs+".\n"); told == l.installed(s) {
+		t.Errorf("it is installed: %v; said %s", l.installed(s), said)
 	}
 	if !l.installed(s) {
 		t.Skipf("NOT TESTED: install %s, or run make deps", l.Needs)
@@ -72,12 +70,41 @@ func testProject(t *testing.T, program, lang string) {
 			t.Fatal(err)
 		}
 	}
-	build := exec.Command("make", "-C", dir)
-	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("make: %v\n%s", err, text)
+	command := printedCommand(t, said)
+	if text, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", command, err, text)
 	}
-	test := exec.Command(program, "transform", "test", dir, "--variations", "2")
-	if text, err := test.CombinedOutput(); err != nil {
-		t.Errorf("tranquil transform test: %v\n%s", err, text)
+}
+
+func printedCommand(t *testing.T, said []byte) string {
+	line, _, _ := strings.Cut(string(said), "\n")
+	_, command, ok := strings.Cut(line, "test it with: ")
+	if !ok {
+		t.Fatalf("no command in %s", said)
+	}
+	return command
+}
+
+// The command names the program only if make would not find it.
+func TestTransformNewWhich(t *testing.T) {
+	program := filepath.Join(tools, "tranquil")
+	odd := filepath.Join(t.TempDir(), "it's new")
+	if err := os.Mkdir(odd, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "tranquil"), []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{tools: "", other: " TRANQUIL=" + program, t.TempDir(): " TRANQUIL=" + program} {
+		t.Setenv("PATH", dir)
+		said, err := exec.Command(program, "transform", "new", filepath.Join(odd, filepath.Base(dir))).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = "make -C '" + strings.ReplaceAll(odd, "'", `'\''`) + "/" + filepath.Base(dir) + "' test" + want
+		if got := printedCommand(t, said); got != want {
+			t.Errorf("printed %s, want %s", got, want)
+		}
 	}
 }
