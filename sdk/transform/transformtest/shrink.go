@@ -73,7 +73,7 @@ type finding struct {
 }
 
 // survives wants an edge to refuse a state, or to transform it so that it can
-// come back.
+// come back and is what the chain around the edge makes of it.
 func (r *suiteRun) survives(e Edge, state State) (finding, error) {
 	there, err := r.apply(state, e)
 	if wrong, ok := errors.AsType[*host.Error](err); ok {
@@ -83,9 +83,20 @@ func (r *suiteRun) survives(e Edge, state State) (finding, error) {
 		detail, _ := moduleFailure("", wrong)
 		return finding{check: "variation " + way(e), kind: string(wrong.Class), detail: detail}, nil
 	}
-	back := r.chain(e.To, e.From, -1)
-	if err != nil || back == nil || e.Lossy {
+	if err != nil {
 		return finding{}, err
+	}
+	if found, err := r.comesBack(e, state, there); err != nil || found.kind != "" {
+		return found, err
+	}
+	return r.agrees(e, state, there)
+}
+
+// comesBack wants what an edge made of a state to come back, unless it is lossy.
+func (r *suiteRun) comesBack(e Edge, state, there State) (finding, error) {
+	back := r.chain(e.To, e.From, -1)
+	if back == nil || e.Lossy {
+		return finding{}, nil
 	}
 	name := "variation, round trip " + way(append([]Edge{e}, back...)...)
 	again, err := r.apply(there, back...)
@@ -97,6 +108,28 @@ func (r *suiteRun) survives(e Edge, state State) (finding, error) {
 		return finding{check: name, kind: "differs", detail: detail}, nil
 	}
 	return finding{}, nil
+}
+
+// agrees wants the chain around an edge to refuse a state, which harms nobody,
+// or to make the same of it.
+func (r *suiteRun) agrees(e Edge, state, there State) (finding, error) {
+	around := r.around(e)
+	if around == nil {
+		return finding{}, nil
+	}
+	name := "variation, " + way(around...) + " as " + way(e)
+	detail, err := r.sameAs(there, state, around)
+	if wrong, ok := errors.AsType[*host.Error](err); ok {
+		if refuses(wrong) {
+			return finding{}, nil
+		}
+		detail, _ := moduleFailure("", wrong)
+		return finding{check: name, kind: "around " + string(wrong.Class), detail: detail}, nil
+	}
+	if err != nil || detail == "" {
+		return finding{}, err
+	}
+	return finding{check: name, kind: "detour", detail: detail}, nil
 }
 
 // refuses reports whether a module ended because it did not want the state.

@@ -246,10 +246,13 @@ func (r *suiteRun) properties(c Case, e Edge, state State) []check {
 			return r.roundTrip(state, e, back)
 		}})
 	}
-	around := r.chain(e.From, e.To, slices.IndexFunc(r.Edges, func(o Edge) bool { return o.From == e.From && o.To == e.To }))
-	if around != nil {
+	if around := r.around(e); around != nil {
 		checks = append(checks, check{in: c.Name, name: way(around...) + " as " + way(e), do: func() (string, error) {
-			return r.sameAs(state, e, around)
+			direct, err := r.apply(state, e)
+			if err != nil {
+				return "", err
+			}
+			return r.sameAs(direct, state, around)
 		}})
 	}
 	variations := r.Variations
@@ -300,11 +303,8 @@ func (r *suiteRun) roundTrip(state State, e Edge, back []Edge) (string, error) {
 	return Diff(state.canonical(r.Edges), again.canonical(r.Edges)), nil
 }
 
-func (r *suiteRun) sameAs(state State, e Edge, around []Edge) (string, error) {
-	direct, err := r.apply(state, e)
-	if err != nil {
-		return "", err
-	}
+// sameAs wants of the chain around an edge what the edge made of a state.
+func (r *suiteRun) sameAs(direct, state State, around []Edge) (string, error) {
 	chained, err := r.apply(state, around...)
 	if err != nil {
 		return "", err
@@ -365,6 +365,11 @@ func (r *suiteRun) chain(from, to, without int) []Edge {
 		chain = append(chain, r.Edges[slices.IndexFunc(r.Edges, func(e Edge) bool { return e.From == t.From && e.To == t.To })])
 	}
 	return chain
+}
+
+// around returns the chain that leads where an edge does; nil if there is none.
+func (r *suiteRun) around(e Edge) []Edge {
+	return r.chain(e.From, e.To, slices.IndexFunc(r.Edges, func(o Edge) bool { return o.From == e.From && o.To == e.To }))
 }
 
 func lossy(chain []Edge) bool {

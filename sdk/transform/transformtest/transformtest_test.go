@@ -79,6 +79,24 @@ func testFlaws(t *testing.T, module string) {
 	}
 }
 
+// A direct edge that differs from the chain around it on some states only is
+// found on a variation, which is made small.
+func TestDetourOfVariation(t *testing.T) {
+	all := edges("testdata/gauge/gauge.wasm", "", 1, 2, 2, 3, 1, 3)
+	all[2].Params, all[2].Lossy = map[string]string{"flaw": "seldom"}, true
+	suite := Suite{Edges: all, Seed: 1}
+	if text := failures(t, suite); text != "" {
+		t.Errorf("on the examples: %s", text)
+	}
+	suite.Variations = 10
+	text := failures(t, suite)
+	want := "three: variation, 1→2→3 as 1→3: --- want/gauge.json"
+	_, example, ok := strings.Cut(text, "the smallest state that does this:\n")
+	if !strings.HasPrefix(text, want) || strings.Count(text, want) != 1 || !ok || len(example) > 60 {
+		t.Errorf("want %s and a small example, got\n%s", want, text)
+	}
+}
+
 // endless is (module (memory (export "memory") 1) (func (export "_start") loop br 0 end)).
 const endless = "\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x05\x03\x01\x00\x01" +
 	"\x07\x13\x02\x06memory\x02\x00\x06_start\x00\x00\x0a\x09\x01\x07\x00\x03\x40\x0c\x00\x0b\x0b"

@@ -29,16 +29,19 @@ static void minify(char *s) {
 	*to = '\0';
 }
 
-/* flaw changes the numbers of the list, or fails. */
-static void flaw(const char *which, char *list) {
-	int whole = 0;
+/* flaw changes the numbers of the list, or fails. It returns whether one is
+   large. */
+static int flaw(const char *which, char *list) {
+	int whole = 0, large = 0;
 	for (char *p = list; *p && *p != ']'; p++) {
 		whole = *p >= '0' && *p <= '9' ? whole + 1 : 0;
-		if (strcmp(which, "panic") == 0 && whole > 4)
+		large |= whole > 4;
+		if (strcmp(which, "panic") == 0 && large)
 			__builtin_trap();
 		if (strcmp(which, "digits") == 0 && *p == '0' && p[-1] == '5' && (p[1] == ',' || p[1] == ']'))
 			memmove(p, p + 1, strlen(p));
 	}
+	return large;
 }
 
 int main(int argc, char **argv) {
@@ -58,8 +61,11 @@ int main(int argc, char **argv) {
 			refuse("the unit is not C");
 	}
 	*end = '\0';
-	flaw(which ? which : "", list);
-	const char *unit = which && strcmp(which, "detour") == 0 && from == 1 ? ",\"unit\":\"K\"" : ",\"unit\":\"C\"";
+	if (!which)
+		which = "";
+	int large = flaw(which, list);
+	int kelvin = from == 1 && (strcmp(which, "detour") == 0 || (strcmp(which, "seldom") == 0 && large));
+	const char *unit = kelvin ? ",\"unit\":\"K\"" : ",\"unit\":\"C\"";
 	snprintf(out, sizeof out, "%s%s%s}\n", to == 1 ? "{\"c\":" : "{\"celsius\":", list, to == 3 ? unit : "");
 	fputs(out, stdout);
 	return 0;
