@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
 )
 
 // RecipeFile is the name of the recipe in an author's directory.
@@ -72,25 +74,47 @@ type RecipeTransform struct {
 	Transform  string `toml:"transform"`
 	Program    string `toml:"program"`    // of jq
 	Migrations string `toml:"migrations"` // directory of SQL for sqlite
+
+	Line int `toml:"-"` // of the recipe, where it begins; 0 if that is not known
 }
 
 // ReadRecipe reads the tranquil.toml in dir. Errors name its lines.
 func ReadRecipe(dir string) (*Recipe, error) {
-	f, err := os.Open(filepath.Join(dir, RecipeFile))
+	text, err := os.ReadFile(filepath.Join(dir, RecipeFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("no %s in %s: write one, or name the directory that has it", RecipeFile, dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read recipe: %w", err)
 	}
-	defer f.Close()
 	r := &Recipe{dir: dir}
-	dec := toml.NewDecoder(f)
+	dec := toml.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(r); err != nil {
 		return nil, fmt.Errorf("cannot read %s:\n%w", filepath.Join(dir, RecipeFile), withLines(err))
 	}
+	r.locate(text)
 	return r, nil
+}
+
+// locate notes where each [[transform]] begins; those of an array in one line
+// have no place of their own.
+func (r *Recipe) locate(text []byte) {
+	var lines []int
+	var p unstable.Parser
+	p.Reset(text)
+	for p.NextExpression() {
+		e := p.Expression()
+		if key := e.Key(); e.Kind == unstable.ArrayTable && key.Next() && key.IsLast() && string(key.Node().Data) == "transform" {
+			lines = append(lines, p.Shape(key.Node().Raw).Start.Line)
+		}
+	}
+	if len(lines) != len(r.Transforms) {
+		return
+	}
+	for i, line := range lines {
+		r.Transforms[i].Line = line
+	}
 }
 
 // withLines turns the decoder's errors into one line each, with its place.

@@ -31,10 +31,17 @@ func Filter(in io.Reader, out io.Writer, e transform.Edge) error {
 	return p.all(in)
 }
 
-// Check returns why no state could be transformed with these params.
+// Check returns why no state should be transformed with these params. A call
+// of a function that is missing on devices is refused wherever it stands: an
+// example may not come by, a device may.
 func Check(params map[string]string) error {
-	_, err := codeOf(params)
-	return err
+	if _, err := codeOf(params); err != nil {
+		return err
+	}
+	if err := checkCalls(params["program"]); err != nil {
+		return fmt.Errorf("cannot use the param program: %w", err)
+	}
+	return nil
 }
 
 func codeOf(params map[string]string) (*gojq.Code, error) {
@@ -65,6 +72,10 @@ func located(text string, err error) error {
 	}
 	before := text[:min(max(bad.Offset-len(bad.Token), 0), len(text))]
 	line, column := 1+strings.Count(before, "\n"), len(before)-strings.LastIndexByte(before, '\n')
+	if bad.Token == "" && before == text {
+		last := strings.TrimSpace(before[strings.LastIndexByte(strings.TrimSpace(before), '\n')+1:])
+		err = fmt.Errorf("the program ends in the middle, after %q", last)
+	}
 	return fmt.Errorf("line %d, column %d: %w", line, column, err)
 }
 

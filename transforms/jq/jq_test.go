@@ -68,10 +68,35 @@ func TestWhere(t *testing.T) {
 		".a | }":                   "line 1, column 6: ",
 		".a = 1\n| .b = (2\n| .c]": "line 3, column 5: ",
 		".a |":                     "line 1, column 5: ",
+		"{a: ":                     "line 1, column 5: the program ends in the middle, after \"{a:\"",
+		".a |\n":                   "line 2, column 1: the program ends in the middle, after \".a |\"",
 		"{\"a\": \"\\q\"}":         "line 1, column ",
 	} {
 		if err := Check(map[string]string{"program": program}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", program, err, want)
+		}
+	}
+}
+
+// A call of what devices have not is refused before any state, wherever it is.
+func TestCheckCalls(t *testing.T) {
+	for program, want := range map[string]string{
+		"now":                                  "it calls now/0",
+		"if .a then .b else [pow(.; 2)] end":   "it calls pow/2",
+		`{a: "\(1 | sin)"}`:                    "it calls sin/0",
+		".[log] = 1":                           "it calls log/0",
+		"def f: exp; .":                        "it calls exp/0",
+		"reduce .[] as $x (0; . + ($x | tan))": "it calls tan/0",
+		"try now catch 0":                      "it calls now/0",
+		"def pow($a; $b): 1; pow(.; 2)":        "",
+		"def f(now): now; f(1)":                "",
+		".now | .pow":                          "",
+		`{now: "now", "sin": .log}`:            "",
+		"sqrt | floor | abs":                   "",
+	} {
+		err := Check(map[string]string{"program": program})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", program, err, want)
 		}
 	}
 }

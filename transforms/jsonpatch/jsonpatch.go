@@ -43,6 +43,8 @@ type change func(doc any) (any, error)
 
 func changeOf(patch, mergePatch string) (change, error) {
 	switch {
+	case patch == "" && mergePatch == "":
+		return nil, errors.New("give the param patch or merge: there is neither")
 	case mergePatch == "":
 		operations, err := parsePatch([]byte(patch))
 		if err != nil {

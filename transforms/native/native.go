@@ -4,7 +4,10 @@
 package native
 
 import (
+	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform"
@@ -36,11 +39,28 @@ var checks = map[string]func(params map[string]string) error{
 	"sqlite":    sqlite.CheckSQL,
 }
 
+// params are those that each takes.
+var params = map[string][]string{
+	"identity":  {},
+	"jq":        {"program"},
+	"jsonpatch": {"patch", "merge"},
+	"rename":    {"rules"},
+	"sqlite":    {"sql"},
+}
+
 // Check returns why a ready-made transform could transform no state with these
 // params.
-func Check(name string, params map[string]string) error {
+func Check(name string, given map[string]string) error {
+	for _, param := range slices.Sorted(maps.Keys(given)) {
+		switch takes, ok := params[name]; {
+		case ok && len(takes) == 0:
+			return fmt.Errorf("%s takes no params, and has %q", name, param)
+		case ok && !slices.Contains(takes, param):
+			return fmt.Errorf("%s has no param %q: it takes %s", name, param, strings.Join(takes, " or "))
+		}
+	}
 	if check := checks[name]; check != nil {
-		return check(params)
+		return check(given)
 	}
 	return nil
 }

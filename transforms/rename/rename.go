@@ -22,7 +22,12 @@ import (
 // counts; files that none is for keep their names. Two files that would get
 // one name are a refusal, and so is a rule that fits nothing and does not
 // begin with a question mark.
-var Filter = transform.Archive(filter)
+func Filter(in io.Reader, out io.Writer, e transform.Edge) error {
+	if e.File != "" {
+		return errors.New("rename needs mode tree: it has to see the whole state")
+	}
+	return transform.Archive(filter)(in, out, e)
+}
 
 func filter(in *tar.Reader, out *tar.Writer, e transform.Edge) error {
 	rules, err := rulesOf(e.Params)

@@ -125,3 +125,12 @@ func TestNewDirectories(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// A file by itself cannot be renamed, which is said before it is read as a tar
+// archive.
+func TestNeedsTree(t *testing.T) {
+	err := Filter(strings.NewReader("{}"), io.Discard, transform.Edge{File: "a.json", Params: map[string]string{"rules": "a -> b"}})
+	if err == nil || !strings.Contains(err.Error(), "rename needs mode tree") {
+		t.Error(err)
+	}
+}

@@ -14,15 +14,33 @@ import (
 	"github.com/tranquil-iot/tranquil/transforms/native"
 )
 
-// A readymade is what tranquil.toml may leave out for a ready-made transform.
-type readymade struct{ mode, format string }
+// A readymade is what tranquil.toml may leave out for a ready-made transform,
+// and may not say otherwise.
+type readymade struct {
+	mode    string   // "" if either will do
+	formats []string // of the result, the usual one first; nil if any will do
+}
 
 var readymades = map[string]readymade{
 	"identity":  {},
-	"jq":        {format: pack.FormatJSON},
-	"jsonpatch": {format: pack.FormatJSON},
+	"jq":        {pack.ModeFilter, []string{pack.FormatJSON, pack.FormatNDJSON, pack.FormatBytes}},
+	"jsonpatch": {pack.ModeFilter, []string{pack.FormatJSON, pack.FormatNDJSON, pack.FormatBytes}},
 	"rename":    {mode: pack.ModeTree},
-	"sqlite":    {format: pack.FormatSQLite},
+	"sqlite":    {pack.ModeFilter, []string{pack.FormatSQLite}},
+}
+
+// settle fills in mode and format, or says why those of a recipe cannot work.
+func (r readymade) settle(t *pack.RecipeTransform) error {
+	if t.Mode = cmp.Or(t.Mode, r.mode); r.mode != "" && t.Mode != r.mode {
+		return fmt.Errorf("%s needs mode %q, not %q: leave mode out", t.Transform, r.mode, t.Mode)
+	}
+	if len(r.formats) == 0 {
+		return nil
+	}
+	if t.Format = cmp.Or(t.Format, r.formats[0]); !slices.Contains(r.formats, t.Format) {
+		return fmt.Errorf("%s needs format %s, not %q", t.Transform, strings.Join(r.formats, ", "), t.Format)
+	}
+	return nil
 }
 
 // resolveTransforms gives the transforms of a recipe that name a ready-made
@@ -32,10 +50,18 @@ func resolveTransforms(recipe *pack.Recipe, dir string) error {
 	for i := range recipe.Transforms {
 		t := &recipe.Transforms[i]
 		if err := resolve(t, dir); err != nil {
-			errs = append(errs, fmt.Errorf("transform %d: from %d to %d: %w", i+1, t.From, t.To, err))
+			errs = append(errs, fmt.Errorf("%stransform %d: from %d to %d: %w", place(t, dir), i+1, t.From, t.To, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// place names the line of a transform, if it is known.
+func place(t *pack.RecipeTransform, dir string) string {
+	if t.Line == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s, line %d: ", filepath.Join(dir, pack.RecipeFile), t.Line)
 }
 
 func resolve(t *pack.RecipeTransform, dir string) error {
@@ -52,7 +78,9 @@ func resolve(t *pack.RecipeTransform, dir string) error {
 	case t.Migrations != "" && t.Transform != "sqlite":
 		return errors.New("migrations is for sqlite")
 	}
-	t.Mode, t.Format = cmp.Or(t.Mode, known.mode), cmp.Or(t.Format, known.format)
+	if err := known.settle(t); err != nil {
+		return err
+	}
 	t.Params = maps.Clone(t.Params)
 	if t.Params == nil {
 		t.Params = map[string]string{}

@@ -51,20 +51,27 @@ func TestResolve(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, edge := range map[string]pack.RecipeTransform{
-		"":                               {Module: "own.wasm"},
-		"jq.wasm json .a":                {Transform: "jq", Program: ".a"},
-		"jq.wasm ndjson .b":              {Transform: "jq", Format: "ndjson", Params: map[string]string{"program": ".b"}},
-		"none of the ready-made":         {Transform: "awk"},
-		"transform \"\" is none":         {Program: ".a"},
-		"either module or transform":     {Transform: "jq", Module: "a.wasm"},
-		"program is for jq":              {Transform: "identity", Program: ".a"},
-		"migrations is for sqlite":       {Transform: "jq", Migrations: "sql"},
-		"rename.wasm: run make transfo":  {Transform: "rename", Params: map[string]string{"rules": "a -> b"}},
-		"cannot read the param program":  {Transform: "jq", Program: ".a | ("},
-		"cannot read the param patch":    {Transform: "jsonpatch", Params: map[string]string{"patch": "[{"}},
-		"line 2: near \"t\": syntax err": {Transform: "sqlite", Params: map[string]string{"sql": "SELECT 1;\nSELECT a FORM t"}},
-		"the param sql is missing":       {Transform: "sqlite"},
-		"cannot read the param rules":    {Transform: "rename", Params: map[string]string{"rules": "a"}},
+		"":                                {Module: "own.wasm"},
+		"jq.wasm json .a":                 {Transform: "jq", Program: ".a"},
+		"jq.wasm ndjson .b":               {Transform: "jq", Format: "ndjson", Params: map[string]string{"program": ".b"}},
+		"none of the ready-made":          {Transform: "awk"},
+		"transform \"\" is none":          {Program: ".a"},
+		"either module or transform":      {Transform: "jq", Module: "a.wasm"},
+		"program is for jq":               {Transform: "identity", Program: ".a"},
+		"migrations is for sqlite":        {Transform: "jq", Migrations: "sql"},
+		"rename.wasm: run make transfo":   {Transform: "rename", Params: map[string]string{"rules": "a -> b"}},
+		"cannot read the param program":   {Transform: "jq", Program: ".a | ("},
+		"cannot read the param patch":     {Transform: "jsonpatch", Params: map[string]string{"patch": "[{"}},
+		"line 2: near \"t\": syntax err":  {Transform: "sqlite", Params: map[string]string{"sql": "SELECT 1;\nSELECT a FORM t"}},
+		"the param sql is missing":        {Transform: "sqlite"},
+		"give the param patch or merge":   {Transform: "jsonpatch"},
+		"needs mode \"tree\", not \"filt": {Transform: "rename", Mode: "filter", Params: map[string]string{"rules": "a -> b"}},
+		"needs mode \"filter\", not \"tr": {Transform: "jq", Mode: "tree", Program: ".a"},
+		"sqlite needs format sqlite, no":  {Transform: "sqlite", Format: "bytes", Params: map[string]string{"sql": "SELECT 1"}},
+		"identity takes no params":        {Transform: "identity", Params: map[string]string{"a": "b"}},
+		"has no param \"programm\": it ":  {Transform: "jq", Program: ".a", Params: map[string]string{"programm": ".b"}},
+		"it calls now/0, which":           {Transform: "jq", Program: ".at = now"},
+		"cannot read the param rules":     {Transform: "rename", Params: map[string]string{"rules": "a"}},
 	} {
 		recipe := &pack.Recipe{Transforms: []pack.RecipeTransform{edge}}
 		err := resolveTransforms(recipe, dir)
@@ -76,5 +83,22 @@ func TestResolve(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("%+v: got %s, want %s", edge, text, want)
 		}
+	}
+}
+
+// What is wrong with a transform is named with the line of the recipe.
+func TestResolveLine(t *testing.T) {
+	dir := t.TempDir()
+	text := "name = 'x'\n\n[[transform]]\nfrom = 1\nto = 2\nmodule = 'a.wasm'\n\n[[transform]]\nfrom = 2\nto = 1\ntransform = 'identity'\nparams = {a = 'b'}\n"
+	if err := os.WriteFile(filepath.Join(dir, pack.RecipeFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	recipe, err := pack.ReadRecipe(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := filepath.Join(dir, pack.RecipeFile) + ", line 8: transform 2: from 2 to 1: identity takes no params"
+	if err := resolveTransforms(recipe, dir); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -96,8 +96,8 @@ func (c *transformRunCmd) readymade() error {
 	if known.mode != "" {
 		c.Mode = known.mode
 	}
-	if known.format != "" && c.Format == pack.FormatBytes {
-		c.Format = known.format
+	if len(known.formats) > 0 && c.Format == pack.FormatBytes {
+		c.Format = known.formats[0]
 	}
 	var err error
 	c.Module, err = findModule(c.Module)
