@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -69,17 +70,25 @@ func (c *transformCheckCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, path := range c.Modules {
-		info, err := os.Stat(path)
-		if err != nil {
-			return fmt.Errorf("cannot read transform: %w", err)
+		if err := c.check(s, h, path); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", path, err))
 		}
-		begin := time.Now()
-		if err := h.Compile(s.ctx, path); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		fmt.Fprintf(s.out, "%s is fit for a device: %s, compiled or found in the cache in %v\n",
-			path, amount(info.Size()), time.Since(begin).Round(time.Millisecond))
 	}
+	return errors.Join(errs...)
+}
+
+func (c *transformCheckCmd) check(s *session, h *host.Host, path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("cannot read transform: %w", err)
+	}
+	begin := time.Now()
+	if err := h.Compile(s.ctx, path); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "%s is fit for a device: %s, compiled or found in the cache in %v\n",
+		path, amount(info.Size()), time.Since(begin).Round(time.Millisecond))
 	return nil
 }

@@ -64,6 +64,9 @@ func (c *transformNewCmd) Run(s *session) error {
 	if name := filepath.Base(c.Name); !projectName.MatchString(name) {
 		return fmt.Errorf("%q is no name for a project: use letters, digits, hyphens, dots and underscores, and begin with a letter or digit", name)
 	}
+	if err := os.MkdirAll(filepath.Dir(c.Name), 0o777); err != nil {
+		return fmt.Errorf("cannot make the project: %w", err)
+	}
 	if err := os.Mkdir(c.Name, 0o777); errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s is there already", c.Name)
 	} else if err != nil {

@@ -235,8 +235,8 @@ func (c *transformRunCmd) usage(out io.Writer, r host.Report) error {
 // withLog adds what the module wrote to its log to the one line of the error.
 func withLog(err error) error {
 	e, ok := errors.AsType[*host.Error](err)
-	if !ok || e.Log == "" || e.Log == e.Reason {
+	if !ok || e.MoreLog() == "" {
 		return err
 	}
-	return fmt.Errorf("%w\nits log:\n%s", err, e.Log)
+	return fmt.Errorf("%w\nits log:\n%s", err, e.MoreLog())
 }

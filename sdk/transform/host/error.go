@@ -53,6 +53,14 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// MoreLog returns the log, or "" if the reason is all that it says.
+func (e *Error) MoreLog() string {
+	if strings.TrimPrefix(e.Log, string(Refused)+": ") == e.Reason {
+		return ""
+	}
+	return e.Log
+}
+
 func badModule(format string, args ...any) *Error {
 	return &Error{Class: BadModule, Reason: fmt.Sprintf(format, args...)}
 }

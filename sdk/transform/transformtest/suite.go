@@ -156,8 +156,8 @@ func (r *suiteRun) do(c check) error {
 func moduleFailure(detail string, err error) (string, error) {
 	if e, ok := errors.AsType[*host.Error](err); ok {
 		detail, err = e.Error(), nil
-		if e.Log != "" && e.Log != e.Reason {
-			detail += "\nits log:\n" + e.Log
+		if log := e.MoreLog(); log != "" {
+			detail += "\nits log:\n" + log
 		}
 	}
 	return detail, err
