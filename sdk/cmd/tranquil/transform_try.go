@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -53,15 +54,29 @@ func (c *transformTryCmd) Run(s *session) error {
 	for _, failure := range result.Failures {
 		fmt.Fprintf(s.out, "%s\n\n", failure)
 	}
-	fmt.Fprintf(s.out, "%d checks on %d examples; %d variations, of which %d were refused\n",
-		result.Checks, len(cases), result.Variations, result.Refused)
-	if result.Skipped > 0 {
-		fmt.Fprintf(s.out, "stopped at the first that ran into a limit: %d checks were left out\n", result.Skipped)
-	}
+	summarize(s.out, result, len(cases))
 	if n := len(result.Failures); n > 0 {
 		return fmt.Errorf("%d of %d checks failed", n, result.Checks)
 	}
 	return nil
+}
+
+// summarize tells what was checked, and what was not.
+func summarize(out io.Writer, r transformtest.Result, examples int) {
+	fmt.Fprintf(out, "%d checks on %d examples; %d variations, of which %d were refused\n",
+		r.Checks, examples, r.Variations, r.Refused)
+	for _, name := range r.Unchecked {
+		fmt.Fprintf(out, "%s: lossy both ways and no %s/back: what comes back is not checked\n", name, name)
+	}
+	if 2*r.Refused > r.Variations {
+		fmt.Fprintln(out, "over half of the variations were refused, which tests little: give more examples")
+	}
+	if r.Binary {
+		fmt.Fprintln(out, "binary files are not varied: give more examples of them")
+	}
+	if r.Skipped > 0 {
+		fmt.Fprintf(out, "stopped at the first that ran into a limit: %d checks were left out\n", r.Skipped)
+	}
 }
 
 // readProject reads a recipe, its transforms and their examples.

@@ -45,6 +45,11 @@ type Result struct {
 	Variations int // of the checks, those on variations
 	Refused    int // of the variations, those that were refused, which is fine
 	Failures   []Failure
+	// Unchecked are the cases of which nothing tells what should come back
+	// over edges that are lossy both ways: see [Case.Back].
+	Unchecked []string
+	// Binary reports that examples have files which do not vary, see [Vary].
+	Binary bool
 	// Skipped are the checks left undone after one that ran into a limit:
 	// each of the others might take as long.
 	Skipped int
@@ -214,7 +219,26 @@ func (r *suiteRun) golden(c Case) []check {
 	if c.Back != nil && len(both) > 1 {
 		checks = append(checks, r.returns(c, "what comes back of "+way(both...), c.States[low], c.Back, both))
 	}
+	if c.Back == nil && lossy(r.chain(low, high, -1)) && lossy(r.chain(high, low, -1)) {
+		r.found.Unchecked = append(r.found.Unchecked, c.Name)
+		checks = append(checks, check{in: c.Name, name: "once more " + way(both...), do: func() (string, error) {
+			return r.settles(c.States[low], both)
+		}})
+	}
 	return checks
+}
+
+// settles wants nothing more to be lost when a state goes there and back again.
+func (r *suiteRun) settles(state State, both []Edge) (string, error) {
+	once, err := r.apply(state, both...)
+	if err != nil {
+		return "", err
+	}
+	twice, err := r.apply(once, both...)
+	if err != nil {
+		return "", err
+	}
+	return Diff(once.canonical(r.Edges), twice.canonical(r.Edges)), nil
 }
 
 func (r *suiteRun) wants(c Case, name string, from, want State, chain []Edge) check {
@@ -255,6 +279,7 @@ func (r *suiteRun) properties(c Case, e Edge, state State) []check {
 			return r.sameAs(direct, state, around)
 		}})
 	}
+	r.found.Binary = r.found.Binary || r.Variations > 0 && state.binary()
 	variations := r.Variations
 	if !state.varies() {
 		variations = 0

@@ -97,6 +97,42 @@ func TestDetourOfVariation(t *testing.T) {
 	}
 }
 
+// Edges that are lossy both ways may lose something once, but not each time;
+// the author hears that nobody knows what should come back.
+func TestLossyBothWays(t *testing.T) {
+	for flaw, want := range map[string]string{"": "", "drift": "a: once more 1→2→1: "} {
+		all := edges("testdata/gauge/gauge.wasm", flaw, 1, 2, 2, 1)
+		all[0].Lossy, all[1].Lossy = true, true
+		suite := Suite{Host: Host(t), Edges: all, Cases: []Case{{Name: "a", States: map[int]State{
+			1: {"a.json": `{"c":[10]}`}, 2: {"a.json": `{"celsius":[10]}` + "\n"},
+		}}}}
+		result, err := suite.Run(t.Context())
+		if err != nil || len(result.Unchecked) != 1 {
+			t.Fatalf("%+v, %v", result, err)
+		}
+		var text string
+		for _, failure := range result.Failures {
+			text += failure.String()
+		}
+		if !strings.Contains(text, want) || want == "" && text != "" {
+			t.Errorf("flaw %q: %s", flaw, text)
+		}
+	}
+}
+
+// Whoever has a database in an example hears that it did not vary.
+func TestBinary(t *testing.T) {
+	for content, want := range map[string]bool{"SQLite format 3\x00": true, `{"c":[1]}`: false, "": false} {
+		r := &suiteRun{Suite: &Suite{
+			Edges: edges("testdata/gauge/gauge.wasm", "", 1, 2), Variations: 1,
+			Cases: []Case{{Name: "a", States: map[int]State{1: {"a": content}}}},
+		}}
+		if r.plan(); r.found.Binary != want {
+			t.Errorf("%q: got %v", content, r.found.Binary)
+		}
+	}
+}
+
 // endless is (module (memory (export "memory") 1) (func (export "_start") loop br 0 end)).
 const endless = "\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x05\x03\x01\x00\x01" +
 	"\x07\x13\x02\x06memory\x02\x00\x06_start\x00\x00\x0a\x09\x01\x07\x00\x03\x40\x0c\x00\x0b\x0b"

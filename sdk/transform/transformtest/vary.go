@@ -43,6 +43,16 @@ func (s State) varies() bool {
 	return false
 }
 
+// binary reports whether there is something that [Vary] leaves as it is.
+func (s State) binary() bool {
+	for _, content := range s {
+		if content != "" && !isText(content) {
+			return true
+		}
+	}
+	return false
+}
+
 func varyDocuments(r *rand.Rand, docs []*document) []*document {
 	if len(docs) > 1 && r.IntN(4) == 0 {
 		list := &document{kind: '[', values: docs}

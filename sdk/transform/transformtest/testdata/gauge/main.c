@@ -38,6 +38,8 @@ static int flaw(const char *which, char *list) {
 		large |= whole > 4;
 		if (strcmp(which, "panic") == 0 && large)
 			__builtin_trap();
+		if (strcmp(which, "drift") == 0 && *p >= '0' && *p < '9' && (p[1] == ',' || p[1] == ']'))
+			(*p)++;
 		if (strcmp(which, "digits") == 0 && *p == '0' && p[-1] == '5' && (p[1] == ',' || p[1] == ']'))
 			memmove(p, p + 1, strlen(p));
 	}
