@@ -52,6 +52,18 @@ var sectionOrder = [...]int{
 	sectionExport: 7, sectionStart: 8, sectionElement: 9, sectionDataCount: 10, sectionCode: 11, sectionData: 12,
 }
 
+// sectionNames are as in the specification's text.
+var sectionNames = [...]string{
+	"custom", "type", "import", "function", "table", "memory", "global", "export", "start", "element", "code", "data", "data count",
+}
+
+func sectionName(id byte) string {
+	if int(id) < len(sectionNames) {
+		return "section " + sectionNames[id]
+	}
+	return fmt.Sprintf("section %d", id)
+}
+
 // Check decides from its bytes alone whether a module may be handed to an
 // engine: its size, that no count in it exceeds the bytes there are, that it
 // imports nothing but harmless functions of WASI preview 1 and exports what a
@@ -66,7 +78,7 @@ func Check(module []byte) error {
 		return badModule("it is no WebAssembly 1 module")
 	}
 	c := checker{}
-	c.sections(&reader{data: module[8:]})
+	c.sections(&reader{data: module[8:], stop: len(module)})
 	if c.err == nil {
 		c.contract()
 	}
@@ -118,6 +130,7 @@ func (c *checker) sections(r *reader) {
 	for last := 0; len(r.data) > 0 && r.err == nil; {
 		id := r.byte()
 		s := r.sub(r.u32())
+		s.place = sectionName(id)
 		if int(id) >= len(sectionOrder) {
 			s.fail("it has a section %d, which is not allowed", id)
 		} else if id != sectionCustom {

@@ -56,7 +56,9 @@ func bombs() map[string][]byte {
 		"nested blocks or loops": body(leb(0), bytes.Repeat([]byte{0x03, 0x40}, maxLoopDepth+1)),
 		"too many jump targets":  body(leb(0), []byte{0x0e}, leb(huge)),
 		"table.grow":             body(leb(0), []byte{0xfc, 15, 0}),
-		"0xfd":                   body(leb(0), []byte{0xfd, 0}),
+		"without -msimd128":      body(leb(0), []byte{0xfd, 0}),
+		"of threads":             body(leb(0), []byte{0xfe, 0}),
+		"instruction 0xff":       body(leb(0), []byte{0xff}),
 		"tail calls":             body(leb(0), []byte{0x12, 0}),
 		"a number is too long":   after(section(sectionType, bytes.Repeat([]byte{0xff}, 6))),
 		"only functions of wasi": imports("env", "memory", 2, 0, 1),
@@ -84,6 +86,24 @@ func TestCheckRefuses(t *testing.T) {
 	}
 	if e := failed(t, Check(make([]byte, maxModule+1))); !strings.Contains(e.Reason, "more than") {
 		t.Error(e)
+	}
+}
+
+// What is refused is found with the tools of the toolchain: section, function
+// and byte are those of wasm-objdump.
+func TestCheckPlace(t *testing.T) {
+	types := section(sectionType, []byte{1, 0x60, 0, 0})
+	imports := section(sectionImport, []byte{1}, text(wasiModule), text("sched_yield"), []byte{0, 0})
+	two := section(sectionCode, []byte{2}, []byte{2, 0, 0x0b}, []byte{4, 0, 0x01, 0xfd, 0x0b})
+	for want, module := range map[string][]byte{
+		"(section code, function 1, byte 0x11)": slices.Concat(magic, two),
+		"(section type, byte 0xb)":              slices.Concat(magic, section(sectionType, []byte{1, 0x61, 0, 0})),
+		"(section custom, byte 0x17)":           slices.Concat(magic, types, section(sectionCustom, text("name"), []byte{7, 9, 0})),
+		"(section import, byte ":                slices.Concat(magic, types, imports),
+	} {
+		if e := failed(t, Check(module)); !strings.Contains(e.Reason, want) {
+			t.Errorf("got %q, want %q", e.Reason, want)
+		}
 	}
 }
 

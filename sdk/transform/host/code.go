@@ -1,5 +1,7 @@
 package host
 
+import "fmt"
+
 // What the code of one function may contain at most. Deep loops and long jump
 // tables make the compiler slow out of all proportion.
 const (
@@ -18,13 +20,14 @@ const (
 
 func (c *checker) codeSection(r *reader) {
 	c.bodies = r.count("functions", maxFunctions)
-	for range c.bodies {
+	for i := range c.bodies {
 		size := r.u32()
 		if size > maxOutsizeBody {
 			r.fail("it has a function of %d bytes, more than %d", size, maxOutsizeBody)
 			return
 		}
 		body := r.sub(size)
+		body.place = fmt.Sprintf("%s, function %d", r.place, c.imported+i)
 		c.localsOf(body)
 		w := walker{reader: body}
 		w.instructions()
@@ -102,9 +105,13 @@ func (w *walker) instruction(op byte) {
 		w.take(8)
 	case op == 0xfc:
 		w.bulk()
+	case op == 0xfd:
+		w.fail("it uses SIMD, which not every device can run: build without -msimd128 or what else asks for it")
+	case op == 0xfe:
+		w.fail("it uses instructions of threads, which not every device can run: build without them")
 	case op <= 0x0f, op == 0x1a, op == 0x1b, op >= 0x45 && op <= 0xc4, op == 0xd1: // no immediates
 	default:
-		w.fail("it uses the instruction %#x (SIMD, threads or newer), which not every device can run", op)
+		w.fail("it uses the instruction %#x, which not every device can run", op)
 	}
 }
 

@@ -1,20 +1,30 @@
 package host
 
+import "fmt"
+
 // A reader walks bytes of a module. The first error sticks; after it every
 // read returns zero, so that callers check once, at the end of a section.
 type reader struct {
-	data []byte
-	err  *Error
+	data  []byte
+	stop  int    // where data ends in the module
+	from  int    // where in it the last read began
+	place string // what data is, for people; "" if it is the whole module
+	err   *Error
 }
 
+// fail notes an error with its place, as wasm-objdump gives it.
 func (r *reader) fail(format string, args ...any) {
 	if r.err == nil {
 		r.err = badModule(format, args...)
+		if r.place != "" {
+			r.err.Reason += fmt.Sprintf(" (%s, byte %#x)", r.place, r.from)
+		}
 	}
 	r.data = nil
 }
 
 func (r *reader) byte() byte {
+	r.from = r.stop - len(r.data)
 	if len(r.data) == 0 {
 		r.fail("it is truncated")
 		return 0
@@ -55,6 +65,7 @@ func (r *reader) count(what string, limit uint64) int {
 }
 
 func (r *reader) take(n uint64) []byte {
+	r.from = r.stop - len(r.data)
 	if n > uint64(len(r.data)) {
 		r.fail("it is truncated")
 		return nil
@@ -67,7 +78,10 @@ func (r *reader) take(n uint64) []byte {
 func (r *reader) name() string { return string(r.take(r.u32())) }
 
 // sub returns a reader of the next n bytes.
-func (r *reader) sub(n uint64) *reader { return &reader{data: r.take(n), err: r.err} }
+func (r *reader) sub(n uint64) *reader {
+	data := r.take(n)
+	return &reader{data: data, stop: r.stop - len(r.data), from: r.from, place: r.place, err: r.err}
+}
 
 // skipLEB passes over a signed or unsigned number of any width.
 func (r *reader) skipLEB() {
