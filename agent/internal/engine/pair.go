@@ -168,6 +168,9 @@ func (e *Engine) Reunite(ctx context.Context, component string) (of Installed, d
 		return of, "", err
 	case m.Next == nil && m.Live.Version == status.Version:
 		return installed(m.Live), "", nil
+	case status.Running && m.Next != nil && m.Next.Version == status.Version:
+		of = installed(*m.Next) // it was started, and so after the hand-over
+		return of, "", e.Holds(component, of)
 	case status.Running || m.Next == nil && m.Live.Version == "":
 		return of, "", nil
 	}

@@ -36,6 +36,9 @@ func (r *Recovery) reunite(ctx context.Context, u *updater.Client, component str
 	case apart == nil && status.Version == "": // it has to be put in place again
 		return status, of, nil
 	case apart != nil && status.Running:
+		if of, _, err := r.Pairs.Reunite(ctx, component); err != nil || of.Version != "" {
+			return status, of, err // it is known to run on its own
+		}
 		return status, of, fmt.Errorf("%w: %w; it runs, and is left alone: look at it, and restart the device, then they are brought together before it starts", ErrApart, apart)
 	case apart == nil && i.Version != "" && i.Version == status.Version:
 		if err := r.Pairs.Holds(component, i); err != nil { // the disk takes nothing: no reason to stay away

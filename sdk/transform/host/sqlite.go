@@ -38,19 +38,15 @@ const (
 	offsetVacuum = 52
 )
 
-func validateSQLite(f io.ReadSeeker) error {
+func validateSQLite(f source) error {
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
-	at, ok := f.(io.ReaderAt)
-	if !ok {
-		return errors.New("it cannot be read at random")
-	}
 	if size == 0 {
 		return nil // an empty file is a database without tables
 	}
-	d := database{file: at}
+	d := database{file: f}
 	free, err := d.header(size)
 	if err != nil {
 		return err

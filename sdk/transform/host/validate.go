@@ -13,24 +13,21 @@ import (
 // result from a part of one, so this is how a cut one is found. None needs
 // memory in proportion to the result, whatever a hostile module writes, save a
 // bit per page of SQLite.
-var validators = map[string]func(io.ReadSeeker) error{
-	"":       func(io.ReadSeeker) error { return nil },
-	"bytes":  func(io.ReadSeeker) error { return nil },
-	"json":   func(r io.ReadSeeker) error { return validateJSON(r) },
-	"ndjson": func(r io.ReadSeeker) error { return validateLines(r) },
+var validators = map[string]func(source) error{
+	"":       func(source) error { return nil },
+	"bytes":  func(source) error { return nil },
+	"json":   func(r source) error { return validateJSON(r) },
+	"ndjson": func(r source) error { return validateLines(r) },
 	"sqlite": validateSQLite,
 	"tar":    validateTar,
 }
 
 // validate checks a result from its start, until ctx ends.
-func validate(ctx context.Context, format string, f io.ReadSeeker) error {
+func validate(ctx context.Context, format string, f source) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	err := validators[format](struct {
-		until
-		io.Seeker
-	}{until{ctx, f}, f})
+	err := validators[format](attended{ctx, f})
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -40,8 +37,29 @@ func validate(ctx context.Context, format string, f io.ReadSeeker) error {
 	return nil
 }
 
+// A source is what is validated.
+type source interface {
+	io.ReadSeeker
+	io.ReaderAt
+}
+
+// attended ends with the context, also in the middle of a long file.
+type attended struct {
+	ctx context.Context
+	source
+}
+
+func (a attended) Read(p []byte) (int, error) { return until{a.ctx, a.source}.Read(p) }
+
+func (a attended) ReadAt(p []byte, at int64) (int, error) {
+	if a.ctx.Err() != nil {
+		return 0, context.Cause(a.ctx)
+	}
+	return a.source.ReadAt(p, at)
+}
+
 // validateTar wants whole entries with names that stay inside.
-func validateTar(r io.ReadSeeker) error {
+func validateTar(r source) error {
 	a, limits := openArchive(r), boundsFor(nil)
 	for {
 		header, err := a.next()

@@ -36,7 +36,7 @@ func (h home) noteOrigin(dir string) error {
 	if err := os.WriteFile(temp, note, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(temp, h.origin())
+	return disk.Move(temp, h.origin())
 }
 
 func inode(name string) string {
@@ -136,7 +136,7 @@ func (h home) replaceState() error {
 			return err
 		}
 	}
-	return os.Rename(h.incoming(), h.state())
+	return disk.Move(h.incoming(), h.state())
 }
 
 func (h home) putAside() error {
@@ -146,7 +146,7 @@ func (h home) putAside() error {
 	if err := removeAll(h.oldState()); err != nil {
 		return err
 	}
-	return os.Rename(h.state(), h.oldState())
+	return disk.Move(h.state(), h.oldState())
 }
 
 // keepState is for a component that goes on with the live state, which will

@@ -54,7 +54,7 @@ func Replace(path string, data []byte, mode fs.FileMode) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(temp, path)
+	return Move(temp, path)
 }
 
 // SyncNames brings to the disk which names are in a directory.
@@ -72,22 +72,28 @@ func Symlink(target, name string) error {
 	return Rename(temp, name)
 }
 
-// Rename renames durably. It is not held up, with the rights for it, by a file
-// or directory that is immutable or can only be appended to: a version that
-// makes its state so must not keep the one before it from coming back. It is so
-// no longer then.
-func Rename(from, to string) error {
+// Move renames, which is on the disk as [Replace] is. It is not held up, with
+// the rights for it, by a file or directory that is immutable or can only be
+// appended to: a version that makes its state so must not keep the one before it
+// from coming back. It is so no longer then.
+func Move(from, to string) error {
 	err := os.Rename(from, to)
-	if errors.Is(err, fs.ErrPermission) {
-		unpinned := replica.Unpin(from)
-		if Exists(to) {
-			unpinned = errors.Join(unpinned, replica.Unpin(to))
-		}
-		if unpinned == nil {
-			err = os.Rename(from, to)
-		}
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
 	}
-	if err != nil {
+	unpinned := replica.Unpin(from)
+	if Exists(to) {
+		unpinned = errors.Join(unpinned, replica.Unpin(to))
+	}
+	if unpinned != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+// Rename is [Move], durably.
+func Rename(from, to string) error {
+	if err := Move(from, to); err != nil {
 		return err
 	}
 	if filepath.Dir(from) != filepath.Dir(to) {
