@@ -20,6 +20,10 @@ import (
 // Over TCP and TLS (RFC 8323) messages come whole, once and in order: they have no
 // type and no id, and nothing is acknowledged or sent again.
 
+// maxServing bounds the requests of one peer that are served at once, so that one
+// who does not take its answers holds up nobody else.
+const maxServing = 64
+
 var errFrame = errors.New("the peer sends no CoAP")
 
 // readFrame reads one message with its length in front, up to maxFrame.
@@ -96,19 +100,30 @@ func (c *Conn) receiveFrame(ctx context.Context, running *sync.WaitGroup, h lwm2
 // serveFrame answers in a goroutine of its own, since the peer may be slow to take
 // the answer.
 func (c *Conn) serveFrame(running *sync.WaitGroup, from origin, m message.Message, answer func() message.Message) {
-	select {
-	case c.handlers <- struct{}{}:
-	default:
+	s, err := c.sessions.session(from.peer)
+	if err != nil {
+		return
+	}
+	if s.serving.Add(1) > maxServing || !c.takeHandler() {
 		c.logger.Warn("closed a connection: too many requests are being served", "peer", from.peer)
-		c.sessions.end(from.peer)
+		_ = s.conn.Close()
 		return
 	}
 	running.Go(func() {
-		defer func() { <-c.handlers }()
+		defer func() { <-c.handlers; s.serving.Add(-1) }()
 		r := answer()
 		r.Token = m.Token
 		c.send(from.peer, r)
 	})
+}
+
+func (c *Conn) takeHandler() bool {
+	select {
+	case c.handlers <- struct{}{}:
+		return true
+	default:
+		return false
+	}
 }
 
 // ask sends a request, or a ping, and waits for its response.

@@ -3,7 +3,14 @@ package coap
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -97,5 +104,66 @@ func TestBERT(t *testing.T) {
 	}
 	if code, _ := part(0, true, whole[:maxBlock+1]); code != codes.RequestEntityIncomplete {
 		t.Error(code)
+	}
+}
+
+// stuck serves nothing until it may.
+type stuck chan struct{}
+
+func (s stuck) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Message {
+	<-s
+	return &lwm2m.Message{Code: lwm2m.CodeContent}
+}
+func (stuck) ServeNotification(string, *lwm2m.Message) bool { return false }
+
+// TestManyRequests: a peer that has too many requests open loses its connection, and
+// no other does.
+func TestManyRequests(t *testing.T) {
+	server, err := Listen("coap+tcp://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	handler, served := make(stuck), make(chan error, 1)
+	go func() { served <- server.Serve(ctx, handler) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		server.Close()
+	})
+	address := server.LocalAddr().String()
+	quiet, err := Dial("coap+tcp://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer quiet.Close()
+	go func() { _ = quiet.Serve(ctx, handler) }()
+	peer, err := quiet.Resolve(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		_, err := quiet.Exchange(ctx, peer, &lwm2m.Message{Code: lwm2m.Get})
+		answered <- err
+	}()
+	greedy, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer greedy.Close()
+	requests := "\x00\xe1" + strings.Repeat("\x01\x01T", maxServing+1)
+	if _, err := greedy.Write([]byte(requests)); err != nil {
+		t.Fatal(err)
+	}
+	_ = greedy.SetReadDeadline(time.Now().Add(2 * time.Minute))
+	if _, err := io.Copy(io.Discard, greedy); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the greedy peer keeps its connection")
+	}
+	close(handler)
+	if err := <-answered; err != nil {
+		t.Errorf("the other peer: %v", err)
 	}
 }

@@ -14,9 +14,7 @@ import (
 // request starts the handler of a new request, or repeats the answer of a known
 // one.
 func (c *Conn) request(ctx context.Context, running *sync.WaitGroup, h lwm2m.Handler, from origin, id requestID, m message.Message) {
-	select {
-	case c.handlers <- struct{}{}:
-	default:
+	if !c.takeHandler() {
 		c.logger.Warn("dropped a request: too many are being served", "peer", id.peer)
 		return
 	}

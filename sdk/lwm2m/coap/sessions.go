@@ -73,9 +73,11 @@ type session struct {
 
 	record []byte // of DTLS, for what is read
 
-	// Of TCP and TLS: what is read, and how long a message the peer takes.
-	frames *bufio.Reader
-	limit  atomic.Int64
+	// Of TCP and TLS: what is read, how long a message the peer takes, and how many of
+	// its requests are being served.
+	frames  *bufio.Reader
+	limit   atomic.Int64
+	serving atomic.Int64
 }
 
 func newSessions(c carrier, s settings) *sessions {
@@ -302,13 +304,6 @@ func (l *sessions) framed() bool { _, ok := l.carrier.(tcpSessions); return ok }
 
 // nameless tells whether peers prove nothing.
 func (l *sessions) nameless() bool { c, ok := l.carrier.(tcpSessions); return ok && !c.secure }
-
-// end closes a session.
-func (l *sessions) end(peer string) {
-	if s, err := l.session(peer); err == nil {
-		_ = s.conn.Close()
-	}
-}
 
 func (l *sessions) session(peer string) (*session, error) {
 	l.mu.Lock()
