@@ -44,7 +44,7 @@ var AccessDefinition = Definition{
 // wants to keep that over a restart keeps what Read gives.
 type AccessControl struct {
 	// OnChange is called, if not nil, after a server has changed something under p:
-	// tell the other Clients by [Client.Changed].
+	// tell the other Clients by [Client.Changed]. Set it before a Client runs.
 	OnChange func(p Path)
 
 	mu       sync.Mutex

@@ -3,6 +3,7 @@ package coap_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
@@ -16,17 +17,23 @@ const owner, guest = 101, 102
 // a component.
 func shared(t *testing.T, access *lwm2m.AccessControl, o lwm2m.Object) (byOwner, byGuest *lwm2m.Device) {
 	t.Helper()
+	var mu sync.Mutex
 	var clients []*lwm2m.Client
 	var remotes []*lwm2m.Device
-	for _, id := range []uint16{owner, guest} {
-		s := startServer(t, "127.0.0.1:0")
-		d := startDevice(t, s.address, func(c *lwm2m.ClientConfig) { c.ShortID, c.Objects = id, access.For(id, o) })
-		clients, remotes = append(clients, d.Client), append(remotes, s.event(t, lwm2m.Registered).Device)
-	}
 	access.OnChange = func(p lwm2m.Path) {
+		mu.Lock()
+		defer mu.Unlock()
 		for _, c := range clients {
 			c.Changed(p)
 		}
+	}
+	for _, id := range []uint16{owner, guest} {
+		s := startServer(t, "127.0.0.1:0")
+		d := startDevice(t, s.address, func(c *lwm2m.ClientConfig) { c.ShortID, c.Objects = id, access.For(id, o) })
+		mu.Lock()
+		clients = append(clients, d.Client)
+		mu.Unlock()
+		remotes = append(remotes, s.event(t, lwm2m.Registered).Device)
 	}
 	return remotes[0], remotes[1]
 }

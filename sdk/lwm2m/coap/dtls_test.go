@@ -328,7 +328,7 @@ func TestLibcoapDTLS(t *testing.T) {
 
 func TestLibcoapServesDTLS(t *testing.T) {
 	address := startCoapServer(t, "coap-server-openssl", -1, "-k", string(secret), "-h", "hint")
-	conn, err := coap.Dial("coaps://"+address, quick(), coap.PSK("device-1", secret), coap.WithLogger(logger(t)))
+	conn, err := coap.Dial("coaps://"+address, coap.PSK("device-1", secret), coap.WithLogger(logger(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
