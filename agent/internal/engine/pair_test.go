@@ -59,6 +59,30 @@ func TestLostJournal(t *testing.T) {
 	}
 }
 
+// TestKilledWithoutJournal: the agent is killed after every operation of an
+// update, and its journal is lost; what runs then runs on, and is known to be on
+// its own state.
+func TestKilledWithoutJournal(t *testing.T) {
+	p := build(t, "20ms")
+	for _, failAt := range []string{"", "probe2.0.0"} {
+		cutEverywhere(t, "fail="+failAt, func(t *testing.T, cut int) bool {
+			w, e := newTelling(t, p)
+			w.set(func() { w.budget, w.failAt = cut, failAt })
+			_, err := w.update(t, e, "2.0.0")
+			w.set(func() { w.budget, w.failAt, w.journal, w.installed = -1, "", nil, Installed{} })
+			runs := w.running
+			if runs == "" {
+				return err == nil
+			}
+			of, done, err2 := e.Reunite(t.Context(), component)
+			if apart := e.Agree(component, runs); err2 != nil || apart != nil || of.Version != runs || done != "" || w.running != runs {
+				t.Errorf("killed after %d: %s runs; %+v, %q, %v; %v", cut, runs, of, done, err2, apart)
+			}
+			return err == nil
+		})
+	}
+}
+
 // TestNoMark: nothing is touched where it is not known whose the state is, as
 // on a device whose agent kept no marks.
 func TestNoMark(t *testing.T) {
