@@ -60,6 +60,9 @@ func TestNoSuchGeneration(t *testing.T) {
 	if want := "there is no generation 99 of application/a; none is saved"; fmt.Sprint(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
+	if _, mend := o.Mend(component, engine.Choice{Restore: 99}); fmt.Sprint(mend) != fmt.Sprint(err) {
+		t.Errorf("a repair: %v", mend)
+	}
 	for gen := range state.Generation(2) {
 		if _, err := states.Fresh(component, gen+1); err != nil {
 			t.Fatal(err)

@@ -99,6 +99,19 @@ func (o operator) Export(component string, gen uint64, w io.Writer) error {
 	return o.missing(component, gen, o.states.Export(component, state.Generation(gen), w))
 }
 
+// Mend begins the repair of a component.
+func (o operator) Mend(component string, c engine.Choice) (string, error) {
+	if err := o.known(component); err != nil {
+		return "", err
+	}
+	if c.Restore != 0 {
+		if _, err := o.states.Meta(component, c.Restore); err != nil {
+			return "", o.missing(component, uint64(c.Restore), err)
+		}
+	}
+	return o.manager.Mend(component, c)
+}
+
 func (o operator) Restore(component string, gen uint64) (string, error) {
 	if err := o.known(component); err != nil {
 		return "", err

@@ -334,6 +334,9 @@ func (l *sessions) resolve(ctx context.Context, address string) (string, error) 
 		return "", fmt.Errorf("cannot connect to %q: %w", address, err)
 	}
 	s, err := l.handshake(ctx, conn)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: nobody answers there, or the server has another key for this peer", err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("cannot make a session with %q: %w", address, err)
 	}
