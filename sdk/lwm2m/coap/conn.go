@@ -183,11 +183,11 @@ func (c *Conn) deliver(m message.Message) bool {
 
 // send writes one message; a failure counts as a loss.
 func (c *Conn) send(to string, m message.Message) {
-	encode := marshal
+	bytesOf := marshal
 	if c.sessions != nil {
-		encode = marshalFrame
+		bytesOf = marshalFrame
 	}
-	b, err := encode(m)
+	b, err := bytesOf(m)
 	if err != nil {
 		c.logger.Error("cannot encode a message", "peer", to, "error", err)
 		return

@@ -64,22 +64,8 @@ func unfinished(err error) error {
 	return err
 }
 
-func marshalFrame(m message.Message) ([]byte, error) {
-	size, err := coder.DefaultCoder.Size(m)
-	if err != nil {
-		return nil, err
-	}
-	b := make([]byte, size)
-	_, err = coder.DefaultCoder.Encode(m, b)
-	return b, err
-}
-
-// unmarshalFrame reads a message; it shares the frame's bytes.
-func unmarshalFrame(frame []byte) (message.Message, error) {
-	m := message.Message{Options: make(message.Options, 0, maxOptions)}
-	_, err := coder.DefaultCoder.Decode(frame, &m)
-	return m, err
-}
+func marshalFrame(m message.Message) ([]byte, error)   { return encode(coder.DefaultCoder, m) }
+func unmarshalFrame(b []byte) (message.Message, error) { return decode(coder.DefaultCoder, b) }
 
 // receiveFrame sorts a message: a ping, a request, or a response.
 func (c *Conn) receiveFrame(ctx context.Context, running *sync.WaitGroup, h lwm2m.Handler, from origin, frame []byte) {

@@ -15,22 +15,32 @@ import (
 // maxOptions bounds the options of one received message.
 const maxOptions = 64
 
-func marshal(m message.Message) ([]byte, error) {
-	size, err := coder.DefaultCoder.Size(m)
+// A codec writes and reads messages: as datagrams, or as frames.
+type codec interface {
+	Size(message.Message) (int, error)
+	Encode(message.Message, []byte) (int, error)
+	Decode([]byte, *message.Message) (int, error)
+}
+
+func encode(c codec, m message.Message) ([]byte, error) {
+	size, err := c.Size(m)
 	if err != nil {
 		return nil, err
 	}
 	b := make([]byte, size)
-	_, err = coder.DefaultCoder.Encode(m, b)
+	_, err = c.Encode(m, b)
 	return b, err
 }
 
-// unmarshal reads a datagram; the message shares its bytes.
-func unmarshal(b []byte) (message.Message, error) {
+// decode reads a message, which shares the bytes.
+func decode(c codec, b []byte) (message.Message, error) {
 	m := message.Message{Options: make(message.Options, 0, maxOptions)}
-	_, err := coder.DefaultCoder.Decode(b, &m)
+	_, err := c.Decode(b, &m)
 	return m, err
 }
+
+func marshal(m message.Message) ([]byte, error)   { return encode(coder.DefaultCoder, m) }
+func unmarshal(b []byte) (message.Message, error) { return decode(coder.DefaultCoder, b) }
 
 func toWire(m *lwm2m.Message) message.Message {
 	var o message.Options
