@@ -69,7 +69,8 @@ func belong(h *tar.Header, name string) error {
 	return nil
 }
 
-// belongingsOf reads them back.
+// belongingsOf reads them back. What it returns does not keep the header in
+// memory.
 func belongingsOf(h *tar.Header) replica.Belongings {
 	b := replica.Belongings{User: h.Uid, Group: h.Gid, Mode: uint32(h.Mode & 0o7777), Modified: h.ModTime}
 	for key, value := range h.PAXRecords {
@@ -77,7 +78,7 @@ func belongingsOf(h *tar.Header) replica.Belongings {
 			if b.Attributes == nil {
 				b.Attributes = map[string]string{}
 			}
-			b.Attributes[name] = value
+			b.Attributes[strings.Clone(name)] = strings.Clone(value)
 		}
 	}
 	return b
@@ -85,8 +86,10 @@ func belongingsOf(h *tar.Header) replica.Belongings {
 
 // Bounds of what an archive may hold, besides the room that there is.
 const (
-	maxEntries = 1 << 20
-	maxDepth   = 64
+	maxEntries    = 1 << 20
+	maxDepth      = 64
+	maxAttributes = 128 << 10 // bytes of a file's extended attributes: Linux takes half as much as one value, and as all names
+	maxHeld       = 64 << 20  // bytes of names, and of directories' attributes: they stay in memory to the end
 )
 
 // errArchive is what an archive is refused for.
@@ -98,6 +101,7 @@ var errArchive = errors.New("this is no archive of a state")
 type unpacker struct {
 	dir     string
 	room    int64                         // bytes that may still be written
+	held    int64                         // bytes that stay in memory, see maxHeld
 	outside bool                          // symbolic links may lead out of the state
 	kinds   map[string]byte               // by path: what was made there
 	late    map[string]replica.Belongings // of directories, which are filled first
@@ -167,31 +171,32 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 		}
 		return err
 	}
-	name := path.Clean(h.Name)
+	name := strings.Clone(path.Clean(h.Name)) // without the header, which may be long
+	b := belongingsOf(h)
+	if err := u.count(h, name, b); err != nil {
+		return err
+	}
 	if name == "." && h.Typeflag == tar.TypeDir {
-		u.late[name] = belongingsOf(h)
+		u.late[name] = b
 		return nil
 	}
 	if err := u.check(h.Name, name); err != nil {
 		return err
 	}
 	to := filepath.Join(u.dir, filepath.FromSlash(name))
-	if u.room -= blockSize + h.Size; u.room < 0 || h.Size < 0 {
-		return errors.New("it has more than the disk has room for")
-	}
 	var err error
 	switch h.Typeflag {
 	case tar.TypeDir:
-		u.late[name] = belongingsOf(h)
+		u.late[name] = b
 		err = os.Mkdir(to, 0o700)
 	case tar.TypeReg:
 		if err = writeContent(to, content, h.Size); err == nil {
-			err = belongingsOf(h).Set(to)
+			err = b.Set(to)
 		}
 	case tar.TypeSymlink:
 		if err = u.leads(name, h.Linkname); err == nil {
 			if err = os.Symlink(h.Linkname, to); err == nil {
-				err = belongingsOf(h).Set(to)
+				err = b.Set(to)
 			}
 		}
 	case tar.TypeLink:
@@ -205,6 +210,28 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	}
 	u.kinds[name] = h.Typeflag
 	return err
+}
+
+// count takes an entry from the room, and bounds what stays of it in memory.
+func (u *unpacker) count(h *tar.Header, name string, b replica.Belongings) error {
+	attributes := int64(0)
+	for key, value := range b.Attributes {
+		attributes += int64(len(key) + len(value))
+	}
+	if u.held += int64(len(name)); h.Typeflag == tar.TypeDir {
+		u.held += attributes
+	}
+	u.room -= blockSize + int64(len(name)) + attributes
+	switch {
+	case h.Size < 0 || h.Size > u.room:
+		return errors.New("it has more than the disk has room for")
+	case attributes > maxAttributes:
+		return fmt.Errorf("it has more than %d bytes of extended attributes", maxAttributes)
+	case u.held > maxHeld:
+		return fmt.Errorf("the names and the directories' extended attributes are more than %d bytes together", maxHeld)
+	}
+	u.room -= h.Size
+	return nil
 }
 
 // check refuses a name that leads elsewhere, or is there already.
@@ -225,12 +252,35 @@ func (u *unpacker) check(given, name string) error {
 	return nil
 }
 
-// leads refuses a symbolic link that leads out of the state.
+// leads refuses a symbolic link that leads out of the state, or could through
+// other links: the way up from where they lead is not the way that they tell.
 func (u *unpacker) leads(name, target string) error {
-	if u.outside || filepath.IsLocal(path.Join(path.Dir(name), target)) && !path.IsAbs(target) {
+	switch {
+	case u.outside:
 		return nil
+	case path.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)):
+		return fmt.Errorf("it is a symbolic link to %.200q, out of the state: --outside lets such links be", target)
+	case upAfterDown(target):
+		return fmt.Errorf("it is a symbolic link to %.200q, with .. after a name, which may lead out of the state: --outside lets such links be", target)
 	}
-	return fmt.Errorf("it is a symbolic link to %.200q, out of the state: --outside lets such links be", target)
+	return nil
+}
+
+// upAfterDown reports whether a path has .. after a name.
+func upAfterDown(target string) bool {
+	down := false
+	for element := range strings.SplitSeq(target, "/") {
+		switch element {
+		case "", ".":
+		case "..":
+			if down {
+				return true
+			}
+		default:
+			down = true
+		}
+	}
+	return false
 }
 
 // dress gives directories what belongs to them, the deepest first: one may not

@@ -6,16 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"golang.org/x/sys/unix"
 )
 
 // importName is where an archive is unpacked, beside the generations.
 const importName = "import"
+
+// importedVersion is the version of a state whose archive does not say it.
+const importedVersion = "imported"
 
 // An Intake says how an archive is read.
 type Intake struct {
@@ -65,13 +70,15 @@ func (u *unpacker) meta(component string, in Intake) (Meta, error) {
 	case !u.found && in.Schema == 0:
 		return Meta{}, errors.New("the archive does not say of which schema the state is, as state export writes it: say it with --schema")
 	case !u.found:
-		return Meta{Schema: in.Schema, Version: "imported", Time: time.Now().UTC()}, nil
+		u.label.Meta = Meta{Schema: in.Schema, Version: importedVersion, Time: time.Now().UTC()}
+		return u.label.Meta, u.label.check()
 	case u.label.Component != component:
 		return Meta{}, fmt.Errorf("it is a state of %.100q", u.label.Component)
 	case in.Schema != 0 && in.Schema != u.label.Schema:
 		return Meta{}, fmt.Errorf("it is a state of schema %d, not of %d", u.label.Schema, in.Schema)
-	case u.label.Schema < 1 || u.label.Version == "":
-		return Meta{}, fmt.Errorf("%w: what it says of itself is incomplete", errArchive)
+	}
+	if err := u.label.check(); err != nil {
+		return Meta{}, fmt.Errorf("%w: what it says of itself is wrong: %w", errArchive, err)
 	}
 	list, err := readTree(u.dir, nil)
 	if err != nil {
@@ -81,6 +88,23 @@ func (u *unpacker) meta(component string, in Intake) (Meta, error) {
 		return Meta{}, fmt.Errorf("%w: it does not hold what was exported", errArchive)
 	}
 	return u.label.Meta, nil
+}
+
+// check refuses what no export has written: it is shown to operators, and sent
+// to servers.
+func (l label) check() error {
+	if l.Schema < 1 || l.Schema > math.MaxInt32 {
+		return fmt.Errorf("%d is no schema: they are numbers from 1 to %d", l.Schema, math.MaxInt32)
+	}
+	if l.Version != importedVersion {
+		if err := pack.CheckVersion(l.Version); err != nil {
+			return err
+		}
+	}
+	if l.Package == "" { // nobody knows that of a state of other origin
+		return nil
+	}
+	return pack.CheckDigest(l.Package)
 }
 
 // Adopt makes the state that was unpacked last a generation.

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -153,13 +155,26 @@ func hostile(t testing.TB) map[string][]byte {
 		`it is of kind '3'`:                         with(func(h *tar.Header) { h.Typeflag = tar.TypeChar }),
 		`it is of kind '6'`:                         with(func(h *tar.Header) { h.Typeflag = tar.TypeFifo }),
 		`deeper than 64`:                            archiveOf(t, deep...),
-		`more than the disk has room for`:           bomb(t),
+		`more than the disk has room for`:           bomb(t, 1<<60),
+		`"a": it has more than the disk has room`:   bomb(t, math.MaxInt64),
 		"it breaks off":                             whole[:len(whole)-2*blockSize],
 		"no archive of a state":                     []byte(strings.Repeat("no tar", 1000)),
 		"say it with --schema":                      archiveOf(t, file),
 		`it is a state of "application/other"`:      labelled(t, label{Component: "application/other", Meta: meta("1.0.0"), Digest: "x"}),
 		"does not hold what was exported":           labelled(t, label{Component: component, Meta: meta("1.0.0"), Digest: "x"}),
-		"what it says of itself is incomplete":      labelled(t, label{Component: component, Digest: "x"}),
+		"0 is no schema":                            labelled(t, label{Component: component, Digest: "x"}),
+		"2147483648 is no schema":                   labelled(t, label{Component: component, Meta: Meta{Schema: 1 << 31, Version: "1.0.0"}}),
+		"is not a semantic version":                 labelled(t, label{Component: component, Meta: meta("\x1b[2J")}),
+		"version is longer than":                    labelled(t, label{Component: component, Meta: meta(strings.Repeat("9", 700<<10))}),
+		"is not a digest":                           labelled(t, label{Component: component, Meta: Meta{Schema: 1, Version: "1.0.0", Package: "x"}}),
+		"bytes of extended attributes": with(func(h *tar.Header) {
+			h.PAXRecords = map[string]string{attributeKey + "user.a": strings.Repeat("x", maxAttributes)}
+		}),
+		`link to "d/../x", with .. after a name`: with(func(h *tar.Header) { h.Typeflag, h.Linkname = tar.TypeSymlink, "d/../x" }),
+		`link to "d/./..", with .. after a name`: with(func(h *tar.Header) { h.Typeflag, h.Linkname = tar.TypeSymlink, "d/./.." }),
+		`link to "a/b/l/../../secret", with .. after a name`: archiveOf(t,
+			tar.Header{Typeflag: tar.TypeDir, Name: "a", Mode: 0o700}, tar.Header{Typeflag: tar.TypeDir, Name: "a/b", Mode: 0o700},
+			tar.Header{Typeflag: tar.TypeSymlink, Name: "a/b/l", Linkname: "../.."}, tar.Header{Typeflag: tar.TypeSymlink, Name: "s", Linkname: "a/b/l/../../secret"}),
 	}
 }
 
@@ -188,11 +203,11 @@ func labelled(t testing.TB, l label) []byte {
 	return b.Bytes()
 }
 
-// bomb says that it has an exabyte.
-func bomb(t testing.TB) []byte {
+// bomb says that it has a file of that size.
+func bomb(t testing.TB, size int64) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := tar.NewWriter(&b).WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "a", Mode: 0o600, Size: 1 << 60}); err != nil {
+	if err := tar.NewWriter(&b).WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "a", Mode: 0o600, Size: size}); err != nil {
 		t.Fatal(err)
 	}
 	return append(b.Bytes(), make([]byte, 1<<16)...)
@@ -235,22 +250,112 @@ func TestTruncated(t *testing.T) {
 	must(t, err)
 }
 
-// FuzzUnpack: whatever an archive holds, nothing comes to lie outside.
+// attributed are directories, each with an attribute, and with text that says
+// nothing here.
+func attributed(t *testing.T, count, bytes, idle int) io.Reader {
+	t.Helper()
+	r, w := io.Pipe()
+	t.Cleanup(func() { _ = r.Close() })
+	go func() {
+		archive := tar.NewWriter(w)
+		records := map[string]string{attributeKey + "user.a": strings.Repeat("x", bytes), "TRANQUIL.idle": strings.Repeat("x", idle)}
+		for i := range count {
+			h := tar.Header{Typeflag: tar.TypeDir, Name: fmt.Sprint(strings.Repeat("d", 110), i), Uid: os.Geteuid(), Gid: os.Getegid(), Mode: 0o700, PAXRecords: records}
+			if archive.WriteHeader(&h) != nil {
+				return // the reader has had enough
+			}
+		}
+		_ = w.CloseWithError(errors.Join(archive.Flush(), io.ErrUnexpectedEOF))
+	}()
+	return r
+}
+
+// TestUnpackMemory: what stays in memory of an archive is bounded, and takes
+// from the room.
+func TestUnpackMemory(t *testing.T) {
+	for _, c := range []struct {
+		count, bytes, idle int
+		want               string
+	}{
+		{count: 100, bytes: 10, idle: 900 << 10, want: "it breaks off"},
+		{count: 600, bytes: maxAttributes - 100, want: "directories' extended attributes are more than"},
+	} {
+		const room = 1 << 30
+		u := &unpacker{dir: t.TempDir(), room: room}
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		err := u.unpack(attributed(t, c.count, c.bytes, c.idle))
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("want %s: %v", c.want, err)
+		}
+		if held := int64(after.HeapAlloc) - int64(before.HeapAlloc); held > maxHeld+8<<20 || held > room-u.room+8<<20 {
+			t.Errorf("%d bytes stay in memory, %d were taken from the room", held, room-u.room)
+		}
+		runtime.KeepAlive(u)
+	}
+}
+
+// TestUnpackLinks: links that stay inside are taken, dangling ones too.
+func TestUnpackLinks(t *testing.T) {
+	all := []tar.Header{{Typeflag: tar.TypeDir, Name: "a", Mode: 0o700}, {Typeflag: tar.TypeDir, Name: "a/b", Mode: 0o700}}
+	for name, target := range map[string]string{"a/b/l": "../..", "m": "a/b/l/a", "a/n": "./.././missing", "a/b/o": "../.././m/b/"} {
+		all = append(all, tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target})
+	}
+	for i := range all {
+		all[i].Uid, all[i].Gid = os.Geteuid(), os.Getegid()
+	}
+	dir := t.TempDir()
+	must(t, (&unpacker{dir: dir, room: 1 << 20}).unpack(bytes.NewReader(archiveOf(t, all...))))
+	inside(t, dir)
+}
+
+// inside follows all links as the kernel would.
+func inside(t *testing.T, dir string) {
+	t.Helper()
+	root, err := os.OpenRoot(dir)
+	must(t, err)
+	defer root.Close()
+	must(t, filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.Type() != fs.ModeSymlink {
+			return nil // a directory that may not be read
+		}
+		name, err = filepath.Rel(dir, name)
+		must(t, err)
+		if _, err := root.Stat(name); err != nil && strings.Contains(err.Error(), "escapes") {
+			t.Error(err)
+		}
+		return nil
+	}))
+}
+
+// FuzzUnpack: whatever an archive holds, nothing comes to lie outside, nor
+// does a link lead there that was not asked for.
 func FuzzUnpack(f *testing.F) {
 	for _, archive := range hostile(f) {
 		f.Add(archive)
 	}
 	f.Fuzz(func(t *testing.T, archive []byte) {
-		dir := t.TempDir()
-		files := filepath.Join(dir, "files")
-		if err := os.Mkdir(files, 0o700); err != nil {
-			t.Fatal(err)
+		for _, outside := range []bool{false, true} {
+			unpackAny(t, archive, outside)
 		}
-		u := &unpacker{dir: files, room: 1 << 20, outside: true}
-		err := u.unpack(bytes.NewReader(archive))
-		if entries, e := os.ReadDir(dir); e != nil || len(entries) != 1 {
-			t.Errorf("outside lies %v, %v (%v)", entries, e, err)
-		}
-		_ = replica.RemoveAll(files)
 	})
+}
+
+func unpackAny(t *testing.T, archive []byte, outside bool) {
+	t.Helper()
+	dir := t.TempDir()
+	files := filepath.Join(dir, "files")
+	must(t, os.Mkdir(files, 0o700))
+	u := &unpacker{dir: files, room: 1 << 20, outside: outside}
+	err := u.unpack(bytes.NewReader(archive))
+	if entries, e := os.ReadDir(dir); e != nil || len(entries) != 1 {
+		t.Errorf("outside lies %v, %v (%v)", entries, e, err)
+	}
+	if !outside {
+		inside(t, files)
+	}
+	_ = replica.RemoveAll(files)
 }
