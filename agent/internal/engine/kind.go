@@ -8,12 +8,14 @@ const (
 	KindRollback = "rollback" // to a version from before
 	KindRestore  = "restore"  // of an earlier state, the version stays
 	KindRemove   = "remove"
-	KindRepair   = "repair" // no update: what the agent has found after damage, and done about it
+	KindRepair   = "repair" // what the agent has found after damage, and done about it; or what an operator has decided
 )
 
 // Kind tells what u does.
 func (u *Update) Kind() string {
 	switch {
+	case u.Repair != 0:
+		return KindRepair
 	case u.removes():
 		return KindRemove
 	case u.Wish == (Wish{}) && u.Restore != 0:

@@ -25,6 +25,7 @@ func TestKind(t *testing.T) {
 		{Update{From: from, To: from, Restore: 3}, KindRestore},
 		{Update{From: from, Wish: Wish{Remove: RemoveKeep}}, KindRemove},
 		{Update{From: from}, KindRepair},
+		{Update{From: from, To: from, Repair: 4, Restore: 3}, KindRepair},
 	} {
 		if got := c.u.Kind(); got != c.want {
 			t.Errorf("%+v is a %s, want %s", c.u, got, c.want)

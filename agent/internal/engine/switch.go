@@ -308,7 +308,7 @@ func (e *Engine) ask(ctx context.Context, u *Update) error {
 // commit makes the new version the installed one. From here on the update can
 // only go forward.
 func (e *Engine) commit(_ context.Context, u *Update) error {
-	u.To.Previous, u.To.Held = e.previous(u), u.held()
+	u.To.Previous, u.To.Held, u.To.Parked = e.previous(u), u.held(), nil
 	if err := e.Inventory.Commit(u.Component, u.To); err != nil {
 		return Retry{Err: err}
 	}

@@ -39,6 +39,16 @@ type Installed struct {
 
 	Previous *Previous          `json:"previous,omitempty"` // version
 	Held     []state.Generation `json:"held,omitempty"`     // saved or brought back by a restore, until the next update
+
+	Parked *Parked `json:"parked,omitempty"` // nil: no repair is under way
+}
+
+// Parked is what a repair has saved before it put another state in place. It
+// is noted until the component runs: if the power goes before, what is live by
+// then may be that other state, or neither.
+type Parked struct {
+	Repair     int64            `json:"repair"`               // as in [Update]
+	Generation state.Generation `json:"generation,omitempty"` // 0: there was nothing to be saved
 }
 
 // An Update is one transaction on one component, with the facts its steps

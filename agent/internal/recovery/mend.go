@@ -57,13 +57,13 @@ func (r *Recovery) Mend(ctx context.Context, u engine.Update) (left bool, err er
 		}
 	}
 	if u.From, u.To = installed, installed; u.Restore != 0 {
-		return false, r.change(ctx, h, u)
+		return false, r.change(ctx, h, u, status.Running)
 	}
 	return false, r.goOn(ctx, h, u, engine.Unchanged, "version "+u.To.Version+" goes on with the state that it has, as was decided")
 }
 
-// change gives a component that does not run a saved state.
-func (r *Recovery) change(ctx context.Context, h *updater.Client, u engine.Update) error {
+// change gives a component a saved state; it is stopped if it runs.
+func (r *Recovery) change(ctx context.Context, h *updater.Client, u engine.Update, runs bool) error {
 	chosen, err := r.Choices.Offer(ctx, u.Component, u.To, u.Restore)
 	if err != nil {
 		return r.mended(ctx, u, engine.Refused, fmt.Sprintf("generation %d cannot become the state of version %s", u.Restore, u.To.Version), err)
@@ -71,7 +71,7 @@ func (r *Recovery) change(ctx context.Context, h *updater.Client, u engine.Updat
 	if _, err := h.Stop(ctx, updater.StopRequest{Component: u.Component}); err != nil {
 		return r.mended(ctx, u, engine.Refused, "the component cannot be stopped", err)
 	}
-	parked, err := r.Choices.Park(ctx, u.Component)
+	parked, held, err := r.park(ctx, u, runs)
 	if err != nil {
 		return r.mended(ctx, u, engine.Refused, "the present state cannot be saved", err)
 	}
@@ -82,16 +82,43 @@ func (r *Recovery) change(ctx context.Context, h *updater.Client, u engine.Updat
 	if err := r.Engine.Reinstate(ctx, chosen); err != nil {
 		return r.mended(ctx, u, engine.Inconsistent, fmt.Sprintf("generation %d cannot be put in place", u.Restore), err)
 	}
-	for _, gen := range []state.Generation{parked, u.Restore} {
-		if gen != 0 && !slices.Contains(u.To.Held, gen) {
-			u.To.Held = append(u.To.Held, gen)
+	u.To.Held = held
+	return r.goOn(ctx, h, u, engine.Updated, fmt.Sprintf("version %s goes on with generation %d; %s", u.To.Version, u.Restore, before))
+}
+
+// park saves the live state, and notes durably, before another one is put in
+// its place, that both are held. What an earlier try of the same repair has
+// saved is not saved again, unless the component has run since: by then that
+// other state may be live, or a part of it.
+func (r *Recovery) park(ctx context.Context, u engine.Update, runs bool) (parked state.Generation, held []state.Generation, err error) {
+	i, err := r.Memory.Installed(u.Component)
+	if err != nil {
+		return 0, nil, err
+	}
+	switch p := i.Parked; {
+	case p != nil && p.Repair == u.Repair && u.Repair != engine.RepairHere && !runs: // at the device every one has the same number
+		parked = p.Generation
+	default:
+		if parked, err = r.Choices.Park(ctx, u.Component); err != nil {
+			return 0, nil, err
+		}
+		if parked == 0 && p != nil { // it was being replaced
+			parked = p.Generation
 		}
 	}
-	return r.goOn(ctx, h, u, engine.Updated, fmt.Sprintf("version %s goes on with generation %d; %s", u.To.Version, u.Restore, before))
+	i.Held = slices.Clone(i.Held)
+	for _, gen := range []state.Generation{parked, u.Restore} {
+		if gen != 0 && !slices.Contains(i.Held, gen) {
+			i.Held = append(i.Held, gen)
+		}
+	}
+	i.Parked = &engine.Parked{Repair: u.Repair, Generation: parked}
+	return parked, i.Held, r.Memory.Commit(u.Component, i)
 }
 
 // goOn takes what is there for what is installed, and starts it.
 func (r *Recovery) goOn(ctx context.Context, h *updater.Client, u engine.Update, result, text string) error {
+	u.To.Parked = nil
 	if err := errors.Join(r.Pairs.Holds(u.Component, u.To), r.Memory.Commit(u.Component, u.To)); err != nil {
 		return r.mended(ctx, u, engine.Inconsistent, "it cannot be noted what is installed", err)
 	}

@@ -152,14 +152,14 @@ func (r *Recovery) settle(ctx context.Context, component string) (sure bool, err
 		if err := r.start(ctx, u, component); err != nil {
 			r.Log.Error("cannot start component", "component", component, "error", err)
 		}
-		return true, r.learn(ctx, component, status)
+		return true, r.learn(ctx, component, installed, status)
 	case installed.Version == "" && status.Version == "":
 		return true, nil
 	case installed.Version == "":
 		if err := r.start(ctx, u, component); err != nil {
 			r.Log.Error("cannot start component", "component", component, "error", err)
 		}
-		return true, r.learn(ctx, component, status)
+		return true, r.learn(ctx, component, installed, status)
 	case err == nil && status.Version == installed.Version && r.begin(ctx, u, component, installed) == nil:
 		return true, nil
 	}
@@ -178,9 +178,10 @@ func cause(status updater.StatusResponse, installed engine.Installed, err error)
 	return fmt.Errorf("version %s cannot be started", installed.Version)
 }
 
-// learn takes over what the updater has.
-func (r *Recovery) learn(ctx context.Context, component string, status updater.StatusResponse) error {
-	i := engine.Installed{Version: status.Version, Handle: status.Handle}
+// learn takes over what the updater has. What a repair has held that was cut
+// off stays so.
+func (r *Recovery) learn(ctx context.Context, component string, known engine.Installed, status updater.StatusResponse) error {
+	i := engine.Installed{Version: status.Version, Handle: status.Handle, Held: known.Held}
 	i, err := r.Engine.Describe(ctx, component, i)
 	if err != nil {
 		return fmt.Errorf("%w: the updater has version %s, but its package cannot be found: %w; publish it and ask for a version again", ErrUnknown, status.Version, err)

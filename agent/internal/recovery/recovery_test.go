@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -43,7 +44,9 @@ type world struct {
 	saved      bool   // there is a saved one
 	unfit      bool   // it cannot be put in place
 	reinstated bool
-	parked     string // version whose live state was saved by a repair
+	parked     []string // versions whose live states repairs have saved, as generation 8 and so on
+	cut        string   // when the power goes: "before", "in" or "after" the hand-over of a saved state
+	between    bool     // it went in it: the live state is neither
 }
 
 func (w *world) Offer(_ context.Context, _ string, i engine.Installed, gen state.Generation) (engine.Update, error) {
@@ -54,11 +57,11 @@ func (w *world) Offer(_ context.Context, _ string, i engine.Installed, gen state
 }
 
 func (w *world) Park(context.Context, string) (state.Generation, error) {
-	if w.gone {
+	if w.gone || w.between {
 		return 0, nil
 	}
-	w.parked = w.holder
-	return 8, nil
+	w.parked = append(w.parked, w.holder)
+	return state.Generation(7 + len(w.parked)), nil
 }
 
 func (w *world) Load(string) (engine.Record, bool, error) { return w.record, w.open, w.garbled }
@@ -178,14 +181,25 @@ func (w *world) Reunite(context.Context, string) (of engine.Installed, done stri
 	return of, "switched to " + w.holder, nil
 }
 
-func (w *world) Reinstate(context.Context, engine.Update) error {
+func (w *world) Reinstate(_ context.Context, u engine.Update) error {
 	if w.runs {
 		return errors.New("it runs")
 	}
 	if w.unfit {
 		return errors.New("no space")
 	}
-	w.gone, w.reinstated = false, true
+	cut := w.cut
+	switch w.cut = ""; cut {
+	case "before":
+	case "in":
+		w.between = true
+	default:
+		w.gone, w.between, w.reinstated, w.holder = false, false, true, cmp.Or(u.To.Version, w.holder)
+	}
+	if cut != "" {
+		w.end()
+		return context.Canceled
+	}
 	return nil
 }
 

@@ -188,7 +188,7 @@ func (r *Recovery) retake(ctx context.Context, component, kept string) error {
 	if err == nil && status.Version != "" && status.Version != installed.Version {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return r.learn(ctx, component, status)
+		return r.learn(ctx, component, installed, status)
 	}
 	return r.Inconsistent(engine.Update{Component: component}, fmt.Errorf(
 		"%s; version %s is installed: look at the component, then ask for a version again, with another attempt", text, installed.Version))

@@ -18,6 +18,12 @@ func (r *Recovery) begin(ctx context.Context, u *updater.Client, component strin
 	if err := r.reinstate(ctx, u, component, i); err != nil {
 		return err
 	}
+	if i.Parked != nil { // from now on the live state becomes another one
+		i.Parked = nil
+		if err := r.Memory.Commit(component, i); err != nil {
+			return err
+		}
+	}
 	return r.start(ctx, u, component)
 }
 
