@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
@@ -100,11 +100,10 @@ func (f filesConfig) check() error {
 	if err != nil {
 		return fmt.Errorf("files.url: %w", err)
 	}
-	ip := net.ParseIP(u.Hostname())
-	if f.Insecure || u.Scheme == "https" || u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+	if f.Insecure || !fetch.Exposed(u) {
 		return nil
 	}
-	return fmt.Errorf("files.url %s is plaintext beyond this machine, where others can replace packages: use https, or set files.insecure = true", f.URL)
+	return fmt.Errorf("files.url %s://%s is plaintext beyond this machine, where others can replace packages: use https, or set files.insecure = true", u.Scheme, u.Host)
 }
 
 type updaterConfig struct {

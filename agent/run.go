@@ -107,7 +107,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if a.content, err = content.Open(filepath.Join(c.Data, "content"), c.Reserve); err != nil {
 		return nil, err
 	}
-	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Store: a.content, Log: log}); err != nil {
+	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Store: a.content, Insecure: c.Files.Insecure, Log: log}); err != nil {
 		return nil, err
 	}
 	if a.plugins, err = a.hostPlugins(); err != nil {

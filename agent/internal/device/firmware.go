@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"errors"
+	"net/url"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
@@ -19,7 +20,7 @@ func firmwareRecords(v engine.View) []lwm2m.Record {
 		version = v.Delivery.Version
 	}
 	all := records(objects.FirmwareID, 0, map[uint16]lwm2m.Value{
-		objects.FirmwarePackageURI:     lwm2m.String(v.Delivery.URI),
+		objects.FirmwarePackageURI:     lwm2m.String(withoutLogin(v.Delivery.URI)),
 		objects.FirmwareState:          lwm2m.Int(firmwareState(v.Delivery.State)),
 		objects.FirmwareUpdateResult:   lwm2m.Int(firmwareResults[v.Delivery.Result]),
 		objects.FirmwarePackageName:    lwm2m.String(v.Component),
@@ -31,6 +32,16 @@ func firmwareRecords(v engine.View) []lwm2m.Record {
 		all = append(all, lwm2m.Record{Path: lwm2m.NewPath(objects.FirmwareID, 0, objects.FirmwareProtocols, uint16(i)), Value: lwm2m.Int(protocol)})
 	}
 	return all
+}
+
+// withoutLogin is what a URI shows of itself to those who read it back.
+func withoutLogin(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || u.User == nil {
+		return uri
+	}
+	u.User = nil
+	return u.String()
 }
 
 func firmwareState(state string) int64 {

@@ -219,6 +219,25 @@ func TestObject5(t *testing.T) {
 	}
 }
 
+// TestLoginIsNotShown: who reads a URI back does not see the password in it.
+func TestLoginIsNotShown(t *testing.T) {
+	t.Parallel()
+	for uri, want := range map[string]string{
+		goodURI:                          goodURI,
+		"https://me:secret@host/a%20b?v": "https://host/a%20b?v",
+		"":                               "",
+	} {
+		m := &manager{wishes: engine.Wishes{Delivery: engine.Delivery{State: engine.Downloading, URI: uri}}}
+		m.view.Component = name
+		device, remote := startWith(t, m, withDeliveries(t, m))
+		device.Changed(name)
+		records, err := remote.Read(t.Context(), lwm2m.NewPath(objects.FirmwareID, 0, objects.FirmwarePackageURI))
+		if err != nil || len(records) != 1 || records[0].Value.Text() != want {
+			t.Errorf("%s shows as %v, %v", uri, records, err)
+		}
+	}
+}
+
 // TestResults: each failure has its value in either object.
 func TestResults(t *testing.T) {
 	for result, want := range map[string][2]int64{

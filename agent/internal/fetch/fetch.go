@@ -55,6 +55,9 @@ type Config struct {
 	User  *url.Userinfo // for HTTP's basic authentication; nil: none
 	Log   *slog.Logger
 
+	// Insecure follows redirects to plaintext beyond this machine too.
+	Insecure bool
+
 	// Patience is for how long a call goes on trying without any progress; 0
 	// is two minutes.
 	Patience time.Duration
@@ -104,7 +107,7 @@ func New(cfg Config) (*Fetcher, error) {
 		f.source = newCoAPSource(u, cfg.Stall)
 	case "http", "https":
 		u.User = cfg.User
-		f.source = newHTTPSource(u, cfg.Stall)
+		f.source = newHTTPSource(u, cfg)
 	default:
 		return nil, fmt.Errorf("cannot use file server URL %q: unknown scheme %q, want coap, http or https", cfg.URL, u.Scheme)
 	}

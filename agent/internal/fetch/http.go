@@ -20,28 +20,42 @@ type httpSource struct {
 	stall  time.Duration
 }
 
-func newHTTPSource(base *url.URL, stall time.Duration) *httpSource {
+func newHTTPSource(base *url.URL, cfg Config) *httpSource {
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: stall,
+		ResponseHeaderTimeout: cfg.Stall,
 		IdleConnTimeout:       30 * time.Second,
 		DisableCompression:    true, // ranges count the bytes of the blob itself
 		ForceAttemptHTTP2:     true,
 	}
-	return &httpSource{base: base, stall: stall, client: &http.Client{Transport: transport, CheckRedirect: keepTLS}}
+	return &httpSource{base: base, stall: cfg.Stall, client: &http.Client{Transport: transport, CheckRedirect: redirect(cfg.Insecure)}}
 }
 
-// keepTLS follows a few redirects, but none from https to plaintext.
-func keepTLS(req *http.Request, via []*http.Request) error {
-	if len(via) >= 5 {
-		return errors.New("too many redirects")
+// redirect follows a few redirects, but none from https to plaintext, nor, unless
+// that is allowed, to plaintext beyond this machine. Where they come from may
+// hold a secret, and is not told.
+func redirect(insecure bool) func(*http.Request, []*http.Request) error {
+	return func(req *http.Request, via []*http.Request) error {
+		req.Header.Del("Referer")
+		switch {
+		case len(via) >= 5:
+			return errors.New("too many redirects")
+		case via[0].URL.Scheme == "https" && req.URL.Scheme != "https":
+			return fmt.Errorf("redirect from https to %s", req.URL.Scheme)
+		case !insecure && Exposed(req.URL):
+			return fmt.Errorf("redirect to %s://%s, which is plaintext beyond this machine: have it redirect to https, or set files.insecure = true", req.URL.Scheme, req.URL.Host)
+		}
+		return nil
 	}
-	if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
-		return fmt.Errorf("redirect from https to %s", req.URL.Scheme)
-	}
-	return nil
+}
+
+// Exposed reports whether others can alter what comes from there: it is plaintext
+// beyond this machine.
+func Exposed(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme != "https" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 func (h *httpSource) close() { h.client.CloseIdleConnections() }
@@ -75,7 +89,7 @@ func (h *httpSource) ask(ctx context.Context, r resource, from int64, p *pin) (*
 	u.RawQuery = r.query.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, err
+		return nil, withoutURL(err)
 	}
 	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json, application/json, */*")
 	if from > 0 {
@@ -84,7 +98,18 @@ func (h *httpSource) ask(ctx context.Context, r resource, from int64, p *pin) (*
 			req.Header.Set("If-Range", p.etag)
 		}
 	}
-	return h.client.Do(req)
+	resp, err := h.client.Do(req)
+	return resp, withoutURL(err)
+}
+
+// withoutURL leaves out which URL has failed: its user and query may be secrets,
+// and errors are logged and shown to servers.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }
 
 // accept judges the head of a response.

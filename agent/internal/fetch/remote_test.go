@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -94,5 +96,69 @@ func TestLogin(t *testing.T) {
 		}
 		f.Close()
 		r.Close()
+	}
+}
+
+// TestSecretsStay: what a URI has of user, password and query is neither in an
+// error nor told to the server that another one redirects to.
+func TestSecretsStay(t *testing.T) {
+	var referer atomic.Value
+	second := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		referer.Store(r.Header.Get("Referer"))
+		w.Write([]byte("hello"))
+	}))
+	defer second.Close()
+	var to atomic.Value
+	first := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, to.Load().(string), http.StatusFound)
+	}))
+	read := func(server string) (string, error) {
+		uri := strings.Replace(server, "http://", "http://SECRET:SECRET@", 1) + "/p.tar?sig=SECRET"
+		r, err := NewRemote(uri, Config{Patience: little})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		f := r.File(t.Context())
+		defer f.Close()
+		b, err := io.ReadAll(f)
+		if err != nil && strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("the error tells the secrets: %v", err)
+		}
+		return string(b), err
+	}
+	to.Store(second.URL)
+	if got, err := read(first.URL); got != "hello" || err != nil || referer.Load() != "" {
+		t.Errorf("%q, %v, with Referer %q", got, err, referer.Load())
+	}
+	to.Store("http://192.0.2.1/p.tar?sig=SECRET")
+	if _, err := read(first.URL); err == nil || !strings.Contains(err.Error(), "beyond this machine") {
+		t.Errorf("redirected beyond this machine: %v", err)
+	}
+	first.Close()
+	if _, err := read(first.URL); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("nobody is there: %v", err)
+	}
+}
+
+func TestRedirect(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		insecure bool
+		want     bool
+	}{
+		{"http://127.0.0.1/a", "http://[::1]/b", false, true},
+		{"http://127.0.0.1/a", "http://localhost:8081/b", false, true},
+		{"http://127.0.0.1/a", "https://host/b", false, true},
+		{"http://127.0.0.1/a", "http://host/b", false, false},
+		{"http://127.0.0.1/a", "http://host/b", true, true},
+		{"https://host/a", "http://127.0.0.1/b", true, false},
+		{"https://host/a", "https://other/b", false, true},
+	} {
+		request := func(uri string) *http.Request { return httptest.NewRequest(http.MethodGet, uri, nil) }
+		err := redirect(tt.insecure)(request(tt.to), []*http.Request{request(tt.from)})
+		if (err == nil) != tt.want {
+			t.Errorf("from %s to %s, insecure %v: %v", tt.from, tt.to, tt.insecure, err)
+		}
 	}
 }
