@@ -42,8 +42,8 @@ demo: ## the main job, whole: a stateful component is updated six times (STAY=1 
 test: ## all tests
 	$(GO) test -timeout 20m ./...
 
-race: ## all tests, with the race detector
-	$(GO) test -race -timeout 20m ./...
+race: ## all tests, with the race detector; those that run at once mostly wait
+	$(GO) test -race -timeout 20m -parallel 4 ./...
 
 cuts: ## the power fails after each operation of an update in turn, with each step failing
 	$(GO) test ./agent/internal/engine -run 'TestPowerCuts' -count=1 -v -timeout 30m | grep -v '^ *=== '
