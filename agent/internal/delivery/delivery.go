@@ -75,6 +75,7 @@ type Desk struct {
 
 // underway is what brings one package.
 type underway struct {
+	number int // of the delivery
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
@@ -168,11 +169,12 @@ func (k *Desk) Uninstall(component string, upgrade bool) error {
 
 // Drop gives up a delivery that has not been installed, with that result.
 func (k *Desk) Drop(component, result string) error {
-	err := k.change(component, func(v engine.View, d engine.Delivery) (engine.Delivery, error) {
+	var dropped int
+	err := k.change(component, func(_ engine.View, d engine.Delivery) (engine.Delivery, error) {
+		dropped = d.Number
 		return drop(d, result)
 	})
-	if err == nil {
-		k.stop(component)
+	if err == nil && k.stop(component, dropped) {
 		k.Content.Hold(component)
 	}
 	return err
@@ -245,11 +247,14 @@ func (k *Desk) resume(component string, d engine.Delivery) {
 // has failed.
 func (k *Desk) start(component string, d engine.Delivery, bring func(context.Context, string, engine.Delivery) error) *underway {
 	ctx, cancel := context.WithCancel(k.ctx)
-	now := &underway{cancel, make(chan struct{})}
+	now := &underway{d.Number, cancel, make(chan struct{})}
 	k.mu.Lock()
 	before := k.under[component]
 	k.under[component] = now
 	k.mu.Unlock()
+	if before != nil && before.number < d.Number { // who has dropped it comes too late to stop it
+		before.cancel()
+	}
 	k.active.Go(func() {
 		defer close(now.ended)
 		defer cancel()
@@ -281,15 +286,20 @@ func (k *Desk) arrived(component string, d engine.Delivery, err error) {
 	}
 }
 
-// stop ends what is being brought for a component.
-func (k *Desk) stop(component string) {
+// stop ends the bringing of a delivery. It reports false if the next one has begun
+// already, which has ended it then and must go on.
+func (k *Desk) stop(component string, number int) bool {
 	k.mu.Lock()
 	u := k.under[component]
 	k.mu.Unlock()
+	if u != nil && u.number > number {
+		return false
+	}
 	if u != nil {
 		u.cancel()
 		<-u.ended
 	}
+	return true
 }
 
 func (k *Desk) busy(component string) bool {

@@ -495,6 +495,49 @@ func TestPushBreaksOff(t *testing.T) {
 	d.whole(t, p)
 }
 
+// A hooked book has something happen as soon as there is no delivery any more.
+type hooked struct {
+	*book
+	after func()
+}
+
+func (h *hooked) Want(component string, change func(*engine.Wishes)) error {
+	err := h.book.Want(component, change)
+	if after := h.after; after != nil && h.delivery().State == "" {
+		h.after = nil
+		after()
+	}
+	return err
+}
+
+// TestDroppedWhileTheNextBegins: that one goes on.
+func TestDroppedWhileTheNextBegins(t *testing.T) {
+	p, _, file := build(t, "a", 100_000)
+	d := newDevice(t)
+	h := &hooked{book: d.book}
+	c := d.Config
+	c.Book = h
+	desk := delivery.New(c)
+	defer desk.Close()
+	if _, err := desk.Push(component, 0, true); err != nil {
+		t.Fatal(err)
+	}
+	var next engine.Push
+	var begun error
+	h.after = func() { next, begun = desk.Push(component, 0, true) }
+	if err := errors.Join(desk.Drop(component, ""), begun); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next.Write(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.await(t, engine.Delivered, "")
+	d.whole(t, p)
+}
+
 // TestNoRoom refuses what does not fit, before it comes.
 func TestNoRoom(t *testing.T) {
 	_, dir, file := build(t, "a", 100_000)
