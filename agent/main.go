@@ -52,7 +52,7 @@ const usage = `usage: tranquil-agent <command> [--config FILE] [-v]
   state show COMPONENT GENERATION [--json]
   state export COMPONENT GENERATION [--output FILE]
   state restore COMPONENT GENERATION [--yes]
-  state import COMPONENT FILE [--schema N] [--outside]
+  state import COMPONENT FILE [--schema N] [--outside] [--privileged]
                      the states that updates have saved: which, what is in one
                      (every file is read and checked), one as a tar archive; or
                      have the component continue on one, by an update. An archive
@@ -137,6 +137,7 @@ type options struct {
 	restoring uint64 // 0: none
 	schema    int    // 0: not said
 	outside   bool
+	lending   bool
 	output    string
 	verbose   bool
 	version   bool
@@ -159,6 +160,7 @@ func (o *options) parse(args []string) (words []string, err error) {
 	})
 	flags.IntVar(&o.schema, "schema", 0, "import: of the state, if the archive does not say it")
 	flags.BoolVar(&o.outside, "outside", false, "import: symbolic links may lead out of the state")
+	flags.BoolVar(&o.lending, "privileged", false, "import: files may be setuid, setgid or have capabilities")
 	flags.StringVar(&o.output, "output", "-", "`file`, or - for standard output")
 	flags.BoolVar(&o.verbose, "v", false, "log details")
 	flags.BoolVar(&o.version, "version", false, "print the version of this program")

@@ -143,7 +143,7 @@ func (o *options) importState(ctx context.Context, component, file string) error
 		defer f.Close()
 		archive = f
 	}
-	gen, err := link.ImportState(ctx, o.config.control(), component, archive, o.schema, o.outside)
+	gen, err := link.ImportState(ctx, o.config.control(), component, archive, o.schema, o.outside, o.lending)
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func (o operator) Restore(component string, gen uint64) (string, error) {
 
 // Import makes a saved state of an archive. It stays, as one that a restore has
 // brought back, until the next update.
-func (o operator) Import(ctx context.Context, component string, archive io.Reader, schema int, outside bool) (uint64, error) {
+func (o operator) Import(ctx context.Context, component string, archive io.Reader, schema int, outside, privileged bool) (uint64, error) {
 	if err := o.known(component); err != nil {
 		return 0, err
 	}
@@ -132,7 +132,7 @@ func (o operator) Import(ctx context.Context, component string, archive io.Reade
 		return 0, errors.New("another import is under way: try again when it has ended")
 	}
 	defer o.importing.Unlock()
-	meta, err := o.states.Unpack(component, archive, state.Intake{Schema: schema, Outside: outside, Reserve: o.config.Reserve})
+	meta, err := o.states.Unpack(component, archive, state.Intake{Schema: schema, Outside: outside, Privileged: privileged, Reserve: o.config.Reserve})
 	if err != nil {
 		return 0, err
 	}

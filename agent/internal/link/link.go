@@ -57,7 +57,7 @@ type Config struct {
 	Cancel     func(component string) error
 	Mend       func(component string, c engine.Choice) (update string, err error)
 	States     States
-	Import     func(ctx context.Context, component string, archive io.Reader, schema int, outside bool) (generation uint64, err error)
+	Import     func(ctx context.Context, component string, archive io.Reader, schema int, outside, privileged bool) (generation uint64, err error)
 	Log        *slog.Logger
 }
 

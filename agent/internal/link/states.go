@@ -41,7 +41,8 @@ func (s *Server) handleStates(mux *http.ServeMux) {
 		if err != nil || schema < 0 {
 			return nil, fmt.Errorf("%q is no schema: they are numbers from 1", r.URL.Query().Get("schema"))
 		}
-		return s.Import(r.Context(), named(r), r.Body, schema, r.URL.Query().Get("outside") == "true")
+		query := r.URL.Query()
+		return s.Import(r.Context(), named(r), r.Body, schema, query.Get("outside") == "true", query.Get("privileged") == "true")
 	}))
 	mux.HandleFunc("POST /v1/rollback/{type}/{name}", s.answer(func(r *http.Request) (any, error) { return s.States.GoBack(named(r)) }))
 	mux.HandleFunc("GET /v1/state/{type}/{name}/{generation}/tar", func(w http.ResponseWriter, r *http.Request) { s.export(w, r, named(r)) })
@@ -138,9 +139,10 @@ func ExportState(ctx context.Context, control, component string, generation uint
 
 // ImportState makes a saved state of an archive. The schema is that of the
 // state, if the archive does not say it; outside has symbolic links that lead
-// out of the state be.
-func ImportState(ctx context.Context, control, component string, archive io.Reader, schema int, outside bool) (generation uint64, err error) {
-	path := fmt.Sprintf("/v1/state/%s/import?schema=%d&outside=%t", component, schema, outside)
+// out of the state be, and privileged files that are setuid, setgid or have
+// capabilities.
+func ImportState(ctx context.Context, control, component string, archive io.Reader, schema int, outside, privileged bool) (generation uint64, err error) {
+	path := fmt.Sprintf("/v1/state/%s/import?schema=%d&outside=%t&privileged=%t", component, schema, outside, privileged)
 	answer, done, err := ask(ctx, control, http.MethodPost, path, archive)
 	if err != nil {
 		return 0, err

@@ -85,21 +85,26 @@ func TestStates(t *testing.T) {
 // reason.
 func TestImport(t *testing.T) {
 	archive := strings.Repeat("tar", 1<<20)
-	s := start(t, Config{Import: func(_ context.Context, component string, r io.Reader, schema int, outside bool) (uint64, error) {
+	s := start(t, Config{Import: func(_ context.Context, component string, r io.Reader, schema int, outside, privileged bool) (uint64, error) {
 		got, err := io.ReadAll(r)
 		if err != nil || string(got) != archive || component != "application/a" {
 			return 0, fmt.Errorf("%d bytes for %s: %v", len(got), component, err)
 		}
-		if schema == 0 || !outside {
+		if schema == 0 || !outside || !privileged {
 			return 0, errNone
 		}
 		return 7, nil
 	}})
-	gen, err := ImportState(t.Context(), s.Control, "application/a", strings.NewReader(archive), 3, true)
+	gen, err := ImportState(t.Context(), s.Control, "application/a", strings.NewReader(archive), 3, true, true)
 	if err != nil || gen != 7 {
 		t.Errorf("%d, %v", gen, err)
 	}
-	if _, err := ImportState(t.Context(), s.Control, "application/a", strings.NewReader(archive), 0, false); err == nil || err.Error() != errNone.Error() {
+	for _, c := range []struct{ outside, privileged bool }{{true, false}, {false, true}} {
+		if _, err := ImportState(t.Context(), s.Control, "application/a", strings.NewReader(archive), 3, c.outside, c.privileged); err == nil || err.Error() != errNone.Error() {
+			t.Errorf("%+v, refused: %v", c, err)
+		}
+	}
+	if _, err := ImportState(t.Context(), s.Control, "application/a", strings.NewReader(archive), 0, true, true); err == nil || err.Error() != errNone.Error() {
 		t.Errorf("refused: %v", err)
 	}
 }

@@ -103,6 +103,7 @@ type unpacker struct {
 	room    int64                         // bytes that may still be written
 	held    int64                         // bytes that stay in memory, see maxHeld
 	outside bool                          // symbolic links may lead out of the state
+	lending bool                          // files may be setuid, setgid or have capabilities
 	kinds   map[string]byte               // by path: what was made there
 	late    map[string]replica.Belongings // of directories, which are filled first
 	label   label
@@ -190,6 +191,9 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 		u.late[name] = b
 		err = os.Mkdir(to, 0o700)
 	case tar.TypeReg:
+		if err := u.lends(b); err != nil {
+			return err
+		}
 		if err = writeContent(to, content, h.Size); err == nil {
 			err = b.Set(to)
 		}
@@ -262,6 +266,20 @@ func (u *unpacker) leads(name, target string) error {
 		return fmt.Errorf("it is a symbolic link to %.200q, out of the state: --outside lets such links be", target)
 	case upAfterDown(target):
 		return fmt.Errorf("it is a symbolic link to %.200q, with .. after a name, which may lead out of the state: --outside lets such links be", target)
+	}
+	return nil
+}
+
+// lends refuses a program that gives whoever starts it rights of others.
+func (u *unpacker) lends(b replica.Belongings) error {
+	_, capable := b.Attributes["security.capability"]
+	switch {
+	case u.lending:
+		return nil
+	case b.Mode&0o6000 != 0:
+		return errors.New("it runs with the rights of its owner or group (setuid, setgid): --privileged lets such files be")
+	case capable:
+		return errors.New("it runs with capabilities: --privileged lets such files be")
 	}
 	return nil
 }

@@ -24,9 +24,10 @@ const importedVersion = "imported"
 
 // An Intake says how an archive is read.
 type Intake struct {
-	Schema  int   // of the state, if the archive does not say it
-	Outside bool  // symbolic links may lead out of the state
-	Reserve int64 // bytes of the disk that stay free
+	Schema     int   // of the state, if the archive does not say it
+	Outside    bool  // symbolic links may lead out of the state
+	Privileged bool  // files may be setuid, setgid or have capabilities
+	Reserve    int64 // bytes of the disk that stay free
 }
 
 // Unpack reads what [Manager.Export] has written, or any tar archive of which
@@ -56,7 +57,7 @@ func unpack(component, dir string, r io.Reader, in Intake) (Meta, error) {
 	if err := unix.Statfs(dir, &disk); err != nil {
 		return Meta{}, err
 	}
-	u := &unpacker{dir: files, room: int64(disk.Bavail)*int64(disk.Bsize) - in.Reserve, outside: in.Outside} //nolint:unconvert // other widths on other systems
+	u := &unpacker{dir: files, room: int64(disk.Bavail)*int64(disk.Bsize) - in.Reserve, outside: in.Outside, lending: in.Privileged} //nolint:unconvert // other widths on other systems
 	if err := u.unpack(r); err != nil {
 		return Meta{}, err
 	}

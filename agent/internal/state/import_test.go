@@ -96,11 +96,14 @@ func TestImport(t *testing.T) {
 	must(t, m.Seal(t.Context(), component, 1, meta("1.0.0")))
 	var archive bytes.Buffer
 	must(t, m.Export(component, 1, &archive))
-	if _, err := m.Unpack(component, bytes.NewReader(archive.Bytes()), Intake{}); err == nil || !strings.Contains(err.Error(), "--outside") {
+	if _, err := m.Unpack(component, bytes.NewReader(archive.Bytes()), Intake{Privileged: true}); err == nil || !strings.Contains(err.Error(), "--outside") {
 		t.Errorf("a link that leads out: %v", err)
 	}
+	if _, err := m.Unpack(component, bytes.NewReader(archive.Bytes()), Intake{Outside: true}); err == nil || !strings.Contains(err.Error(), `"a": it runs with the rights of its owner`) || !strings.Contains(err.Error(), "--privileged") {
+		t.Errorf("a setuid file: %v", err)
+	}
 	for range 2 { // a second one gets another number
-		got, err := m.Unpack(component, bytes.NewReader(archive.Bytes()), Intake{Outside: true})
+		got, err := m.Unpack(component, bytes.NewReader(archive.Bytes()), Intake{Outside: true, Privileged: true})
 		must(t, err)
 		gen, err := m.Adopt(t.Context(), component, got)
 		must(t, err)
@@ -167,6 +170,8 @@ func hostile(t testing.TB) map[string][]byte {
 		"is not a semantic version":                 labelled(t, label{Component: component, Meta: meta("\x1b[2J")}),
 		"version is longer than":                    labelled(t, label{Component: component, Meta: meta(strings.Repeat("9", 700<<10))}),
 		"is not a digest":                           labelled(t, label{Component: component, Meta: Meta{Schema: 1, Version: "1.0.0", Package: "x"}}),
+		"it runs with capabilities: --privileged":   with(func(h *tar.Header) { h.PAXRecords = map[string]string{attributeKey + "security.capability": "x"} }),
+		"(setuid, setgid): --privileged":            with(func(h *tar.Header) { h.Mode = 0o2755 }),
 		"bytes of extended attributes": with(func(h *tar.Header) {
 			h.PAXRecords = map[string]string{attributeKey + "user.a": strings.Repeat("x", maxAttributes)}
 		}),
