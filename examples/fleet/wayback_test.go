@@ -106,7 +106,7 @@ func imports(t *testing.T, s *rig.System, file string) {
 	if err != nil || !strings.Contains(out, "It is generation "+gen) || list[len(list)-1].Version != "1.0.0" {
 		t.Fatalf("import: %v, %+v\n%s", err, list, out)
 	}
-	if out, err := s.AgentCLI(t.Context(), "repair", "sensor-adapter", "--restore", gen, "--yes"); err != nil || !strings.Contains(out, "restore of 1.0.0: updated") {
+	if out, err := s.AgentCLI(t.Context(), "repair", "sensor-adapter", "--restore", gen, "--yes"); err != nil || !strings.Contains(out, "repair of 1.0.0: updated") {
 		t.Errorf("repair at the device: %v\n%s", err, out)
 	}
 	for _, choice := range [][]string{{"--keep"}, {"--restore", gen}} {
