@@ -203,16 +203,5 @@ func (k *Desk) verify(component string) error {
 	if err != nil {
 		return err
 	}
-	for _, b := range needed {
-		f, err := k.Content.Open(b.Digest)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(io.Discard, pack.NewVerifyReader(f, b))
-		f.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return engine.Intact(k.Content.Open, needed)
 }

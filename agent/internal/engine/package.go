@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -192,4 +193,21 @@ func (u *Update) outcome(result string) Outcome {
 		Update: u.ID, Component: u.Component, Kind: u.Kind(), Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
 		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, Rest: u.Rest, Warnings: u.Warnings, At: time.Now().UTC(),
 	}
+}
+
+// Intact reads blobs from the disk; an error says which of them is not what was
+// promised.
+func Intact(open func(digest string) (*os.File, error), blobs []pack.Descriptor) error {
+	for _, b := range blobs {
+		f, err := open(b.Digest)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, pack.NewVerifyReader(f, b))
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -245,16 +245,8 @@ func (e *Engine) verify(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
-	for _, b := range blobs {
-		f, err := e.Content.Open(b.Digest)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(io.Discard, pack.NewVerifyReader(f, b))
-		f.Close()
-		if err != nil {
-			return err
-		}
+	if err := Intact(e.Content.Open, blobs); err != nil {
+		return err
 	}
 	artifact, err := p.Artifact(e.Platform)
 	if err != nil {

@@ -133,6 +133,8 @@ func TestImport(t *testing.T) {
 // hostile are archives that must not be taken, by what the refusal says.
 func hostile(t testing.TB) map[string][]byte {
 	t.Helper()
+	beyond := math.MaxInt32
+	beyond++ // on 32 bits this is below, with the same digits
 	file := tar.Header{Typeflag: tar.TypeReg, Name: "a", Mode: 0o600}
 	with := func(change func(*tar.Header), more ...tar.Header) []byte {
 		h := file
@@ -166,7 +168,7 @@ func hostile(t testing.TB) map[string][]byte {
 		`it is a state of "application/other"`:      labelled(t, label{Component: "application/other", Meta: meta("1.0.0"), Digest: "x"}),
 		"does not hold what was exported":           labelled(t, label{Component: component, Meta: meta("1.0.0"), Digest: "x"}),
 		"0 is no schema":                            labelled(t, label{Component: component, Digest: "x"}),
-		"-1 is no schema":                           labelled(t, label{Component: component, Meta: Meta{Schema: -1, Version: "1.0.0"}}),
+		"2147483648 is no schema":                   labelled(t, label{Component: component, Meta: Meta{Schema: beyond, Version: "1.0.0"}}),
 		"is not a semantic version":                 labelled(t, label{Component: component, Meta: meta("\x1b[2J")}),
 		"version is longer than":                    labelled(t, label{Component: component, Meta: meta(strings.Repeat("9", 700<<10))}),
 		"is not a digest":                           labelled(t, label{Component: component, Meta: Meta{Schema: 1, Version: "1.0.0", Package: "x"}}),
