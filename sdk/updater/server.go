@@ -69,9 +69,15 @@ func (s *server) lock(ctx context.Context, component string) (unlock func(), err
 		s.busy[component] = busy
 	}
 	s.mu.Unlock()
+	unlock = func() { <-busy }
 	select {
 	case busy <- struct{}{}:
-		return func() { <-busy }, nil
+		return unlock, nil
+	default: // also if ctx has ended: the component is not to blame for that
+	}
+	select {
+	case busy <- struct{}{}:
+		return unlock, nil
 	case <-ctx.Done():
 		// Whether the caller's time was up or it gave up is a race that the
 		// two ends can see differently; that it may ask again is not.

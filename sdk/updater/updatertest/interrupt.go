@@ -39,15 +39,17 @@ var interruptions = []interruption{
 	{"Quiesce", quiesce, cutQuiesce},
 }
 
-// cancelled interrupts by cancelling the call's context.
+// cancelled interrupts by cancelling the call's context. An updater that is still
+// busy with an earlier call may see that before the caller does, and then it asks
+// for another try.
 func (i interruption) cancelled(r *rig) {
 	for _, moment := range moments {
 		i.run(r, func(c call) {
 			ctx, cancel := context.WithTimeout(context.Background(), moment)
 			defer cancel()
 			err := c(ctx, r.u)
-			if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
-				r.Errorf("cancelled after %v: error %v, want one that wraps the context's", moment, err)
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) && !errors.Is(err, updater.ErrRetry) {
+				r.Errorf("cancelled after %v: error %v, want one that wraps the context's, or asks for another try", moment, err)
 			}
 		})
 	}
