@@ -1,0 +1,177 @@
+package trust
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// A Fetch returns a file of the repository by its name, as in "1.root.json". A
+// file that is not there is ErrNotFound, and ErrUnreachable that nobody could
+// be asked. More than limit bytes need not be read.
+type Fetch func(ctx context.Context, name string, limit int64) ([]byte, error)
+
+// Folder fetches from a directory, such as one on a USB stick. What is missing
+// there cannot be asked for, so it is as if nobody could be reached.
+func Folder(dir string) Fetch {
+	return func(_ context.Context, name string, _ int64) ([]byte, error) {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("%s: %w", name, ErrNotFound)
+		}
+		return b, err
+	}
+}
+
+// Config of a Client.
+type Config struct {
+	Dir   string // what has to survive is there; it is made
+	Root  []byte // root metadata that whoever set up the device believes in; later ones follow from it
+	Fetch Fetch
+	Clock Clock
+	Log   *slog.Logger // nil: none
+}
+
+// A Client verifies packages on a device. Whatever was fetched or is on the disk
+// may be damaged or forged: then the error says what is wrong, and the next call
+// begins anew. Its methods may be called at the same time.
+type Client struct {
+	cfg Config
+	mu  sync.Mutex
+}
+
+// Open checks the root metadata and makes the directory; it fetches nothing.
+func Open(cfg Config) (*Client, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot keep what is trusted: %w", err)
+	}
+	c := &Client{cfg: cfg}
+	if err := (&run{Client: c}).recall(context.Background()); err != nil {
+		return nil, fmt.Errorf("cannot use root metadata: %w", err)
+	}
+	return c, nil
+}
+
+// A Verdict says by what a package is trusted.
+type Verdict struct {
+	Author    string // role that has signed for it
+	Timestamp int64  // version of the timestamp, which says how new all this is
+	Doubt     string // why it may be outdated all the same; "" it is not
+}
+
+// Verify returns why p is not to be installed, or by what it is trusted. The
+// time that it goes by is that of its beginning.
+func (c *Client) Verify(ctx context.Context, p Package) (Verdict, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, err := c.refresh(ctx, p.Component)
+	if err != nil {
+		return Verdict{}, err
+	}
+	v := Verdict{Author: r.author, Timestamp: r.tuf.Timestamp.Signed.Version, Doubt: r.at.doubt}
+	if r.offline != nil {
+		v.Doubt = cmp.Or(v.Doubt, "nobody could be asked for news")
+	}
+	return v, r.lists(p)
+}
+
+// refresh brings all that is needed to judge packages of a component. If it has
+// expired by a clock that nobody has set it is held against the time that is
+// known to be past: a device must not depend on its clock.
+func (c *Client) refresh(ctx context.Context, component string) (*run, error) {
+	on := readFloors(c.cfg.Dir, c.cfg.Log)
+	r, err := c.walk(ctx, component, c.cfg.Clock.now(on.time()))
+	if !errors.Is(err, ErrExpired) || c.cfg.Clock.synchronised() {
+		return r, err
+	}
+	floor := readFloors(c.cfg.Dir, c.cfg.Log).time()
+	return c.walk(ctx, component, moment{floor, "it has expired by the clock, which nobody has set"})
+}
+
+// walk goes through the workflow. Whatever comes of it, what was verified on the
+// way is remembered, so that nothing older is believed later.
+func (c *Client) walk(ctx context.Context, component string, at moment) (*run, error) {
+	on := readFloors(c.cfg.Dir, c.cfg.Log)
+	r := &run{
+		Client: c, at: at, component: component, kept: cache{},
+		known: readCache(c.cfg.Dir, c.cfg.Log), floors: on.clone(),
+	}
+	var failure error
+	for _, s := range workflow {
+		if err := s.do(r, ctx); err != nil {
+			failure = fmt.Errorf("cannot trust the %s metadata: %w", s.name, err)
+			break
+		}
+	}
+	if err := r.keep(on, failure == nil); err != nil {
+		return r, errors.Join(failure, err)
+	}
+	return r, failure
+}
+
+// CheckEpoch refuses a security epoch below the highest that was installed,
+// also if the component was removed since.
+func (c *Client) CheckEpoch(component string, epoch int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if floor := readFloors(c.cfg.Dir, c.cfg.Log).Epochs[component]; epoch < floor {
+		return fmt.Errorf("security epoch %d of the package is below %d, which was installed: %w", epoch, floor, ErrRollback)
+	}
+	return nil
+}
+
+// Installed notes the security epoch of what a component is now.
+func (c *Client) Installed(component string, epoch int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := readFloors(c.cfg.Dir, c.cfg.Log)
+	if epoch <= f.Epochs[component] {
+		return nil
+	}
+	f.Epochs[component] = epoch
+	return f.write(c.cfg.Dir)
+}
+
+// An Author is who may sign for a component, and what that role lists.
+type Author struct {
+	Name      string
+	Keys      []string // their ids
+	Threshold int      // of signatures
+	Version   int64    // of its metadata; 0: there is none yet
+	Packages  []Package
+	Lost      error // why Packages are not known: its keys were replaced since
+}
+
+// Author looks up who may sign for a component. What has expired counts as well:
+// whoever asks is about to renew it.
+func (c *Client) Author(ctx context.Context, component string) (Author, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, err := c.walk(ctx, component, moment{}) // at that time nothing has expired
+	if r.tuf == nil || r.tuf.Targets[Targets] == nil {
+		return Author{}, err
+	}
+	d, lacking := delegationOf(r.tuf.Targets[Targets], component)
+	if lacking != nil {
+		return Author{}, lacking
+	}
+	a := Author{Name: d.Name, Keys: d.KeyIDs, Threshold: d.Threshold}
+	if meta := r.tuf.Snapshot.Signed.Meta[d.Name+".json"]; meta != nil {
+		a.Version, a.Lost = meta.Version, err
+	}
+	if t := r.tuf.Targets[d.Name]; t != nil {
+		a.Packages = packagesOf(t)
+	}
+	if errors.Is(a.Lost, ErrUnreachable) {
+		return a, a.Lost
+	}
+	return a, nil
+}

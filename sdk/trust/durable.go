@@ -1,0 +1,38 @@
+package trust
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// replace puts a file in place whole or not at all, so that it outlasts a power
+// cut right after.
+func replace(path string, b []byte, mode os.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	for _, do := range []func() error{
+		func() error { _, err := f.Write(b); return err },
+		func() error { return f.Chmod(mode) },
+		f.Sync,
+		func() error { return os.Rename(f.Name(), path) },
+		func() error { return syncDir(filepath.Dir(path)) },
+	} {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

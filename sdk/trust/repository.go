@@ -1,0 +1,238 @@
+package trust
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+)
+
+// A Repository is metadata in a directory, all versions of it: the operator's,
+// in which it is made, or the file server's, which serves it. Its methods may be
+// called at the same time.
+type Repository struct {
+	dir string
+	log *slog.Logger
+
+	mu      sync.Mutex
+	root    *metadata.Metadata[metadata.RootType] // nil: there is none yet
+	targets map[string]*metadata.Metadata[metadata.TargetsType]
+	files   map[string]bool // by name
+}
+
+// Why a repository does not take a file.
+var (
+	ErrConflict = errors.New("there is another one of that version")
+	ErrVersion  = errors.New("not the next version")
+)
+
+// OpenRepository reads a directory, and makes it if it is not there. A damaged
+// file counts as missing, and the log says so: publish it again.
+func OpenRepository(dir string, log *slog.Logger) (*Repository, error) {
+	r := &Repository{dir: dir, log: log, targets: map[string]*metadata.Metadata[metadata.TargetsType]{}, files: map[string]bool{}}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("cannot make directory of trust metadata: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read trust metadata: %w", err)
+	}
+	for _, e := range entries {
+		if role, version, err := ParseFile(e.Name()); err == nil {
+			if err := r.open(e.Name(), role, version); err != nil {
+				log.Error("trust metadata is damaged and counts as missing: publish it again", "file", e.Name(), "error", err)
+			}
+		}
+	}
+	return r, nil
+}
+
+// open notes a file that is there.
+func (r *Repository) open(name, role string, version int64) error {
+	b, err := os.ReadFile(filepath.Join(r.dir, name))
+	if err != nil {
+		return err
+	}
+	switch role {
+	case Root:
+		m, err := parse[metadata.RootType](b)
+		if err != nil || m.Signed.Version != version {
+			return cmp.Or(err, ErrMixed)
+		}
+		if r.root == nil || version > r.root.Signed.Version {
+			r.root = m
+		}
+	case Snapshot, Timestamp:
+	default:
+		m, err := parse[metadata.TargetsType](b)
+		if err != nil || m.Signed.Version != version {
+			return cmp.Or(err, ErrMixed)
+		}
+		if version > r.version(role) {
+			r.targets[role] = m
+		}
+	}
+	r.files[name] = true
+	return nil
+}
+
+// version is the newest of a role; 0 if there is none.
+func (r *Repository) version(role string) int64 {
+	switch m := r.targets[role]; {
+	case role == Root && r.root != nil:
+		return r.root.Signed.Version
+	case m != nil:
+		return m.Signed.Version
+	}
+	return 0
+}
+
+// Read returns a file by its name, or ErrNotFound.
+func (r *Repository) Read(name string) ([]byte, error) {
+	if _, _, err := ParseFile(name); err != nil {
+		return nil, fmt.Errorf("%w: %w", err, ErrNotFound)
+	}
+	b, err := os.ReadFile(filepath.Join(r.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%s: %w", name, ErrNotFound)
+	}
+	return b, err
+}
+
+// Add takes the next version of a role that offline keys have signed: root,
+// targets or an author. What is there already may come again.
+func (r *Repository) Add(name string, b []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	role, version, err := ParseFile(name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if role == Snapshot || role == Timestamp {
+		return fmt.Errorf("%w: the file server makes %s itself", ErrMalformed, role)
+	}
+	if r.files[name] {
+		return r.same(name, b)
+	}
+	if version != r.version(role)+1 {
+		return fmt.Errorf("%s: %w, which is %d", name, ErrVersion, r.version(role)+1)
+	}
+	if err := r.check(role, version, b); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if err := replace(filepath.Join(r.dir, name), b, 0o644); err != nil {
+		return fmt.Errorf("cannot store trust metadata: %w", err)
+	}
+	return r.open(name, role, version)
+}
+
+func (r *Repository) same(name string, b []byte) error {
+	old, err := r.Read(name)
+	if err == nil && !bytes.Equal(old, b) {
+		err = fmt.Errorf("%s: %w", name, ErrConflict)
+	}
+	return err
+}
+
+// check refuses what devices would.
+func (r *Repository) check(role string, version int64, b []byte) error {
+	if role == Root {
+		m, err := parse[metadata.RootType](b)
+		if err != nil {
+			return err
+		}
+		return r.checkRoot(m, version)
+	}
+	m, err := parse[metadata.TargetsType](b)
+	if err != nil {
+		return err
+	}
+	if m.Signed.Version != version {
+		return fmt.Errorf("it is version %d: %w", m.Signed.Version, ErrMixed)
+	}
+	if role == Targets {
+		return r.checkTargets(m)
+	}
+	return r.checkAuthor(role, m)
+}
+
+func (r *Repository) checkRoot(m *metadata.Metadata[metadata.RootType], version int64) error {
+	if m.Signed.Version != version {
+		return fmt.Errorf("it is version %d: %w", m.Signed.Version, ErrMixed)
+	}
+	for _, role := range []string{Root, Targets, Snapshot, Timestamp} {
+		if k := m.Signed.Roles[role]; k == nil || k.Threshold < 1 || k.Threshold > len(k.KeyIDs) {
+			return fmt.Errorf("%w: %s has not as many keys as its threshold", ErrMalformed, role)
+		}
+	}
+	if r.root != nil {
+		if err := verify(r.root, Root, m); err != nil {
+			return fmt.Errorf("by the keys of version %d: %w", version-1, err)
+		}
+	}
+	return verify(m, Root, m)
+}
+
+func (r *Repository) checkTargets(m *metadata.Metadata[metadata.TargetsType]) error {
+	if r.root == nil {
+		return fmt.Errorf("%w: there is no root yet", ErrUnsigned)
+	}
+	if len(m.Signed.Targets) > 0 {
+		return fmt.Errorf("%w: targets lists packages itself, which authors do", ErrMalformed)
+	}
+	if err := checkDelegations(&m.Signed); err != nil {
+		return err
+	}
+	return verify(r.root, Targets, m)
+}
+
+func (r *Repository) checkAuthor(role string, m *metadata.Metadata[metadata.TargetsType]) error {
+	t := r.targets[Targets]
+	if t == nil {
+		return fmt.Errorf("%w: there is no targets metadata yet", ErrUnsigned)
+	}
+	d := delegation(&t.Signed, role)
+	if d == nil {
+		return fmt.Errorf("%w: targets delegates nothing to %s", ErrUnsigned, role)
+	}
+	for _, p := range packagesOf(m) {
+		if !slices.Contains(d.Paths, p.Component+"/*") {
+			return fmt.Errorf("%w: %s may not sign for %s", ErrUnsigned, role, p.Component)
+		}
+	}
+	return verify(t, role, m)
+}
+
+// delegation returns that to an author, nil if there is none.
+func delegation(t *metadata.TargetsType, author string) *metadata.DelegatedRole {
+	if t.Delegations == nil {
+		return nil
+	}
+	for i, d := range t.Delegations.Roles {
+		if d.Name == author {
+			return &t.Delegations.Roles[i]
+		}
+	}
+	return nil
+}
+
+// A Standing is what there is to know of a role.
+type Standing struct {
+	Role       string    `json:"role"`
+	Version    int64     `json:"version"` // 0: nothing was published yet
+	Expires    time.Time `json:"expires,omitzero"`
+	Keys       []string  `json:"keys"` // ids
+	Threshold  int       `json:"threshold"`
+	Components []string  `json:"components,omitempty"` // of an author
+	Packages   []string  `json:"packages,omitempty"`   // and what is listed for them
+	Problem    string    `json:"problem,omitempty"`    // and what to do; "" all is well
+}

@@ -1,0 +1,219 @@
+package trust_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/trust"
+	"github.com/tranquil-iot/tranquil/sdk/trust/trusttest"
+)
+
+// The file server signs when half of the time has passed, and says in time if
+// that does not happen.
+func TestRefresh(t *testing.T) {
+	w := trusttest.New(t)
+	d := newDevice(t, w)
+	for range 20 {
+		before := d.trusts(t, w.Good)
+		w.Now = w.Now.Add(trust.TimestampGood/2 + time.Hour)
+		w.Refresh()
+		if after := d.trusts(t, w.Good); after.Timestamp <= before.Timestamp {
+			t.Fatal("no newer timestamp")
+		}
+		if changed, err := w.Repository.Refresh(w.Online, w.Now); changed || err != nil {
+			t.Fatalf("signed again at once: %v, %v", changed, err)
+		}
+	}
+	if p := problems(w, w.Now); p != "" {
+		t.Error(p)
+	}
+	if p := problems(w, w.Now.Add(trust.TimestampGood*4/5)); !strings.Contains(p, "timestamp: it expires") {
+		t.Error(p)
+	}
+	if p := problems(w, w.Now.Add(340*24*time.Hour)); !strings.Contains(p, "root: it expires in") || !strings.Contains(p, "snapshot: it has expired") {
+		t.Error(p)
+	}
+	w.Repository.Expire()
+	newDevice(t, w).trusts(t, w.Good)
+}
+
+func problems(w *trusttest.World, at time.Time) string {
+	var all []string
+	for _, s := range w.Repository.Standings(at) {
+		if s.Problem != "" {
+			all = append(all, s.Role+": "+s.Problem)
+		}
+	}
+	return strings.Join(all, "\n")
+}
+
+// A server that has lost any of its files serves, after it was started again and
+// that was published again, what devices of before go on to trust.
+func TestRepositoryDamage(t *testing.T) {
+	for _, name := range []string{"timestamp.json", "4.snapshot.json", "2.alice.json", "2.targets.json", "1.root.json"} {
+		t.Run(name, func(t *testing.T) {
+			w := trusttest.New(t)
+			d := newDevice(t, w)
+			w.Endorse(trusttest.PackageOf("2.0.0"))
+			d.trusts(t, w.Good)
+			dir := t.TempDir()
+			var lost []byte
+			for _, file := range []string{"1.root.json", "1.targets.json", "2.targets.json", "1.alice.json", "2.alice.json", "1.snapshot.json", "2.snapshot.json", "3.snapshot.json", "4.snapshot.json", "timestamp.json"} {
+				b := w.Read(file)
+				if file == name {
+					lost, b = b, b[:len(b)/2]
+				}
+				if err := os.WriteFile(filepath.Join(dir, file), b, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r, err := trust.OpenRepository(dir, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if role, _, _ := trust.ParseFile(name); role != trust.Timestamp && role != trust.Snapshot {
+				if err := r.Add(name, lost); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.Repository, w.Now = r, w.Now.Add(time.Hour)
+			w.Refresh()
+			d.trusts(t, trusttest.PackageOf("2.0.0"))
+			newDevice(t, w).trusts(t, w.Good)
+		})
+	}
+}
+
+func TestRepositoryRefuses(t *testing.T) {
+	w := trusttest.New(t)
+	alice, targets := w.Read("1.alice.json"), w.Read("2.targets.json")
+	forge := func(b []byte, version int64, change func(map[string]any), key trust.Key) []byte {
+		return w.Forge(b, func(s map[string]any) {
+			s["version"] = version
+			change(s)
+		}, key)
+	}
+	nothing := func(map[string]any) {}
+	foreign := func(s map[string]any) {
+		s["targets"] = map[string]any{"application/other/1.0.0": map[string]any{"length": 1, "hashes": map[string]any{"sha256": "00"}}}
+	}
+	tests := []struct {
+		name, file string
+		data       []byte
+		want       error
+	}{
+		{"the same again", "1.alice.json", alice, nil},
+		{"another one of that version", "1.alice.json", forge(alice, 1, foreign, w.Alice), trust.ErrConflict},
+		{"a version too far", "3.alice.json", forge(alice, 3, nothing, w.Alice), trust.ErrVersion},
+		{"another version than the name says", "2.alice.json", forge(alice, 3, nothing, w.Alice), trust.ErrMixed},
+		{"signed by another", "2.alice.json", forge(alice, 2, nothing, w.Targets), trust.ErrUnsigned},
+		{"a component of others", "2.alice.json", forge(alice, 2, foreign, w.Alice), trust.ErrUnsigned},
+		{"an author whom nobody knows", "1.bob.json", forge(alice, 1, nothing, w.Alice), trust.ErrUnsigned},
+		{"targets that lists packages", "3.targets.json", forge(targets, 3, foreign, w.Targets), trust.ErrMalformed},
+		{"a root by one key", "2.root.json", forge(w.Read("1.root.json"), 2, nothing, w.Root[0]), trust.ErrUnsigned},
+		{"a timestamp", "timestamp.json", w.Read("timestamp.json"), trust.ErrMalformed},
+		{"a path", "../1.root.json", alice, trust.ErrMalformed},
+		{"no metadata", "2.alice.json", []byte("null"), trust.ErrMalformed},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if err := w.Repository.Add(test.file, test.data); !errors.Is(err, test.want) {
+				t.Errorf("error %v, want %v", err, test.want)
+			}
+		})
+	}
+	newDevice(t, w).trusts(t, w.Good)
+}
+
+func TestAmendRefuses(t *testing.T) {
+	w := trusttest.New(t)
+	tests := []struct {
+		name, role string
+		change     trust.Change
+		want       string
+	}{
+		{"a component that has an author", "bob", trust.Change{Add: trusttest.Public(w.Thief), Component: []string{trusttest.Greeter}}, "has an author already, alice"},
+		{"no component", "bob", trust.Change{Add: trusttest.Public(w.Thief)}, "needs a component"},
+		{"no key", "bob", trust.Change{Component: []string{"application/b"}}, "needs as many keys"},
+		{"a role as author", "snapshot", trust.Change{}, "are those of online"},
+		{"a name with a slash", "a/b", trust.Change{}, "is no author"},
+		{"a key that is not there", "alice", trust.Change{Remove: []string{"1234567"}}, "is none of the keys"},
+		{"a threshold above the keys", trust.Root, trust.Change{Threshold: 4}, "needs as many keys"},
+		{"the last key", trust.Targets, trust.Change{Remove: []string{""}}, "needs as many keys"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := w.Repository.Amend(test.role, test.change, []trust.Key{w.Targets}, w.Now)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// A key comes back from its file only with the passphrase; what signs may also be
+// something that gives no key away.
+func TestKeys(t *testing.T) {
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, err := trust.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for passphrase, key := range map[string]trust.Key{"": ec, "correct horse": ed} {
+		b, err := trust.EncodeKey(key, []byte(passphrase))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(answer string) func() ([]byte, error) {
+			return func() ([]byte, error) { return []byte(answer), nil }
+		}
+		back, err := trust.DecodeKey(b, ask(passphrase))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, errA := trust.KeyID(key.Public())
+		c, errC := trust.KeyID(back.Public())
+		if a != c || errA != nil || errC != nil {
+			t.Errorf("%s is %s", a, c)
+		}
+		if _, err := trust.DecodeKey(b, ask("wrong")); passphrase != "" && !errors.Is(err, trust.ErrPassphrase) {
+			t.Errorf("wrong passphrase: %v", err)
+		}
+	}
+	hidden := struct{ trust.Key }{ec} // as a PKCS#11 module has it
+	w := trusttest.New(t)
+	w.Amend("bob", trust.Change{Add: trusttest.Public(hidden), Component: []string{"application/b"}}, w.Targets)
+	p := trust.Package{Component: "application/b", Version: "1.0.0", Digest: w.Good.Digest, Size: 1}
+	d := newDevice(t, w)
+	a, err := d.Author(t.Context(), p.Component)
+	if err != nil || a.Version != 0 || a.Lost != nil {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	f, err := trust.Endorse(a, []trust.Package{p}, []trust.Key{hidden}, w.Now)
+	if err != nil || f.Missing != 0 {
+		t.Fatal(f.Missing, err)
+	}
+	w.Add(f)
+	d.trusts(t, p)
+}
+
+func TestReadKeyOfOthers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "open.key")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := trust.ReadKey(path, nil); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,390 @@
+package trust_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/trust"
+	"github.com/tranquil-iot/tranquil/sdk/trust/trusttest"
+)
+
+func TestAttacks(t *testing.T) {
+	trusttest.Run(t, func(_ *testing.T, w *trusttest.World) trust.Fetch { return w.Fetch })
+}
+
+// A device is one client, with a world around it.
+type device struct {
+	*trust.Client
+	w   *trusttest.World
+	dir string
+	log bytes.Buffer
+
+	wall time.Time // its own clock; zero: the world's
+	set  bool      // somebody sets it
+}
+
+func newDevice(t *testing.T, w *trusttest.World) *device {
+	d := &device{w: w, dir: t.TempDir(), set: true}
+	d.open(t, w.Fetch)
+	return d
+}
+
+// open is what a start of the device does.
+func (d *device) open(t *testing.T, fetch trust.Fetch) {
+	t.Helper()
+	clock := trust.Clock{Synchronised: func() bool { return d.set }, Wall: func() time.Time {
+		if d.wall.IsZero() {
+			return d.w.Now
+		}
+		return d.wall
+	}}
+	c, err := trust.Open(trust.Config{Dir: d.dir, Root: d.w.FirstRoot(), Fetch: fetch, Clock: clock, Log: slog.New(slog.NewTextHandler(&d.log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Client = c
+}
+
+func (d *device) trusts(t *testing.T, p trust.Package) trust.Verdict {
+	t.Helper()
+	v, err := d.Verify(t.Context(), p)
+	if err != nil {
+		t.Fatalf("%s is not trusted: %v", p.Version, err)
+	}
+	return v
+}
+
+func (d *device) refuses(t *testing.T, p trust.Package, want error) {
+	t.Helper()
+	if _, err := d.Verify(t.Context(), p); !errors.Is(err, want) {
+		t.Errorf("%s is judged: %v; want %v", p.Version, err, want)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	w := trusttest.New(t)
+	d := newDevice(t, w)
+	if v := d.trusts(t, w.Good); v.Author != "alice" || v.Doubt != "" || v.Timestamp == 0 {
+		t.Errorf("verdict %+v", v)
+	}
+	next := trusttest.PackageOf("2.0.0")
+	d.refuses(t, next, trust.ErrUnlisted)
+	w.Endorse(next)
+	d.trusts(t, next)
+	d.trusts(t, w.Good)
+	other := next
+	other.Component = "application/other"
+	d.refuses(t, other, trust.ErrUnlisted)
+}
+
+// Whatever becomes of a file on the device, alone or with others, it heals; and
+// what was seen before is not forgotten unless all records of it are gone.
+func TestDamage(t *testing.T) {
+	damages := map[string]func(b []byte) []byte{
+		"gone":      nil,
+		"empty":     func([]byte) []byte { return nil },
+		"truncated": func(b []byte) []byte { return b[:len(b)/2] },
+		"zeroes":    func(b []byte) []byte { return make([]byte, len(b)) },
+		"null":      func([]byte) []byte { return []byte("null") },
+		"{}":        func([]byte) []byte { return []byte("{}") },
+		"flipped":   func(b []byte) []byte { b[len(b)/3] ^= 1; return b },
+	}
+	sets := [][]string{{"metadata"}, {"floors.0"}, {"floors.1"}, {"metadata", "floors.0"}, {"metadata", "floors.1"}, {"floors.0", "floors.1"}}
+	for name, damage := range damages {
+		for _, files := range sets {
+			t.Run(name+" "+strings.Join(files, " "), func(t *testing.T) {
+				t.Parallel()
+				w := trusttest.New(t)
+				d := newDevice(t, w)
+				stamp := trust.File(trust.Timestamp, 0)
+				old := w.Read(stamp)
+				w.Endorse(trusttest.PackageOf("2.0.0"))
+				d.trusts(t, w.Good)
+				for _, file := range files {
+					spoil(t, filepath.Join(d.dir, file), damage)
+				}
+				d.open(t, w.Fetch)
+				w.Serve(stamp, old)
+				d.refuses(t, w.Good, trust.ErrRollback)
+				w.Behave()
+				d.trusts(t, trusttest.PackageOf("2.0.0"))
+				intact(t, d)
+			})
+		}
+	}
+}
+
+func spoil(t *testing.T, path string, damage func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil && damage == nil {
+		err = os.Remove(path)
+	} else if err == nil {
+		err = os.WriteFile(path, damage(b), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// intact checks that all files are as they should be again: a device that starts
+// then complains of nothing, and needs no network.
+func intact(t *testing.T, d *device) {
+	t.Helper()
+	d.log.Reset()
+	d.w.Silence()
+	d.open(t, d.w.Fetch)
+	d.trusts(t, d.w.Good)
+	if d.log.Len() > 0 {
+		t.Errorf("not healed: %s", d.log.String())
+	}
+	a, errA := os.ReadFile(filepath.Join(d.dir, "floors.0"))
+	b, errB := os.ReadFile(filepath.Join(d.dir, "floors.1"))
+	if errA != nil || errB != nil || !bytes.Equal(a, b) {
+		t.Errorf("the two records are not the same: %v, %v", errA, errB)
+	}
+}
+
+// Without a network what is known is trusted until it expires, and said to be
+// what may be old.
+func TestOffline(t *testing.T) {
+	w := trusttest.New(t)
+	d := newDevice(t, w)
+	d.trusts(t, w.Good)
+	w.Silence()
+	if v := d.trusts(t, w.Good); v.Doubt == "" {
+		t.Error("nothing is said of the network")
+	}
+	d.refuses(t, trusttest.PackageOf("2.0.0"), trust.ErrUnlisted)
+	w.Now = w.Now.Add(trust.TimestampGood + time.Minute)
+	d.refuses(t, w.Good, trust.ErrExpired)
+}
+
+// A stick brings packages to a device that has never had a network, checked as
+// ever.
+func TestFolder(t *testing.T) {
+	w := trusttest.New(t)
+	stick := t.TempDir()
+	for _, role := range []string{trust.Root, trust.Targets, "alice", trust.Snapshot, trust.Timestamp} {
+		name, version := w.Newest(role)
+		if role == trust.Timestamp {
+			name = trust.File(role, version)
+		}
+		if err := os.WriteFile(filepath.Join(stick, name), w.Read(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := newDevice(t, w)
+	d.open(t, trust.Folder(stick))
+	d.trusts(t, w.Good)
+	d.refuses(t, trusttest.PackageOf("2.0.0"), trust.ErrUnlisted)
+	spoil(t, filepath.Join(stick, "1.alice.json"), func(b []byte) []byte { return bytes.Replace(b, []byte("application"), []byte("applicatiom"), 1) })
+	d = newDevice(t, w)
+	d.open(t, trust.Folder(stick))
+	d.refuses(t, w.Good, trust.ErrMixed)
+	w.Now = w.Now.Add(trust.TimestampGood + time.Minute)
+	d.refuses(t, w.Good, trust.ErrExpired)
+}
+
+// A clock that is wrong, either way, holds up no update; but if somebody sets it
+// what has expired is refused.
+func TestClock(t *testing.T) {
+	const years = 10 * 365 * 24 * time.Hour
+	tests := []struct {
+		name  string
+		wall  time.Duration // off the world's
+		set   bool
+		stale bool // the world stands still for a week, and so does what it serves
+		want  error
+		doubt bool
+	}{
+		{name: "right"},
+		{name: "in 1976, never set", wall: -5 * years, doubt: true},
+		{name: "ten years behind, said to be right", wall: -years, set: true, doubt: true},
+		{name: "ten years ahead, never set", wall: years, doubt: true},
+		{name: "ten years ahead, said to be right", wall: years, set: true, want: trust.ErrExpired},
+		{name: "right, and frozen", set: true, stale: true, want: trust.ErrExpired},
+		{name: "never set, and frozen", stale: true, doubt: true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := trusttest.New(t)
+			d := newDevice(t, w)
+			d.trusts(t, w.Good)
+			if test.stale {
+				w.Now = w.Now.Add(7 * 24 * time.Hour)
+			} else {
+				w.Endorse(trusttest.PackageOf("2.0.0"))
+			}
+			d.wall, d.set = w.Now.Add(test.wall), test.set
+			v, err := d.Verify(t.Context(), w.Good)
+			if !errors.Is(err, test.want) || test.want == nil && err != nil {
+				t.Errorf("error %v, want %v", err, test.want)
+			}
+			if (v.Doubt != "") != test.doubt {
+				t.Errorf("doubt %q", v.Doubt)
+			}
+		})
+	}
+}
+
+// The drill for an online key that is stolen: the thief has signed versions and
+// times far ahead. The operator replaces the key, and all devices recover.
+func TestStolenOnlineKey(t *testing.T) {
+	for name, set := range map[string]bool{"with a clock that is set": true, "with one that never was": false} {
+		t.Run(name, func(t *testing.T) {
+			w := trusttest.New(t)
+			d := newDevice(t, w)
+			d.set = set
+			d.trusts(t, w.Good)
+			stamp := trust.File(trust.Timestamp, 0)
+			w.Serve(stamp, w.Forge(w.Read(stamp), func(s map[string]any) {
+				s["version"] = int64(1) << 60
+				s["x-issued"], s["expires"] = "2198-01-01T00:00:00Z", "2199-01-01T00:00:00Z"
+			}, w.Online))
+			if set {
+				d.refuses(t, w.Good, trust.ErrMalformed)
+				w.Behave()
+				d.refuses(t, w.Good, trust.ErrRollback)
+			} else {
+				d.trusts(t, w.Good) // nobody can know
+				w.Behave()
+				d.refuses(t, w.Good, trust.ErrExpired)
+			}
+			old := w.Online
+			w.ReplaceOnline(w.Thief) // who is none: it is the new key
+			if _, err := w.Repository.Refresh(old, w.Now); err == nil || !strings.Contains(err.Error(), "trust rotate") {
+				t.Errorf("the old key signs on: %v", err)
+			}
+			d.trusts(t, w.Good)
+			newDevice(t, w).trusts(t, w.Good)
+		})
+	}
+}
+
+// The drill for an author who has lost the key: nothing is signed with it any
+// more, and what was is not believed, until it is signed with the new one.
+func TestLostAuthorKey(t *testing.T) {
+	w := trusttest.New(t)
+	d := newDevice(t, w)
+	d.trusts(t, w.Good)
+	old, err := trust.KeyID(w.Alice.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := trust.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Amend("alice", trust.Change{Add: trusttest.Public(fresh), Remove: []string{old[:12]}}, w.Targets)
+	d.refuses(t, w.Good, trust.ErrUnsigned)
+
+	a, err := d.Author(t.Context(), trusttest.Greeter)
+	if err != nil || !errors.Is(a.Lost, trust.ErrUnsigned) || len(a.Packages) > 0 || a.Version != 1 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	f, err := trust.Endorse(a, []trust.Package{w.Good}, []trust.Key{w.Alice}, w.Now)
+	if err != nil || f.Missing != 1 {
+		t.Fatalf("the old key signs: %+v, %v", f, err)
+	}
+	if err := w.Repository.Add(f.Name, f.Data); !errors.Is(err, trust.ErrUnsigned) {
+		t.Errorf("the old key is believed: %v", err)
+	}
+	if f, err = trust.Endorse(a, []trust.Package{w.Good}, []trust.Key{fresh}, w.Now); err != nil || f.Missing != 0 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	w.Add(f)
+	d.trusts(t, w.Good)
+	newDevice(t, w).trusts(t, w.Good)
+}
+
+// The drill for root keys: each of them is replaced, and a device that has slept
+// through all that follows.
+func TestRootRotation(t *testing.T) {
+	w := trusttest.New(t)
+	d := newDevice(t, w)
+	d.trusts(t, w.Good)
+	keys := w.Root
+	for i := range keys {
+		next, err := trust.NewKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := trust.KeyID(keys[i].Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := trust.Change{Add: trusttest.Public(next), Remove: []string{id}}
+		alone, err := w.Repository.Amend(trust.Root, c, keys[i:i+1], w.Now)
+		if err != nil || alone.Missing == 0 {
+			t.Fatalf("one key is enough: %d, %v", alone.Missing, err)
+		}
+		if err := w.Repository.Add(alone.Name, alone.Data); !errors.Is(err, trust.ErrUnsigned) {
+			t.Errorf("the repository takes it: %v", err)
+		}
+		others := append([]trust.Key{next}, keys...)
+		all, err := w.Repository.Cosign(alone.Name, alone.Data, others)
+		if err != nil || all.Missing != 0 {
+			t.Fatalf("%d missing, %v", all.Missing, err)
+		}
+		w.Add(all)
+		keys[i] = next
+	}
+	d.trusts(t, w.Good)
+	newDevice(t, w).trusts(t, w.Good)
+}
+
+// A security epoch does not go back, also if the component is removed.
+func TestEpoch(t *testing.T) {
+	w := trusttest.New(t)
+	d := newDevice(t, w)
+	for _, epoch := range []int{2, 1} {
+		if err := d.Installed(trusttest.Greeter, epoch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.open(t, w.Fetch)
+	d.trusts(t, w.Good)
+	if err := d.CheckEpoch(trusttest.Greeter, 1); !errors.Is(err, trust.ErrRollback) {
+		t.Errorf("error %v", err)
+	}
+	if err := errors.Join(d.CheckEpoch(trusttest.Greeter, 2), d.CheckEpoch("application/other", 0)); err != nil {
+		t.Error(err)
+	}
+}
+
+// The power fails, or the network, between any two files: what was kept is whole.
+func TestCutOff(t *testing.T) {
+	for cut := 1; ; cut++ {
+		w := trusttest.New(t)
+		d := newDevice(t, w)
+		d.trusts(t, w.Good)
+		next := trusttest.PackageOf("2.0.0")
+		w.Amend(trust.Root, trust.Change{}, w.Root[:2]...)
+		w.Endorse(next)
+		left := cut
+		d.open(t, func(ctx context.Context, name string, limit int64) ([]byte, error) {
+			if left--; left <= 0 {
+				return nil, trust.ErrUnreachable
+			}
+			return w.Fetch(ctx, name, limit)
+		})
+		_, err := d.Verify(t.Context(), next)
+		if err == nil {
+			if cut < 5 {
+				t.Errorf("all was there after %d files", cut)
+			}
+			return
+		}
+		d.open(t, w.Fetch)
+		d.trusts(t, next)
+		d.trusts(t, w.Good)
+	}
+}

@@ -1,0 +1,337 @@
+package trust
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
+)
+
+// workflow is what a client does, in order: TUF's client workflow (section 5 of
+// the specification), for one component.
+var workflow = []struct {
+	name string
+	do   func(*run, context.Context) error
+}{
+	{Root, (*run).recall},         // that was trusted last
+	{Root, (*run).roots},          // each signed by the one before, to the newest
+	{Timestamp, (*run).timestamp}, // which snapshot is current
+	{Snapshot, (*run).snapshot},   // which versions of the others are
+	{Targets, (*run).targets},     // who the authors are
+	{"author's", (*run).authors},  // what the component's author lists
+}
+
+// A run is one walk through the workflow.
+type run struct {
+	*Client
+	at        moment
+	component string
+	known     cache                            // what was trusted last
+	kept      cache                            // what is trusted now
+	floors    floors                           // raised by all that was verified
+	tuf       *trustedmetadata.TrustedMetadata // go-tuf's judgement
+	offline   error                            // why nothing can be fetched
+	author    string                           // role of the component's author
+}
+
+// fetch gives up at once when nobody could be reached before.
+func (r *run) fetch(ctx context.Context, name string, limit int64) ([]byte, error) {
+	if r.offline != nil {
+		return nil, r.offline
+	}
+	b, err := r.cfg.Fetch(ctx, name, limit)
+	if errors.Is(err, ErrUnreachable) {
+		r.offline = err
+	}
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes: %w", name, limit, ErrEndless)
+	}
+	return b, err
+}
+
+// recalled tries what was trusted last of a role. An error is no failure: it is
+// old, or damaged, and what is fetched takes its place.
+func (r *run) recalled(role string, load func([]byte) error) bool {
+	b := r.known[role]
+	if b == nil || guard(func() error { return load(b) }) != nil {
+		return false
+	}
+	r.kept[role] = b
+	return true
+}
+
+func (r *run) recall(context.Context) error {
+	err := guard(func() (err error) {
+		r.tuf, err = trustedmetadata.New(r.cfg.Root)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.recalled(Root, func(b []byte) error {
+		later, err := trustedmetadata.New(b)
+		if err == nil && later.Root.Signed.Version > r.tuf.Root.Signed.Version {
+			r.tuf = later
+		}
+		return err
+	})
+	r.tuf.RefTime = r.at.Time
+	return nil
+}
+
+func (r *run) roots(ctx context.Context) error {
+	for range maxRoots {
+		b, err := r.fetch(ctx, File(Root, r.tuf.Root.Signed.Version+1), MaxSize)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreachable) {
+			return r.settleRoot()
+		}
+		if err != nil {
+			return err
+		}
+		if err := guard(func() error { _, err := r.tuf.UpdateRoot(b); return err }); err != nil {
+			return err
+		}
+		r.kept[Root] = b
+	}
+	return fmt.Errorf("more than %d new versions: %w", maxRoots, ErrEndless)
+}
+
+// settleRoot ends the chain of roots. If it names other online keys than before
+// nothing counts any more that the old ones have signed.
+func (r *run) settleRoot() error {
+	if err := raise(&r.floors.Root, Root, r.tuf.Root.Signed.Version); err != nil {
+		if r.offline != nil { // the newer one on the device is damaged
+			return r.offline
+		}
+		return fmt.Errorf("%w; if the root was replaced on purpose, remove %s", err, r.cfg.Dir)
+	}
+	var online []string
+	err := guard(func() error { online = onlineKeys(&r.tuf.Root.Signed); return nil })
+	if err != nil || slices.Equal(online, r.floors.Online) {
+		return err
+	}
+	if r.floors.Online != nil {
+		r.cfg.Log.Info("the keys of snapshot and timestamp were replaced")
+		r.floors.reset()
+		r.at = r.cfg.Clock.now(r.floors.time())
+		r.tuf.RefTime = r.at.Time
+		delete(r.known, Timestamp)
+		delete(r.known, Snapshot)
+	}
+	r.floors.Online = online
+	return nil
+}
+
+// onlineKeys are the ids of the keys that sign snapshot and timestamp.
+func onlineKeys(root *metadata.RootType) []string {
+	ids := slices.Concat(root.Roles[Snapshot].KeyIDs, root.Roles[Timestamp].KeyIDs)
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func (r *run) timestamp(ctx context.Context) error {
+	load := func(b []byte) error { _, err := r.tuf.UpdateTimestamp(b); return err }
+	if r.recalled(Timestamp, load); r.tuf.Timestamp != nil {
+		r.kept[Timestamp] = r.known[Timestamp] // also if it has expired: no older one may follow
+	}
+	b, err := r.fetch(ctx, File(Timestamp, 0), MaxSize)
+	if err == nil {
+		before := r.tuf.Timestamp
+		err = guard(func() error { return load(b) })
+		if r.tuf.Timestamp != before {
+			r.kept[Timestamp] = b
+		}
+	}
+	offline := errors.Is(err, ErrUnreachable) && r.tuf.Timestamp != nil
+	if err != nil && !offline && !errors.Is(err, errEqual) && !errors.Is(err, ErrExpired) || r.tuf.Timestamp == nil {
+		return err
+	}
+	return r.settleTimestamp()
+}
+
+// settleTimestamp holds the timestamp against the floors and the time.
+func (r *run) settleTimestamp() error {
+	signed := r.tuf.Timestamp.Signed
+	if err := raise(&r.floors.Timestamp, Timestamp, signed.Version); err != nil {
+		return err
+	}
+	made, err := issued(signed)
+	if err != nil {
+		return err
+	}
+	if made.After(r.at.Add(day)) && !r.at.IsZero() && r.cfg.Clock.synchronised() {
+		return fmt.Errorf("%w: made on %s, which is still to come", ErrMalformed, made.Format(time.DateOnly))
+	}
+	if made.After(r.floors.Time) {
+		r.floors.Time = made
+	}
+	if signed.IsExpired(r.tuf.RefTime) {
+		return fmt.Errorf("good until %s: %w", signed.Expires.Format(time.RFC3339), ErrExpired)
+	}
+	return nil
+}
+
+// issuedField is a member of the timestamp beside those of TUF: when it was
+// made, by RFC 3339. A device learns from it how late it is at least.
+const issuedField = "x-issued"
+
+func issued(t metadata.TimestampType) (time.Time, error) {
+	text, ok := t.UnrecognizedFields[issuedField].(string)
+	if !ok {
+		return time.Time{}, nil
+	}
+	made, err := time.Parse(time.RFC3339, text)
+	if err != nil || made.After(t.Expires) {
+		return time.Time{}, fmt.Errorf("%w: made at %.40q", ErrMalformed, text)
+	}
+	return made, nil
+}
+
+func (r *run) snapshot(ctx context.Context) error {
+	meta := r.tuf.Timestamp.Signed.Meta[Snapshot+".json"]
+	if meta == nil {
+		return ErrMalformed
+	}
+	if !r.recalled(Snapshot, func(b []byte) error { _, err := r.tuf.UpdateSnapshot(b, true); return err }) {
+		b, err := r.fetch(ctx, File(Snapshot, meta.Version), limit(meta))
+		if err != nil {
+			return err
+		}
+		if err := guard(func() error { _, err := r.tuf.UpdateSnapshot(b, false); return err }); err != nil {
+			return err
+		}
+		r.kept[Snapshot] = b
+	}
+	return raise(&r.floors.Snapshot, Snapshot, r.tuf.Snapshot.Signed.Version)
+}
+
+// limit is how many bytes a file may have that others tell of.
+func limit(meta *metadata.MetaFiles) int64 {
+	if meta.Length > 0 {
+		return min(meta.Length, MaxSize)
+	}
+	return MaxSize
+}
+
+func (r *run) targets(ctx context.Context) error {
+	if err := r.delegated(ctx, Targets, Root); err != nil {
+		return err
+	}
+	return r.raise(Targets, r.tuf.Root.Signed.Roles[Targets].KeyIDs)
+}
+
+func (r *run) authors(ctx context.Context) error {
+	d, err := delegationOf(r.tuf.Targets[Targets], r.component)
+	if err != nil {
+		return err
+	}
+	r.author = d.Name
+	if err := r.delegated(ctx, d.Name, Targets); err != nil {
+		return err
+	}
+	return r.raise(d.Name, d.KeyIDs)
+}
+
+// delegated loads the targets metadata of a role that its parent answers for.
+func (r *run) delegated(ctx context.Context, role, parent string) error {
+	load := func(b []byte) error { _, err := r.tuf.UpdateDelegatedTargets(b, role, parent); return err }
+	meta := r.tuf.Snapshot.Signed.Meta[role+".json"]
+	if meta == nil {
+		return fmt.Errorf("%s has published nothing: %w", role, ErrUnlisted)
+	}
+	if r.recalled(role, load) {
+		return nil
+	}
+	b, err := r.fetch(ctx, File(role, meta.Version), limit(meta))
+	if err != nil {
+		return err
+	}
+	if err := guard(func() error { return load(b) }); err != nil {
+		return fmt.Errorf("%s: %w", role, err)
+	}
+	r.kept[role] = b
+	return nil
+}
+
+// raise holds what a role has signed against its floor, which counts as long as
+// one of the keys does.
+func (r *run) raise(role string, keys []string) error {
+	f := r.floors.Targets[role]
+	if !slices.ContainsFunc(f.Keys, func(id string) bool { return slices.Contains(keys, id) }) {
+		f.Version = 0
+	}
+	if err := raise(&f.Version, role, r.tuf.Targets[role].Signed.Version); err != nil {
+		return err
+	}
+	f.Keys = keys
+	r.floors.Targets[role] = f
+	return nil
+}
+
+// delegationOf finds the author of a component: the first delegation for it,
+// which ends the search.
+func delegationOf(t *metadata.Metadata[metadata.TargetsType], component string) (*metadata.DelegatedRole, error) {
+	if err := checkDelegations(&t.Signed); err != nil {
+		return nil, err
+	}
+	if t.Signed.Delegations != nil {
+		for _, d := range t.Signed.Delegations.Roles {
+			if slices.Contains(d.Paths, component+"/*") {
+				return &d, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("%s has no author: %w", component, ErrUnlisted)
+}
+
+// lists refuses a package that the author's metadata does not list as it is.
+func (r *run) lists(p Package) error {
+	t := r.tuf.Targets[r.author].Signed.Targets[p.path()]
+	if t == nil {
+		return fmt.Errorf("%s does not list %s: %w", r.author, p.path(), ErrUnlisted)
+	}
+	if listed := packageOf(p.path(), t); listed != p {
+		return fmt.Errorf("%s lists %s with the digest %s, the package has %s: %w", r.author, p.path(), listed.Digest, p.Digest, ErrMixed)
+	}
+	return nil
+}
+
+// keep makes durable what was verified: the metadata as a whole or, if the
+// workflow was not completed, the root alone.
+func (r *run) keep(on floors, whole bool) error {
+	next := maps.Clone(r.known)
+	if whole {
+		maps.Copy(next, r.kept)
+	} else if b := r.kept[Root]; b != nil {
+		next[Root] = b
+	}
+	if !next.equal(readCache(r.cfg.Dir, r.cfg.Log)) {
+		if err := next.write(r.cfg.Dir); err != nil { // it can be fetched again
+			r.cfg.Log.Warn("cannot keep trust metadata", "error", err)
+		}
+	}
+	if !on.differ(r.floors) {
+		return nil
+	}
+	return r.floors.write(r.cfg.Dir)
+}
+
+// packagesOf lists what an author's metadata vouches for, by path.
+func packagesOf(t *metadata.Metadata[metadata.TargetsType]) (all []Package) {
+	for _, path := range slices.Sorted(maps.Keys(t.Signed.Targets)) {
+		all = append(all, packageOf(path, t.Signed.Targets[path]))
+	}
+	return all
+}
+
+// packageOf is a target as a package.
+func packageOf(path string, t *metadata.TargetFiles) Package {
+	at := strings.LastIndexByte(path, '/')
+	return Package{path[:max(at, 0)], path[at+1:], "sha256:" + fmt.Sprintf("%x", []byte(t.Hashes["sha256"])), t.Length}
+}
