@@ -142,7 +142,7 @@ func (b *backend) startFiles(context.Context) (part, error) {
 	}
 	c := b.config.Files
 	cfg := files.Config{
-		Dir: filepath.Join(dir, "oci"), HTTP: c.HTTP, CoAP: c.CoAP, Token: token, PlaintextBeyondLoopback: c.Insecure, Log: b.log,
+		Dir: filepath.Join(dir, "oci"), Trust: filepath.Join(dir, "trust"), HTTP: c.HTTP, CoAP: c.CoAP, Token: token, PlaintextBeyondLoopback: c.Insecure, Log: b.log,
 	}
 	if c.Cert != "" {
 		cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)

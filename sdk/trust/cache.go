@@ -37,7 +37,7 @@ func (c cache) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return replace(cacheFile(dir), b, 0o600)
+	return WriteFile(cacheFile(dir), b, 0o600)
 }
 
 func (c cache) equal(d cache) bool {

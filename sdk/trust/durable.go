@@ -5,9 +5,9 @@ import (
 	"path/filepath"
 )
 
-// replace puts a file in place whole or not at all, so that it outlasts a power
+// WriteFile puts a file in place whole or not at all, so that it outlasts a power
 // cut right after.
-func replace(path string, b []byte, mode os.FileMode) (err error) {
+func WriteFile(path string, b []byte, mode os.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err

@@ -130,7 +130,7 @@ func (f *floors) write(dir string) error {
 		return err
 	}
 	for _, path := range floorFiles(dir) {
-		if err := replace(path, b, 0o600); err != nil {
+		if err := WriteFile(path, b, 0o600); err != nil {
 			return fmt.Errorf("cannot note what is trusted: %w", err)
 		}
 	}

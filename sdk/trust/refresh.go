@@ -132,7 +132,7 @@ func (r *Repository) store(name string, encode func(bool) ([]byte, error)) error
 	if err != nil {
 		return err
 	}
-	if err := replace(filepath.Join(r.dir, name), b, 0o644); err != nil {
+	if err := WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
 		return fmt.Errorf("cannot store %s: %w", name, err)
 	}
 	return nil

@@ -129,7 +129,7 @@ func (r *Repository) Add(name string, b []byte) error {
 	if err := r.check(role, version, b); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if err := replace(filepath.Join(r.dir, name), b, 0o644); err != nil {
+	if err := WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
 		return fmt.Errorf("cannot store trust metadata: %w", err)
 	}
 	return r.open(name, role, version)
@@ -223,6 +223,13 @@ func delegation(t *metadata.TargetsType, author string) *metadata.DelegatedRole 
 		}
 	}
 	return nil
+}
+
+// Founded tells whether there is anything to serve.
+func (r *Repository) Founded() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.root != nil
 }
 
 // A Standing is what there is to know of a role.

@@ -30,6 +30,7 @@ type catalog struct {
 	dir   string
 	blobs *oci.Storage
 	log   *slog.Logger
+	trust *vouching
 
 	mu       sync.RWMutex
 	versions map[string][]*pack.Package // by component, newest first

@@ -7,9 +7,10 @@
 //	GET /v2/{type}/{name}/tags/list                       its versions
 //	GET /check/{type}/{name}?current=&os=&arch=&variant=  the newest package above current
 //	GET /packages/{file name}                             the package pushed under that name
+//	GET /trust/{file}                                     trust metadata (TUF), online.pub, status
 //	GET /healthz
 //
-// Publishers push over HTTP as to any OCI registry. The CoAP side keeps no
+// Publishers push over HTTP as to any OCI registry, and PUT trust metadata. The CoAP side keeps no
 // state between two datagrams: a block is read from the file when asked for.
 package files
 
@@ -29,6 +30,10 @@ type Config struct {
 	HTTP string // listen address "127.0.0.1:0"; "" for no HTTP
 	CoAP string // listen address; "" for no CoAP
 
+	// Trust is the directory of trust metadata and of the key that signs snapshot
+	// and timestamp; made if it is not there. Until somebody has published a root
+	// there is nothing in it to serve.
+	Trust string
 	// Token lets its bearer push packages. Without one nobody can push.
 	Token string
 	// TLS makes HTTP into HTTPS; nil serves plaintext.
@@ -50,6 +55,7 @@ type Config struct {
 type Server struct {
 	cfg     Config
 	catalog *catalog
+	trust   *vouching
 	http    net.Listener
 	coap    *net.UDPConn
 	mid     atomic.Uint32 // last CoAP message id
@@ -64,7 +70,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open package store: %w", err)
 	}
-	s := &Server{cfg: cfg, catalog: c}
+	if c.trust, err = openTrust(cfg.Trust, cfg.Log); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, catalog: c, trust: c.trust}
 	if err := s.listen(); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("cannot serve packages: %w", err)
@@ -93,7 +102,7 @@ func (s *Server) CoAPAddr() string {
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan error, 2)
+	results := make(chan error, 3)
 	running := 0
 	start := func(serve func(context.Context) error) {
 		running++
@@ -105,6 +114,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.coap != nil {
 		start(s.serveCoAP)
 	}
+	start(s.trust.keepFresh)
 	var err error
 	for range running {
 		err = errors.Join(err, <-results)

@@ -36,7 +36,7 @@ const (
 // start serves a store until the test ends.
 func start(t *testing.T, dir string) *Server {
 	t.Helper()
-	s, err := New(Config{Dir: dir, HTTP: "127.0.0.1:0", CoAP: "127.0.0.1:0", Token: token})
+	s, err := New(Config{Dir: dir, Trust: dir + ".trust", HTTP: "127.0.0.1:0", CoAP: "127.0.0.1:0", Token: token})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +370,7 @@ func TestUnusableStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	var syntax *json.SyntaxError
-	if _, err := New(Config{Dir: dir}); !errors.As(err, &syntax) {
+	if _, err := New(Config{Dir: dir, Trust: dir + ".trust"}); !errors.As(err, &syntax) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -390,7 +390,7 @@ func TestHealth(t *testing.T) {
 func TestTLS(t *testing.T) {
 	lender := httptest.NewTLSServer(http.NotFoundHandler()) // it has a certificate and a client to match
 	defer lender.Close()
-	s, err := New(Config{Dir: t.TempDir(), HTTP: "127.0.0.1:0", TLS: &tls.Config{Certificates: lender.TLS.Certificates}, Token: token})
+	s, err := New(Config{Dir: t.TempDir(), Trust: t.TempDir(), HTTP: "127.0.0.1:0", TLS: &tls.Config{Certificates: lender.TLS.Certificates}, Token: token})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,6 +53,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v2/{type}/{name}/blobs/uploads/{$}", s.publisher(s.beginUpload))
 	mux.HandleFunc("PUT /v2/{type}/{name}/blobs/uploads/{upload}", s.publisher(s.upload))
 	mux.HandleFunc("PUT /v2/{type}/{name}/manifests/{reference}", s.publisher(s.publish))
+	mux.HandleFunc("PUT /trust/{file}", s.publisher(s.vouch))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := newPatient(w, r)
 		r.Body = p
@@ -71,6 +72,9 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request) {
 	if res.size == 0 && strings.HasPrefix(r.URL.Path, "/check/") {
 		w.WriteHeader(http.StatusNoContent)
 		return
+	}
+	if strings.HasPrefix(r.URL.Path, "/trust/") {
+		w.Header().Set("Cache-Control", "no-cache") // what is between must not freeze it
 	}
 	w.Header().Set("Content-Type", res.media)
 	w.Header().Set("Docker-Content-Digest", res.digest)

@@ -54,6 +54,8 @@ func (c *catalog) get(path []string, query url.Values) (*resource, error) {
 		return c.check(path[1]+"/"+path[2], query)
 	case len(path) == 2 && path[0] == "packages":
 		return c.named(path[1])
+	case len(path) == 2 && path[0] == "trust":
+		return c.trust.get(path[1])
 	}
 	return nil, refuse(http.StatusNotFound, "NAME_UNKNOWN", "nothing at %.200q", "/"+strings.Join(path, "/"))
 }
@@ -167,10 +169,12 @@ func jsonResource(v any) (*resource, error) {
 	return bytesResource(b)
 }
 
-func bytesResource(b []byte) (*resource, error) {
+func bytesResource(b []byte) (*resource, error) { return mediaResource(b, "application/json") }
+
+func mediaResource(b []byte, media string) (*resource, error) {
 	r := bytes.NewReader(b)
 	return &resource{
-		digest: pack.DigestOf(b), media: "application/json", size: int64(len(b)),
+		digest: pack.DigestOf(b), media: media, size: int64(len(b)),
 		ReadSeeker: r, ReaderAt: r, Closer: io.NopCloser(r),
 	}, nil
 }

@@ -1,0 +1,184 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/trust"
+)
+
+// How often the metadata is looked at, and people are told again what they have
+// to do. The timestamp is good for two days, so that there is a day to mend.
+const (
+	trustCheck = 10 * time.Minute
+	trustAlarm = 24 * time.Hour
+)
+
+// A vouching serves trust metadata and keeps it fresh.
+type vouching struct {
+	repository *trust.Repository
+	key        trust.Key // of snapshot and timestamp
+	public     []byte
+	log        *slog.Logger
+	told       map[string]told // by role; the goroutine of keepFresh alone has it
+}
+
+// told is the last alarm of a role.
+type told struct {
+	problem string
+	at      time.Time
+}
+
+// openTrust reads the directory of metadata, and the online key beside it, which
+// is made at the first start and never leaves this machine.
+func openTrust(dir string, log *slog.Logger) (*vouching, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make directory of trust: %w", err)
+	}
+	key, err := onlineKey(filepath.Join(dir, "online.key"))
+	if err != nil {
+		return nil, err
+	}
+	public, err := trust.EncodePublicKey(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	r, err := trust.OpenRepository(filepath.Join(dir, "metadata"), log)
+	if err != nil {
+		return nil, err
+	}
+	return &vouching{repository: r, key: key, public: public, log: log, told: map[string]told{}}, nil
+}
+
+func onlineKey(path string) (trust.Key, error) {
+	_, err := os.Stat(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return trust.ReadKey(path, func() ([]byte, error) {
+			return nil, errors.New("the online key must not be encrypted: nobody is there to type a passphrase")
+		})
+	}
+	key, err := trust.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	b, err := trust.EncodeKey(key, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := trust.WriteFile(path, b, 0o600); err != nil {
+		return nil, fmt.Errorf("cannot store the online key: %w", err)
+	}
+	return key, nil
+}
+
+// keepFresh signs what is about to expire, until ctx ends, and raises the alarm
+// about what only people can sign.
+func (v *vouching) keepFresh(ctx context.Context) error {
+	ticker := time.NewTicker(trustCheck)
+	defer ticker.Stop()
+	for {
+		v.look(time.Now())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (v *vouching) look(now time.Time) {
+	if err := v.refresh(now); err != nil {
+		v.log.Error("trust metadata is not kept fresh: devices will refuse every package when it has expired", "error", err)
+	}
+	if !v.repository.Founded() {
+		return
+	}
+	for _, s := range v.repository.Standings(now) {
+		before := v.told[s.Role]
+		if s.Problem == "" || s.Problem == before.problem && now.Sub(before.at) < trustAlarm {
+			continue
+		}
+		v.told[s.Role] = told{s.Problem, now}
+		v.log.Error("trust metadata needs somebody", "role", s.Role, "version", s.Version, "expires", s.Expires, "problem", s.Problem)
+	}
+}
+
+func (v *vouching) refresh(now time.Time) error {
+	changed, err := v.repository.Refresh(v.key, now)
+	if err == nil && changed {
+		v.log.Info("snapshot and timestamp signed")
+		v.repository.Expire()
+	}
+	return err
+}
+
+// get answers /trust/…
+func (v *vouching) get(name string) (*resource, error) {
+	switch name {
+	case "online.pub":
+		return mediaResource(v.public, "application/x-pem-file")
+	case "status":
+		return jsonResource(v.repository.Standings(time.Now()))
+	}
+	b, err := v.repository.Read(name)
+	if errors.Is(err, trust.ErrNotFound) {
+		return nil, refuse(http.StatusNotFound, "NAME_UNKNOWN", "no trust metadata %.100q", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return bytesResource(b)
+}
+
+// add takes what offline keys have signed.
+func (v *vouching) add(name string, b []byte) error {
+	err := v.repository.Add(name, b)
+	for _, c := range []struct {
+		err    error
+		status int
+	}{
+		{trust.ErrConflict, http.StatusConflict},
+		{trust.ErrVersion, http.StatusConflict},
+		{trust.ErrUnsigned, http.StatusForbidden},
+		{trust.ErrMalformed, http.StatusBadRequest},
+		{trust.ErrMixed, http.StatusBadRequest},
+	} {
+		if errors.Is(err, c.err) {
+			return refuse(c.status, "DENIED", "%w", err)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	v.log.Info("trust metadata published", "file", name)
+	if err := v.refresh(time.Now()); err != nil {
+		return refuse(http.StatusConflict, "DENIED", "%s is published, but: %w", name, err)
+	}
+	return nil
+}
+
+// vouch takes the next version of a role over HTTP.
+func (s *Server) vouch(w http.ResponseWriter, r *http.Request) {
+	b, err := io.ReadAll(io.LimitReader(r.Body, trust.MaxSize+1))
+	switch {
+	case err != nil:
+		err = refuse(http.StatusBadRequest, "DENIED", "upload broke off: %w", err)
+	case len(b) > trust.MaxSize:
+		err = refuse(http.StatusRequestEntityTooLarge, "DENIED", "metadata has more than %d bytes", trust.MaxSize)
+	default:
+		err = s.trust.add(r.PathValue("file"), b)
+	}
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusCreated)
+}
