@@ -16,6 +16,7 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
 // A config is the agent's configuration file (TOML).
@@ -31,6 +32,7 @@ type config struct {
 	LwM2M      lwm2mConfig      `toml:"lwm2m"`
 	Files      filesConfig      `toml:"files"`
 	State      stateConfig      `toml:"state"`
+	Transform  transformConfig  `toml:"transform"`
 	Updaters   []updaterConfig  `toml:"updater"`
 	Dependants []pack.Dependant `toml:"dependant"` // beside those that packages declare
 }
@@ -53,6 +55,34 @@ func (s stateConfig) check() error {
 		return errors.New("state: keep, keep_for and keep_space cannot be negative")
 	}
 	return nil
+}
+
+// A transformConfig is the ceiling of what one run of a state transform may use;
+// 0 is the default of [host.Limits].
+type transformConfig struct {
+	Memory  int64    `toml:"memory"`  // bytes
+	Output  int64    `toml:"output"`  // bytes
+	Log     int64    `toml:"log"`     // bytes that are kept
+	CPU     duration `toml:"cpu"`     // processor time
+	Wall    duration `toml:"wall"`    //
+	Compile duration `toml:"compile"` // of processor and wall time, for the module
+}
+
+// What a module may be given at most: a process of 32 bits has no room for more.
+const maxTransformMemory = 1 << 30
+
+func (t transformConfig) check() error {
+	if min(t.Memory, t.Output, t.Log, int64(t.CPU), int64(t.Wall), int64(t.Compile)) < 0 || t.Memory > maxTransformMemory || 0 < t.Memory && t.Memory < 1<<20 {
+		return errors.New("transform: limits cannot be negative, and memory is from 1 MiB to 1 GiB")
+	}
+	return nil
+}
+
+func (t transformConfig) limits() host.Limits {
+	return host.Limits{
+		Memory: t.Memory, Output: t.Output, Log: t.Log,
+		CPU: time.Duration(t.CPU), Wall: time.Duration(t.Wall), Compile: time.Duration(t.Compile),
+	}
 }
 
 type lwm2mConfig struct {
@@ -159,7 +189,7 @@ func (c config) validate() error {
 			errs = append(errs, fmt.Errorf("components: %s needs an [[updater]] with type = %q", name, kind))
 		}
 	}
-	errs = append(errs, c.LwM2M.check(), c.Files.check(), c.State.check())
+	errs = append(errs, c.LwM2M.check(), c.Files.check(), c.State.check(), c.Transform.check())
 	for _, name := range c.Ask {
 		if !slices.Contains(c.Components, name) {
 			errs = append(errs, fmt.Errorf("ask: %s is none of the components", name))

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
 func TestStateConfig(t *testing.T) {
@@ -29,5 +31,25 @@ func TestStateConfig(t *testing.T) {
 				t.Errorf("got %+v, %v", c.State, err)
 			}
 		})
+	}
+}
+
+func TestTransformConfig(t *testing.T) {
+	for text, want := range map[string]string{
+		"memory = 16777216\ncpu = \"2s\"\noutput = 1000": "",
+		"memory = 1000":        "memory is from 1 MiB to 1 GiB",
+		"wall = \"-1s\"":       "cannot be negative",
+		"stack = 1":            "unknown key",
+		"memory = 99999999999": "memory is from 1 MiB to 1 GiB",
+	} {
+		file := filepath.Join(t.TempDir(), "agent.toml")
+		if err := os.WriteFile(file, []byte("endpoint = \"d\"\n[transform]\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := readConfig(file)
+		if want == "" && (err != nil || c.Transform.limits() != host.Limits{Memory: 16 << 20, CPU: 2 * time.Second, Output: 1000}) ||
+			want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %+v, %v", text, c.Transform, err)
+		}
 	}
 }

@@ -113,7 +113,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if a.plugins, err = a.hostPlugins(); err != nil {
 		return nil, err
 	}
-	sandbox := &host.Host{Cache: filepath.Join(c.Data, "compiled"), Reserve: c.Reserve, Log: log}
+	sandbox := &host.Host{Cache: filepath.Join(c.Data, "compiled"), Reserve: c.Reserve, Ceiling: c.Transform.limits(), Log: log}
 	a.states, err = state.Open(filepath.Join(c.Data, "state"), sandbox)
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 
 // exampleDigest is the digest of testdata/example's manifest on any machine.
 // It changes only with the format, the example or the pinned compressor.
-const exampleDigest = "sha256:cd0cebab3aa51b6a617fe3c25a5aba1bfa95859ee0a0b8fa75b3e7f2bf63f1fd"
+const exampleDigest = "sha256:5fe170083bdbb5639ad7d9769c6061744ccd6068b76191ee9b98291cca2da0e0"
 
 func build(t testing.TB, dir string) (*Package, string) {
 	t.Helper()

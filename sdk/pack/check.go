@@ -170,7 +170,7 @@ func (t Transform) check() error {
 	default:
 		return fmt.Errorf("format %.80q is unknown: use %s, %s, %s, %s or %s", t.Format, FormatJSON, FormatNDJSON, FormatSQLite, FormatTar, FormatBytes)
 	}
-	return cmp.Or(t.checkSplit(), t.checkSchema(), t.checkFiles(), t.checkParams(), checkDescriptor(t.Descriptor, MaxTransformSize))
+	return cmp.Or(t.checkSplit(), t.checkSchema(), t.checkFiles(), t.checkParams(), t.Limits.check(), checkDescriptor(t.Descriptor, MaxTransformSize))
 }
 
 func (t Transform) checkSplit() error {
@@ -229,6 +229,16 @@ func (t Transform) checkParams() error {
 		if len(value) > maxParam || strings.ContainsRune(value, 0) {
 			return fmt.Errorf("params: %s is longer than %d bytes or has a zero byte", name, maxParam)
 		}
+	}
+	return nil
+}
+
+// minMemory is less than any transform can do with, bytes.
+const minMemory = 64 << 10
+
+func (l TransformLimits) check() error {
+	if l.Memory < 0 || l.Output < 0 || l.CPU < 0 || l.Wall < 0 || 0 < l.Memory && l.Memory < minMemory {
+		return fmt.Errorf("limits: none can be negative, and memory is at least %d bytes", minMemory)
 	}
 	return nil
 }

@@ -84,6 +84,16 @@ type Transform struct {
 	SchemaBlob Descriptor        `json:"schemaBlob,omitzero"` // in its place: the layer that has a long one
 	Lossy      bool              `json:"lossy,omitempty"`     // the way From → To forgets something the way back would need
 	Params     map[string]string `json:"params,omitempty"`    // for the transform
+	Limits     TransformLimits   `json:"limits,omitzero"`     // of one run of it, below what a device grants
+}
+
+// TransformLimits are what one run of a transform needs at most; zero is what
+// the device grants, which no package can raise.
+type TransformLimits struct {
+	Memory int64    `toml:"memory" json:"memory,omitempty"` // bytes
+	CPU    Duration `toml:"cpu" json:"cpu,omitempty"`       // processor time
+	Wall   Duration `toml:"wall" json:"wall,omitempty"`
+	Output int64    `toml:"output" json:"output,omitempty"` // bytes of one result
 }
 
 // A Descriptor names a blob by digest.

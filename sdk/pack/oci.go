@@ -7,7 +7,7 @@ import (
 )
 
 // Annotations of a package. Those of the manifest and of an artifact are
-// plain text; files and params of a transform are JSON.
+// plain text; files, params and limits of a transform are JSON.
 const (
 	AnnotationFile = "io.tranquil.file" // on the manifest: the package's FileName
 
@@ -27,6 +27,7 @@ const (
 	AnnotationSplit        = "io.tranquil.transform.split"
 	AnnotationLossy        = "io.tranquil.transform.lossy"
 	AnnotationParams       = "io.tranquil.transform.params"
+	AnnotationLimits       = "io.tranquil.transform.limits"
 
 	annotationRef = "org.opencontainers.image.ref.name" // on the index: the version
 )
@@ -120,6 +121,9 @@ func (t Transform) layer() ociDescriptor {
 	if len(t.Params) > 0 {
 		annotations[AnnotationParams] = mustJSON(t.Params)
 	}
+	if t.Limits != (TransformLimits{}) {
+		annotations[AnnotationLimits] = mustJSON(t.Limits)
+	}
 	if t.Lossy {
 		annotations[AnnotationLossy] = "true"
 	}
@@ -150,6 +154,8 @@ func transformOf(layer ociDescriptor) (Transform, error) {
 			err = decodeStrict([]byte(value), &t.Files)
 		case AnnotationParams:
 			err = decodeStrict([]byte(value), &t.Params)
+		case AnnotationLimits:
+			err = decodeStrict([]byte(value), &t.Limits)
 		}
 		if err != nil {
 			return Transform{}, fmt.Errorf("%s: cannot read %.80q", key, value)
@@ -169,7 +175,7 @@ func (t *Transform) setDefaults() {
 	}
 }
 
-// mustJSON encodes strings, which cannot fail.
+// mustJSON encodes strings and numbers, which cannot fail.
 func mustJSON(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -68,6 +68,7 @@ type RecipeTransform struct {
 	Schema string            `toml:"schema"` // path of a JSON Schema
 	Lossy  bool              `toml:"lossy"`
 	Params map[string]string `toml:"params"`
+	Limits TransformLimits   `toml:"limits"`
 
 	// In place of Module, the name of a ready-made transform, which the
 	// command line resolves; and its param, in the form that is best to write.
@@ -178,7 +179,7 @@ func (r *Recipe) outline() (*Package, error) {
 	for _, t := range r.Transforms {
 		edge := Transform{
 			Descriptor: empty, From: t.From, To: t.To, Mode: t.Mode,
-			Files: t.Files, Format: t.Format, Split: t.Split, Lossy: t.Lossy, Params: t.Params,
+			Files: t.Files, Format: t.Format, Split: t.Split, Lossy: t.Lossy, Params: t.Params, Limits: t.Limits,
 		}
 		edge.setDefaults()
 		if err := r.addSchema(&edge, t); err != nil {

@@ -134,10 +134,15 @@ func (e *Engine) plan(u *Update) ([]host.Step, error) {
 		}
 		steps[i] = host.Step{
 			Module: path, Digest: t.Digest, From: t.From, To: t.To, Mode: t.Mode,
-			Files: t.Files, Format: t.Format, Split: t.Split, Schema: schema, Params: t.Params,
+			Files: t.Files, Format: t.Format, Split: t.Split, Schema: schema, Params: t.Params, Limits: limits(t.Limits),
 		}
 	}
 	return steps, nil
+}
+
+// limits are what a package says that a transform needs.
+func limits(l pack.TransformLimits) host.Limits {
+	return host.Limits{Memory: l.Memory, CPU: time.Duration(l.CPU), Wall: time.Duration(l.Wall), Output: l.Output}
 }
 
 // jsonSchema returns what the result of a transform is held against; nil if

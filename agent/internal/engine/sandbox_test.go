@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
@@ -86,15 +87,16 @@ func TestNotReady(t *testing.T) {
 
 // A schema that is a layer of its package is fetched, kept for the way back,
 // brought back when it is lost, and held against its digest before it is used.
+// The limits that the package declares reach the sandbox as well.
 func TestSchemaLayer(t *testing.T) {
 	schema := `{"description":"` + strings.Repeat("x", 40<<10) + `"}`
 	p := build(t, "1m")
 	p["2.0.0"] = layout(t, "2.0.0", "[probe]\nprobation = \"1ms\"\n[state]\nschema = 2\n"+
-		"[[transform]]\nfrom = 1\nto = 2\nlossy = true\nmodule = \"t.wasm\"\nformat = \"json\"\nschema = \"schema.json\"\n", schema)
+		"[[transform]]\nfrom = 1\nto = 2\nlossy = true\nmodule = \"t.wasm\"\nformat = \"json\"\nschema = \"schema.json\"\nlimits = { memory = 1048576, cpu = \"5s\" }\n", schema)
 	w, e := newWorld(t, p)
 	e.Ready = func(_ context.Context, _ string, steps []host.Step) error {
-		if len(steps) != 1 || string(steps[0].Schema) != schema {
-			t.Errorf("got %d steps", len(steps))
+		if want := (host.Limits{Memory: 1 << 20, CPU: 5 * time.Second}); len(steps) != 1 || string(steps[0].Schema) != schema || steps[0].Limits != want {
+			t.Errorf("got %d steps: %+v", len(steps), steps[0].Limits)
 		}
 		return nil
 	}

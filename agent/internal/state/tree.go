@@ -56,9 +56,10 @@ func newMemo(step host.Step) memo {
 
 func (t *tree) write() error { return writeChecked(filepath.Join(t.dir, memoName), t.memo) }
 
-// stepDigest covers all of a step but where its module lies.
+// stepDigest covers all of a step but where its module lies, and its limits:
+// no result depends on either.
 func stepDigest(step host.Step) string {
-	step.Module = ""
+	step.Module, step.Limits = "", host.Limits{}
 	data, err := json.Marshal(step)
 	if err != nil {
 		return "" // strings, numbers and maps of strings do not fail

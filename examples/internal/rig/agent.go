@@ -70,6 +70,9 @@ func (s *System) server() string {
 	return fmt.Sprintf("server = %q", "coap://"+host)
 }
 
+// Control is the agent's socket for operators at the device.
+func (s *System) Control() string { return filepath.Join(s.run, "control.sock") }
+
 // Bridge is where the bridge listens, host:port.
 func (s *System) Bridge() string { return strings.TrimPrefix(s.endpoints.Bridge.LwM2M, secureScheme) }
 

@@ -87,11 +87,32 @@ func describe(t pack.Transform) string {
 	case t.SchemaBlob.Size > 0:
 		words = append(words, "schema of "+amount(t.SchemaBlob.Size))
 	}
+	if l := t.Limits; l != (pack.TransformLimits{}) {
+		words = append(words, "limits "+limits(l))
+	}
 	words = append(words, t.Files...)
 	for _, name := range slices.Sorted(maps.Keys(t.Params)) {
 		words = append(words, name+"="+strconv.Quote(t.Params[name]))
 	}
 	return strings.Join(words, ", ")
+}
+
+func limits(l pack.TransformLimits) string {
+	var words []string
+	for _, limit := range []struct {
+		of, text string
+		set      bool
+	}{
+		{"memory", amount(l.Memory), l.Memory > 0},
+		{"CPU time", time.Duration(l.CPU).String(), l.CPU > 0},
+		{"time", time.Duration(l.Wall).String(), l.Wall > 0},
+		{"output", amount(l.Output), l.Output > 0},
+	} {
+		if limit.set {
+			words = append(words, limit.text+" of "+limit.of)
+		}
+	}
+	return strings.Join(words, " and ")
 }
 
 func downtime(m pack.Manifest) string {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
@@ -116,6 +117,7 @@ func edgesOf(recipe *pack.Recipe, dir string) ([]transformtest.Edge, error) {
 		}
 		edges = append(edges, transformtest.Edge{Lossy: t.Lossy, Step: host.Step{
 			Module: module, From: t.From, To: t.To, Mode: t.Mode, Files: t.Files, Format: t.Format, Split: t.Split, Schema: schema, Params: t.Params,
+			Limits: host.Limits{Memory: t.Limits.Memory, CPU: time.Duration(t.Limits.CPU), Wall: time.Duration(t.Limits.Wall), Output: t.Limits.Output},
 		}})
 	}
 	return edges, nil

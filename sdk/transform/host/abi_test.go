@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/internal/wat"
 )
 
 // compiles says whether the engine has a compiler for this processor.
@@ -45,7 +47,7 @@ func vectors(t testing.TB) []vector {
 		v := vector{name: filepath.Base(dir)}
 		for file, use := range map[string]func([]byte) error{
 			"vector.json": func(b []byte) error { return json.Unmarshal(b, &v) },
-			"module.wat":  func(b []byte) error { v.module = assembleText(t, string(b)); return nil },
+			"module.wat":  func(b []byte) error { v.module = wat.Assemble(t, string(b)); return nil },
 			"in":          func(b []byte) error { v.in = b; return nil },
 		} {
 			data, err := os.ReadFile(filepath.Join(dir, file))

@@ -20,7 +20,7 @@ func (s *stage) assemble(ctx context.Context, p *split) error {
 	if p.size > 0 && at == 0 {
 		return &Error{Class: Invalid, Reason: "it ended well but wrote nothing"}
 	}
-	if limit := s.limits.output(p.size); at > limit {
+	if limit := s.module.limits.output(p.size); at > limit {
 		return &Error{Class: OutputLimit, Reason: tooMuch(limit)}
 	}
 	kept := p.prefix()

@@ -39,7 +39,7 @@ func newUnpacked(t *testing.T, output int64) (*stage, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { out.Close() })
-	s := &stage{run: &run{host: &Host{}, limits: Limits{Output: output}}, out: out}
+	s := &stage{run: &run{host: &Host{}}, module: module{limits: Limits{Output: output}}, out: out}
 	s.entries = []entry{{path: ".", mode: 0o700 | os.ModeDir}, {path: "f", mode: 0o600}}
 	return s, dir
 }

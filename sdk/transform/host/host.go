@@ -87,6 +87,7 @@ type Step struct {
 	Split  string            // "lines" (SplitLines) if f(a+b) = f(a)+f(b) for whole lines: then only pieces that changed are transformed
 	Schema []byte            // JSON Schema of the result, for json or of each line for ndjson; nil: any
 	Params map[string]string // handed to the module; names of letters, digits and _
+	Limits Limits            `json:",omitzero"` // of this module, below the ceiling; zero fields: the ceiling
 }
 
 // A Report tells what a run did.

@@ -47,7 +47,7 @@ func assemble(code []byte) []byte {
 		section(sectionData, []byte{1, 0, 0x41, 0, 0x0b, 8, 0, 0, 0, 0, 0, 0, 1, 0}))
 }
 
-func hostile(t *testing.T, code []byte) string {
+func assembled(t *testing.T, code []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "hostile.wasm")
 	if err := os.WriteFile(path, assemble(code), 0o600); err != nil {
@@ -74,7 +74,7 @@ func TestHostileCode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &Host{Cache: cache, Ceiling: test.limits}
-			_, _, err := runOne(t, h, Step{Module: hostile(t, test.code)}, "{}")
+			_, _, err := runOne(t, h, Step{Module: assembled(t, test.code)}, "{}")
 			e := failed(t, err)
 			if e.Class != test.class || !strings.Contains(e.Reason, test.reason) {
 				t.Errorf("got %#v", e)
@@ -86,14 +86,34 @@ func TestHostileCode(t *testing.T) {
 	}
 }
 
+// A step may be content with less than the ceiling, and gets no more.
 func TestMemoryIsBounded(t *testing.T) {
 	h := &Host{Cache: cache, Ceiling: Limits{Memory: 8 << 20}}
-	_, report, err := runOne(t, h, Step{Module: hostile(t, growing)}, "")
-	if err != nil {
-		t.Fatal(err)
+	for declared, want := range map[int64]int64{0: 8 << 20, 2 << 20: 2 << 20, 64 << 20: 8 << 20} {
+		_, report, err := runOne(t, h, Step{Module: assembled(t, growing), Limits: Limits{Memory: declared}}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Memory != want {
+			t.Errorf("memory grew to %d bytes, with %d declared", report.Memory, declared)
+		}
 	}
-	if report.Memory != 8<<20 {
-		t.Errorf("memory grew to %d bytes", report.Memory)
+}
+
+// A limit of the step is told as such, whatever the device would grant.
+func TestLimitsOfAStep(t *testing.T) {
+	for want, limits := range map[string]Limits{
+		"more than 200ms of CPU time": {CPU: 200 * time.Millisecond},
+		"more than 100ms":             {Wall: 100 * time.Millisecond, CPU: time.Hour},
+	} {
+		_, _, err := runOne(t, &Host{Cache: cache}, Step{Module: assembled(t, spinning), Limits: limits}, "{}")
+		if e := failed(t, err); e.Class != Deadline || e.Reason != want {
+			t.Errorf("got %v, want %s", e, want)
+		}
+	}
+	_, _, err := runOne(t, &Host{Cache: cache}, Step{Module: assembled(t, flooding), Limits: Limits{Output: 1 << 20}}, "{}")
+	if e := failed(t, err); e.Class != OutputLimit || e.Reason != "more than 1048576 bytes" {
+		t.Errorf("got %v", e)
 	}
 }
 

@@ -104,7 +104,7 @@ func (s *stage) indexPath(file string) string {
 // key is the digest of all that makes the step, with the module's content.
 func (s *stage) key() digest {
 	step := s.Step
-	step.Module, step.Digest = "", fmt.Sprintf("%x", s.module.sum)
+	step.Module, step.Digest, step.Limits = "", fmt.Sprintf("%x", s.module.sum), Limits{} // no limit changes a result
 	data, err := json.Marshal(step)
 	if err != nil {
 		return digest{} // strings, numbers and maps of strings do not fail

@@ -70,7 +70,7 @@ func compileCost(t *testing.T, module []byte) (time.Duration, int64) {
 		t.Fatal(err)
 	}
 	h := &Host{Cache: filepath.Join(t.TempDir(), "cache")}
-	m, err := openModule(path, "")
+	m, err := h.module(Step{Module: path})
 	if err != nil {
 		t.Fatal(err)
 	}

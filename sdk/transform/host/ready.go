@@ -42,7 +42,7 @@ func (h *Host) Ready(ctx context.Context, steps []Step) error {
 		if step.Module == "" {
 			continue
 		}
-		m, err := openModule(step.Module, step.Digest)
+		m, err := h.module(step)
 		if err == nil {
 			err = h.ready(ctx, m)
 		}

@@ -39,7 +39,7 @@ func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []F
 	if step.Mode != Tree && len(files) == 0 {
 		return Report{}, nil
 	}
-	r := &run{host: h, limits: h.limits(), work: out + ".work", progress: progress, steps: 1}
+	r := &run{host: h, work: out + ".work", progress: progress, steps: 1}
 	if err := os.RemoveAll(r.work); err != nil {
 		return Report{}, fmt.Errorf("cannot clean up before the transform: %w", err)
 	}
@@ -80,7 +80,7 @@ func (s *stage) prepare() error {
 		return err
 	}
 	var err error
-	s.module, err = openModule(s.Module, s.Digest)
+	s.module, err = s.host.module(s.Step)
 	return err
 }
 

@@ -15,15 +15,25 @@ import (
 	"time"
 )
 
-// limits returns the ceiling with its defaults.
-func (h *Host) limits() Limits {
+// limits returns the ceiling with its defaults, or what is below it.
+func (h *Host) limits(below Limits) Limits {
 	l := h.Ceiling
 	setDefault(&l.Memory, 128<<20)
 	setDefault(&l.CPU, time.Minute)
 	setDefault(&l.Wall, 5*time.Minute)
 	setDefault(&l.Compile, 2*time.Minute)
 	setDefault(&l.Log, 64<<10)
+	l.Memory, l.CPU, l.Wall = lower(l.Memory, below.Memory), lower(l.CPU, below.CPU), lower(l.Wall, below.Wall)
+	l.Compile, l.Output, l.Log = lower(l.Compile, below.Compile), lower(l.Output, below.Output), lower(l.Log, below.Log)
 	return l
+}
+
+// lower returns the lower of two limits, of which zero is none.
+func lower[T int64 | time.Duration](a, b T) T {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // output is how much may be made of so many bytes.
@@ -47,15 +57,16 @@ func (h *Host) log() *slog.Logger {
 	return h.Log
 }
 
-// A module is a file that has passed the static check.
+// A module is a file that has passed the static check, with what it may use.
 type module struct {
-	path string
-	sum  [sha256.Size]byte
+	path   string
+	sum    [sha256.Size]byte
+	limits Limits
 }
 
-// openModule checks the module in a file; digest may be "".
-func openModule(path, digest string) (module, error) {
-	path, err := filepath.Abs(path) // the sandbox has another working directory
+// module checks the module of a step.
+func (h *Host) module(step Step) (module, error) {
+	path, err := filepath.Abs(step.Module) // the sandbox has another working directory
 	if err != nil {
 		return module{}, err
 	}
@@ -63,9 +74,9 @@ func openModule(path, digest string) (module, error) {
 	if err != nil {
 		return module{}, err
 	}
-	m := module{path, sha256.Sum256(data)}
-	if digest != "" && digest != "sha256:"+hex.EncodeToString(m.sum[:]) {
-		return module{}, badModule("its digest is not %s", digest)
+	m := module{path, sha256.Sum256(data), h.limits(step.Limits)}
+	if step.Digest != "" && step.Digest != "sha256:"+hex.EncodeToString(m.sum[:]) {
+		return module{}, badModule("its digest is not %s", step.Digest)
 	}
 	return m, nil
 }
@@ -74,7 +85,7 @@ func openModule(path, digest string) (module, error) {
 // finds it in the cache and starts at once. On processors for which the engine
 // has no compiler it only checks.
 func (h *Host) Compile(ctx context.Context, path string) error {
-	m, err := openModule(path, "")
+	m, err := h.module(Step{Module: path})
 	if err != nil {
 		return err
 	}
@@ -98,7 +109,7 @@ func (h *Host) Compile(ctx context.Context, path string) error {
 // returned as *[Error].
 func (h *Host) Run(ctx context.Context, steps []Step, in, out string, progress func(done, total int64)) (Report, error) {
 	begin := time.Now()
-	r := &run{host: h, limits: h.limits(), work: out + ".work", progress: progress, steps: len(steps)}
+	r := &run{host: h, work: out + ".work", progress: progress, steps: len(steps)}
 	if err := os.RemoveAll(r.work); err != nil {
 		return Report{}, fmt.Errorf("cannot clean up before the transform: %w", err)
 	}
@@ -120,7 +131,6 @@ func (h *Host) Run(ctx context.Context, steps []Step, in, out string, progress f
 // A run is one call of Run.
 type run struct {
 	host     *Host
-	limits   Limits
 	work     string // directory for what is under way
 	progress func(done, total int64)
 	steps    int
@@ -138,7 +148,7 @@ func (r *run) chain(ctx context.Context, steps []Step, in string) (string, error
 			return "", err
 		}
 		var err error
-		if modules[i], err = openModule(step.Module, step.Digest); err != nil {
+		if modules[i], err = r.host.module(step); err != nil {
 			return "", step.name(err, "")
 		}
 	}

@@ -170,7 +170,7 @@ func TestHostErrors(t *testing.T) {
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	in := write(t, map[string]string{"f": "x"})
-	spin := hostile(t, spinning)
+	spin := assembled(t, spinning)
 	step := Step{Module: spin, From: 1, To: 2}
 	_, err := (&Host{Cache: cache}).Run(ctx, []Step{step}, in, filepath.Join(t.TempDir(), "out"), func(int64, int64) { cancel() })
 	if !errors.Is(err, context.Canceled) {
@@ -184,7 +184,7 @@ func TestCompile(t *testing.T) {
 	}
 	t.Chdir(t.TempDir())
 	h := &Host{Cache: "cache"}
-	module := hostile(t, idle)
+	module := assembled(t, idle)
 	if err := h.Compile(t.Context(), module); err != nil {
 		t.Fatal(err)
 	}

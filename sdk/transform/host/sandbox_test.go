@@ -31,7 +31,7 @@ func sandboxes(t *testing.T, parent int) []string {
 func TestSandboxIsConfined(t *testing.T) {
 	h := &Host{Cache: cache, Ceiling: Limits{Wall: time.Second}}
 	seen := map[string]string{}
-	step := Step{Module: hostile(t, spinning), From: 1, To: 2}
+	step := Step{Module: assembled(t, spinning), From: 1, To: 2}
 	in := write(t, map[string]string{"f": "x"})
 	_, err := h.Run(t.Context(), []Step{step}, in, filepath.Join(t.TempDir(), "out"), func(int64, int64) {
 		for _, dir := range sandboxes(t, os.Getpid()) {
@@ -75,9 +75,7 @@ func TestSandboxIsConfined(t *testing.T) {
 	if seen["environ"] != "" {
 		t.Errorf("the environment is %q", seen["environ"])
 	}
-	if left := sandboxes(t, os.Getpid()); len(left) > 0 {
-		t.Errorf("sandboxes are left: %v", left)
-	}
+	poll(t, "the sandboxes to end", func() bool { return len(sandboxes(t, os.Getpid())) == 0 })
 }
 
 // A sandbox dies with its host, also when that is killed.
@@ -86,7 +84,7 @@ func TestParentDies(t *testing.T) {
 	if err := os.Rename(write(t, map[string]string{"f": "x"}), filepath.Join(dir, "in")); err != nil {
 		t.Fatal(err)
 	}
-	parent := exec.Command(os.Args[0], "run-for-ever", dir, hostile(t, spinning))
+	parent := exec.Command(os.Args[0], "run-for-ever", dir, assembled(t, spinning))
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)
 	}

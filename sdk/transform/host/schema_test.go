@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/internal/wat"
 )
 
 const readingSchema = `{"type": "object", "required": ["value"], "properties": {"value": {"type": "number", "maximum": 100}}}`
@@ -16,7 +18,7 @@ func TestSchema(t *testing.T) {
 	text, err := os.ReadFile("../testdata/abi/echo/module.wat")
 	must(t, err)
 	module := filepath.Join(t.TempDir(), "echo.wasm")
-	must(t, os.WriteFile(module, assembleText(t, string(text)), 0o600))
+	must(t, os.WriteFile(module, wat.Assemble(t, string(text)), 0o600))
 	for name, test := range map[string]struct {
 		format, schema, content string
 		class                   Class
@@ -54,7 +56,7 @@ func TestSchemaBomb(t *testing.T) {
 	text, err := os.ReadFile("../testdata/abi/echo/module.wat")
 	must(t, err)
 	module := filepath.Join(t.TempDir(), "echo.wasm")
-	must(t, os.WriteFile(module, assembleText(t, string(text)), 0o600))
+	must(t, os.WriteFile(module, wat.Assemble(t, string(text)), 0o600))
 	nested := func(open, shut string, n int) string { return strings.Repeat(open, n) + "3" + strings.Repeat(shut, n) }
 	for _, keyword := range []string{
 		`{"properties": {"a": {"$ref": "#"}}}`, `{"patternProperties": {"^a": {"$ref": "#"}}}`, `{"additionalProperties": {"$ref": "#"}}`,
@@ -130,7 +132,7 @@ func TestLongSchema(t *testing.T) {
 	text, err := os.ReadFile("../testdata/abi/echo/module.wat")
 	must(t, err)
 	module := filepath.Join(t.TempDir(), "echo.wasm")
-	must(t, os.WriteFile(module, assembleText(t, string(text)), 0o600))
+	must(t, os.WriteFile(module, wat.Assemble(t, string(text)), 0o600))
 	step := Step{Module: module, Format: "json", Schema: schema}
 	_, _, err = runOne(t, &Host{Cache: cache}, step, `{"member7": "x", "member9": "y"}`)
 	must(t, err)

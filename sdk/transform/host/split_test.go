@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/tranquil-iot/tranquil/sdk/transform/internal/wat"
 )
 
 func splitting(how string) Step {
@@ -36,7 +38,7 @@ func newHistory(t *testing.T) history {
 		t.Fatal(err)
 	}
 	step := Step{Module: filepath.Join(dir, "upper.wasm"), From: 1, To: 2, Split: SplitLines}
-	if err := os.WriteFile(step.Module, assembleText(t, string(text)), 0o600); err != nil {
+	if err := os.WriteFile(step.Module, wat.Assemble(t, string(text)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return history{t, filepath.Join(dir, "in"), filepath.Join(dir, "out"), step}

@@ -421,17 +421,17 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 	if err != nil {
 		return outcome{}, "", err
 	}
-	output := min(s.limits.output(size), room)
+	output := min(s.module.limits.output(size), room)
 	logs, stderr, err := os.Pipe()
 	if err != nil {
 		return outcome{}, "", err
 	}
 	defer logs.Close()
 	log := make(chan *excerpt, 1)
-	go func() { log <- collect(logs, s.limits.Log) }()
+	go func() { log <- collect(logs, s.module.limits.Log) }()
 
 	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: output},
-		[]*os.File{in, out, stderr}, budget{s.limits.Wall, s.limits.CPU}, func() { s.tick(in) })
+		[]*os.File{in, out, stderr}, budget{s.module.limits.Wall, s.module.limits.CPU}, func() { s.tick(in) })
 	if err != nil || result.Class == Deadline {
 		w.close() // it still runs, and holds the log open
 	}

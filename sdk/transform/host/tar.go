@@ -120,7 +120,7 @@ const entryCost = 4 << 10 // bytes
 // only implies as well: twice as many as there were, and what the limit of
 // output pays for.
 func (s *stage) mostEntries() int64 {
-	return 2*int64(len(s.entries)) + s.limits.output(s.total)/entryCost
+	return 2*int64(len(s.entries)) + s.module.limits.output(s.total)/entryCost
 }
 
 // until reads until a context ends.

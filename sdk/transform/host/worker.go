@@ -39,7 +39,7 @@ type budget struct{ wall, cpu time.Duration }
 
 // startWorker starts a sandbox for some jobs and lets it compile the module.
 func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, error) {
-	limits := h.limits()
+	limits := m.limits
 	file, err := os.Open(m.path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read transform: %w", err)
@@ -52,7 +52,7 @@ func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, er
 
 		Interpret: h.Interpret,
 		Wasm:      h.Wasm,
-	})
+	}, limits.Compile)
 }
 
 // startJudge starts a sandbox that holds results against a schema.
@@ -66,12 +66,12 @@ func (h *Host) startJudge(ctx context.Context, schema []byte, format string) (*w
 	if err := errors.Join(err, rewind(file), os.Remove(file.Name())); err != nil {
 		return nil, err
 	}
-	limits := h.limits()
+	limits := h.limits(Limits{})
 	cpu := int64((limits.Compile + readyJobs*limits.CPU) / time.Second)
-	return h.startSandbox(ctx, file, setup{Memory: judgeMemory, CPU: cpu, Judge: format})
+	return h.startSandbox(ctx, file, setup{Memory: judgeMemory, CPU: cpu, Judge: format}, limits.Compile)
 }
 
-func (h *Host) startSandbox(ctx context.Context, file *os.File, s setup) (*worker, error) {
+func (h *Host) startSandbox(ctx context.Context, file *os.File, s setup, within time.Duration) (*worker, error) {
 	var err error
 	if s.Dir, err = filepath.Abs(h.Cache); err != nil { // the sandbox has another working directory
 		return nil, err
@@ -80,7 +80,10 @@ func (h *Host) startSandbox(ctx context.Context, file *os.File, s setup) (*worke
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the sandbox of transforms: %w", err)
 	}
-	result, err := w.begin(ctx, file, s, h.limits().Compile)
+	result, err := w.begin(ctx, file, s, within)
+	if result.Class == Deadline {
+		result.Reason += " to compile"
+	}
 	if err == nil && result.Class != "" {
 		err = &Error{Class: result.Class, Reason: result.Reason}
 	}

@@ -1,4 +1,5 @@
-package host
+// Package wat translates WebAssembly text, as far as tests of transforms need it.
+package wat
 
 import (
 	"encoding/binary"
@@ -9,10 +10,24 @@ import (
 	"testing"
 )
 
-// assembleText translates WebAssembly text as far as the test vectors need it:
-// one instruction after the other, not folded; functions, locals and labels
-// by name. What it takes, wat2wasm takes as well.
-func assembleText(t testing.TB, text string) []byte {
+// Numbers of sections.
+const (
+	sectionType = 1 + iota
+	sectionImport
+	sectionFunction
+	sectionTable
+	sectionMemory
+	_
+	sectionExport
+	sectionStart
+	_
+	sectionCode
+	sectionData
+)
+
+// Assemble translates one instruction after the other, not folded; functions,
+// locals and labels are named. What it takes, wat2wasm takes as well.
+func Assemble(t testing.TB, text string) []byte {
 	t.Helper()
 	top, rest := parseText(tokenize(text))
 	if len(rest) > 0 || top.head() != "module" {
@@ -130,6 +145,9 @@ func valueTypesOf(n sexpr) (types []byte) {
 	}
 	return types
 }
+
+// leb is an unsigned LEB128 number.
+func leb(n uint64) []byte { return binary.AppendUvarint(nil, n) }
 
 func str(s string) []byte { return append(leb(uint64(len(s))), s...) }
 
@@ -321,7 +339,7 @@ func signed(n int64) (out []byte) {
 }
 
 func (a *assembly) module() []byte {
-	out := slices.Clone(magic)
+	out := []byte("\x00asm\x01\x00\x00\x00")
 	for _, id := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11} {
 		entries := a.sections[id]
 		if len(entries) == 0 {
