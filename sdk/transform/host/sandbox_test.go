@@ -11,7 +11,7 @@ import (
 )
 
 // sandboxes returns the processes that parent has started as sandboxes.
-func sandboxes(t *testing.T, parent int) []string {
+func sandboxes(t testing.TB, parent int) []string {
 	t.Helper()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
