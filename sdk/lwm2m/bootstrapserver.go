@@ -59,7 +59,7 @@ func (s *BootstrapServer) Run(ctx context.Context, t Transport) error {
 type bootstrapHandler struct{ *BootstrapServer }
 
 // ServeNotification implements [Handler].
-func (bootstrapHandler) ServeNotification(string, *Message) bool { return false }
+func (bootstrapHandler) ServeNotification(string, *Message) Reception { return Refused }
 
 // ServeRequest implements [Handler].
 func (h bootstrapHandler) ServeRequest(ctx context.Context, peer string, m *Message) *Message {

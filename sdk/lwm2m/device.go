@@ -55,6 +55,12 @@ func (d *Device) Registration() Registration {
 	return d.registration.clone()
 }
 
+func (d *Device) isAt(peer string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.registration.Address == peer
+}
+
 func (d *Device) update(peer string, m *Message) (Registration, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

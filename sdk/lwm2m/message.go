@@ -137,7 +137,18 @@ type Handler interface {
 	// ServeRequest answers a request; it runs in a goroutine of its own.
 	ServeRequest(ctx context.Context, peer string, request *Message) *Message
 	// ServeNotification takes a message whose token belongs to no running
-	// exchange and must return quickly. False rejects it, which tells the peer to
-	// end the observation.
-	ServeNotification(peer string, notification *Message) bool
+	// exchange and must return quickly.
+	ServeNotification(peer string, notification *Message) Reception
 }
+
+// Reception is what becomes of a notification.
+type Reception int
+
+const (
+	// Refused tells the peer to end the observation.
+	Refused Reception = iota
+	// Accepted acknowledges the notification.
+	Accepted
+	// Ignored does neither, as if the notification were lost: it may be forged.
+	Ignored
+)

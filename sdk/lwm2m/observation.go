@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// observation is the server's side of one observation. Its token is known to the
-// whole server: notifications are recognised by it, not by the address they come
-// from, which may change.
+// observation is the server's side of one observation. Notifications are recognised
+// by its token, and by the peer that the device was last heard from: a token travels
+// in plaintext where there is no DTLS, and who has seen it may not forge values.
 type observation struct {
 	device *Device
 	paths  []Path // one, or those of an Observe-Composite
@@ -117,18 +117,23 @@ func (s *Server) observation(token []byte) (*observation, bool) {
 	return o, ok
 }
 
-// ServeNotification implements [Handler]. Rejecting an unknown token makes the
-// device forget the observation.
-func (s serverHandler) ServeNotification(_ string, m *Message) bool {
+// ServeNotification implements [Handler]. Refusing an unknown token makes the
+// device forget the observation. One from another address is ignored: if it is the
+// device that has moved, it gets no answer, updates its registration and is heard.
+func (s serverHandler) ServeNotification(peer string, m *Message) Reception {
 	o, ok := s.observation(m.Token)
 	if !ok {
-		return false
+		return Refused
+	}
+	if !o.device.isAt(peer) {
+		s.logger.Debug("ignored a notification from another address than the device's", "endpoint", o.device.endpoint, "peer", peer)
+		return Ignored
 	}
 	s.alive(o.device)
 	if !m.Code.Success() {
 		s.logger.Info("an observation ended", "endpoint", o.device.endpoint, "path", o.key, "code", m.Code.String())
 		s.dropObservation(o)
-		return true
+		return Accepted
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +144,7 @@ func (s serverHandler) ServeNotification(_ string, m *Message) bool {
 	case len(o.held) < maxNotifications:
 		o.held = append(o.held, m)
 	}
-	return true
+	return Accepted
 }
 
 // begin gives the first values to notify, then what came meanwhile.

@@ -31,7 +31,7 @@ type Conn struct {
 
 	mu      sync.Mutex
 	pending map[exchangeID]chan message.Message // confirmable messages without an answer
-	tokens  map[string]*exchange                // requests without a response
+	tokens  map[exchangeToken]*exchange         // requests without a response
 }
 
 // exchangeID is what RFC 7252 section 4.4 makes unique: a message id of a peer.
@@ -39,6 +39,10 @@ type exchangeID struct {
 	peer string
 	mid  uint16
 }
+
+// exchangeToken is what a response belongs to: the token of a request, and whoever was
+// asked (RFC 7252 section 5.3.2).
+type exchangeToken struct{ peer, token string }
 
 type exchange struct {
 	id       exchangeID
@@ -57,7 +61,7 @@ func newConn(l link, s settings) *Conn {
 		closed:   make(chan struct{}),
 		streams:  streams{m: map[uploadID]*stream{}},
 		pending:  map[exchangeID]chan message.Message{},
-		tokens:   map[string]*exchange{},
+		tokens:   map[exchangeToken]*exchange{},
 	}
 	if framed, ok := l.(*sessions); ok && framed.framed() {
 		c.sessions = framed
@@ -142,22 +146,25 @@ func (c *Conn) settle(id exchangeID, m message.Message) {
 
 // response takes a separate response or a notification.
 func (c *Conn) response(h lwm2m.Handler, id exchangeID, m message.Message) {
-	accepted := c.deliver(m)
-	if !accepted && m.Options.HasOption(message.Observe) {
-		accepted = c.notification(h, id.peer, m)
+	reception := lwm2m.Refused
+	switch {
+	case c.deliver(id.peer, m):
+		reception = lwm2m.Accepted
+	case m.Options.HasOption(message.Observe):
+		reception = c.notification(h, id.peer, m)
 	}
 	switch {
-	case !accepted:
+	case reception == lwm2m.Refused:
 		c.send(id.peer, message.Message{Type: message.Reset, MessageID: m.MessageID})
-	case m.Type == message.Confirmable:
+	case reception == lwm2m.Accepted && m.Type == message.Confirmable:
 		c.send(id.peer, message.Message{Type: message.Acknowledgement, MessageID: m.MessageID})
 	}
 }
 
-func (c *Conn) notification(h lwm2m.Handler, from string, m message.Message) bool {
+func (c *Conn) notification(h lwm2m.Handler, from string, m message.Message) lwm2m.Reception {
 	n, err := fromWire(m)
 	if err != nil {
-		return false
+		return lwm2m.Refused
 	}
 	b, _ := getBlock(m, message.Block2)
 	n.Partial = b.more
@@ -166,9 +173,9 @@ func (c *Conn) notification(h lwm2m.Handler, from string, m message.Message) boo
 
 // deliver gives a separate response to its exchange; it acknowledges the request
 // too, whose own ACK may be lost.
-func (c *Conn) deliver(m message.Message) bool {
+func (c *Conn) deliver(from string, m message.Message) bool {
 	c.mu.Lock()
-	e, ok := c.tokens[string(m.Token)]
+	e, ok := c.tokens[exchangeToken{from, string(m.Token)}]
 	c.mu.Unlock()
 	if !ok {
 		return false

@@ -56,17 +56,22 @@ var (
 // connectionIDs is the length of the connection ids that a server hands out.
 const connectionIDs = 8
 
-func (c credentials) server() ([]dtls.ServerOption, error) {
+// server configures one session of a server: newID makes its connection id, offered
+// hears of the identity for which a key is looked up.
+func (c credentials) server(newID func() []byte, offered func(identity string)) ([]dtls.ServerOption, error) {
 	if c.keys == nil && c.certificate == nil {
 		return nil, errors.New("coaps needs the PSKs or the Certificate option")
 	}
 	options := []dtls.ServerOption{
-		dtls.WithConnectionIDGenerator(dtls.RandomCIDGenerator(connectionIDs)),
+		dtls.WithConnectionIDGenerator(newID),
 	}
 	var suites []dtls.CipherSuiteID
 	if c.keys != nil {
 		suites = append(suites, pskSuites...)
-		options = append(options, dtls.WithPSK(func(identity []byte) ([]byte, error) { return c.keys(string(identity)) }))
+		options = append(options, dtls.WithPSK(func(identity []byte) ([]byte, error) {
+			offered(string(identity))
+			return c.keys(string(identity))
+		}))
 	}
 	if c.certificate != nil {
 		if c.roots == nil {

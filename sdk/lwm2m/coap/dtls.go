@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/pion/dtls/v3"
 )
@@ -19,25 +22,48 @@ const maxRecord = 1 << 12
 type dtlsSessions struct{ settings }
 
 func listenDTLS(local netip.AddrPort, s settings) (*sessions, error) {
-	config, err := s.credentials.server()
+	l := newSessions(dtlsSessions{s}, s)
+	listener, err := newListener(local, s, &l.handshakes)
 	if err != nil {
 		return nil, err
 	}
-	listener, err := dtls.ListenWithOptions("udp", net.UDPAddrFromAddrPort(local), config...)
-	if err != nil {
-		return nil, err
-	}
-	return newSessions(dtlsSessions{s}, s).listen(listener), nil
+	l.workers.Go(listener.read)
+	return l.listen(listener), nil
 }
 
-// dialed closes the socket of a device with its session.
-type dialed struct {
+// secured is a session of either side. It closes what is under it.
+type secured struct {
 	*dtls.Conn
-	socket *net.UDPConn
+	under interface{ settle() } // the handshake is over
+
+	// Of a server: its place among the handshakes, and who the peer says it is.
+	greeting *greeting
+	offered  string
 }
 
-// Close implements [net.Conn].
-func (d dialed) Close() error { return errors.Join(d.Conn.Close(), d.socket.Close()) }
+// dialed is the socket of a device.
+type dialed struct {
+	*net.UDPConn
+	screen screen
+}
+
+func (d *dialed) settle() { d.screen.settled.Store(true) }
+
+// ReadFrom implements [net.PacketConn]. A socket that fails counts as closed.
+func (d *dialed) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := d.UDPConn.ReadFrom(b)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, nil, err
+		}
+		if err != nil {
+			return 0, nil, fmt.Errorf("%w: %w", net.ErrClosed, err)
+		}
+		if kept := d.screen.pass(b[:0], b[:n]); len(kept) > 0 {
+			return len(kept), from, nil
+		}
+	}
+}
 
 func (c dtlsSessions) connect(ctx context.Context, address string) (net.Conn, error) {
 	to, host, err := lookUp(ctx, address, "coaps")
@@ -52,23 +78,22 @@ func (c dtlsSessions) connect(ctx context.Context, address string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dtls.ClientWithOptions(socket, net.UDPAddrFromAddrPort(to), config...)
+	under := &dialed{UDPConn: socket}
+	conn, err := dtls.ClientWithOptions(under, net.UDPAddrFromAddrPort(to), config...)
 	if err != nil {
 		_ = socket.Close()
 		return nil, err
 	}
-	return dialed{conn, socket}, nil
+	return &secured{Conn: conn, under: under}, nil
 }
 
 func (dtlsSessions) greet(ctx context.Context, conn net.Conn) (*session, error) {
-	c, ok := conn.(*dtls.Conn)
-	if !ok {
-		c = conn.(dialed).Conn
-	}
+	c := conn.(*secured)
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
-	identity, err := identityOf(c)
+	c.under.settle()
+	identity, err := identityOf(c.Conn)
 	return &session{origin: origin{identity: identity}, conn: conn}, err
 }
 
@@ -95,10 +120,12 @@ func (dtlsSessions) read(s *session) ([]byte, error) {
 	}
 	for {
 		n, err := s.conn.Read(s.record)
-		if _, ok := errors.AsType[*dtls.TemporaryError](err); ok { // too long
-			continue
-		}
-		return clone(s.record[:max(n, 0)]), err
+		switch {
+		case err == nil:
+			return clone(s.record[:n]), nil
+		case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+			return nil, err
+		} // else it is of one record, which is too long, say
 	}
 }
 

@@ -37,7 +37,7 @@ func (c *Conn) exchange(ctx context.Context, to string, m message.Message) (mess
 	if m.Token == nil {
 		m.Token = newToken()
 	}
-	defer c.forgetToken(m.Token)
+	defer c.forgetToken(to, m.Token)
 	if c.sessions != nil {
 		return c.ask(ctx, to, m)
 	}
@@ -120,15 +120,15 @@ func (c *Conn) expect(id exchangeID, token []byte, e *exchange) <-chan message.M
 	c.pending[id] = answer
 	if e != nil {
 		e.id = id
-		c.tokens[string(token)] = e
+		c.tokens[exchangeToken{id.peer, string(token)}] = e
 	}
 	return answer
 }
 
-func (c *Conn) expectResponse(token []byte, e *exchange) {
+func (c *Conn) expectResponse(peer string, token []byte, e *exchange) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tokens[string(token)] = e
+	c.tokens[exchangeToken{peer, string(token)}] = e
 }
 
 func (c *Conn) forget(id exchangeID) {
@@ -137,10 +137,10 @@ func (c *Conn) forget(id exchangeID) {
 	delete(c.pending, id)
 }
 
-func (c *Conn) forgetToken(token []byte) {
+func (c *Conn) forgetToken(peer string, token []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.tokens, string(token))
+	delete(c.tokens, exchangeToken{peer, string(token)})
 }
 
 // maxWait is MAX_TRANSMIT_WAIT (RFC 7252 section 4.8.2), the longest time from

@@ -21,7 +21,7 @@ import (
 // type and no id, and nothing is acknowledged or sent again.
 
 // maxServing bounds the requests of one peer that are served at once, so that one
-// who does not take its answers holds up nobody else.
+// peer leaves room for others.
 const maxServing = 64
 
 var errFrame = errors.New("the peer sends no CoAP")
@@ -78,13 +78,12 @@ func (c *Conn) receiveFrame(ctx context.Context, running *sync.WaitGroup, h lwm2
 		c.serveFrame(running, from, m, func() message.Message { return message.Message{Code: codes.Pong} })
 	case lwm2m.Code(m.Code).IsRequest():
 		c.serveFrame(running, from, m, func() message.Message { return c.handle(ctx, h, from, m) })
-	case !c.deliver(m) && m.Options.HasOption(message.Observe):
+	case !c.deliver(from.peer, m) && m.Options.HasOption(message.Observe):
 		c.notification(h, from.peer, m)
 	}
 }
 
-// serveFrame answers in a goroutine of its own, since the peer may be slow to take
-// the answer.
+// serveFrame answers in a goroutine of its own, since that may take its time.
 func (c *Conn) serveFrame(running *sync.WaitGroup, from origin, m message.Message, answer func() message.Message) {
 	s, err := c.sessions.session(from.peer)
 	if err != nil {
@@ -123,7 +122,7 @@ func (c *Conn) ask(ctx context.Context, to string, m message.Message) (message.M
 		return message.Message{}, fmt.Errorf("cannot encode a message: %w", err)
 	}
 	e := &exchange{response: make(chan message.Message, 1)}
-	c.expectResponse(m.Token, e)
+	c.expectResponse(to, m.Token, e)
 	if err := c.sessions.send(to, frame); err != nil {
 		return message.Message{}, err
 	}

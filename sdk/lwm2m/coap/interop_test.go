@@ -151,12 +151,12 @@ func (notified) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Mes
 	return &lwm2m.Message{Code: lwm2m.CodeNotFound}
 }
 
-func (n notified) ServeNotification(_ string, m *lwm2m.Message) bool {
+func (n notified) ServeNotification(_ string, m *lwm2m.Message) lwm2m.Reception {
 	select {
 	case n <- m:
 	default:
 	}
-	return true
+	return lwm2m.Accepted
 }
 
 // startCoapServer runs libcoap's server; its DTLS port is one above the other.

@@ -7,18 +7,17 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
 const (
-	// handshakeTimeout bounds a handshake.
-	handshakeTimeout = 30 * time.Second
-	// maxHandshakes bounds those that a server has under way; others wait.
-	maxHandshakes = 256
 	// acceptPause is waited when no session can be accepted, as without file handles.
 	acceptPause = 50 * time.Millisecond
 	// idleSession is how long a server keeps a session from which nothing comes: a
@@ -27,6 +26,8 @@ const (
 	// maxWaiting bounds the datagrams that were received and not yet handled; UDP's
 	// own buffer bounds those before.
 	maxWaiting = 256
+	// maxOffered is how much of an unproven identity is logged, in bytes.
+	maxOffered = 128
 )
 
 // sessions is a link whose peers are sessions: of DTLS, or connections of TCP and
@@ -39,6 +40,8 @@ type sessions struct {
 	closed   chan struct{}
 	stop     func() error
 	workers  sync.WaitGroup
+
+	handshakes handshakes // of a server
 
 	mu     sync.Mutex
 	serial uint64
@@ -54,7 +57,7 @@ type carrier interface {
 	greet(ctx context.Context, conn net.Conn) (*session, error)
 	// read gives the next message.
 	read(s *session) ([]byte, error)
-	// write sends a message, or fails within a bounded time.
+	// write sends a message, or puts it behind others; it waits for nobody.
 	write(s *session, message []byte) error
 }
 
@@ -73,9 +76,10 @@ type session struct {
 
 	record []byte // of DTLS, for what is read
 
-	// Of TCP and TLS: what is read, how long a message the peer takes, and how many of
-	// its requests are being served.
+	// Of TCP and TLS: what is read, what is sent, how long a message the peer takes, and
+	// how many of its requests are being served.
 	frames  *bufio.Reader
+	outbox  *outbox
 	limit   atomic.Int64
 	serving atomic.Int64
 }
@@ -117,9 +121,7 @@ func (l *sessions) shut() error {
 	l.mu.Unlock()
 	for _, s := range all {
 		l.workers.Go(func() {
-			if c, ok := l.carrier.(tcpSessions); ok {
-				c.farewell(s)
-			}
+			s.finish(codes.Release)
 			_ = s.conn.Close()
 		})
 	}
@@ -133,7 +135,6 @@ func (l *sessions) shut() error {
 
 // accept takes new peers; each shakes hands in a goroutine of its own.
 func (l *sessions) accept() {
-	slots := make(chan struct{}, maxHandshakes)
 	for {
 		conn, err := l.listener.Accept()
 		if err != nil {
@@ -152,29 +153,59 @@ func (l *sessions) accept() {
 			}
 			continue
 		}
-		select {
-		case slots <- struct{}{}:
-		case <-l.closed:
+		g := l.place(conn)
+		if g == nil {
 			_ = conn.Close()
-			return
+			continue
 		}
 		l.workers.Go(func() {
-			s := l.greet(context.Background(), conn)
-			<-slots
-			if s != nil {
+			if s := l.greet(conn, g); s != nil {
 				l.read(s)
 			}
 		})
 	}
 }
 
-// greet makes a session of a connection, or closes it.
-func (l *sessions) greet(ctx context.Context, conn net.Conn) *session {
-	s, err := l.handshake(ctx, conn)
-	if err != nil {
-		l.logger.Info("a handshake failed", "peer", conn.RemoteAddr().String(), "error", err)
+// place gives a connection its place among the handshakes, if need be after a while.
+// One of whoever has the most of them does not wait: others may stand behind it.
+func (l *sessions) place(conn net.Conn) *greeting {
+	if c, ok := conn.(*secured); ok {
+		return c.greeting
 	}
-	return s
+	from, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
+	for {
+		g, greedy := l.handshakes.begin(from.Addr(), func() { _ = conn.Close() })
+		if g != nil || greedy {
+			return g
+		}
+		select {
+		case <-time.After(acceptPause):
+		case <-l.closed:
+			return nil
+		}
+	}
+}
+
+// greet makes a session of a connection, or closes it. The log names who the peer
+// said it is: the peer itself often hears nothing of what is wrong.
+func (l *sessions) greet(conn net.Conn, g *greeting) *session {
+	s, err := l.handshake(context.Background(), conn)
+	gaveWay := l.handshakes.end(g)
+	if err == nil {
+		return s
+	}
+	var offered string
+	if c, ok := conn.(*secured); ok {
+		offered = c.offered[:min(len(c.offered), maxOffered)]
+	}
+	switch {
+	case gaveWay:
+		err = errGaveWay
+	case offered != "" && errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("%w: the peer has another key for this identity, or messages get lost", err)
+	}
+	l.logger.Info("a handshake failed", "peer", conn.RemoteAddr().String(), "identity", offered, "error", err)
+	return nil
 }
 
 func (l *sessions) handshake(ctx context.Context, conn net.Conn) (*session, error) {
@@ -227,6 +258,10 @@ func (l *sessions) enter(s *session) error {
 	s.peer = s.conn.RemoteAddr().String() + "#" + strconv.FormatUint(l.serial, 10)
 	s.ended = make(chan struct{})
 	s.idle = time.AfterFunc(idleSession, func() { _ = s.conn.Close() })
+	if l.framed() {
+		s.outbox = newOutbox(s.conn)
+		l.workers.Go(s.outbox.send)
+	}
 	l.open[s.peer] = s
 	if l.listener != nil && l.nameless() {
 		return nil
@@ -268,7 +303,6 @@ func (l *sessions) pass(a arrival) bool {
 // one.
 func (l *sessions) leave(s *session) {
 	s.idle.Stop()
-	_ = s.conn.Close()
 	close(s.ended)
 	l.mu.Lock()
 	current := l.open[s.peer] == s
@@ -277,6 +311,8 @@ func (l *sessions) leave(s *session) {
 		delete(l.byName, s.identity)
 	}
 	l.mu.Unlock()
+	s.finish(codes.Empty)
+	_ = s.conn.Close()
 	if current {
 		l.pass(arrival{from: s.origin, ended: true})
 	}

@@ -20,8 +20,6 @@ const (
 	maxFrame = 1 << 16
 	// baseFrame is what a peer takes that says nothing (RFC 8323 section 5.3.1).
 	baseFrame = 1152
-	// writeTimeout bounds how long a peer may not take what is sent to it.
-	writeTimeout = 30 * time.Second
 )
 
 // tcpSessions is the carrier of CoAP over TCP and, with a configuration, over TLS
@@ -177,20 +175,21 @@ func (c tcpSessions) abort(s *session) {
 	}
 }
 
-// farewell is sent before this side closes a connection.
-func (c tcpSessions) farewell(s *session) {
-	if frame, err := marshalFrame(message.Message{Code: codes.Release}); err == nil {
-		_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = s.conn.Write(frame)
+// write sends a message, once the peer's capabilities are known by way of its outbox.
+func (tcpSessions) write(s *session, frame []byte) error {
+	if s.outbox == nil {
+		return writeFrame(s.conn, frame)
 	}
+	return s.outbox.put(frame)
 }
 
-// write sends a whole frame; what was sent in part leaves nothing to go on with.
-func (tcpSessions) write(s *session, frame []byte) error {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := s.conn.Write(frame); err != nil {
-		_ = s.conn.Close()
-		return fmt.Errorf("%w: %w", errNoPeer, err)
+// finish sends what waits, and perhaps that this side closes the connection.
+func (s *session) finish(say codes.Code) {
+	if s.outbox == nil {
+		return
 	}
-	return nil
+	if frame, err := marshalFrame(message.Message{Code: say}); err == nil && say != codes.Empty {
+		_ = s.outbox.put(frame)
+	}
+	s.outbox.end()
 }
