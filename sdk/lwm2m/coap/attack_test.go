@@ -2,15 +2,12 @@ package coap_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
-	"io"
 	"log/slog"
 	"net"
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -324,50 +321,5 @@ func TestFailedHandshakeIsNamed(t *testing.T) {
 	s.stop()
 	if !log.has("identity=device-2") {
 		t.Errorf("the log does not name the device:\n%s", log.all.String())
-	}
-}
-
-// generous answers everything at length.
-type generous struct {
-	deaf
-	asked atomic.Int64
-}
-
-func (g *generous) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Message {
-	g.asked.Add(1)
-	return &lwm2m.Message{Code: lwm2m.CodeContent, Payload: bytes.Repeat([]byte("x"), 60_000)}
-}
-
-// TestPeersThatTakeNothing ask for much over TCP and do not read it: they hold up
-// nobody else.
-func TestPeersThatTakeNothing(t *testing.T) {
-	conn, err := coap.Listen("coap+tcp://127.0.0.1:0", coap.WithLogger(logger(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var handler generous
-	run(t, conn, func(ctx context.Context, tr lwm2m.Transport) error { return tr.Serve(ctx, &handler) })
-	const many, requests = 40, 64
-	for range many {
-		greedy := stranger(t, "tcp", conn.LocalAddr().String())
-		_ = greedy.(*net.TCPConn).SetReadBuffer(4096)
-		if _, err := io.WriteString(greedy, "\x40\xe1\x23\x01\x00\x00"+strings.Repeat("\x01\x01T", requests)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, "all have asked", func() bool { return handler.asked.Load() >= many*16 })
-	client, err := coap.Dial("coap+tcp://"+conn.LocalAddr().String(), coap.WithLogger(logger(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	run(t, client, func(ctx context.Context, tr lwm2m.Transport) error { return tr.Serve(ctx, deaf{}) })
-	peer, err := client.Resolve(deadline(t), conn.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 20 {
-		if answer, err := client.Exchange(deadline(t), peer, &lwm2m.Message{Code: lwm2m.Get}); err != nil || len(answer.Payload) != 60_000 {
-			t.Fatalf("another peer: %v", err)
-		}
 	}
 }

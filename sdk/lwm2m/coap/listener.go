@@ -109,7 +109,7 @@ func (l *listener) hello(from netip.AddrPort, r record) {
 		l.mu.Lock()
 		there := l.byAddress[from]
 		l.mu.Unlock()
-		if there != nil && there.hello.random == h.random {
+		if there != nil && there.random == h.random {
 			there.again(h)
 			return
 		}

@@ -33,7 +33,9 @@ type path struct {
 	listener *listener
 	screen   screen
 	from     netip.AddrPort // where it began
-	hello    hello          // the one with the cookie
+	random   [32]byte       // of the hello, by which that is known again
+	cookie   []byte
+	shift    uint64 // what pion's record numbers in plaintext lack
 	conn     *dtls.Conn
 	planted  bool // pion has our cookie
 
@@ -65,16 +67,18 @@ type datagram struct {
 }
 
 // newPath is one for a hello whose cookie has been verified. pion wants to have sent
-// that cookie itself: it gets the hello without one first.
+// that cookie itself: it gets the hello without one first. What it sends goes on
+// counting where the peer's hello stood, since our request for the cookie had the
+// number of the hello before (RFC 6347 section 4.2.1).
 func newPath(l *listener, from netip.AddrPort, h hello) *path {
-	p := &path{listener: l, from: from, budget: maxUnproven, peer: net.UDPAddrFromAddrPort(from)}
+	p := &path{
+		listener: l, from: from, budget: maxUnproven, peer: net.UDPAddrFromAddrPort(from),
+		random: h.random, cookie: clone(h.cookie), shift: max(h.sequence, 1) - 1,
+	}
 	p.screen.ids = connectionIDs
 	p.arrived.L = &p.mu
-	again := h.datagram(h.sequence, h.message, h.cookie)
-	parsed, _, _ := cutRecord(again, 0)
-	p.hello, _ = parseHello(parsed) // which shares nothing with the socket's buffer
-	p.put(datagram{from, h.datagram(max(h.sequence, 1)-1, 0, nil)})
-	p.put(datagram{from, again})
+	p.put(datagram{from, h.datagram(p.shift, 0, nil)})
+	p.again(h)
 	return p
 }
 
@@ -85,7 +89,7 @@ func (p *path) take(from netip.AddrPort, b []byte) {
 	}
 }
 
-// again takes a hello that comes again: pion repeats its answer.
+// again takes the hello; when it has come before, pion repeats its answer.
 func (p *path) again(h hello) {
 	if !p.screen.settled.Load() {
 		p.put(datagram{p.from, h.datagram(h.sequence, h.message, h.cookie)})
@@ -133,16 +137,14 @@ func (p *path) ReadFrom(b []byte) (int, net.Addr, error) {
 	return copy(b, d.bytes), p.peer, nil
 }
 
-// WriteTo implements [net.PacketConn]. Records in plaintext go on counting where
-// the peer's hello stood, since a request for a cookie had its number (RFC 6347
-// section 4.2.1).
+// WriteTo implements [net.PacketConn].
 func (p *path) WriteTo(b []byte, to net.Addr) (int, error) {
 	if !p.planted {
 		return len(b), p.plant(b)
 	}
 	out := b
 	if !p.screen.settled.Load() {
-		out = renumber(b, max(p.hello.sequence, 1)-1)
+		out = renumber(b, p.shift)
 	}
 	if _, err := p.listener.socket.WriteTo(out, to); err != nil {
 		return 0, err
@@ -162,7 +164,7 @@ func (p *path) plant(b []byte) error {
 	if len(own) != cookieLength {
 		return errPion
 	}
-	copy(own, p.hello.cookie)
+	copy(own, p.cookie)
 	p.planted = true
 	return nil
 }
