@@ -188,9 +188,9 @@ var forgeries = map[string]string{
 
 // TestForgedDatagrams come from the right addresses, at both ends of a session.
 func TestForgedDatagrams(t *testing.T) {
-	s := startSecureServer(t, "coaps://127.0.0.1:0", coap.PSKs(keys))
+	s := startSecureServer(t, "coaps://127.0.0.1:0", coap.PSKs(keys), patient())
 	n := startNetwork(t, s.address, 1, weather{})
-	d := startDevice(t, "coaps://"+n.address(), nil, coap.PSK("device-1", secret))
+	d := startDevice(t, "coaps://"+n.address(), nil, coap.PSK("device-1", secret), patient())
 	remote := s.event(t, lwm2m.Registered).Device
 	for name, forged := range forgeries {
 		n.up.deliver([]byte(forged))

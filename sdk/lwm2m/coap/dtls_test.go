@@ -191,9 +191,9 @@ func (m *mover) up() {
 
 // TestConnectionID moves a device: the session and the registration stay.
 func TestConnectionID(t *testing.T) {
-	s := startSecureServer(t, "coaps://127.0.0.1:0", coap.PSKs(keys))
+	s := startSecureServer(t, "coaps://127.0.0.1:0", coap.PSKs(keys), patient())
 	proxy := startMover(t, s.address)
-	d := startDevice(t, "coaps://"+proxy.front.LocalAddr().String(), nil, coap.PSK("device-1", secret))
+	d := startDevice(t, "coaps://"+proxy.front.LocalAddr().String(), nil, coap.PSK("device-1", secret), patient())
 	e := s.event(t, lwm2m.Registered)
 	for range 2 {
 		proxy.move(t)

@@ -15,8 +15,8 @@ const (
 	// sends a message again after 1, 3, 7 and 15 seconds.
 	handshakeTimeout = 30 * time.Second
 	// handshakeShare is what a handshake has in any case, when others want its place:
-	// enough for two losses in a row.
-	handshakeShare = 5 * time.Second
+	// enough for three losses in a row.
+	handshakeShare = 8 * time.Second
 )
 
 var errGaveWay = errors.New("too many handshakes are under way, this one gave way to another")
@@ -27,11 +27,13 @@ var errGaveWay = errors.New("too many handshakes are under way, this one gave wa
 type handshakes struct {
 	mu   sync.Mutex
 	open []*greeting // oldest first
+
+	freed func() // hears of a place, if it is given
 }
 
 type greeting struct {
 	network netip.Prefix
-	begun   time.Time
+	begun   time.Time // its time: over DTLS since the hello was answered
 	end     func() // closes the connection
 	gaveWay bool   // guarded by the lock of handshakes
 }
@@ -87,12 +89,23 @@ func (h *handshakes) loser(g *greeting) (loser *greeting, greedy bool) {
 	return nil, shares[loser.network] == shares[g.network] && shares[g.network] > 1
 }
 
+// answered begins the time of a handshake: what came before was up to this side.
+func (h *handshakes) answered(g *greeting) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	g.begun = time.Now()
+}
+
 // end gives the place back. It tells whether the handshake has lost it before.
 func (h *handshakes) end(g *greeting) (gaveWay bool) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.remove(g)
-	return g.gaveWay
+	gaveWay = g.gaveWay
+	h.mu.Unlock()
+	if h.freed != nil && !gaveWay {
+		h.freed()
+	}
+	return gaveWay
 }
 
 func (h *handshakes) remove(g *greeting) {

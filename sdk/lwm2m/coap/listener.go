@@ -18,6 +18,7 @@ type listener struct {
 	socket     *net.UDPConn
 	handshakes *handshakes
 	cookies    cookies
+	waiting    waiting
 	ready      chan *secured
 	closed     chan struct{}
 	held       atomic.Int64 // bytes in the inboxes of paths
@@ -46,6 +47,7 @@ func newListener(local netip.AddrPort, s settings, h *handshakes) (*listener, er
 		_ = socket.Close()
 		return nil, err
 	}
+	h.freed = l.next
 	return l, nil
 }
 
@@ -106,36 +108,62 @@ func (l *listener) hello(from netip.AddrPort, r record) {
 	case ok && h.message == 0:
 		_, _ = l.socket.WriteToUDPAddrPort(l.cookies.request(from, h), from)
 	case ok && h.message == 1 && l.cookies.valid(from, h):
-		l.mu.Lock()
-		there := l.byAddress[from]
-		l.mu.Unlock()
-		if there != nil && there.random == h.random {
+		if there := l.known(from, h); there != nil {
 			there.again(h)
 			return
 		}
-		l.welcome(newPath(l, from, h))
+		l.welcome(from, h)
 	}
 }
 
-func (l *listener) welcome(p *path) {
+// known gives the session that has begun with this hello.
+func (l *listener) known(from netip.AddrPort, h hello) *path {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if there := l.byAddress[from]; there != nil && there.random == h.random {
+		return there
+	}
+	return nil
+}
+
+// next welcomes a peer that has waited for a place.
+func (l *listener) next() {
+	for from, b, ok := l.waiting.next(); ok; from, b, ok = l.waiting.next() {
+		select {
+		case <-l.closed:
+			return
+		default:
+		}
+		r, _, _ := cutRecord(b, 0)
+		if h, _ := parseHello(r); l.known(from, h) == nil {
+			l.welcome(from, h)
+			return
+		}
+	}
+}
+
+// welcome begins a session, now or when there is a place.
+func (l *listener) welcome(from netip.AddrPort, h hello) {
+	p := newPath(l, from, h)
+	p.greeting, _ = l.handshakes.begin(from.Addr(), func() { _ = p.Close() })
+	if p.greeting == nil {
+		_ = p.Close()
+		l.waiting.add(from, h.datagram(h.sequence, h.message, h.cookie))
+		return
+	}
 	conn, err := l.secure(p)
 	if err != nil {
 		l.logger.Error("cannot begin a session", "error", err)
-		return
 	}
-	conn.greeting, _ = l.handshakes.begin(p.from.Addr(), func() { _ = p.Close() })
-	switch {
-	case conn.greeting == nil: // the peer says hello again, after a while
+	if err != nil || !l.enter(p, conn) {
 		_ = p.Close()
-	case !l.enter(p, conn):
-		_ = p.Close()
-		l.handshakes.end(conn.greeting)
+		l.handshakes.end(p.greeting)
 	}
 }
 
 // secure makes a session over a path. Its handshake has not begun.
 func (l *listener) secure(p *path) (*secured, error) {
-	s := &secured{under: p}
+	s := &secured{under: p, greeting: p.greeting}
 	config, err := l.credentials.server(func() []byte { return l.name(p) }, func(identity string) { s.offered = identity })
 	if err != nil {
 		return nil, err
@@ -150,11 +178,12 @@ func (l *listener) secure(p *path) (*secured, error) {
 // new one is settled.
 func (l *listener) enter(p *path, conn *secured) bool {
 	l.mu.Lock()
-	if l.closing || len(l.ready) == cap(l.ready) {
+	there := l.byAddress[p.from]
+	known := there != nil && there.random == p.random
+	if known || p.state != pathNew || l.closing || len(l.ready) == cap(l.ready) { // closed: it gave way already
 		l.mu.Unlock()
 		return false
 	}
-	there := l.byAddress[p.from]
 	switch {
 	case there != nil && !there.screen.settled.Load():
 		p.former = there.former

@@ -36,8 +36,10 @@ type path struct {
 	random   [32]byte       // of the hello, by which that is known again
 	cookie   []byte
 	shift    uint64 // what pion's record numbers in plaintext lack
+	greeting *greeting
 	conn     *dtls.Conn
 	planted  bool // pion has our cookie
+	answered bool // the hello
 
 	// Guarded by the listener's lock.
 	id     *connectionID // what it is found by, wherever the peer goes
@@ -141,6 +143,10 @@ func (p *path) ReadFrom(b []byte) (int, net.Addr, error) {
 func (p *path) WriteTo(b []byte, to net.Addr) (int, error) {
 	if !p.planted {
 		return len(b), p.plant(b)
+	}
+	if !p.answered {
+		p.answered = true
+		p.listener.handshakes.answered(p.greeting)
 	}
 	out := b
 	if !p.screen.settled.Load() {

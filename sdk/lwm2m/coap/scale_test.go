@@ -117,8 +117,7 @@ func scale(b *testing.B, scheme string, n int) {
 		return err
 	}))
 	b.ReportMetric(float64(memory()-before)/float64(n)/1000, "kB/client")
-	// Every registration ends another, with its observation. Over DTLS most wait a second
-	// for their first message to be sent again: it came while the former session ended.
+	// Every registration ends another, with its observation.
 	measure(b, "again", n, func() { register(1024) })
 }
 

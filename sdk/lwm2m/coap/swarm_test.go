@@ -99,25 +99,38 @@ func runSwarm(address string, n int, in io.Reader, out io.Writer) error {
 	go s.read()
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		at, _ := strconv.Atoi(lines.Text())
-		s.register(at)
+		if err := s.register(at); err != nil {
+			return err
+		}
 		fmt.Fprintln(out, "registered")
 	}
 	return nil
 }
 
-// register lets all devices register, so many at a time.
-func (s *swarm) register(at int) {
-	slots := make(chan struct{}, at)
+// register lets all devices register, so many at a time, each with a few attempts.
+func (s *swarm) register(at int) error {
+	slots, failed := make(chan struct{}, at), make(chan error, len(s.members))
 	var all sync.WaitGroup
 	for i, m := range s.members {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			for m.register(i) != nil {
+			err := m.register(i)
+			for try := 1; err != nil && try < 5; try++ {
+				err = m.register(i)
+			}
+			if err != nil {
+				failed <- fmt.Errorf("%s cannot register: %w", memberName(i), err)
 			}
 		})
 	}
 	all.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
 }
 
 func (m *member) register(i int) error {
