@@ -34,8 +34,8 @@ type handshakes struct {
 type greeting struct {
 	network netip.Prefix
 	begun   time.Time // its time: over DTLS since the hello was answered
-	end     func() // closes the connection
-	gaveWay bool   // guarded by the lock of handshakes
+	end     func()    // closes the connection
+	gaveWay bool      // guarded by the lock of handshakes
 }
 
 // networkOf is what counts as one peer: an IPv4 address, or the 64 bits of an IPv6
