@@ -65,6 +65,7 @@ type Verdict struct {
 	Author    string // role that has signed for it
 	Timestamp int64  // version of the timestamp, which says how new all this is
 	Doubt     string // why it may be outdated all the same; "" it is not
+	Offline   bool   // nobody could be asked; also if there is an error
 }
 
 // Verify returns why p is not to be installed, or by what it is trusted. The
@@ -73,11 +74,12 @@ func (c *Client) Verify(ctx context.Context, p Package) (Verdict, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, err := c.refresh(ctx, p.Component)
+	v := Verdict{Author: r.author, Doubt: r.at.doubt, Offline: r.offline != nil}
 	if err != nil {
-		return Verdict{}, err
+		return v, err
 	}
-	v := Verdict{Author: r.author, Timestamp: r.tuf.Timestamp.Signed.Version, Doubt: r.at.doubt}
-	if r.offline != nil {
+	v.Timestamp = r.tuf.Timestamp.Signed.Version
+	if v.Offline {
 		v.Doubt = cmp.Or(v.Doubt, "nobody could be asked for news")
 	}
 	return v, r.lists(p)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -53,7 +54,14 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
-			server := httptest.NewServer(newFakeServer(filepath.Join(env.WorkDir, "requests")))
+			vouching, err := newFakeTrust(filepath.Join(env.WorkDir, "trust"))
+			if err != nil {
+				return err
+			}
+			mux := http.NewServeMux()
+			mux.Handle("/trust/{file}", vouching)
+			mux.Handle("/", newFakeServer(filepath.Join(env.WorkDir, "requests")))
+			server := httptest.NewServer(mux)
 			env.Defer(server.Close)
 			host := strings.TrimPrefix(server.URL, "http://")
 			env.Setenv("PATH", tools+string(os.PathListSeparator)+env.Getenv("PATH"))
