@@ -36,7 +36,7 @@ transforms: ## the ready-made transforms as WebAssembly, into bin/transforms/, t
 	@mkdir -p $(BIN)/transforms
 	$(GO) run ./transforms/build -o $(BIN)/transforms >$(BIN)/transforms/digests
 
-demo: ## the main job, whole: a stateful component is updated six times (STAY=1 leaves it running)
+demo: ## the main job, whole: a stateful component is updated six times, and refuses a package that nobody has signed (STAY=1 leaves it running)
 	CGO_ENABLED=0 $(GO) run ./examples/demo $(if $(STAY),-stay)
 
 test: ## all tests

@@ -31,6 +31,7 @@ type config struct {
 	Reboot     []string         `toml:"reboot"`     // command that reboots the device; none: no server can ask for that
 	LwM2M      lwm2mConfig      `toml:"lwm2m"`
 	Files      filesConfig      `toml:"files"`
+	Trust      trustConfig      `toml:"trust"`
 	State      stateConfig      `toml:"state"`
 	Transform  transformConfig  `toml:"transform"`
 	Updaters   []updaterConfig  `toml:"updater"`
@@ -189,7 +190,7 @@ func (c config) validate() error {
 			errs = append(errs, fmt.Errorf("components: %s needs an [[updater]] with type = %q", name, kind))
 		}
 	}
-	errs = append(errs, c.LwM2M.check(), c.Files.check(), c.State.check(), c.Transform.check())
+	errs = append(errs, c.LwM2M.check(), c.Files.check(), c.Trust.check(), c.State.check(), c.Transform.check())
 	for _, name := range c.Ask {
 		if !slices.Contains(c.Components, name) {
 			errs = append(errs, fmt.Errorf("ask: %s is none of the components", name))

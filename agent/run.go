@@ -29,6 +29,7 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/schedule"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/trust"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -39,6 +40,7 @@ type agent struct {
 	store      *store.Store
 	plugins    *pluginhost.Host
 	fetcher    *fetch.Fetcher
+	trust      *trust.Client // nil: nobody has to sign
 	manager    *manager.Manager
 	content    *content.Store
 	states     *state.Manager
@@ -110,6 +112,9 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Store: a.content, Insecure: c.Files.Insecure, Log: log}); err != nil {
 		return nil, err
 	}
+	if a.trust, err = a.openTrust(); err != nil {
+		return nil, err
+	}
 	if a.plugins, err = a.hostPlugins(); err != nil {
 		return nil, err
 	}
@@ -137,7 +142,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	runner = &engine.Engine{
 		Dependants: a.dependants,
 		Readings:   a.readings,
-		Journal:    a.store, Inventory: a.store, Source: source{a.fetcher}, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Rehearsals: a.states, Ready: a.ready(sandbox),
+		Journal:    a.store, Inventory: inventory{a.store, a.trust, log}, Source: source{a.fetcher}, Vouch: a.vouch, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Rehearsals: a.states, Ready: a.ready(sandbox),
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },

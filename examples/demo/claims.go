@@ -18,7 +18,7 @@ import (
 
 // wish publishes a version and asks for it, as an operator would.
 func (d *demo) wish(ctx context.Context, version string) error {
-	d.say("tranquil package build and push: version %s", version)
+	d.say("tranquil package build and push, trust sign: version %s", version)
 	if err := d.system.Publish(ctx, version); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/examples/internal/rig"
@@ -19,6 +20,7 @@ var scenes = []scene{
 	{"Version 4 has a bad transform: it is refused before anything stops", refuse},
 	{"The agent is killed in the middle of the update to version 5", kill},
 	{"Version 6 is found by a scheduled check", pull},
+	{"Whoever holds the backend, but no author's key, asks for a version of his own: it is refused", steal},
 }
 
 // patience is how long the demo waits for anything but an update.
@@ -32,11 +34,12 @@ func build(ctx context.Context, d *demo) (err error) {
 }
 
 func start(ctx context.Context, d *demo) (err error) {
-	d.system, err = rig.Start(ctx, d.built, filepath.Join(d.dir, "system"))
+	d.system, err = rig.StartTrusting(ctx, d.built, filepath.Join(d.dir, "system"))
 	if err != nil {
 		return err
 	}
 	d.say("backend: twin hub (MQTT, REST), bridge (LwM2M to MQTT), file server (CoAP, HTTP)")
+	d.say("an operator has said by whom packages have to be signed (tranquil trust init), and their author has a key")
 	d.say("device: the agent with the application updater, registered by LwM2M")
 	d.claim("the device is online", "online", "online", true)
 	if d.dashboard, err = d.system.StartApplication("dashboard", "-device", d.system.Device); err != nil {
@@ -173,6 +176,25 @@ func kill(ctx context.Context, d *demo) error {
 		return err
 	}
 	return d.claimLive(ctx, "its readings reach the twin again")
+}
+
+func steal(ctx context.Context, d *demo) error {
+	file, err := d.system.Package(ctx, "6.0.0", rig.Replace("6.0.0", "6.6.6"))
+	if err != nil {
+		return err
+	}
+	d.say("version 6.6.6 is pushed with the publisher's token, and is not signed for")
+	if err := d.system.PushUnsigned(ctx, file); err != nil {
+		return err
+	}
+	c, err := d.system.Update(ctx, "6.6.6")
+	if err != nil {
+		return err
+	}
+	d.say("cause: %s", c.Update.Cause)
+	d.claim("what nobody has signed for is refused", "refused, 6.0.0 runs", fmt.Sprintf("%s, %s runs", c.Update.Result, c.Version),
+		c.Update.Result == "refused" && c.Version == "6.0.0" && c.Running && strings.Contains(c.Update.Cause, "does not list"))
+	return nil
 }
 
 func pull(ctx context.Context, d *demo) error {

@@ -187,6 +187,23 @@ func share(ctx context.Context) func(done, total int64) {
 // target is the version that u is about, known or only wished for.
 func (u *Update) target() string { return cmp.Or(u.To.Version, u.Wish.Version) }
 
+// vouch asks whether somebody who may has signed for a package. That is once for
+// an update: what is trusted at its beginning does not expire in the middle.
+func (e *Engine) vouch(ctx context.Context, u *Update, p *pack.Package) (err error) {
+	if e.Vouch != nil {
+		u.Doubt, err = e.Vouch(ctx, *u, p)
+	}
+	return err
+}
+
+// warnings are what the rehearsal has found, and what is in doubt.
+func (u *Update) warnings() []string {
+	if u.Doubt == "" {
+		return u.Warnings
+	}
+	return append(slices.Clone(u.Warnings), u.Doubt)
+}
+
 // outcome describes how u ended.
 func (u *Update) outcome(result string) Outcome {
 	var stopped []string
@@ -196,7 +213,7 @@ func (u *Update) outcome(result string) Outcome {
 	return Outcome{
 		Stopped: stopped, Repair: u.Repair,
 		Update: u.ID, Component: u.Component, Kind: u.Kind(), Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
-		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, Rest: u.Rest, Warnings: u.Warnings, At: time.Now().UTC(),
+		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, Rest: u.Rest, Warnings: u.warnings(), At: time.Now().UTC(),
 	}
 }
 

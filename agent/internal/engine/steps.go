@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,9 +35,10 @@ type Engine struct {
 	Tell       func(Progress)                // hears of every step; must not block
 	Announce   func(context.Context, string) // returns when the twin knows the component's state, or ctx ends
 	Log        *slog.Logger
-	Short      func(component string) error // what the disk that holds it lacks, and what to do; nil: nothing, or nobody can tell
-	Permit     func(Update) error           // nil, a Wait, or why the update may never disturb its component; nil permits all
-	BootID     string                       // file with the identity of this boot; "" is the kernel's
+	Short      func(component string) error                                           // what the disk that holds it lacks, and what to do; nil: nothing, or nobody can tell
+	Vouch      func(context.Context, Update, *pack.Package) (doubt string, err error) // why nobody may install a package, or what is in doubt; nil: all may be
+	Permit     func(Update) error                                                     // nil, a Wait, or why the update may never disturb its component; nil permits all
+	BootID     string                                                                 // file with the identity of this boot; "" is the kernel's
 
 	// KeepPackages has the packages of the installed and the previous versions
 	// stay on the device, for a way back without the file server.
@@ -147,7 +149,7 @@ func (e *Engine) resolve(ctx context.Context, u *Update) error {
 	if err := e.fits(ctx, u, p); err != nil {
 		return err
 	}
-	if err := e.hopeless(u); err != nil {
+	if err := cmp.Or(e.vouch(ctx, u, p), e.hopeless(u)); err != nil {
 		return err
 	}
 	return e.Content.Receive(p.Digest, int64(len(manifest)), func(have int64, w io.Writer) error {

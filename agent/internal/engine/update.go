@@ -63,6 +63,7 @@ type Update struct {
 	Fetched   int64             `json:"-"`                   // bytes of Size that are downloaded
 	Size      int64             `json:"-"`                   // of the download, bytes
 	Repair    int64             `json:"repair,omitempty"`    // what an operator has decided: the number from afar, or RepairHere; 0: it is none
+	Doubt     string            `json:"doubt,omitempty"`     // why what vouches for the package may be outdated
 	Urgent    bool              `json:"urgent,omitempty"`    // asked for at the device: waits for neither window nor consent
 	Requires  map[string]string `json:"requires,omitempty"`  // other components, and which versions of them
 	StateSize int64             `json:"stateSize,omitempty"` // bytes, when it was rehearsed

@@ -16,7 +16,8 @@ import (
 // A coapServer answers as the file server does, unless a test's twist has it
 // misbehave.
 type coapServer struct {
-	content map[string][]byte // by path?query
+	content map[string][]byte                // by path?query
+	find    func(path string) ([]byte, bool) // nil: what content has
 	// twist may change an answer, or swallow it by returning false.
 	twist func(b block, ans *message.Message) bool
 
@@ -100,6 +101,9 @@ func (s *coapServer) answer(req message.Message) []byte {
 	s.mu.Lock()
 	body, ok := s.content[pathOf(req)]
 	s.mu.Unlock()
+	if s.find != nil {
+		body, ok = s.find(pathOf(req))
+	}
 	if ok {
 		ans.Code = codes.Content
 		end := min(b.offset()+b.size(), int64(len(body)))

@@ -9,6 +9,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
 
 // maxObject is the most bytes that a manifest or the answer to a check may have.
@@ -151,6 +153,31 @@ func (f *Fetcher) Manifest(ctx context.Context, component, reference string) ([]
 		return nil, fmt.Errorf("cannot download manifest %s of %s: %w", reference, component, err)
 	}
 	return b, nil
+}
+
+// trustWithin is how long a file of trust metadata may take. It is small, and
+// without it there is what the device knows already.
+const trustWithin = 30 * time.Second
+
+// Trust returns a file of trust metadata; it is a trust.Fetch.
+func (f *Fetcher) Trust(ctx context.Context, name string, limit int64) ([]byte, error) {
+	limited, done := context.WithTimeout(ctx, trustWithin)
+	defer done()
+	var buf bytes.Buffer
+	err := f.whole(limited, resource{path: "/trust/" + name}, &buf, limit)
+	switch {
+	case err == nil:
+		return buf.Bytes(), nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(err, ErrUnreachable) || limited.Err() != nil:
+		return nil, fmt.Errorf("%w: %w", trust.ErrUnreachable, err)
+	case errors.Is(err, ErrNotFound):
+		return nil, fmt.Errorf("%w: %w", trust.ErrNotFound, err)
+	case errors.Is(err, ErrSize):
+		return nil, fmt.Errorf("%w: %w", trust.ErrEndless, err)
+	}
+	return nil, fmt.Errorf("cannot download trust metadata %s: %w", name, err)
 }
 
 // Check asks for the newest version of component above current (a semantic

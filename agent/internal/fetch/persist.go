@@ -107,14 +107,20 @@ func passing(format string, args ...any) error {
 // answer is put together from two.
 func (f *Fetcher) object(ctx context.Context, r resource) ([]byte, error) {
 	var buf bytes.Buffer
+	err := f.whole(ctx, r, &buf, maxObject)
+	return buf.Bytes(), err
+}
+
+// whole fills buf with a small resource of at most limit bytes.
+func (f *Fetcher) whole(ctx context.Context, r resource, buf *bytes.Buffer, limit int64) error {
 	for t := f.newTries(); ; {
 		buf.Reset()
-		err := f.source.stream(ctx, r, &sink{w: &buf, size: -1}, &pin{})
+		err := f.source.stream(ctx, r, &sink{w: buf, size: -1, limit: limit}, &pin{})
 		if err == nil {
-			return buf.Bytes(), nil
+			return nil
 		}
 		if err := t.next(ctx, err, false); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }

@@ -30,6 +30,7 @@ type System struct {
 
 	built     Built
 	agent     []Edit // of its configuration
+	trusting  bool   // the agent wants signatures
 	run       string // directory of the agent's sockets, whose paths must be short
 	endpoints endpoints
 	service   string // connection string for applications
@@ -95,7 +96,7 @@ func begin(ctx context.Context, s *System, built Built, dir string, agent []Edit
 	if s.guard, err = watch(dir, run); err != nil {
 		return s, fmt.Errorf("cannot start a guard: %w", err)
 	}
-	for _, step := range []func(context.Context) error{s.install, s.StartBackend, s.create, s.StartAgent, s.online} {
+	for _, step := range []func(context.Context) error{s.install, s.StartBackend, s.found, s.create, s.StartAgent, s.online} {
 		if err := step(ctx); err != nil {
 			return s, err
 		}

@@ -60,8 +60,19 @@ func (b Built) Package(ctx context.Context, dir, version string, edits ...Edit) 
 	return file, nil
 }
 
-// Push puts a package onto the file server, with the command line tool.
+// Push puts a package onto the file server, with the command line tool, and
+// signs for it if the device wants that.
 func (s *System) Push(ctx context.Context, file string) error {
+	if s.trusting {
+		if err := s.Sign(ctx, file); err != nil {
+			return err
+		}
+	}
+	return s.PushUnsigned(ctx, file)
+}
+
+// PushUnsigned is what whoever controls the backend can do.
+func (s *System) PushUnsigned(ctx context.Context, file string) error {
 	_, err := s.CLI(ctx, "package", "push", file)
 	return err
 }
