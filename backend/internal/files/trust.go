@@ -51,6 +51,11 @@ func openTrust(dir string, log *slog.Logger) (*vouching, error) {
 	if err != nil {
 		return nil, err
 	}
+	id, err := trust.KeyID(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	log.Info("snapshot and timestamp are signed by this server", "key", trust.Short(id)) // to be compared with what tranquil trust init says
 	r, err := trust.OpenRepository(filepath.Join(dir, "metadata"), log)
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func (c *trustInitCmd) Run(s *session) error {
 	fmt.Fprintf(s.out, `made %[1]s
 %[1]s/root.json     give this to devices, over a way that you trust: [trust] root in agent.toml
 %[1]s/keys          keep the root keys apart from each other and off the network, and a copy of each
-file server key     %[2]s: compare it with what tranquil trust status says there
+file server key     %[2]s: compare it with its log ("snapshot and timestamp are signed by this server")
 `, filepath.Clean(c.Dir), trust.Short(id))
 	return publish(s, f, c.Dir)
 }

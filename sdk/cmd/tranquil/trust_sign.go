@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ type signCmd struct {
 	Files    []string `arg:"" optional:"" name:"file" help:"Packages of one component to sign for, beside those that were signed for before; none: what was is renewed. Or one file of metadata, as in 2.root.json, which needs another signature."`
 	Key      []string `required:"" placeholder:"FILE" help:"Private key, as in alice.key."`
 	Of       string   `name:"component" placeholder:"COMPONENT" help:"Component whose author signs; default: that of the packages."`
+	Withdraw []string `placeholder:"VERSION" help:"Version of the component that is no longer to be installed; devices that have it keep it."`
 	Root     string   `env:"TRANQUIL_ROOT" default:"root.json" help:"Root metadata to begin with."`
 	Dir      string   `help:"Directory of tranquil trust init, for the signature of a root or targets."`
 	Insecure bool     `help:"Send the token unencrypted to a host that is not this one."`
@@ -54,6 +56,9 @@ func (c *signCmd) endorse(s *session, packages []trust.Package) error {
 	if a.Lost != nil {
 		fmt.Fprintf(s.err, "warning: what %s has signed before does not count (%v): sign for all packages that are still good\n", a.Name, a.Lost)
 	}
+	if err := c.withdraw(&a); err != nil {
+		return err
+	}
 	keys, err := c.signers(s, c.Key, "", nil)
 	if err != nil {
 		return err
@@ -69,6 +74,18 @@ func (c *signCmd) endorse(s *session, packages []trust.Package) error {
 		fmt.Fprintf(s.out, "%s %s %s\n", p.Component, p.Version, p.Digest)
 	}
 	return c.finish(s, f, signed.Name, signed)
+}
+
+// withdraw takes versions out of what the author lists.
+func (c *signCmd) withdraw(a *trust.Author) error {
+	for _, version := range c.Withdraw {
+		at := slices.IndexFunc(a.Packages, func(p trust.Package) bool { return p.Component == c.Of && p.Version == version })
+		if at < 0 {
+			return fmt.Errorf("%s does not list %s", a.Name, trust.TargetPath(c.Of, version))
+		}
+		a.Packages = slices.Delete(a.Packages, at, at+1)
+	}
+	return nil
 }
 
 // author looks up who signs for the component.
