@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/delivery"
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
+	"github.com/tranquil-iot/tranquil/agent/internal/manager"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
@@ -86,4 +88,23 @@ func (a *agent) reboot() func() error {
 		})
 		return nil
 	}
+}
+
+// released frees the disk from what a delivery has left, between two updates; one of
+// the component that waits does that at its end.
+func (a *agent) released(ctx context.Context, component string) error {
+	err := a.manager.Between(ctx, component, a.collect)
+	if errors.Is(err, manager.ErrBusy) {
+		return nil
+	}
+	return err
+}
+
+// collect removes packages that nothing needs any more. An agent that has forgotten
+// what is installed may yet learn that from its package.
+func (a *agent) collect() error {
+	if a.repair.Fault() != "" || a.store.Damage().Lost {
+		return nil
+	}
+	return a.engine.Collect()
 }

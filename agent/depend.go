@@ -10,7 +10,7 @@ import (
 
 // declared lists the dependants of the configuration, and of the packages that
 // are installed.
-func (a *agent) declared(e *engine.Engine) []pack.Dependant {
+func (a *agent) declared() []pack.Dependant {
 	all := slices.Clone(a.config.Dependants)
 	for _, c := range a.config.Components {
 		i, err := a.store.Installed(c)
@@ -18,7 +18,7 @@ func (a *agent) declared(e *engine.Engine) []pack.Dependant {
 			a.log.Error("cannot read what is installed", "component", c, "error", err)
 			continue
 		}
-		all = append(all, e.DependantsOf(c, i)...)
+		all = append(all, a.engine.DependantsOf(c, i)...)
 	}
 	return all
 }

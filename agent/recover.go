@@ -8,9 +8,10 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/recovery"
 )
 
-// checkContent removes damaged blobs, so that they are fetched again.
-func (a *agent) checkContent() {
-	removed, err := a.content.Check()
+// checkContent removes damaged blobs beside everything else: no component waits for
+// it, and an update reads again what it uses.
+func (a *agent) checkContent(ctx context.Context) {
+	removed, err := a.content.Check(ctx)
 	if err != nil || len(removed) > 0 {
 		a.log.Error("the content store was damaged", "removed", removed, "error", err)
 	}
@@ -45,31 +46,29 @@ func (a *agent) keep(ctx context.Context, component string) error {
 	return a.repair.Start(ctx, component)
 }
 
-// runner runs an update on a device that is settled, or says why it does not.
-func (a *agent) runner(e *engine.Engine) func(context.Context, engine.Update) (engine.Outcome, error) {
-	return func(ctx context.Context, u engine.Update) (engine.Outcome, error) {
-		if a.repair.Fault() != "" {
-			return a.safe(u)
-		}
-		if u.Repair != 0 {
-			if left, err := a.repair.Mend(ctx, u); !left {
-				a.installed(u.Component)
-				return engine.Outcome{}, err
-			}
-		}
-		_, open, _ := a.store.Load(u.Component)
-		if u.ID != "" || open {
-			if err := a.repair.Settle(ctx, u.Component); errors.Is(err, recovery.ErrUnknown) {
-				return a.refuse(u, err)
-			}
-		}
-		var err error
-		if u.From, err = a.store.Installed(u.Component); err != nil {
+// update runs an update on a device that is settled, or says why it does not.
+func (a *agent) update(ctx context.Context, u engine.Update) (engine.Outcome, error) {
+	if a.repair.Fault() != "" {
+		return a.safe(u)
+	}
+	if u.Repair != 0 {
+		if left, err := a.repair.Mend(ctx, u); !left {
+			a.installed(u.Component)
 			return engine.Outcome{}, err
 		}
-		defer a.installed(u.Component)
-		return e.Run(ctx, u)
 	}
+	_, open, _ := a.store.Load(u.Component)
+	if u.ID != "" || open {
+		if err := a.repair.Settle(ctx, u.Component); errors.Is(err, recovery.ErrUnknown) {
+			return a.refuse(u, err)
+		}
+	}
+	var err error
+	if u.From, err = a.store.Installed(u.Component); err != nil {
+		return engine.Outcome{}, err
+	}
+	defer a.installed(u.Component)
+	return a.engine.Run(ctx, u)
 }
 
 // refuse ends a wish that cannot be looked at before the device is repaired.

@@ -44,6 +44,7 @@ type agent struct {
 	manager    *manager.Manager
 	content    *content.Store
 	states     *state.Manager
+	engine     *engine.Engine
 	repair     *recovery.Recovery
 	device     *device.Device
 	desk       *delivery.Desk
@@ -74,8 +75,10 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	parts := []func() error{
 		func() error { return a.link.Serve(work) },
 		func() error { return a.device.Run(work, transport) },
-		func() error { a.checkContent(); a.desk.Resume(c.Components); return a.manager.Run(work) },
+		func() error { a.desk.Resume(c.Components); return a.manager.Run(work) },
 	}
+	var beside sync.WaitGroup
+	beside.Go(func() { a.checkContent(work) })
 	ended := make(chan error, len(parts))
 	for _, part := range parts {
 		go func() { ended <- part() }()
@@ -85,6 +88,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	for range len(parts) - 1 {
 		failure = errors.Join(failure, first(work, <-ended))
 	}
+	beside.Wait()
 	log.Info("agent ends", "error", failure)
 	return failure
 }
@@ -134,12 +138,11 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Memory: a.store, Log: log, Show: func(r component.Reading) error { return a.device.Publish(r) },
 		Deliver: func(ctx context.Context, component string) error { return a.device.Deliver(ctx, component) },
 	})
-	var runner *engine.Engine
 	a.dependants = dependants.New(dependants.Config{
-		Declared: func() []pack.Dependant { return a.declared(runner) },
+		Declared: a.declared,
 		Memory:   a.store, Again: func(component string) { a.manager.Again(component) }, Log: log,
 	})
-	runner = &engine.Engine{
+	a.engine = &engine.Engine{
 		Dependants: a.dependants,
 		Readings:   a.readings,
 		Journal:    a.store, Inventory: inventory{a.store, a.trust, log}, Source: source{a.fetcher}, Vouch: a.vouch, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Rehearsals: a.states, Ready: a.ready(sandbox),
@@ -148,18 +151,18 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
 		Permit:   a.permit, Short: a.short,
 	}
-	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: runner, Pairs: runner, Choices: runner, Begin: runner.Begin, Halted: a.halted, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
+	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: a.engine, Pairs: a.engine, Choices: a.engine, Begin: a.engine.Begin, Halted: a.halted, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.repair.Check(c.Components)
 	a.manager = manager.New(manager.Config{
-		Components: c.Components, Memory: a.store, Run: a.runner(runner), Cancel: runner.Cancel, Journal: a.store.Load, Ask: c.Ask, Check: a.check, Ensure: a.ensure, Keep: a.keep, Running: a.running,
-		WayBack: runner.WayBack, States: a.saved, Tidy: a.tidy, Dependants: a.terms,
+		Components: c.Components, Memory: a.store, Run: a.update, Cancel: a.engine.Cancel, Journal: a.store.Load, Ask: c.Ask, Check: a.check, Ensure: a.ensure, Keep: a.keep, Running: a.running,
+		WayBack: a.engine.WayBack, States: a.saved, Tidy: a.tidy, Dependants: a.terms,
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
 		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: operator{a}.Mend, States: operator{a}, Import: operator{a}.Import, Log: log, Publish: a.publish,
 	})
 	a.desk = delivery.New(delivery.Config{
-		Book: a.manager, Content: a.content, Locate: a.locate, Judge: judge, Platform: platform(), Log: log,
+		Book: a.manager, Content: a.content, Collect: a.released, Locate: a.locate, Judge: judge, Platform: platform(), Log: log,
 	})
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: c.LwM2M.Server, Lifetime: time.Duration(c.LwM2M.Lifetime), Version: version,

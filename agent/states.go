@@ -156,7 +156,8 @@ func (o operator) Import(ctx context.Context, component string, archive io.Reade
 
 func (o operator) GoBack(component string) (string, error) { return o.manager.GoBack(component) }
 
-// tidy retires saved states that have become too old.
+// tidy retires saved states that have become too old, and packages that a process
+// before has left.
 func (a *agent) tidy(component string) {
 	_, open, err := a.store.Load(component)
 	if err != nil || open || a.repair.Fault() != "" {
@@ -168,6 +169,9 @@ func (a *agent) tidy(component string) {
 	}
 	if err != nil {
 		a.log.Warn("cannot retire saved states", "component", component, "error", err)
+	}
+	if err := a.collect(); err != nil {
+		a.log.Warn("cannot free the disk from packages that are not needed any more", "error", err)
 	}
 	a.changed(component) // the way back may be another one now
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -117,7 +118,11 @@ func (s *Store) Delete(digest string) error {
 		return err
 	}
 	defer release()
-	for _, path := range []string{whole, s.partial(digest)} {
+	return remove(whole, s.partial(digest))
+}
+
+func remove(paths ...string) error {
+	for _, path := range paths {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot delete blob: %w", err)
 		}
@@ -126,49 +131,38 @@ func (s *Store) Delete(digest string) error {
 }
 
 // Hold has Collect leave these blobs alone, in place of what the same holder
-// held before. The store forgets it when it is closed.
+// held before, until [Store.Release]. The store forgets it when it is closed.
 func (s *Store) Hold(holder string, digests ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[holder] = digests
 }
 
-func (s *Store) holding() (all []string) {
+// Release ends what a holder holds.
+func (s *Store) Release(holder string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, digests := range s.held {
-		all = append(all, digests...)
-	}
-	return all
+	delete(s.held, holder)
 }
 
 // Collect deletes all blobs, whole and partial, whose digest is not in keep,
 // except those being received or held, and returns how many bytes that freed.
 func (s *Store) Collect(keep []string) (freed int64, err error) {
-	keep = append(s.holding(), keep...)
-	kept := make(map[string]bool, len(keep))
-	for _, digest := range keep {
-		kept[digest] = true
-	}
 	for _, sub := range []string{wholeDir, partialDir} {
 		entries, err := os.ReadDir(filepath.Join(s.dir, sub))
 		if err != nil {
 			return freed, fmt.Errorf("cannot collect garbage: %w", err)
 		}
 		for _, e := range entries {
-			digest := "sha256:" + e.Name()
-			if kept[digest] {
-				continue
-			}
 			info, err := e.Info()
-			if err != nil {
-				continue // gone since ReadDir
+			if err != nil || slices.Contains(keep, "sha256:"+e.Name()) {
+				continue // or gone since ReadDir
 			}
-			switch err := s.Delete(digest); {
-			case errors.Is(err, ErrBusy):
-			case err != nil:
+			gone, err := s.discard("sha256:"+e.Name(), filepath.Join(s.dir, sub, e.Name()))
+			if err != nil {
 				return freed, err
-			default:
+			}
+			if gone {
 				freed += info.Size()
 			}
 		}
@@ -176,29 +170,20 @@ func (s *Store) Collect(keep []string) (freed int64, err error) {
 	return freed, nil
 }
 
-// Check reads all whole blobs, and removes those that are damaged.
-func (s *Store) Check() (removed []string, err error) {
-	entries, err := os.ReadDir(filepath.Join(s.dir, wholeDir))
-	if err != nil {
-		return nil, fmt.Errorf("cannot check content store: %w", err)
+// discard removes a file of a blob that nobody holds or receives. Who holds it from
+// now on finds it gone, rather than about to go.
+func (s *Store) discard(digest, path string) (gone bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[digest] {
+		return false, nil
 	}
-	for _, e := range entries {
-		digest := "sha256:" + e.Name()
-		f, err := s.Open(digest)
-		if err != nil {
-			continue // gone since ReadDir
-		}
-		err = check(digest, f)
-		f.Close()
-		if err == nil {
-			continue
-		}
-		removed = append(removed, digest)
-		if err := s.Delete(digest); err != nil {
-			return removed, err
+	for _, digests := range s.held {
+		if slices.Contains(digests, digest) {
+			return false, nil
 		}
 	}
-	return removed, nil
+	return true, remove(path)
 }
 
 func (s *Store) claim(digest string) (release func(), err error) {

@@ -2,6 +2,7 @@ package content
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -280,12 +281,38 @@ func TestCheckRemovesWhatIsDamaged(t *testing.T) {
 	if err := errors.Join(os.Chmod(path, 0o600), os.Truncate(path, 1)); err != nil {
 		t.Fatal(err)
 	}
-	removed, err := s.Check()
+	removed, err := s.Check(t.Context())
 	if err != nil || len(removed) != 1 || removed[0] != bad {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	if !s.Has(good) || s.Has(bad) {
 		t.Error("the wrong one was removed")
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if removed, err := s.Check(ended); err != nil || len(removed) != 0 || !s.Has(good) {
+		t.Errorf("of what was not read to its end: removed %v, %v", removed, err)
+	}
+}
+
+// TestReceiveDamaged: what the disk has spoiled comes again, whether or not
+// anybody has checked.
+func TestReceiveDamaged(t *testing.T) {
+	s := open(t, t.TempDir())
+	b := []byte("some bytes")
+	digest := put(t, s, b)
+	path, err := s.Path(digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spoiled := range []string{"", "some", "some bytez", "some bytes and more"} {
+		if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, []byte(spoiled), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		put(t, s, b)
+		if got, err := os.ReadFile(path); err != nil || string(got) != string(b) {
+			t.Errorf("%q became %q, %v", spoiled, got, err)
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // returns nil too early. Bytes that are not the blob's are thrown away, with
 // ErrDigest; if part of them stem from an earlier Receive (a power cut may spoil
 // them), fill is called once more first, from the start. A blob that is whole
-// already is not received again.
+// already is not received again, unless the disk has spoiled it since.
 func (s *Store) Receive(digest string, size int64, fill func(have int64, w io.Writer) error) error {
 	if _, err := s.whole(digest); err != nil {
 		return err
@@ -29,14 +29,31 @@ func (s *Store) Receive(digest string, size int64, fill func(have int64, w io.Wr
 		return err
 	}
 	defer release()
-	if s.Has(digest) {
-		return nil
+	if sound, err := s.sound(digest); sound || err != nil {
+		return err
 	}
 	have, err := s.attempt(digest, size, fill)
 	if errors.Is(err, ErrDigest) && have > 0 {
 		_, err = s.attempt(digest, size, fill)
 	}
 	return err
+}
+
+// sound reports whether the whole blob is there. One that is damaged it removes.
+func (s *Store) sound(digest string) (bool, error) {
+	f, err := s.Open(digest)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	err = check(digest, f)
+	if errors.Is(err, ErrDigest) {
+		return false, os.Remove(f.Name())
+	}
+	return err == nil, err
 }
 
 // attempt returns also how many bytes it found from an earlier one.
@@ -122,8 +139,12 @@ func (s *Store) commit(digest string, f *os.File) error {
 }
 
 func check(digest string, f *os.File) error {
+	return compare(digest, io.NewSectionReader(f, 0, 1<<62))
+}
+
+func compare(digest string, r io.Reader) error {
 	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(f, 0, 1<<62)); err != nil {
+	if _, err := io.Copy(h, r); err != nil {
 		return fmt.Errorf("cannot read back blob: %w", err)
 	}
 	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != digest {

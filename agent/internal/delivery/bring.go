@@ -38,7 +38,7 @@ func (k *Desk) pull(ctx context.Context, component string, d engine.Delivery) er
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	digest := pack.DigestOf(manifest)
-	k.Content.Hold(component, digest, config.Digest)
+	k.Content.Hold(holder(component, d.Number), digest, config.Digest)
 	if err := errors.Join(k.keep(digest, manifest), remote.Blob(ctx, config.Digest, config.Size)); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (k *Desk) unpack(component string, d engine.Delivery, r io.Reader) error {
 		return unsupported(err)
 	}
 	digest := s.Package.Digest
-	k.Content.Hold(component, digest, s.Package.Config.Digest)
+	k.Content.Hold(holder(component, d.Number), digest, s.Package.Config.Digest)
 	if err := errors.Join(k.keep(digest, s.Manifest), k.keep(s.Package.Config.Digest, s.Config)); err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func unsupported(err error) error { return fmt.Errorf("%w: %w", ErrUnsupported, 
 
 // accept notes which package it is that comes, if it fits.
 func (k *Desk) accept(component string, of engine.Delivery, digest string) ([]pack.Descriptor, error) {
-	p, needed, err := k.fits(component, digest)
+	p, needed, err := k.fits(component, of.Number, digest)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (k *Desk) keep(digest string, b []byte) error {
 
 // fits reads the package's description, which is here, and refuses it before its
 // bytes come if it does not fit the component, the device or the disk.
-func (k *Desk) fits(component, digest string) (*pack.Package, []pack.Descriptor, error) {
+func (k *Desk) fits(component string, number int, digest string) (*pack.Package, []pack.Descriptor, error) {
 	p, err := k.load(digest)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
@@ -139,7 +139,7 @@ func (k *Desk) fits(component, digest string) (*pack.Package, []pack.Descriptor,
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
-	k.hold(component, digest, needed)
+	k.hold(component, number, digest, needed)
 	var missing int64
 	for _, b := range needed {
 		if !k.Content.Has(b.Digest) {
@@ -149,12 +149,12 @@ func (k *Desk) fits(component, digest string) (*pack.Package, []pack.Descriptor,
 	return p, needed, k.Content.Reserve(missing)
 }
 
-func (k *Desk) hold(component, digest string, needed []pack.Descriptor) {
+func (k *Desk) hold(component string, number int, digest string, needed []pack.Descriptor) {
 	held := []string{digest}
 	for _, b := range needed {
 		held = append(held, b.Digest)
 	}
-	k.Content.Hold(component, held...)
+	k.Content.Hold(holder(component, number), held...)
 }
 
 // load reads a package's description from the content store.
@@ -180,7 +180,11 @@ func (k *Desk) read(digest string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit))
+	b, err := io.ReadAll(io.LimitReader(f, limit))
+	if err == nil && pack.DigestOf(b) != digest {
+		err = fmt.Errorf("%s: %w", digest, pack.ErrDigest)
+	}
+	return b, err
 }
 
 // needed lists what a package that is here consists of.
@@ -194,14 +198,14 @@ func (k *Desk) needed(digest string) ([]pack.Descriptor, error) {
 }
 
 // verify reads again all that has come, from the disk.
-func (k *Desk) verify(component string) error {
+func (k *Desk) verify(ctx context.Context, component string) error {
 	v, err := k.Book.View(component)
 	if err != nil {
 		return err
 	}
-	_, needed, err := k.fits(component, v.Delivery.Package)
+	_, needed, err := k.fits(component, v.Delivery.Number, v.Delivery.Package)
 	if err != nil {
 		return err
 	}
-	return engine.Intact(k.Content.Open, needed)
+	return engine.Intact(ctx, k.Content.Open, needed)
 }

@@ -14,7 +14,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +36,7 @@ type Content interface {
 	Open(digest string) (*os.File, error)
 	Has(digest string) bool
 	Hold(holder string, digests ...string)
+	Release(holder string)
 	Reserve(bytes int64) error
 }
 
@@ -56,6 +56,9 @@ type Config struct {
 	Content Content
 	// Locate reads a URI; it does not touch the network.
 	Locate func(uri, user, password string) (Remote, error)
+	// Collect frees the disk from what nothing needs any more, when that does no
+	// update any harm.
+	Collect func(ctx context.Context, component string) error
 	// Judge names an error: a result of [engine.Delivery].
 	Judge    func(error) string
 	Platform pack.Platform
@@ -174,8 +177,9 @@ func (k *Desk) Drop(component, result string) error {
 		dropped = d.Number
 		return drop(d, result)
 	})
-	if err == nil && k.stop(component, dropped) {
-		k.Content.Hold(component)
+	if err == nil {
+		k.stop(component, dropped)
+		k.release(component, dropped)
 	}
 	return err
 }
@@ -200,7 +204,7 @@ func (k *Desk) Observe(v engine.View) {
 	if err != nil {
 		k.Log.Error("cannot note how an installation has ended", "component", v.Component, "error", err)
 	} else if d.State == "" {
-		k.Content.Hold(v.Component)
+		k.release(v.Component, before.Number)
 	}
 }
 
@@ -222,7 +226,7 @@ func (k *Desk) Resume(components []string) {
 func (k *Desk) resume(component string, d engine.Delivery) {
 	needed, err := k.needed(d.Package)
 	if err == nil {
-		k.hold(component, d.Package, needed)
+		k.hold(component, d.Number, d.Package, needed)
 	}
 	switch d.State {
 	case engine.Downloading, engine.Downloaded:
@@ -234,12 +238,14 @@ func (k *Desk) resume(component string, d engine.Delivery) {
 			k.fail(component, d, fmt.Errorf("%w: the agent was started anew before all had come", ErrLost))
 		}
 	case engine.Delivered:
-		if err == nil && slices.ContainsFunc(needed, func(b pack.Descriptor) bool { return !k.Content.Has(b.Digest) }) {
-			err = errors.New("some of its blobs were damaged")
-		}
-		if err != nil {
-			k.fail(component, d, fmt.Errorf("the package that was delivered is gone: %w", err))
-		}
+		k.active.Go(func() {
+			if err == nil {
+				err = engine.Intact(k.ctx, k.Content.Open, needed)
+			}
+			if err != nil && k.ctx.Err() == nil {
+				k.fail(component, d, fmt.Errorf("the package that was delivered is gone: %w", err))
+			}
+		})
 	}
 }
 
@@ -250,9 +256,14 @@ func (k *Desk) start(component string, d engine.Delivery, bring func(context.Con
 	now := &underway{d.Number, cancel, make(chan struct{})}
 	k.mu.Lock()
 	before := k.under[component]
+	if before != nil && before.number >= d.Number { // Resume and a server have met
+		k.mu.Unlock()
+		cancel()
+		return before
+	}
 	k.under[component] = now
 	k.mu.Unlock()
-	if before != nil && before.number < d.Number { // who has dropped it comes too late to stop it
+	if before != nil { // who has dropped it comes too late to stop it
 		before.cancel()
 	}
 	k.active.Go(func() {
@@ -265,42 +276,52 @@ func (k *Desk) start(component string, d engine.Delivery, bring func(context.Con
 		if ctx.Err() != nil {
 			return // dropped, or the next process goes on
 		}
-		k.arrived(component, d, err)
+		k.arrived(ctx, component, d, err)
 	})
 	return now
 }
 
 // arrived verifies what has come.
-func (k *Desk) arrived(component string, d engine.Delivery, err error) {
+func (k *Desk) arrived(ctx context.Context, component string, d engine.Delivery, err error) {
 	if err == nil {
 		err = k.advance(component, d, engine.Downloaded)
 	}
 	if err == nil {
-		err = k.verify(component)
+		err = k.verify(ctx, component)
 	}
 	if err == nil {
 		err = k.advance(component, d, engine.Delivered)
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		k.fail(component, d, err)
 	}
 }
 
-// stop ends the bringing of a delivery. It reports false if the next one has begun
-// already, which has ended it then and must go on.
-func (k *Desk) stop(component string, number int) bool {
+// stop ends the bringing of a delivery. If the next one has begun already, that has
+// ended it and must go on.
+func (k *Desk) stop(component string, number int) {
 	k.mu.Lock()
 	u := k.under[component]
 	k.mu.Unlock()
-	if u != nil && u.number > number {
-		return false
-	}
-	if u != nil {
+	if u != nil && u.number <= number {
 		u.cancel()
 		<-u.ended
 	}
-	return true
 }
+
+// release lets go of what a delivery has brought. Without that a disk that one
+// package has filled would take no other.
+func (k *Desk) release(component string, number int) {
+	k.Content.Release(holder(component, number))
+	k.active.Go(func() {
+		if err := k.Collect(k.ctx, component); err != nil && k.ctx.Err() == nil {
+			k.Log.Warn("cannot free the disk from a package that is not needed any more", "component", component, "error", err)
+		}
+	})
+}
+
+// holder names a delivery to the content store.
+func holder(component string, number int) string { return fmt.Sprintf("%s#%d", component, number) }
 
 func (k *Desk) busy(component string) bool {
 	k.mu.Lock()
@@ -320,7 +341,7 @@ func (k *Desk) fail(component string, of engine.Delivery, cause error) {
 	})
 	switch {
 	case err == nil:
-		k.Content.Hold(component)
+		k.release(component, of.Number)
 	case !errors.Is(err, engine.ErrNotNow):
 		k.Log.Error("cannot note that a delivery has failed", "component", component, "error", err)
 	}

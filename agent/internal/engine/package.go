@@ -63,7 +63,11 @@ func (e *Engine) read(digest string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit))
+	b, err := io.ReadAll(io.LimitReader(f, limit))
+	if err == nil && pack.DigestOf(b) != digest {
+		err = fmt.Errorf("%s: %w", digest, pack.ErrDigest)
+	}
+	return b, err
 }
 
 // needed lists the blobs that this device needs of a package, and their size.
@@ -219,13 +223,17 @@ func (u *Update) outcome(result string) Outcome {
 
 // Intact reads blobs from the disk; an error says which of them is not what was
 // promised.
-func Intact(open func(digest string) (*os.File, error), blobs []pack.Descriptor) error {
+func Intact(ctx context.Context, open func(digest string) (*os.File, error), blobs []pack.Descriptor) error {
 	for _, b := range blobs {
 		f, err := open(b.Digest)
 		if err != nil {
 			return err
 		}
+		stop := context.AfterFunc(ctx, func() { f.Close() })
 		_, err = io.Copy(io.Discard, pack.NewVerifyReader(f, b))
+		if !stop() {
+			return context.Cause(ctx)
+		}
 		f.Close()
 		if err != nil {
 			return err

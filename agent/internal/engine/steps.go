@@ -247,7 +247,7 @@ func (e *Engine) verify(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
-	if err := Intact(e.Content.Open, blobs); err != nil {
+	if err := Intact(ctx, e.Content.Open, blobs); err != nil {
 		return err
 	}
 	artifact, err := p.Artifact(e.Platform)
@@ -448,6 +448,10 @@ func (e *Engine) retract(_ context.Context, u *Update) error {
 	e.open(u)
 	return nil
 }
+
+// Collect removes the blobs that nothing needs. No update may be under way, but
+// those that wait lose nothing.
+func (e *Engine) Collect() error { return e.collect("") }
 
 // collect removes the blobs that nothing needs: of installed components, the
 // package's own description and its transforms stay, for the way back, and the
