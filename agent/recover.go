@@ -71,6 +71,11 @@ func (a *agent) update(ctx context.Context, u engine.Update) (engine.Outcome, er
 	return a.engine.Run(ctx, u)
 }
 
+// turn is what a download may take before others have theirs.
+func (a *agent) turn(ctx context.Context, component string) (context.Context, context.CancelFunc) {
+	return a.manager.Turn(ctx, component)
+}
+
 // refuse ends a wish that cannot be looked at before the device is repaired.
 func (a *agent) refuse(u engine.Update, cause error) (engine.Outcome, error) {
 	return engine.Outcome{}, a.repair.Inconsistent(u, cause)

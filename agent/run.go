@@ -149,7 +149,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
-		Permit:   a.permit, Short: a.short,
+		Permit:   a.permit, Turn: a.turn, Short: a.short,
 	}
 	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: a.engine, Pairs: a.engine, Choices: a.engine, Begin: a.engine.Begin, Halted: a.halted, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.repair.Check(c.Components)

@@ -131,18 +131,15 @@ func remove(paths ...string) error {
 }
 
 // Hold has Collect leave these blobs alone, in place of what the same holder
-// held before, until [Store.Release]. The store forgets it when it is closed.
+// held before; without any, the holder holds nothing any more. The store forgets
+// it when it is closed.
 func (s *Store) Hold(holder string, digests ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[holder] = digests
-}
-
-// Release ends what a holder holds.
-func (s *Store) Release(holder string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.held, holder)
+	if len(digests) == 0 {
+		delete(s.held, holder)
+	}
 }
 
 // Collect deletes all blobs, whole and partial, whose digest is not in keep,

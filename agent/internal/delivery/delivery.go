@@ -36,7 +36,6 @@ type Content interface {
 	Open(digest string) (*os.File, error)
 	Has(digest string) bool
 	Hold(holder string, digests ...string)
-	Release(holder string)
 	Reserve(bytes int64) error
 }
 
@@ -312,7 +311,7 @@ func (k *Desk) stop(component string, number int) {
 // release lets go of what a delivery has brought. Without that a disk that one
 // package has filled would take no other.
 func (k *Desk) release(component string, number int) {
-	k.Content.Release(holder(component, number))
+	k.Content.Hold(holder(component, number))
 	k.active.Go(func() {
 		if err := k.Collect(k.ctx, component); err != nil && k.ctx.Err() == nil {
 			k.Log.Warn("cannot free the disk from a package that is not needed any more", "component", component, "error", err)

@@ -38,6 +38,7 @@ func withDeliveries(t *testing.T, m *manager) func(*Config) {
 	}
 	desk := delivery.New(delivery.Config{
 		Book: m, Content: store, Log: quiet,
+		Collect: func(context.Context, string) error { return nil },
 		Locate: func(uri, _, _ string) (delivery.Remote, error) {
 			if !strings.HasPrefix(uri, "coap://") {
 				return nil, errScheme

@@ -37,6 +37,7 @@ type Engine struct {
 	Log        *slog.Logger
 	Short      func(component string) error                                           // what the disk that holds it lacks, and what to do; nil: nothing, or nobody can tell
 	Vouch      func(context.Context, Update, *pack.Package) (doubt string, err error) // why nobody may install a package, or what is in doubt; nil: all may be
+	Turn       Turn                                                                   // of a download; nil: nobody else waits
 	Permit     func(Update) error                                                     // nil, a Wait, or why the update may never disturb its component; nil permits all
 	BootID     string                                                                 // file with the identity of this boot; "" is the kernel's
 
@@ -219,18 +220,20 @@ func (e *Engine) download(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
-	var before int64
-	for _, b := range blobs {
-		tell := func(done, _ int64) {
-			u.Fetched, u.Size = before+done, total
-			progress(ctx, float64(u.Fetched)/float64(max(total, 1)))
+	return e.inTurns(ctx, u, func(ctx context.Context) error {
+		var before int64
+		for _, b := range blobs {
+			tell := func(done, _ int64) {
+				u.Fetched, u.Size = before+done, total
+				progress(ctx, float64(u.Fetched)/float64(max(total, 1)))
+			}
+			if err := e.Source.Blob(ctx, u.Component, b.Digest, b.Size, tell); err != nil {
+				return err
+			}
+			before += b.Size
 		}
-		if err := e.Source.Blob(ctx, u.Component, b.Digest, b.Size, tell); err != nil {
-			return err
-		}
-		before += b.Size
-	}
-	return nil
+		return nil
+	})
 }
 
 // verify reads every blob again from the disk: what is staged is what was

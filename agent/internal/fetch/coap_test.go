@@ -101,7 +101,7 @@ func TestCoAPFaults(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := blobOverCoAP(t, 100_000, little, test.twist); !errors.Is(err, test.want) {
+			if _, err := blobOverCoAP(t, 100_000, patience(test.want), test.twist); !errors.Is(err, test.want) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}
 		})

@@ -29,6 +29,15 @@ const (
 	ample  = 20 * time.Second
 )
 
+// patience is little only where nothing else can come but its end: a busy machine
+// takes half a second for anything.
+func patience(want error) time.Duration {
+	if errors.Is(want, ErrUnreachable) {
+		return little
+	}
+	return ample
+}
+
 const component = "application/sensor-adapter"
 
 // randomBlob returns n bytes, the same each time, and their digest.

@@ -130,12 +130,8 @@ func TestHTTPFaults(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			patience := little
-			if test.want == nil {
-				patience = ample
-			}
 			var requests atomic.Int32
-			err := fetchFrom(t, patience, func(w http.ResponseWriter, r *http.Request) { test.handle(requests.Add(1), w, r) }, blob, digest)
+			err := fetchFrom(t, patience(test.want), func(w http.ResponseWriter, r *http.Request) { test.handle(requests.Add(1), w, r) }, blob, digest)
 			if !errors.Is(err, test.want) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}

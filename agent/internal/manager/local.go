@@ -74,12 +74,20 @@ type job struct {
 // error; [ErrBusy] if one of the component has begun and waits.
 func (m *Manager) Between(ctx context.Context, component string, f func() error) error {
 	j := job{component, f, make(chan error, 1)}
+	m.queue(1)
+	defer m.queue(-1)
 	select {
 	case m.jobs <- j:
 		return <-j.done
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+func (m *Manager) queue(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queued += n
 }
 
 func (m *Manager) between(j job) error {

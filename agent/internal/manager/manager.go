@@ -4,7 +4,8 @@
 // their updates are; [Next] decides about all of them without side effects.
 // [Permit] says when an update may begin to disturb its component: maintenance
 // windows, consent, and what packages require of each other. Around them is
-// one loop that runs one update at a time, but one that waits holds nobody up.
+// one loop that runs one update at a time; one that waits holds nobody up, and
+// downloads take turns.
 // Everything the manager must remember is in the store, so a restart changes
 // nothing.
 package manager
@@ -98,6 +99,7 @@ type Manager struct {
 	checkNow map[string]bool
 	repair   *repair                  // that somebody waits for
 	asked    map[string]engine.Update // on the device, by component
+	queued   int                      // jobs that somebody waits for
 	mends    map[string]engine.Update // repairs that were asked for from afar and have not ended, by component
 	tidied   map[string]time.Time     // of the loop alone
 	due      map[string]plan          // of the next scheduled check

@@ -26,10 +26,11 @@ type device struct {
 	order     []string                     // components, as they were updated
 	runs      int
 	manager   *Manager
-	damage    string    // that is found at the start
-	safe      bool      // the engine leaves the journal as it is
-	delayed   time.Time // a dependant delays updates until then
-	done      []string  // in this order: "keep a", "ensure b", "run a"
+	damage    string                   // that is found at the start
+	safe      bool                     // the engine leaves the journal as it is
+	delayed   time.Time                // a dependant delays updates until then
+	far       map[string]time.Duration // how long a component's package is still to be downloaded
+	done      []string                 // in this order: "keep a", "ensure b", "run a"
 }
 
 func (d *device) note(what string) { d.locked(func() { d.done = append(d.done, what) }) }
@@ -52,7 +53,7 @@ func newDevice() *device {
 	v1 := engine.Installed{Version: "1.0.0"}
 	return &device{
 		installed: map[string]engine.Installed{a: v1, b: v1}, wishes: map[string]engine.Wishes{}, outcomes: map[string]engine.Outcome{},
-		journal: map[string]engine.Record{}, requires: map[string]map[string]string{},
+		journal: map[string]engine.Record{}, requires: map[string]map[string]string{}, far: map[string]time.Duration{},
 	}
 }
 
@@ -98,7 +99,7 @@ func (d *device) load(c string) (r engine.Record, found bool, _ error) {
 	return r, found, nil
 }
 
-func (d *device) run(_ context.Context, u engine.Update) (engine.Outcome, error) {
+func (d *device) run(ctx context.Context, u engine.Update) (engine.Outcome, error) {
 	r, found, _ := d.load(u.Component)
 	if d.unreadable() || !found && u.ID == "" {
 		return engine.Outcome{}, nil
@@ -110,6 +111,9 @@ func (d *device) run(_ context.Context, u engine.Update) (engine.Outcome, error)
 	}
 	d.locked(func() { d.runs++; d.journal[u.Component] = r })
 	o := engine.Outcome{Update: r.Update.ID, Component: u.Component, Wish: r.Update.Wish, Result: engine.Updated}
+	if !d.download(ctx, u.Component) {
+		return engine.Outcome{}, d.wait(r, engine.Wait{For: "other work", Until: time.Now().Add(5 * time.Second), Poll: true})
+	}
 	err := d.manager.Permit(r.Update)
 	if wait, delayed := d.delay(); err == nil && delayed {
 		err = wait
@@ -118,10 +122,7 @@ func (d *device) run(_ context.Context, u engine.Update) (engine.Outcome, error)
 	if r.Cancelled != "" {
 		err = errors.New(r.Cancelled)
 	} else if errors.As(err, &wait) {
-		r.Waiting = &wait
-		d.locked(func() { d.journal[u.Component] = r })
-		d.manager.Progress(engine.Progress{Component: u.Component, Update: r.Update.ID, Phase: engine.Preparation, Waiting: &wait})
-		return engine.Outcome{}, wait
+		return engine.Outcome{}, d.wait(r, wait)
 	}
 	d.locked(func() {
 		delete(d.journal, u.Component)
@@ -134,6 +135,29 @@ func (d *device) run(_ context.Context, u engine.Update) (engine.Outcome, error)
 		d.outcomes[u.Component] = o
 	})
 	return o, nil
+}
+
+func (d *device) wait(r engine.Record, wait engine.Wait) error {
+	r.Waiting = &wait
+	d.locked(func() { d.journal[r.Update.Component] = r })
+	d.manager.Progress(engine.Progress{Component: r.Update.Component, Update: r.Update.ID, Phase: engine.Preparation, Waiting: &wait})
+	return wait
+}
+
+// download reports whether it has come to its end before its turn has.
+func (d *device) download(ctx context.Context, c string) (ended bool) {
+	var left time.Duration
+	d.locked(func() { left = d.far[c] })
+	turn, end := d.manager.Turn(ctx, c)
+	defer end()
+	begin := time.Now()
+	select {
+	case <-time.After(left):
+		ended = true
+	case <-turn.Done():
+	}
+	d.locked(func() { d.far[c] -= time.Since(begin) })
+	return ended
 }
 
 func (d *device) cancel(c, why string) error {
@@ -322,6 +346,40 @@ func TestWaitingHoldsNobodyUp(t *testing.T) {
 			}
 		})
 		stop()
+	})
+}
+
+// Long downloads take turns, and what somebody waits for is done between them.
+func TestDownloadsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.far[a], d.far[b] = 2*time.Hour, 10*time.Minute
+		stop := d.start(t)
+		defer stop()
+		d.want(t, a, version("2.0.0"))
+		pass(time.Hour)
+		if n := d.begun(); n != 1 {
+			t.Errorf("interrupted for nobody: run %d times", n)
+		}
+		called := make(chan error, 1)
+		go func() { called <- d.manager.Between(t.Context(), b, func() error { return nil }) }()
+		pass(turnLength)
+		if err := <-called; err != nil {
+			t.Error(err)
+		}
+		d.want(t, b, version("2.0.0"))
+		pass(30 * time.Minute) // of the first twenty half are each one's
+		d.locked(func() {
+			if !slices.Equal(d.order, []string{b}) || d.far[a] > 52*time.Minute {
+				t.Errorf("updated %v; left of a: %s", d.order, d.far[a])
+			}
+		})
+		pass(time.Hour)
+		d.locked(func() {
+			if !slices.Equal(d.order, []string{b, a}) {
+				t.Errorf("updated %v", d.order)
+			}
+		})
 	})
 }
 
