@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -170,6 +171,14 @@ func conform(records []Record, model Model) ([]Record, error) {
 		out[i] = r
 	}
 	return out, nil
+}
+
+// WriteFrom writes an opaque resource (PUT) with the size bytes of body, which are
+// read as they are sent: a package for a device that is to be pushed. What body
+// fails with is part of the error.
+func (d *Device) WriteFrom(ctx context.Context, p Path, body io.Reader, size int64) error {
+	_, err := d.request(ctx, p, &Message{Code: Put, Format: new(FormatOpaque), Body: body, Size: size})
+	return err
 }
 
 // WriteAttributes sets or removes notification attributes of p, an object or

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // Code is a CoAP method or response code: class in the upper three bits, detail
@@ -99,6 +100,9 @@ type Message struct {
 	Observe  *uint32  // 0 observe, 1 cancel; in notifications the sequence number
 	Size     int64    // in the first block of a request, bytes of the whole payload; 0 if the peer does not say
 	Payload  []byte
+	// Body, in a request that is sent, takes the place of Payload: Size bytes, which
+	// are read as they are sent and so may be more than fit in memory.
+	Body io.Reader
 	// Identity, in a request, is who the peer has proven to be, such as its PSK
 	// identity; "" if it has proven nothing.
 	Identity string

@@ -105,7 +105,11 @@ func newLayoutWriter(dir string) (*layoutWriter, error) {
 // write completes the outline with the blobs and writes all of the layout.
 func (w *layoutWriter) write(r *Recipe, p *Package) (*Package, error) {
 	for i, a := range r.Artifacts {
-		d, unpacked, err := w.artifact(r.path(a.Path))
+		pack := w.artifact
+		if a.Raw {
+			pack = w.raw
+		}
+		d, unpacked, err := pack(r.path(a.Path))
 		if err != nil {
 			return nil, fmt.Errorf("artifact %d: %w", i+1, err)
 		}
@@ -166,6 +170,20 @@ func (w *layoutWriter) artifact(path string) (d Descriptor, unpacked int64, err 
 		return err
 	})
 	return d, unpacked, err
+}
+
+// raw stores a file as it is.
+func (w *layoutWriter) raw(path string) (d Descriptor, unpacked int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Descriptor{}, 0, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return Descriptor{}, 0, errors.Join(err, fmt.Errorf("%s: only a file can be raw", path))
+	}
+	d, err = w.blob(MediaTypeRaw, f)
+	return d, d.Size, err
 }
 
 func (w *layoutWriter) module(path string) (Descriptor, error) {

@@ -61,7 +61,7 @@ func (p *Package) check() error {
 	if len(p.Artifacts) == 0 {
 		errs = append(errs, errors.New("artifact: there is none"))
 	}
-	platforms := map[Platform]bool{}
+	platforms := map[string]bool{}
 	for i, a := range p.Artifacts {
 		errs = append(errs, inField(fmt.Sprintf("artifact %d", i+1), a.check(platforms)))
 	}
@@ -130,11 +130,15 @@ func (m *Manifest) checkRequires() error {
 	return nil
 }
 
-func (a Artifact) check(platforms map[Platform]bool) error {
-	if platforms[a.Platform()] {
-		return fmt.Errorf("there is one for %s already", a.Platform())
+func (a Artifact) check(platforms map[string]bool) error {
+	platform := a.Platform().String()
+	if a.MediaType == MediaTypeRaw {
+		platform = "raw " + platform
 	}
-	platforms[a.Platform()] = true
+	if platforms[platform] {
+		return fmt.Errorf("there is one for %s already", platform)
+	}
+	platforms[platform] = true
 	for _, s := range []string{a.OS, a.Arch, a.Variant} {
 		if s != "" && checkName(s) != nil {
 			return fmt.Errorf("%.80q is not a platform: write os = \"linux\", arch = \"arm\", variant = \"v7\"", s)

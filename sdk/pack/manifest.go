@@ -11,6 +11,7 @@ const (
 	MediaTypeManifest  = "application/vnd.oci.image.manifest.v1+json"
 	MediaTypeConfig    = "application/vnd.tranquil.component.v1+json"
 	MediaTypeArtifact  = "application/vnd.tranquil.artifact.v1.tar+gzip"
+	MediaTypeRaw       = "application/vnd.tranquil.artifact.v1" // one file as it is, for devices that are written it
 	MediaTypeTransform = "application/wasm"
 	MediaTypeSchema    = "application/vnd.tranquil.schema.v1+json" // a JSON Schema that is too long for an annotation
 )

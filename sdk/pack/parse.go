@@ -117,7 +117,7 @@ func (p *Package) addLayers(layers []ociDescriptor) error {
 	for i, layer := range layers {
 		var err error
 		switch layer.MediaType {
-		case MediaTypeArtifact:
+		case MediaTypeArtifact, MediaTypeRaw:
 			var a Artifact
 			a, err = artifactOf(layer)
 			p.Artifacts = append(p.Artifacts, a)

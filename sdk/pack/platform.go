@@ -21,10 +21,25 @@ func (p Platform) String() string {
 	return s
 }
 
+// ParsePlatform reads "linux/arm/v7", "any/arm" or, for one that is not known, "".
+func ParsePlatform(s string) (p Platform, err error) {
+	parts := strings.Split(s, "/")
+	for i, field := range []*string{&p.OS, &p.Arch, &p.Variant} {
+		if i < len(parts) && parts[i] != "any" {
+			*field = parts[i]
+		}
+		if *field != "" && checkName(*field) != nil || len(parts) > 3 {
+			return Platform{}, fmt.Errorf("%.80q is not a platform: write it as in linux/arm/v7", s)
+		}
+	}
+	return p, nil
+}
+
 // Platform returns what a runs on.
 func (a Artifact) Platform() Platform { return Platform{OS: a.OS, Arch: a.Arch, Variant: a.Variant} }
 
-// Artifact picks the artifact for a device.
+// Artifact picks the artifact for a device that has an agent; those that are raw
+// are for others.
 //
 // An artifact fits if its OS and its architecture are the device's or unsaid,
 // and its variant is unsaid or the device's or, on arm and arm64, a lower one:
@@ -32,9 +47,22 @@ func (a Artifact) Platform() Platform { return Platform{OS: a.OS, Arch: a.Arch, 
 // only artifacts that say none. Of those that fit, the most specific wins:
 // first by OS, then by architecture, then by the highest variant.
 func (p *Package) Artifact(device Platform) (Artifact, error) {
+	return p.pick(device, func(a Artifact) bool { return a.MediaType != MediaTypeRaw })
+}
+
+// Image picks the artifact for a device that is written it as it is, by the
+// objects of LwM2M: of those that fit, as for Artifact, a raw one if there is one.
+func (p *Package) Image(device Platform) (Artifact, error) {
+	if a, err := p.pick(device, func(a Artifact) bool { return a.MediaType == MediaTypeRaw }); err == nil {
+		return a, nil
+	}
+	return p.Artifact(device)
+}
+
+func (p *Package) pick(device Platform, of func(Artifact) bool) (Artifact, error) {
 	fitting := make([]Artifact, 0, len(p.Artifacts))
 	for _, a := range p.Artifacts {
-		if a.Platform().fits(device) {
+		if a.Platform().fits(device) && of(a) {
 			fitting = append(fitting, a)
 		}
 	}

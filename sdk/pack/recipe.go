@@ -54,6 +54,7 @@ type RecipeArtifact struct {
 	OS      string `toml:"os"`
 	Arch    string `toml:"arch"`
 	Variant string `toml:"variant"`
+	Raw     bool   `toml:"raw"` // a file that stays as it is, for devices that are written it
 }
 
 // RecipeTransform is one [[transform]]: see [Transform].
@@ -174,7 +175,11 @@ func (r *Recipe) outline() (*Package, error) {
 	empty := Descriptor{Digest: DigestOf(nil)}
 	p := &Package{Manifest: m, File: r.fileName(m)}
 	for _, a := range r.Artifacts {
-		p.Artifacts = append(p.Artifacts, Artifact{Descriptor: empty, OS: a.OS, Arch: a.Arch, Variant: a.Variant})
+		outline := empty
+		if a.Raw {
+			outline.MediaType = MediaTypeRaw
+		}
+		p.Artifacts = append(p.Artifacts, Artifact{Descriptor: outline, OS: a.OS, Arch: a.Arch, Variant: a.Variant})
 	}
 	for _, t := range r.Transforms {
 		edge := Transform{

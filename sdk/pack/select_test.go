@@ -89,3 +89,45 @@ func TestSatisfies(t *testing.T) {
 		}
 	}
 }
+
+// TestImage: raw artifacts are for devices without an agent, and for no others.
+func TestImage(t *testing.T) {
+	raw := Artifact{Descriptor: Descriptor{MediaType: MediaTypeRaw}}
+	onARM := raw
+	onARM.OS, onARM.Arch = "linux", "arm"
+	packed := Artifact{Descriptor: Descriptor{MediaType: MediaTypeArtifact}}
+	for _, test := range []struct {
+		has          []Artifact
+		device       string
+		image, agent string // media type and platform, "" if there is none
+	}{
+		{[]Artifact{raw}, "", MediaTypeRaw + " any/any", ""},
+		{[]Artifact{packed}, "", MediaTypeArtifact + " any/any", MediaTypeArtifact + " any/any"},
+		{[]Artifact{packed, raw, onARM}, "", MediaTypeRaw + " any/any", MediaTypeArtifact + " any/any"},
+		{[]Artifact{packed, raw, onARM}, "linux/arm", MediaTypeRaw + " linux/arm", MediaTypeArtifact + " any/any"},
+		{[]Artifact{onARM}, "any/amd64", "", ""},
+	} {
+		p := &Package{Artifacts: test.has}
+		device, err := ParsePlatform(test.device)
+		if err != nil {
+			t.Fatal(err)
+		}
+		show := func(a Artifact, err error) string {
+			if err != nil {
+				return ""
+			}
+			return a.MediaType + " " + a.Platform().String()
+		}
+		if got := show(p.Image(device)); got != test.image {
+			t.Errorf("%q of %v: image %s, want %s", test.device, test.has, got, test.image)
+		}
+		if got := show(p.Artifact(device)); got != test.agent {
+			t.Errorf("%q of %v: artifact %s, want %s", test.device, test.has, got, test.agent)
+		}
+	}
+	for _, bad := range []string{"Linux", "linux/arm/v7/x", "a b"} {
+		if _, err := ParsePlatform(bad); err == nil {
+			t.Errorf("%q is read", bad)
+		}
+	}
+}

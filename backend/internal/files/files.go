@@ -19,8 +19,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
+	"strings"
 	"sync/atomic"
 )
 
@@ -95,6 +99,22 @@ func (s *Server) CoAPAddr() string {
 		return ""
 	}
 	return s.coap.LocalAddr().String()
+}
+
+// Open reads what a GET of a path answers: it is for the other parts of the same
+// process. The error is fs.ErrNotExist if there is no such thing.
+func (s *Server) Open(_ context.Context, path string) (io.ReadCloser, error) {
+	r, err := s.catalog.get(strings.Split(strings.Trim(path, "/"), "/"), nil)
+	if refused, is := errors.AsType[*refusal](err); is && refused.status == http.StatusNotFound {
+		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{r, r}, nil
 }
 
 // Serve answers until ctx ends; then it closes the listeners, gives HTTP

@@ -65,7 +65,11 @@ func showManifest(w io.Writer, p *pack.Package) {
 
 func showLayers(w io.Writer, p *pack.Package) {
 	for _, a := range p.Artifacts {
-		fmt.Fprintf(w, "artifact\t%s\t%s\t%s, unpacked %s\n", a.Platform(), a.Digest, amount(a.Size), amount(a.Unpacked))
+		form := "unpacked " + amount(a.Unpacked)
+		if a.MediaType == pack.MediaTypeRaw {
+			form = "raw"
+		}
+		fmt.Fprintf(w, "artifact\t%s\t%s\t%s, %s\n", a.Platform(), a.Digest, amount(a.Size), form)
 	}
 	for _, t := range p.Transforms {
 		fmt.Fprintf(w, "transform\t%d → %d\t%s\t%s\n", t.From, t.To, t.Digest, describe(t)) // what is long comes last: the rest is padded

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -19,6 +21,7 @@ import (
 const (
 	maxSZX      = 6 // blocks of 1024 bytes
 	maxBlock    = 16 << maxSZX
+	maxNum      = 1<<20 - 1 // of a block
 	maxBody     = 1 << 20 // of a response put together from blocks
 	maxRestarts = 3       // of a response that changes while it is read
 )
@@ -97,7 +100,7 @@ func cut(m message.Message, b block) message.Message {
 // exchangeBlocks is an exchange whose request or response may be long.
 func (c *Conn) exchangeBlocks(ctx context.Context, to string, request *lwm2m.Message) (*lwm2m.Message, error) {
 	m := toWire(request)
-	first, err := c.upload(ctx, to, m)
+	first, err := c.upload(ctx, to, m, request)
 	if err != nil {
 		return nil, err
 	}
@@ -114,28 +117,50 @@ func (c *Conn) exchangeBlocks(ctx context.Context, to string, request *lwm2m.Mes
 }
 
 // upload sends a request, in blocks if it is long.
-func (c *Conn) upload(ctx context.Context, to string, m message.Message) (message.Message, error) {
-	if len(m.Payload) <= c.body(to) {
-		return c.exchange(ctx, to, m)
+func (c *Conn) upload(ctx context.Context, to string, m message.Message, request *lwm2m.Message) (message.Message, error) {
+	switch {
+	case request.Body != nil:
+		m.Options = addUint(m.Options, message.Size1, uint32(min(request.Size, math.MaxUint32)))
+		return c.sendBlocks(ctx, to, m, request.Body, request.Size)
+	case len(m.Payload) > c.body(to):
+		return c.sendBlocks(ctx, to, m, bytes.NewReader(m.Payload), int64(len(m.Payload)))
 	}
-	b := block{szx: maxSZX}
-	for {
-		part := m
-		end := min(b.offset()+b.size(), len(m.Payload))
-		b.more = end < len(m.Payload)
-		part.Payload = m.Payload[b.offset():end]
+	return c.exchange(ctx, to, m)
+}
+
+// sendBlocks sends a request whose payload is the size bytes of body (RFC 7959
+// section 2.5).
+func (c *Conn) sendBlocks(ctx context.Context, to string, m message.Message, body io.Reader, size int64) (message.Message, error) {
+	b, buffer := block{szx: maxSZX}, make([]byte, maxBlock)
+	for sent := int64(0); ; {
+		part, num := m, sent/int64(b.size())
+		if num > maxNum {
+			return message.Message{}, fmt.Errorf("%d bytes are more than %d blocks of %d bytes", size, maxNum+1, b.size())
+		}
+		part.Payload = buffer[:min(int64(b.size()), size-sent)]
+		if _, err := io.ReadFull(body, part.Payload); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return message.Message{}, fmt.Errorf("cannot read what is to be sent: %w", err)
+		}
+		sent += int64(len(part.Payload))
+		b.num, b.more = uint32(num), sent < size
 		part.Options = b.add(cloneOptions(m.Options), message.Block1)
 		r, err := c.exchange(ctx, to, part)
-		if err != nil || r.Code != codes.Continue {
+		switch {
+		case err != nil || !lwm2m.Code(r.Code).Success():
 			return r, err
-		}
-		if !b.more {
+		case b.more && r.Code != codes.Continue:
+			return r, errors.New("the peer does not put blocks together: it took the first for all")
+		case !b.more && r.Code == codes.Continue:
 			return r, errors.New("the peer wants more blocks than there are")
+		case !b.more:
+			return r, nil
 		}
 		if got, ok := getBlock(r, message.Block1); ok {
 			b.szx = min(b.szx, got.szx)
 		}
-		b.num = uint32(end / b.size())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -96,6 +97,16 @@ func TestStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.is(t, long)
+	if err := remote.WriteFrom(t.Context(), firmware, bytes.NewReader(long), int64(len(long))); err != nil {
+		t.Fatal(err)
+	}
+	m.is(t, long)
+	if m.size != int64(len(long)) {
+		t.Errorf("%d bytes were announced of %d", m.size, len(long))
+	}
+	if err := remote.WriteFrom(t.Context(), firmware, bytes.NewReader(long[:1<<20]), int64(len(long))); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a body that ends too soon: %v", err)
+	}
 
 	m.mu.Lock()
 	m.refuse = lwm2m.Errorf(lwm2m.CodeTooLarge, "the disk is full")
