@@ -38,6 +38,10 @@ type Config struct {
 	Certificate *tls.Certificate // of this server
 	Roots       *x509.CertPool   // who may issue certificates of devices, with the id as common name
 
+	// For devices that know only objects 5 and 9, see the README.
+	Packages Packages // nil: they are not updated
+	Files    []string // where they reach the file server, as in https://files.example.org and coap://192.0.2.1:5685; the first that a device supports is taken
+
 	MaxDevices  int           // registered at once; 0: 10,000
 	MaxLifetime time.Duration // of a registration without a sign of life; 0: 31 days
 
@@ -57,6 +61,7 @@ type Bridge struct {
 
 	mu       sync.Mutex
 	sessions map[string]*live // by endpoint
+	pace     pace
 	running  sync.WaitGroup
 }
 
@@ -73,7 +78,7 @@ func New(c Config) (*Bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for devices on %s: %w", c.Listen, err)
 	}
-	return &Bridge{Config: c, transport: t, model: model(), sessions: map[string]*live{}}, nil
+	return &Bridge{Config: c, transport: t, model: model(), sessions: map[string]*live{}, pace: standardPace}, nil
 }
 
 func (c Config) options() []coap.Option {
@@ -182,6 +187,8 @@ const farewell = 5 * time.Second
 func (b *Bridge) start(ctx context.Context, endpoint string) *live {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &live{newSession(b.Hub, endpoint, b.model, b.Log.With("device", endpoint)), cancel}
+	s.packages, s.addresses, s.pace = b.Packages, b.Files, b.pace
+	s.idle = func() { time.AfterFunc(farewell, func() { b.dismiss(endpoint, s) }) }
 	b.sessions[endpoint] = s
 	b.running.Go(func() { s.run(ctx) })
 	return s

@@ -20,6 +20,7 @@ type want struct {
 	state    string // "transform" or "saved"; "" leaves it to the device
 	remove   string // "keep" or "purge" of its saved states; "" nothing is removed
 	terms    terms
+	means    means
 	check    bool // look for a newer package now
 	mend     mend // what was decided of it
 
@@ -31,6 +32,7 @@ type want struct {
 //
 //	{"components": {"application/x": {"version": "2.0.0", "attempt": 1, "package": "…", "state": "saved", "remove": true|"purge", "check": "0 */6 * * *",
 //	  "repair": {"number": 1, "state": "keep"|7},
+//	  "delivery": "push"|"pull", "platform": "linux/arm/v7", "object": "/9/1",
 //	  "window": "Mon-Fri 01:00-04:30 Europe/Zurich", "now": "2.0.0", "consent": "ask", "consented": "update id", "refused": "update id"}}}
 //	{"repair": 3} is read by readRepair
 //	{"update": {"type": "Push"|"Pull", "component": "container", "componentName": "Java8", "version"?, "package"?, "schedule"?}}
@@ -88,7 +90,7 @@ func readComponent(fields map[string]any) (w want, refused []string) {
 		var cause string
 		switch {
 		case !known:
-			cause = fmt.Sprintf("unknown property %q: known are version, package, attempt, state, remove, repair, check, window, now, consent, consented and refused", key)
+			cause = fmt.Sprintf("unknown property %q: known are version, package, attempt, state, remove, repair, check, window, now, consent, consented, refused, delivery, platform and object", key)
 		case !ok:
 			cause = fmt.Sprintf("%s has a value of the wrong type: %v", key, fields[key])
 		case key == "version" && w.version != "":
@@ -126,6 +128,8 @@ func (w *want) set(key string, v any) (known, ok bool) {
 		f, ok = v.(float64)
 		w.attempt = int64(f)
 		ok = ok && float64(w.attempt) == f && w.attempt >= 0 && w.attempt <= math.MaxInt32
+	case "delivery", "platform", "object":
+		ok = w.means.set(key, v)
 	default:
 		return w.terms.set(key, v)
 	}
@@ -148,7 +152,7 @@ func removal(v any) (what string, ok bool) {
 // property that nobody knows may be a term with its name misspelt.
 func (w *want) refuse(key, cause string, asked want) {
 	switch key {
-	case "version", "package", "attempt", "state", "remove": // they are one wish
+	case "version", "package", "attempt", "state", "remove", "delivery", "platform", "object": // they are one wish
 		w.keepsWish = true
 	case "check":
 		w.keepsSchedule = true

@@ -90,10 +90,16 @@ func (v values) reported(refused, twin map[string]any, answers func(tree map[str
 	if answers(tree); len(tree) > 0 {
 		doc["lwm2m"] = tree
 	}
-	if size(doc) > maxReported { // readings go first: what an update does must reach the twin
+	shrink(doc)
+	return doc
+}
+
+// shrink makes a document small enough for a twin. Readings go first: what an
+// update does must reach it.
+func shrink(doc map[string]any) {
+	if size(doc) > maxReported {
 		doc["lwm2m"] = map[string]any{"omitted": "the readings of this device are more than a twin can hold"}
 	}
-	return doc
 }
 
 // fault is why the agent is in safe mode, "" if it is not.

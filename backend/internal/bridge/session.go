@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
@@ -45,6 +46,27 @@ type session struct {
 	resources resources // what they ask of single ones
 	replies   map[lwm2m.Path]reply
 	executed  map[lwm2m.Path]int64 // by which number last
+
+	upkeep
+}
+
+// An upkeep is what a session has for a device without an agent, whose components
+// it updates itself.
+type upkeep struct {
+	packages  Packages
+	addresses []string // of the file server, as devices reach it
+	pace      pace
+	idle      func() // hears that a job is over
+
+	looked  *lwm2m.Device // the registration whose targets are known
+	targets []*target
+	changed map[lwm2m.Path]bool // targets that have said so; under mu
+	job     *job                // the update in progress
+	busy    atomic.Bool         // there is one
+	push    *push
+	pushes  sync.WaitGroup
+	life    context.Context // of the session
+	alarm   *time.Timer     // wakes it
 }
 
 // How the session paces itself.
@@ -58,7 +80,9 @@ func newSession(hub iothub.ConnectionString, endpoint string, model lwm2m.Model,
 	s := &session{
 		endpoint: endpoint, log: log, wake: make(chan struct{}, 1), values: values{},
 		model: model, replies: map[lwm2m.Path]reply{}, executed: map[lwm2m.Path]int64{},
+		upkeep: upkeep{pace: standardPace, changed: map[lwm2m.Path]bool{}, idle: func() {}},
 	}
+	s.alarm = time.AfterFunc(time.Hour, s.poke)
 	s.interrupt = func() {}
 	s.link = dial(hub, endpoint, s.stale, s.stale, log)
 	return s
@@ -94,11 +118,12 @@ func (s *session) attach(d *lwm2m.Device) {
 	s.poke()
 }
 
-// gone reports whether the device has no registration now.
+// gone reports whether the device has no registration now, and nothing is under
+// way for it.
 func (s *session) gone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.device == nil
+	return s.device == nil && !s.busy.Load()
 }
 
 // observed reports whether all that the device offers is observed. The caller
@@ -117,6 +142,9 @@ func (s *session) poke() {
 // run works until ctx ends.
 func (s *session) run(ctx context.Context) {
 	defer s.link.close()
+	s.life = ctx
+	defer s.pushes.Wait()
+	defer s.alarm.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
@@ -151,11 +179,15 @@ func (s *session) interruptible(ctx context.Context) error {
 // step brings both sides up to date with each other. The twin is told something
 // only by one who knows what it has.
 func (s *session) step(ctx context.Context) error {
-	watched, heard, asked := s.watch(ctx), s.hear(ctx), s.ask(ctx)
+	watched, heard := s.watch(ctx), s.hear(ctx)
+	if heard == nil {
+		heard = s.lookAt(ctx)
+	}
+	asked := s.ask(ctx)
 	if heard != nil {
 		return errors.Join(watched, heard, asked)
 	}
-	return errors.Join(watched, asked, cmp.Or(s.collect(ctx), s.tell(ctx)))
+	return errors.Join(watched, asked, cmp.Or(s.collect(ctx), s.drive(ctx), s.tell(ctx)))
 }
 
 // listens tells whether a device is here and can be asked now. What is asked of
@@ -257,6 +289,9 @@ func (s *session) hear(ctx context.Context) error {
 	s.repair = readRepair(desired, s.refused)
 	s.resources, s.version = readResources(desired, s.refused), iothub.Section(desired).Version()
 	s.recall(reported)
+	if s.job == nil {
+		s.job = recallJob(reported)
+	}
 	if reflect.DeepEqual(s.pushed, desired["update"]) {
 		for name, w := range s.wants {
 			w.check = false // it was looked for when this push was new
@@ -281,6 +316,9 @@ func (s *session) ask(ctx context.Context) error {
 	instances := known.components()
 	errs := []error{s.askForRepair(ctx, d, known)}
 	for _, name := range slices.Sorted(maps.Keys(s.wants)) {
+		if s.named(name) != nil {
+			continue // it is updated by the session itself
+		}
 		instance, there := instances[name]
 		if !there {
 			s.refused["components/"+name] = fmt.Sprintf("this device has no component %s: tranquil wish drop %s %[1]s takes back what is asked of it", name, s.endpoint)
@@ -314,6 +352,10 @@ func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, inst
 		return err
 	}
 	w.mend = mend{}
+	if w.means != (means{}) {
+		s.refuse(name, "delivery, platform and object are for devices that know only objects 5 and 9: this one chooses by itself")
+		w.means = means{}
+	}
 	if w != asked {
 		if err := s.write(ctx, d, name, path, w, asked); err != nil {
 			return err
@@ -354,7 +396,7 @@ func (s *session) mend(ctx context.Context, d *lwm2m.Device, name string, instan
 func (s *session) tell(ctx context.Context) error {
 	s.mu.Lock()
 	gone := s.device == nil
-	ready := s.observed()
+	ready := s.observed() && (len(standard(s.device)) == 0 || s.looked == s.device)
 	doc := s.values.reported(s.refused, s.base, s.answers)
 	if !gone && s.device.Registration().QueueMode {
 		doc["sleeps"] = true
@@ -366,6 +408,8 @@ func (s *session) tell(ctx context.Context) error {
 	} else if !ready {
 		return nil
 	}
+	s.show(doc, gone)
+	shrink(doc)
 	if done := s.done(); len(done) > 0 {
 		doc["executed"] = done
 	}

@@ -22,8 +22,8 @@ const (
 	maxSZX      = 6 // blocks of 1024 bytes
 	maxBlock    = 16 << maxSZX
 	maxNum      = 1<<20 - 1 // of a block
-	maxBody     = 1 << 20 // of a response put together from blocks
-	maxRestarts = 3       // of a response that changes while it is read
+	maxBody     = 1 << 20   // of a response put together from blocks
+	maxRestarts = 3         // of a response that changes while it is read
 )
 
 // block is the value of a Block1 or Block2 option.

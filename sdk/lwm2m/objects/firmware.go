@@ -45,13 +45,20 @@ const (
 
 // Values of FirmwareProtocols.
 const (
-	FirmwareProtocolCoAP  = 0
-	FirmwareProtocolHTTP  = 2
-	FirmwareProtocolHTTPS = 3
+	FirmwareProtocolCoAP    = 0
+	FirmwareProtocolCoAPS   = 1
+	FirmwareProtocolHTTP    = 2
+	FirmwareProtocolHTTPS   = 3
+	FirmwareProtocolCoAPTCP = 4
+	FirmwareProtocolCoAPTLS = 5
 )
 
-// FirmwareDeliveryBoth is the value of FirmwareDelivery for pull and push.
-const FirmwareDeliveryBoth = 2
+// Values of FirmwareDelivery.
+const (
+	FirmwareDeliveryPull = 0
+	FirmwareDeliveryPush = 1
+	FirmwareDeliveryBoth = 2
+)
 
 // Firmware is object 5, version 1.1 (OMA LwM2M 1.1).
 var Firmware = lwm2m.Definition{
