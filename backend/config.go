@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -45,6 +46,10 @@ type bridgeConfig struct {
 	Roots    string `toml:"roots"`    // issuers of the devices' certificates
 	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: anyone there can be any device
 
+	// For devices that have no agent and are updated by objects 5 and 9.
+	Files    []string `toml:"files"`    // where they reach the file server, such as "https://files.example.org"; by default the file server of this process
+	Packages string   `toml:"packages"` // where the bridge reads packages; "" is the file server of this process
+
 	MaxDevices  int      `toml:"max_devices"`  // registered at once; more are refused with 5.03
 	MaxLifetime duration `toml:"max_lifetime"` // of a registration; a longer one is refused with 4.00
 }
@@ -61,6 +66,11 @@ func (d *duration) UnmarshalText(b []byte) error {
 func (c bridgeConfig) check() error {
 	if c.MaxDevices <= 0 || c.MaxLifetime < duration(time.Minute) {
 		return errors.New("bridge: max_devices must be above 0, and max_lifetime not below 1m")
+	}
+	for _, address := range append([]string{c.Packages}, c.Files...) {
+		if u, err := url.Parse(address); err != nil || address != "" && u.Host == "" {
+			return fmt.Errorf("bridge: %q is no address such as https://files.example.org", address)
+		}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,7 @@ type backend struct {
 	store       *store.Store
 	endpoints   endpoints
 	credentials credentials
+	files       *files.Server // of this process, if it is here
 }
 
 // endpoints are the bound addresses, as DATA/endpoints.json has them.
@@ -155,7 +157,7 @@ func (b *backend) startFiles(context.Context) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	b.credentials.Publisher = token
+	b.credentials.Publisher, b.files = token, s
 	b.endpoints.Files.HTTP, b.endpoints.Files.CoAP = s.HTTPAddr(), s.CoAPAddr()
 	return part{"files", s.Serve}, nil
 }
@@ -178,12 +180,37 @@ func (b *backend) startBridge(context.Context) (part, error) {
 	if err := secure(&cfg, c); err != nil {
 		return part{}, fmt.Errorf("bridge: %w", err)
 	}
+	b.findPackages(&cfg, c)
 	br, err := bridge.New(cfg)
 	if err != nil {
 		return part{}, err
 	}
 	b.endpoints.Bridge.LwM2M = br.Addr()
 	return part{"bridge", br.Serve}, nil
+}
+
+// findPackages tells a bridge where packages are, and where devices find them.
+func (b *backend) findPackages(cfg *bridge.Config, c bridgeConfig) {
+	cfg.Dir, cfg.Files = filepath.Join(b.config.Data, "bridge"), c.Files
+	switch {
+	case c.Packages != "":
+		cfg.Packages = bridge.RemotePackages(c.Packages)
+	case b.files != nil:
+		cfg.Packages = b.files.Open
+	}
+	if b.files == nil || len(c.Files) > 0 {
+		return
+	}
+	scheme := "http"
+	if b.config.Files.Cert != "" {
+		scheme = "https"
+	}
+	for _, place := range [][2]string{{scheme, b.endpoints.Files.HTTP}, {"coap", b.endpoints.Files.CoAP}} {
+		address, err := netip.ParseAddrPort(place[1])
+		if err == nil && !address.Addr().IsUnspecified() {
+			cfg.Files = append(cfg.Files, place[0]+"://"+place[1])
+		}
+	}
 }
 
 // secure gives a bridge what it needs for DTLS: where the keys of devices are, a

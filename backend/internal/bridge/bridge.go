@@ -42,6 +42,8 @@ type Config struct {
 	Packages Packages // nil: they are not updated
 	Files    []string // where they reach the file server, as in https://files.example.org and coap://192.0.2.1:5685; the first that a device supports is taken
 
+	Dir string // where it notes which updates it carries out; "": after a restart it goes on with those of devices that register
+
 	MaxDevices  int           // registered at once; 0: 10,000
 	MaxLifetime time.Duration // of a registration without a sign of life; 0: 31 days
 
@@ -62,6 +64,7 @@ type Bridge struct {
 	mu       sync.Mutex
 	sessions map[string]*live // by endpoint
 	pace     pace
+	ledger   ledger
 	running  sync.WaitGroup
 }
 
@@ -74,11 +77,15 @@ type live struct {
 // New opens the LwM2M socket.
 func New(c Config) (*Bridge, error) {
 	c.MaxDevices = cmp.Or(c.MaxDevices, defaultMaxDevices)
+	open, err := openLedger(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read which updates are under way: %w", err)
+	}
 	t, err := coap.Listen(c.Listen, c.options()...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for devices on %s: %w", c.Listen, err)
 	}
-	return &Bridge{Config: c, transport: t, model: model(), sessions: map[string]*live{}, pace: standardPace}, nil
+	return &Bridge{Config: c, transport: t, model: model(), sessions: map[string]*live{}, pace: standardPace, ledger: open}, nil
 }
 
 func (c Config) options() []coap.Option {
@@ -124,6 +131,7 @@ func (b *Bridge) Serve(ctx context.Context) error {
 
 		AwakeTime: b.AwakeTime, Authorize: b.authorize, MaxDevices: b.MaxDevices, MaxLifetime: b.MaxLifetime,
 	})
+	b.resume(ctx)
 	b.Log.Info("bridge is listening", "lwm2m", b.Addr(), "hub", b.Hub)
 	err := server.Run(ctx, b.transport)
 	b.running.Wait()
@@ -179,6 +187,18 @@ func (b *Bridge) dismiss(endpoint string, s *live) {
 	}
 }
 
+// resume begins the sessions of devices whose updates an earlier bridge has begun:
+// one that never comes back has a deadline too.
+func (b *Bridge) resume(ctx context.Context) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, endpoint := range b.ledger.open() {
+		s := b.start(ctx, endpoint)
+		s.resumed = true
+		s.poke()
+	}
+}
+
 // farewell is how long a session stays after its device has gone: time to tell
 // the twin, and for a device that only restarts to come back.
 const farewell = 5 * time.Second
@@ -188,7 +208,13 @@ func (b *Bridge) start(ctx context.Context, endpoint string) *live {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &live{newSession(b.Hub, endpoint, b.model, b.Log.With("device", endpoint)), cancel}
 	s.packages, s.addresses, s.pace = b.Packages, b.Files, b.pace
-	s.idle = func() { time.AfterFunc(farewell, func() { b.dismiss(endpoint, s) }) }
+	s.begun = func() error { return b.ledger.add(endpoint) }
+	s.idle = func() {
+		if err := b.ledger.remove(endpoint); err != nil {
+			b.Log.Error("cannot note that an update has ended", "device", endpoint, "error", err)
+		}
+		time.AfterFunc(farewell, func() { b.dismiss(endpoint, s) })
+	}
 	b.sessions[endpoint] = s
 	b.running.Go(func() { s.run(ctx) })
 	return s

@@ -123,7 +123,9 @@ func (s *session) describe(t *target) map[string]any {
 	if outcome, _ := known["outcome"].(map[string]any); outcome != nil {
 		c["outcome"], c["update"] = outcome, maps.Clone(outcome)
 	}
-	c["answered"] = known["answered"]
+	if w.keepsWish || w.goal() != (goal{}) {
+		c["answered"] = known["answered"] // a wish that was taken back may be wished for again
+	}
 	if schema, is := schemaOf(s.base, t.component, t.view.version); is && schema > 0 {
 		c["schema"] = float64(schema)
 	}

@@ -98,9 +98,11 @@ func (r *run) deliver(ctx context.Context) error {
 		return err
 	}
 	f, failed := r.t.object.failing(v)
+	r.j.seen = r.j.seen || v.stage == fetching
 	free := v.stage == vacant || v.stage == installed
+	broken := r.t.object == software && v.stage == fetching && r.j.Way == deliverPush // object 9 cannot drop it, but may take it from the start
 	switch {
-	case !r.j.Offered && free:
+	case !r.j.Offered && (free || broken):
 		return r.offer(ctx, v)
 	case !r.j.Offered: // of an earlier try
 		return orOnceMore(r.giveUp(ctx, v))
@@ -110,7 +112,7 @@ func (r *run) deliver(ctx context.Context) error {
 		return soon("the device to fetch and verify the package")
 	case v.stage == fetching:
 		return errors.New("the push of the package was interrupted")
-	case failed && (v.result != r.j.Before || r.settled()):
+	case failed && (v.result != r.j.Before || r.j.seen || r.settled()):
 		return r.rejected(f)
 	case !r.settled():
 		return soon("the device to begin to fetch the package")
@@ -145,7 +147,7 @@ func (r *run) offer(ctx context.Context, v view) error {
 	if r.j.Way == "" && !r.nextWay() {
 		return failure{cause: r.noWay()}
 	}
-	r.j.Offered, r.j.Pushed, r.j.Since, r.j.Before = true, false, time.Now(), v.result
+	r.j.Offered, r.j.Pushed, r.j.seen, r.j.Since, r.j.Before = true, false, false, time.Now(), v.result
 	if err := r.note(ctx); err != nil {
 		return err
 	}

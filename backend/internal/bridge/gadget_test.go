@@ -218,8 +218,11 @@ func (g *gadget) write(_ context.Context, records []lwm2m.Record) error {
 	g.running.Go(func() {
 		g.pass("fetch")
 		image, err := get(uri)
-		if result := g.next(&g.fetches); result != 0 || err != nil {
-			g.fetched(object, max(result, 4))
+		if err != nil {
+			g.t.Error(err)
+		}
+		if result := g.next(&g.fetches); result != 0 {
+			g.fetched(object, result)
 			return
 		}
 		g.mu.Lock()

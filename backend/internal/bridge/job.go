@@ -39,6 +39,7 @@ type job struct {
 	Ending   *ending   `json:"ending,omitempty"`  // how it ends; until then nothing may be left behind on the device
 	waits    waiting   // for what, at present
 	sent     int64     // bytes, of a push
+	seen     bool      // that the device has begun what it was offered
 	pause    time.Time // until then the next try does not begin
 }
 
@@ -51,7 +52,7 @@ type ending struct {
 }
 
 // touched reports whether the component may be other than before.
-func (j *job) touched() bool { return j.Told || j.Vacated }
+func (j *job) touched() bool { return !j.Began.IsZero() || j.Vacated }
 
 // record is the job as the twin has it.
 func (j *job) record() (m map[string]any) {

@@ -56,7 +56,9 @@ type upkeep struct {
 	packages  Packages
 	addresses []string // of the file server, as devices reach it
 	pace      pace
-	idle      func() // hears that a job is over
+	begun     func() error // hears that a job begins, before the device does
+	idle      func()       // hears that it is over
+	resumed   bool         // the session goes on with the job of an earlier one, if there is one still
 
 	looked  *lwm2m.Device // the registration whose targets are known
 	targets []*target
@@ -80,7 +82,7 @@ func newSession(hub iothub.ConnectionString, endpoint string, model lwm2m.Model,
 	s := &session{
 		endpoint: endpoint, log: log, wake: make(chan struct{}, 1), values: values{},
 		model: model, replies: map[lwm2m.Path]reply{}, executed: map[lwm2m.Path]int64{},
-		upkeep: upkeep{pace: standardPace, changed: map[lwm2m.Path]bool{}, idle: func() {}},
+		upkeep: upkeep{pace: standardPace, changed: map[lwm2m.Path]bool{}, begun: func() error { return nil }, idle: func() {}},
 	}
 	s.alarm = time.AfterFunc(time.Hour, s.poke)
 	s.interrupt = func() {}

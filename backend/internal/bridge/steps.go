@@ -113,11 +113,19 @@ func (s *session) drive(ctx context.Context) error {
 	for {
 		s.begin()
 		j := s.job
-		if was := s.busy.Swap(j != nil); was && j == nil {
+		was := s.busy.Swap(j != nil)
+		switch {
+		case j == nil && (was || s.resumed):
+			s.resumed = false
 			s.idle()
-		}
-		if j == nil {
 			return nil
+		case j == nil:
+			return nil
+		case !was:
+			if err := s.begun(); err != nil {
+				s.busy.Store(false)
+				return fmt.Errorf("cannot note that an update begins: %w", err)
+			}
 		}
 		s.reconsider(j)
 		again, err := s.advance(ctx, j)
@@ -195,8 +203,15 @@ func (s *session) tryAgain(j *job, step step, cause error) (again bool) {
 		s.fail(j, failure{cause: cause.Error()})
 		return true
 	}
-	j.Deadline, j.Offered, j.Pushed, j.Told = time.Time{}, false, false, false
+	switch step.name {
+	case "deliver":
+		j.Offered, j.Pushed = false, false
+	case "install":
+		j.Told = false
+	}
+	j.Deadline = time.Time{}
 	j.pause = time.Now().Add(min(s.pace.pause<<(j.Tries-1), maxTryPause))
+	j.waits = waiting{what: "the next try, since " + clip(cause.Error()), until: j.pause.UTC()}
 	s.wakeIn(time.Until(j.pause))
 	return false
 }
