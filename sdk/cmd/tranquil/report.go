@@ -29,6 +29,7 @@ type componentReport struct {
 	Running bool          `json:"running"`
 	Stale   bool          `json:"stale"`
 	Update  *updateReport `json:"update"`
+	Object  string        `json:"object"` // "/5/0" or "/9/1", by which the bridge updates a device without an agent; "" if the device has one
 
 	Window     string            `json:"window"`     // maintenance window, "" any time
 	Consent    string            `json:"consent"`    // "ask", and perhaps who says so; "" none is needed

@@ -160,7 +160,10 @@ func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub
 		return err
 	}
 	last := report.last(c.Component)
-	if c.NoVersion && last.ID != "" && last.Result == "" {
+	switch under := c.NoVersion && last.ID != "" && last.Result == ""; {
+	case under && report.Components[c.Component].Object != "":
+		fmt.Fprintf(s.err, "update %s to %s is in progress, and ends, unless the device installs it already\n", last.ID, orNone(last.To))
+	case under:
 		fmt.Fprintf(s.err, "update %s to %s is in progress, and goes on; to end it: tranquil cancel %s %s\n", last.ID, orNone(last.To), c.ID, c.Component)
 	}
 	if shut := report.Components[c.Component].shut(time.Now()); shut != "" && c.Version != "" && !c.Now {
