@@ -30,7 +30,6 @@ type gadget struct {
 	restarts  bool // it starts anew to install firmware
 	forgets   bool // and does not know how that went, or that it had a package
 	dies      bool // it is not heard of again
-	mute      bool // it cannot be observed
 	refuses   bool // to install, with 4.05
 
 	mu       sync.Mutex

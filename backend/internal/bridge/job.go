@@ -89,10 +89,3 @@ func answered(reported map[string]any, component string) (g goal, ok bool) {
 	b, err := json.Marshal(c["answered"])
 	return g, err == nil && json.Unmarshal(b, &g) == nil
 }
-
-// plain is the goal as the twin has it.
-func (g goal) plain() (m map[string]any) {
-	b, _ := json.Marshal(g) // made of plain values only
-	_ = json.Unmarshal(b, &m)
-	return m
-}
