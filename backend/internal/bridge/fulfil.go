@@ -2,11 +2,14 @@ package bridge
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"maps"
 	"slices"
 
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
 )
 
 // A reply is what came of what is asked of a resource.
@@ -65,6 +68,9 @@ func (s *session) retract(ctx context.Context, d *lwm2m.Device, path lwm2m.Path,
 		}
 	}
 	delete(s.replies, path)
+	if r.value == nil {
+		delete(s.given, path)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !asked && !s.watching[path.Prefix(lwm2m.DepthInstance)] {
@@ -80,32 +86,54 @@ func (s *session) valueAt(path lwm2m.Path) lwm2m.Value {
 }
 
 func (s *session) fulfil(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, r resource) error {
+	once := path.Object() == objects.FirmwareID && path.Resource() == objects.FirmwarePackageURI // the device forgets it when it has done what it is for
 	if !r.executesOnly() {
 		err := s.look(ctx, d, path, r.observed)
 		if errors.Is(err, &lwm2m.Error{Code: lwm2m.CodeMethodNotAllowed}) && r.value != nil && !r.observed {
-			err = nil // it can be written only
+			once, err = true, nil // it can be written only
 		}
 		if err != nil {
 			return err
 		}
 	}
 	if r.value != nil {
-		if err := s.put(ctx, d, path, r.value); err != nil {
+		if err := s.put(ctx, d, path, r.value, once); err != nil {
 			return err
 		}
 	}
-	if r.execute == 0 || r.execute == s.executed[path] {
+	return s.execute(ctx, d, path, r)
+}
+
+// An execution of a resource, and how it ended.
+type execution struct {
+	number int64
+	err    string // "" if the device has done it
+}
+
+// execute executes a resource, once for each number.
+func (s *session) execute(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, r resource) error {
+	if r.execute == 0 {
+		return nil
+	}
+	if last := s.executed[path]; r.execute == last.number {
+		if last.err != "" {
+			return errors.New(last.err)
+		}
 		return nil
 	}
 	if !d.Awake() {
 		return lwm2m.ErrUnreachable
 	}
 	s.log.Info("resource is executed", "path", path.String(), "number", r.execute)
-	s.executed[path] = r.execute
 	err := d.Execute(ctx, path, r.arguments)
 	if _, refused := errors.AsType[*lwm2m.Error](err); err != nil && !refused {
-		return errUnanswered
+		err = errUnanswered
 	}
+	done := execution{number: r.execute}
+	if err != nil {
+		done.err = clip(err.Error())
+	}
+	s.executed[path] = done
 	return err
 }
 
@@ -131,8 +159,9 @@ func (s *session) look(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, ob
 	return err
 }
 
-// put writes a resource that has another value.
-func (s *session) put(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, value any) error {
+// put writes a resource that has another value; or once for each value, if what it
+// has cannot be told.
+func (s *session) put(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, value any, once bool) error {
 	have := s.valueAt(path)
 	kind := have.Kind()
 	if kind == lwm2m.KindNone {
@@ -140,12 +169,15 @@ func (s *session) put(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, val
 		kind = definition.Kind
 	}
 	want, err := valueOf(value, kind)
-	if err != nil || want == have {
+	if err != nil || want == have || once && s.given[path] == markOf(want) {
 		return err
 	}
 	records := []lwm2m.Record{{Path: path, Value: want}}
 	if err := d.Write(ctx, path, lwm2m.Replace, records); err != nil {
 		return err
+	}
+	if once {
+		s.given[path] = markOf(want)
 	}
 	if have.Kind() != lwm2m.KindNone { // else it cannot be read, and nobody shows it
 		s.take(d, records)
@@ -164,25 +196,55 @@ func (s *session) answers(tree map[string]any) {
 	}
 }
 
-// done is the number by which each resource was executed last. The twin
-// remembers it, as long as the resource is asked to be executed.
+// done is the last execution of each resource. The twin remembers it, as long as
+// the resource is asked to be executed.
 func (s *session) done() map[string]any {
 	all := map[string]any{}
 	for path, r := range s.resources {
-		if n := s.executed[path]; r.execute != 0 && n != 0 {
-			all[path.String()] = float64(n)
+		if last := s.executed[path]; r.execute != 0 && last.number != 0 {
+			all[path.String()] = withoutNils(map[string]any{"number": float64(last.number), "err": orNil(last.err)})
 		}
 	}
 	return all
 }
 
-// recall takes from the twin what was executed in earlier sessions.
+// markOf tells values apart without showing them: some are secret.
+func markOf(value lwm2m.Value) string {
+	sum := sha256.Sum256([]byte(value.String()))
+	return hex.EncodeToString(sum[:8])
+}
+
+// marks are those of values that were written once, as long as they are desired.
+func (s *session) marks() map[string]any {
+	all := map[string]any{}
+	for path, mark := range s.given {
+		if s.resources[path].value != nil {
+			all[path.String()] = mark
+		}
+	}
+	return all
+}
+
+// recall takes from the twin what was executed and given in earlier sessions.
 func (s *session) recall(reported map[string]any) {
-	all, _ := reported["executed"].(map[string]any)
-	for text, v := range all {
-		n, _ := v.(float64)
-		if p, err := lwm2m.ParsePath(text); err == nil && s.executed[p] == 0 {
-			s.executed[p] = int64(n)
+	executed, _ := reported["executed"].(map[string]any)
+	for text, v := range executed {
+		var last execution
+		switch v := v.(type) {
+		case float64: // of an older bridge
+			last.number = int64(v)
+		case map[string]any:
+			number, _ := v["number"].(float64)
+			last = execution{int64(number), orEmpty(v["err"])}
+		}
+		if p, err := lwm2m.ParsePath(text); err == nil && s.executed[p].number == 0 {
+			s.executed[p] = last
+		}
+	}
+	given, _ := reported["given"].(map[string]any)
+	for text, v := range given {
+		if p, err := lwm2m.ParsePath(text); err == nil && s.given[p] == "" {
+			s.given[p] = orEmpty(v)
 		}
 	}
 }

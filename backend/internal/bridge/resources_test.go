@@ -31,8 +31,11 @@ func newThing() *objects.Memory {
 	return m
 }
 
-// never has the device not answer.
-const never = "0='never'"
+// never has the device not answer, refusal405 refuse.
+const (
+	never      = "0='never'"
+	refusal405 = "0='refuse'"
+)
 
 func (d *device) pull(ctx context.Context, _ lwm2m.Path, arguments string) error {
 	d.mu.Lock()
@@ -40,6 +43,9 @@ func (d *device) pull(ctx context.Context, _ lwm2m.Path, arguments string) error
 	d.mu.Unlock()
 	if arguments == never {
 		<-ctx.Done()
+	}
+	if arguments == refusal405 {
+		return lwm2m.Errorf(lwm2m.CodeMethodNotAllowed, "not now")
 	}
 	return nil
 }
@@ -84,7 +90,7 @@ func TestResources(t *testing.T) {
 	eventually(t, "the text in the twin", leaf("0", "value"), is("hall"))
 	eventually(t, "the number in the twin", leaf("1", "value"), is(7.0))
 	eventually(t, "several values", leaf("4", "value"), func(v any) bool { return cmp.Equal(v, map[string]any{"0": 0.0, "1": 1.0}) })
-	eventually(t, "what was executed", s.at(t, "executed", "/33000/0/2"), is(1.0))
+	eventually(t, "what was executed", s.at(t, "executed", "/33000/0/2", "number"), is(1.0))
 	first := leaf("0", "av")()
 	if v := leaf("3", "value")(); v != nil || first == nil {
 		t.Errorf("the twin shows %v of what cannot be read; the answer is to version %v", v, first)
@@ -111,15 +117,22 @@ func TestResources(t *testing.T) {
 	s.device, stopDevice = startDevice(t, s.address)
 	eventually(t, "the text again", s.thingAt(0), isValue(lwm2m.String("hall")))
 	s.desire(t, tree(map[string]any{"2": map[string]any{"execute": 2, "arguments": nil}}))
-	eventually(t, "another number", s.at(t, "executed", "/33000/0/2"), is(2.0))
+	eventually(t, "another number", s.at(t, "executed", "/33000/0/2", "number"), is(2.0))
 	if all := s.pulls(); !cmp.Equal(all, []string{""}) {
 		t.Errorf("executed after the restart: %q", all)
 	}
+	if v := s.thingAt(3)(); v.Kind() != lwm2m.KindNone {
+		t.Errorf("what cannot be read was written again: %v", v)
+	}
+	s.desire(t, tree(map[string]any{"3": map[string]any{"value": "another"}}))
+	eventually(t, "another value of it", s.thingAt(3), isValue(lwm2m.String("another")))
 
+	s.desire(t, tree(map[string]any{"2": map[string]any{"execute": 9, "arguments": refusal405}}))
+	eventually(t, "one that is refused", s.at(t, "executed", "/33000/0/2", "err"), is("4.05: not now"))
 	s.desire(t, tree(map[string]any{"2": map[string]any{"execute": 3, "arguments": never}}))
 	eventually(t, "one that is never answered", s.pulls, last(never))
 	stopDevice()
-	eventually(t, "its number", s.at(t, "executed", "/33000/0/2"), is(3.0))
+	eventually(t, "its number", s.at(t, "executed", "/33000/0/2", "number"), is(3.0))
 	s.device, _ = startDevice(t, s.address)
 	eventually(t, "that nobody knows", leaf("2", "err"), is(errUnanswered.Error()))
 	if all := s.pulls(); len(all) != 0 {

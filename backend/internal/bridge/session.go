@@ -45,7 +45,8 @@ type session struct {
 	version   int64     // of the desired properties
 	resources resources // what they ask of single ones
 	replies   map[lwm2m.Path]reply
-	executed  map[lwm2m.Path]int64 // by which number last
+	executed  map[lwm2m.Path]execution // the last one
+	given     map[lwm2m.Path]string    // mark of the value that was written last, of those that are written once
 
 	upkeep
 }
@@ -81,7 +82,7 @@ const (
 func newSession(hub iothub.ConnectionString, endpoint string, model lwm2m.Model, log *slog.Logger) *session {
 	s := &session{
 		endpoint: endpoint, log: log, wake: make(chan struct{}, 1), values: values{},
-		model: model, replies: map[lwm2m.Path]reply{}, executed: map[lwm2m.Path]int64{},
+		model: model, replies: map[lwm2m.Path]reply{}, executed: map[lwm2m.Path]execution{}, given: map[lwm2m.Path]string{},
 		upkeep: upkeep{pace: standardPace, changed: map[lwm2m.Path]bool{}, begun: func() error { return nil }, idle: func() {}},
 	}
 	s.alarm = time.AfterFunc(time.Hour, s.poke)
@@ -414,6 +415,9 @@ func (s *session) tell(ctx context.Context) error {
 	shrink(doc)
 	if done := s.done(); len(done) > 0 {
 		doc["executed"] = done
+	}
+	if given := s.marks(); len(given) > 0 {
+		doc["given"] = given
 	}
 	patch := diff(s.base, doc)
 	if len(patch) == 0 {
