@@ -39,7 +39,7 @@ func newYard(t *testing.T, adapt func(*Config)) *yard {
 	y.hub, _ = startHub(t, t.TempDir(), "127.0.0.1:0", "127.0.0.1:0")
 	y.service = iothub.NewClient(connection(t, y.hub, hub.PolicyOwner))
 	var err error
-	y.files, err = files.New(files.Config{Dir: t.TempDir(), HTTP: "127.0.0.1:0", CoAP: "127.0.0.1:0", Token: filesToken, Log: quiet})
+	y.files, err = files.New(files.Config{Dir: t.TempDir(), Trust: t.TempDir(), HTTP: "127.0.0.1:0", CoAP: "127.0.0.1:0", Token: filesToken, Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
