@@ -68,6 +68,15 @@ func startWith(t *testing.T, agent []rig.Edit, versions ...string) *rig.System {
 func launch(t *testing.T, dir string, agent []rig.Edit, versions ...string) *rig.System {
 	t.Helper()
 	system, err := rig.Start(t.Context(), built, dir, agent...)
+	attend(t, system, err)
+	put(t, system, versions...)
+	update(t, system, versions[0])
+	return system
+}
+
+// attend closes a system that was started when the test has ended.
+func attend(t *testing.T, system *rig.System, err error) {
+	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
 			showLogs(t, system.Dir)
@@ -77,9 +86,6 @@ func launch(t *testing.T, dir string, agent []rig.Edit, versions ...string) *rig
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, system, versions...)
-	update(t, system, versions[0])
-	return system
 }
 
 // packages are built once, by version.
