@@ -193,9 +193,7 @@ func (b *Bridge) resume(ctx context.Context) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, endpoint := range b.ledger.open() {
-		s := b.start(ctx, endpoint)
-		s.resumed = true
-		s.poke()
+		b.start(ctx, endpoint)
 	}
 }
 
@@ -207,7 +205,7 @@ const farewell = 5 * time.Second
 func (b *Bridge) start(ctx context.Context, endpoint string) *live {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &live{newSession(b.Hub, endpoint, b.model, b.Log.With("device", endpoint)), cancel}
-	s.packages, s.addresses, s.pace = b.Packages, b.Files, b.pace
+	s.packages, s.addresses, s.pace, s.resumed = b.Packages, b.Files, b.pace, b.ledger.has(endpoint)
 	s.begun = func() error { return b.ledger.add(endpoint) }
 	s.idle = func() {
 		if err := b.ledger.remove(endpoint); err != nil {

@@ -298,3 +298,29 @@ func FuzzDiff(f *testing.F) {
 }
 
 func noAnswers(map[string]any) {}
+
+// FuzzRecallJob reads what stands in a twin, whoever has written it.
+func FuzzRecallJob(f *testing.F) {
+	j := &job{ID: "1", Component: name, Object: lwm2m.NewPath(objects.FirmwareID, 0), Goal: goal{Version: "2.0.0"}, Step: "deliver", Way: deliverPush}
+	seed, err := json.Marshal(map[string]any{"components": map[string]any{name: map[string]any{"job": j.record()}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(seed))
+	f.Add(`{"components": {"a/b": {"job": {"step": "withdraw", "object": "/9/1"}, "answered": 7}}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var reported map[string]any
+		if json.Unmarshal([]byte(text), &reported) != nil {
+			return
+		}
+		answered(reported, name)
+		j := recallJob(reported)
+		if j == nil {
+			return
+		}
+		again := recallJob(map[string]any{"components": map[string]any{j.Component: map[string]any{"job": j.record()}}})
+		if j.step().name == "" || again == nil || again.Step != j.Step || again.Goal != j.Goal {
+			t.Errorf("%+v becomes %+v", j, again)
+		}
+	})
+}

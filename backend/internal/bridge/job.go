@@ -39,6 +39,7 @@ type job struct {
 	Ending   *ending   `json:"ending,omitempty"`  // how it ends; until then nothing may be left behind on the device
 	waits    waiting   // for what, at present
 	sent     int64     // bytes, of a push
+	looks    int       // at the device, in this step
 	seen     bool      // that the device has begun what it was offered
 	pause    time.Time // until then the next try does not begin
 }

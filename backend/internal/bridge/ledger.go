@@ -51,6 +51,11 @@ func (l ledger) remove(endpoint string) error {
 	return nil
 }
 
+func (l ledger) has(endpoint string) bool {
+	_, err := os.Stat(l.file(endpoint))
+	return l != "" && err == nil
+}
+
 // open lists the endpoints.
 func (l ledger) open() (endpoints []string) {
 	if l == "" {

@@ -23,6 +23,11 @@ func (r *run) resolve(ctx context.Context) error {
 	if w.remove != "" || w.state == "saved" {
 		return failure{cause: "this device can neither remove a component nor go back to a saved state on demand: it has no agent"}
 	}
+	if file := r.j.Goal.Package; file != "" && pack.CheckDigest(file) != nil {
+		if _, err := pack.ParseFileName(file); err != nil {
+			return failure{cause: fmt.Sprintf("package %.80q is neither a digest nor a file name: %v", file, err)}
+		}
+	}
 	p, err := r.packages.find(ctx, r.j.Component, r.j.Goal.Version, r.j.Goal.Package)
 	if errors.Is(err, fs.ErrNotExist) {
 		return failure{cause: fmt.Sprintf("the file server has no package %s of %s: push it first", strings.TrimSpace(r.j.Goal.Version+" "+r.j.Goal.Package), r.j.Component)}
@@ -72,11 +77,11 @@ func (r *run) stateStays(ctx context.Context, p *pack.Package) error {
 		return nil // there is no state yet
 	}
 	was, known := schemaOf(r.base, r.j.Component, r.j.From)
-	if !known {
-		from, err := r.packages.find(ctx, r.j.Component, strings.TrimPrefix(r.j.From, "v"), "")
+	if version := strings.TrimPrefix(r.j.From, "v"); !known && pack.CheckVersion(version) == nil { // else no package has it
+		from, err := r.packages.find(ctx, r.j.Component, version, "")
 		if err == nil {
 			was, known = from.Manifest.Schema(), true
-		} else if !errors.Is(err, fs.ErrNotExist) && pack.CheckVersion(strings.TrimPrefix(r.j.From, "v")) == nil {
+		} else if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot find the package that is installed: %w", err)
 		}
 	}

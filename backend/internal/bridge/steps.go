@@ -95,11 +95,11 @@ type run struct {
 	t *target
 }
 
-// Pace is how long a job waits.
+// A pace is how long a job waits.
 type pace struct {
-	poll  time.Duration // before it looks again
+	poll  time.Duration // before it looks again, at first
 	grace time.Duration // that a device may take to begin what it was told
-	pause time.Duration // before the next try, then twice as long, up to maxPauseOfTries
+	pause time.Duration // before the next try, then twice as long, up to maxTryPause
 	limit time.Duration // of a try, in place of that of the step; 0: that of the step
 }
 
@@ -177,18 +177,32 @@ func (s *session) judge(ctx context.Context, j *job, step step, err error) (agai
 		j.Ending = &ending{Result: resultUpdated}
 		return s.conclude(ctx, j)
 	case err == nil:
-		j.Step, j.Tries, j.Deadline, j.pause = steps()[position(j.Step)+1].name, 0, time.Time{}, time.Time{}
+		j.Step, j.Tries, j.Deadline, j.pause, j.looks = steps()[position(j.Step)+1].name, 0, time.Time{}, time.Time{}, 0
 		return true, nil
 	case fails:
 		s.fail(j, final)
 		return true, nil
 	case !late && (waits || unreachable(err)):
-		s.wakeIn(s.pace.poll)
+		s.wakeIn(s.nextLook(j))
 		return false, nil
 	case late:
 		err = fmt.Errorf("not within %v: %w", s.limitOf(step, nil), err)
 	}
 	return s.tryAgain(j, step, err), nil
+}
+
+// maxPoll bounds the time between two looks at a device that does not tell of
+// changes by itself: they cost it energy.
+const maxPoll = time.Minute
+
+// nextLook is when to look again: soon at first, then less and less often. How far
+// a push is costs the device nothing.
+func (s *session) nextLook(j *job) time.Duration {
+	if s.push != nil {
+		return s.pace.poll
+	}
+	j.looks++
+	return min(s.pace.poll<<min(j.looks/4, 10), max(maxPoll, s.pace.poll))
 }
 
 func unreachable(err error) bool {
@@ -209,7 +223,7 @@ func (s *session) tryAgain(j *job, step step, cause error) (again bool) {
 	case "install":
 		j.Told = false
 	}
-	j.Deadline = time.Time{}
+	j.Deadline, j.looks = time.Time{}, 0
 	j.pause = time.Now().Add(min(s.pace.pause<<(j.Tries-1), maxTryPause))
 	j.waits = waiting{what: "the next try, since " + clip(cause.Error()), until: j.pause.UTC()}
 	s.wakeIn(time.Until(j.pause))

@@ -22,6 +22,8 @@ type target struct {
 	path      lwm2m.Path // of the instance
 	component string
 	model     string // of the device, for firmware that has no name
+	firmware  string // its version, as object 3 has it
+	known     bool   // the two have been read
 }
 
 // objectOf is how the object at a path is driven, nil if it is neither 5 nor 9.
@@ -84,6 +86,9 @@ func (s *session) targetAt(ctx context.Context, d *lwm2m.Device, p lwm2m.Path) (
 		return t, nil
 	}
 	t := &target{object: objectOf(p), path: p}
+	if old := s.at(p); old != nil && s.looked == d {
+		t.model, t.firmware, t.known = old.model, old.firmware, old.known
+	}
 	if s.looked != d || s.at(p) == nil {
 		s.follow(ctx, d, p)
 	}
@@ -122,8 +127,7 @@ func (s *session) takeChange(p lwm2m.Path) bool {
 	return changed
 }
 
-// refresh reads the target. The version of firmware stands in object 3: that of
-// object 5 is the one of the package that is there.
+// refresh reads the target.
 func (t *target) refresh(ctx context.Context, d *lwm2m.Device) error {
 	records, err := d.Read(ctx, t.path)
 	if err != nil {
@@ -133,16 +137,26 @@ func (t *target) refresh(ctx context.Context, d *lwm2m.Device) error {
 	if t.object != firmware {
 		return nil
 	}
-	device := values{}
-	records, err = d.Read(ctx, lwm2m.NewPath(objects.DeviceID, 0))
+	if !t.known || t.view.stage == vacant { // it changes with nothing in hand
+		err = t.identify(ctx, d)
+	}
+	t.view.version = cmp.Or(t.firmware, t.view.version)
+	return err
+}
+
+// identify reads the version of firmware from object 3: that of object 5 is the one
+// of the package that is there.
+func (t *target) identify(ctx context.Context, d *lwm2m.Device) error {
+	records, err := d.Read(ctx, lwm2m.NewPath(objects.DeviceID, 0))
 	if _, refused := errors.AsType[*lwm2m.Error](err); err != nil && !refused {
 		return err
 	}
+	device := values{}
 	device.take(records)
 	text := func(resource uint16) string {
 		return device[lwm2m.NewPath(objects.DeviceID, 0, resource)].Value.Text()
 	}
-	t.view.version, t.model = cmp.Or(text(objects.DeviceFirmwareVersion), t.view.version), text(objects.DeviceModelNumber)
+	t.firmware, t.model, t.known = text(objects.DeviceFirmwareVersion), text(objects.DeviceModelNumber), true
 	return nil
 }
 
