@@ -12,7 +12,7 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
 .DEFAULT_GOAL := help
-.PHONY: arm help build transforms demo test race cuts torture faults clock check lint generate generated deps bench downtime fuzz clean
+.PHONY: arm help build transforms modules demo test race cuts torture faults clock check lint generate generated deps bench downtime fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ transforms: ## the ready-made transforms as WebAssembly, into bin/transforms/, t
 	@mkdir -p $(BIN)/transforms
 	$(GO) run ./transforms/build -o $(BIN)/transforms >$(BIN)/transforms/digests
 
+MODULES := $(BIN)/modules
+modules: transforms ## the ready-made transforms for a release, with their digests: bin/modules/
+	@rm -rf $(MODULES) && mkdir -p $(MODULES)
+	cp $(BIN)/transforms/*.wasm $(MODULES)
+	cd $(MODULES) && sha256sum *.wasm >SHA256SUMS && cat SHA256SUMS
+
 demo: ## the main job, whole: a stateful component is updated six times, and refuses a package that nobody has signed (STAY=1 leaves it running)
 	CGO_ENABLED=0 $(GO) run ./examples/demo $(if $(STAY),-stay)
 
@@ -58,12 +64,13 @@ clock: ## the wall clock is stepped by ±10 years at each step of an update, in 
 	TRANQUIL_CLOCK=all $(GO) test ./examples/fleet -run '^TestWallClock$$' -count=1 -v -timeout 24h
 
 ARM := $(BIN)/arm
-arm: ## transforms give the same bytes on ARMv7 and ARMv8 (needs make deps)
-	$(GO) test ./sdk/transform/host -run '^TestEngines' -count=1 # here, without the race detector
+arm: ## transforms, ready-made ones too, give the same bytes on ARMv7 and ARMv8 (needs make deps)
+	@mkdir -p $(ARM); for name in subject opener; do \
+		GOOS=wasip1 GOARCH=wasm $(GO) build -o $(ARM)/$$name ./sdk/transform/host/testdata/$$name || exit 1; done
+	$(GO) run ./transforms/build -o $(ARM) jq sqlite
+	TRANQUIL_MODULES=$(CURDIR)/$(ARM) $(GO) test ./sdk/transform/host -run '^TestEngines' -count=1 # here, without the race detector
 	@if ! command -v qemu-arm-static >/dev/null || ! command -v qemu-aarch64-static >/dev/null; then \
 		echo "######## qemu-user-static is missing: NOT CHECKED on ARM. Run make deps. ########"; exit 0; fi; set -e; \
-	mkdir -p $(ARM); for name in subject opener; do \
-		GOOS=wasip1 GOARCH=wasm $(GO) build -o $(ARM)/$$name ./sdk/transform/host/testdata/$$name; done; \
 	for target in arm:qemu-arm-static arm64:qemu-aarch64-static; do \
 		GOARCH=$${target%:*} GOARM=7 CGO_ENABLED=0 $(GO) test -c -o $(ARM)/host.$${target%:*} ./sdk/transform/host; \
 		(cd sdk/transform/host && TRANQUIL_MODULES=$(CURDIR)/$(ARM) $${target#*:} $(CURDIR)/$(ARM)/host.$${target%:*} -test.v -test.run '^TestEngines') \

@@ -72,6 +72,9 @@ func merge(in *tar.Reader, out *tar.Writer) error {
 		if !strings.HasPrefix(header.Name, dir) {
 			return write(out, header, content)
 		}
+		if len(content) == 0 { // the way back would not know of it
+			return transform.Refuse("%s is empty", header.Name)
+		}
 		day := strings.TrimSuffix(path.Base(header.Name), ".ndjson")
 		for line := range bytes.Lines(content) {
 			if at, err := dayOf(line); err != nil || at != day {

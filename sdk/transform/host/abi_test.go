@@ -173,6 +173,45 @@ func TestEnginesOfAProgram(t *testing.T) {
 	}
 }
 
+// The ready-made transforms that do most, in Go and in C.
+func TestEnginesOfReadyMade(t *testing.T) {
+	if raced {
+		t.Skip("as TestEnginesOfAProgram")
+	}
+	db, err := os.ReadFile("testdata/sqlite/small.db")
+	must(t, err)
+	const sql = `CREATE TABLE extra (a REAL, b TEXT); WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 500)
+		INSERT INTO extra SELECT i / 3.0, printf('%d-%s', i, hex(randomblob(4))) FROM c; CREATE INDEX e ON extra (b)`
+	for _, v := range []vector{
+		{
+			name: "jq", Format: "ndjson", Params: map[string]string{"program": `{at, celsius: (.value * 1.5 | floor), n, tags: (.tags | sort | join("/"))}`},
+			in: []byte(`{"at":"x","value":20.5,"n":1,"tags":["b","a"]}` + "\n" + `{"at":"é","value":7,"n":12345678901234567890,"tags":[]}` + "\n"),
+		},
+		{name: "sqlite", Format: "sqlite", Params: map[string]string{"sql": sql}, in: db},
+	} {
+		if v.module, err = os.ReadFile(built(v.name + ".wasm")); err != nil {
+			t.Logf("NOT TESTED: %s, which make arm builds", v.name)
+			continue
+		}
+		v.From, v.To, v.File = 1, 2, "f"
+		for _, interpret := range []bool{false, true} {
+			if interpret && !compiles {
+				break // there is but the interpreter
+			}
+			result, got := v.inProcess(t, interpret)
+			if sum := fmt.Sprintf("%x", sha256.Sum256(got)); result.Class != "" || sum != readyMade[v.name] {
+				t.Errorf("%s, interpreted %t: got %+v, %d bytes with digest %s", v.name, interpret, result, len(got), sum)
+			}
+		}
+	}
+}
+
+// readyMade are the digests of what they make, on all processors.
+var readyMade = map[string]string{
+	"jq":     "9d1b1fa1608a6c163e1509aa58ca120cdc17d9aaa5abef44703a2862746197f3",
+	"sqlite": "f69e7ec48a5b3178ea362c08509c801ad3c326908040c8f600777611c63045a0",
+}
+
 func (v vector) inProcess(t *testing.T, interpret bool) (outcome, []byte) {
 	t.Helper()
 	s := setup{SHA256: sha256.Sum256(v.module), Memory: 128 << 20, Interpret: interpret}

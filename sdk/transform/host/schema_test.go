@@ -163,3 +163,34 @@ func TestTooLongASchema(t *testing.T) {
 
 // schemaOf returns a schema for the members of an object.
 func schemaOf(members string) []byte { return []byte(`{"properties": ` + members + `}`) }
+
+// Schema and result are from strangers: whatever they are, there is an answer,
+// and the same one each time.
+func FuzzSchema(f *testing.F) {
+	for _, schema := range []string{
+		readingSchema, "true", "false", "{", "[]", `{"$ref": "#"}`, `{"$ref": "#/$defs/a", "$defs": {"a": {"$dynamicRef": "#b", "$dynamicAnchor": "b"}}}`,
+		`{"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"a": {"$id": "#a"}}, "additionalItems": {"$ref": "#a"}}`,
+		`{"anyOf": [{"not": {}}, {"if": true, "then": {"pattern": "(a|b)*c"}}], "unevaluatedProperties": false, "multipleOf": 0.1}`,
+		`{"type": "array", "prefixItems": [{"format": "date-time"}], "contains": {"const": 1e400}, "minContains": 0, "uniqueItems": true}`,
+		`{"patternProperties": {"^x": {"enum": [1, 1.0, "1"]}}, "dependentSchemas": {"a": {"required": ["b"]}}, "propertyNames": {"maxLength": 3}}`,
+	} {
+		f.Add(schema, `{"value": 1e3, "x": [1, 1.0, null]}`)
+		f.Add(schema, "[\"2026-11-30T00:00:00Z\", 1e400]\n\n{}\n")
+	}
+	f.Fuzz(func(t *testing.T, schema, result string) {
+		w, refused := newJudge(strings.NewReader(schema), "ndjson", nil)
+		if refused.Class != "" {
+			if refused.Class != BadModule || strings.Contains(refused.Reason, "\n") || CheckSchema([]byte(schema)) == nil {
+				t.Errorf("got %+v", refused)
+			}
+			return
+		}
+		first := w.run(job{}, strings.NewReader(result), nil, nil)
+		if first.Class != "" && (first.Class != Invalid || strings.Contains(first.Reason, "\n")) {
+			t.Errorf("got %+v", first)
+		}
+		if again := w.run(job{}, strings.NewReader(result), nil, nil); again.Class != first.Class {
+			t.Errorf("got %+v and %+v", first, again)
+		}
+	})
+}

@@ -104,7 +104,7 @@ func (r *suiteRun) comesBack(e Edge, state, there State) (finding, error) {
 		detail, err := moduleFailure("", err)
 		return finding{check: name, kind: "back", detail: detail}, err
 	}
-	if detail := Diff(state.canonical(r.Edges), again.canonical(r.Edges)); detail != "" {
+	if detail := Diff(state.canonical(r.Edges).ended(), again.canonical(r.Edges).ended()); detail != "" {
 		return finding{check: name, kind: "differs", detail: detail}, nil
 	}
 	return finding{}, nil
@@ -176,12 +176,15 @@ func smallerFile(content string) iter.Seq[string] {
 	return func(func(string) bool) {}
 }
 
-// smallerDocuments lists half the documents, or one value smaller.
-func smallerDocuments(docs []*document, like string) iter.Seq[string] {
+// smallerDocuments lists the documents without white space, half of them, or one value smaller.
+func smallerDocuments(docs []*document, content string) iter.Seq[string] {
 	return func(yield func(string) bool) {
+		if plain := format(docs, content); len(plain) < len(content) && !yield(plain) {
+			return
+		}
 		if len(docs) > 1 {
 			for _, half := range [][]*document{docs[:len(docs)/2], docs[len(docs)/2:]} {
-				if !yield(format(half, like)) {
+				if !yield(format(half, content)) {
 					return
 				}
 			}
@@ -194,7 +197,7 @@ func smallerDocuments(docs []*document, like string) iter.Seq[string] {
 			before := *d
 			for _, less := range smallerValues(d) {
 				*d = less
-				more := yield(format(docs, like))
+				more := yield(format(docs, content))
 				*d = before
 				if !more {
 					return
@@ -219,11 +222,19 @@ func smallerValues(d *document) []document {
 			less = append(less, document{kind: 's'}, document{kind: 's', text: string([]rune(d.text)[:n/2])})
 		}
 	case 'n':
-		for _, text := range []string{"0", "1", strings.TrimPrefix(d.text, "-")} {
+		for _, text := range []string{"0", "1", strings.TrimPrefix(d.text, "-"), half(d.text)} {
 			if len(text) < len(d.text) || text < d.text && len(text) == len(d.text) {
 				less = append(less, document{kind: 'n', text: text})
 			}
 		}
 	}
 	return less
+}
+
+// half returns the first half of the digits of a whole number, or all of it.
+func half(number string) string {
+	if len(number) < 2 || strings.Trim(number, "0123456789") != "" {
+		return number
+	}
+	return number[:len(number)/2]
 }

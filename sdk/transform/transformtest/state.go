@@ -140,6 +140,19 @@ func (s State) canonical(edges []Edge) State {
 	return c
 }
 
+// ended returns the state with an end to each last line: a transform that adds
+// it has lost nothing.
+func (s State) ended() State {
+	ended := State{}
+	for name, content := range s {
+		if isText(content) && !strings.HasSuffix(content, "\n") {
+			content += "\n"
+		}
+		ended[name] = content
+	}
+	return ended
+}
+
 func isJSON(name string, edges []Edge) bool {
 	for _, e := range edges {
 		if e.Format != "json" && e.Format != "ndjson" {

@@ -281,12 +281,12 @@ func (r *suiteRun) properties(c Case, e Edge, state State) []check {
 	}
 	r.found.Binary = r.found.Binary || r.Variations > 0 && state.binary()
 	variations := r.Variations
-	if !state.varies() {
+	if len(state.text()) == 0 {
 		variations = 0
 	}
 	for i := range variations {
 		seed := rand.New(rand.NewPCG(r.Seed, uint64(i)))
-		checks = append(checks, check{vary: func() error { return r.variation(c, e, Vary(seed, state)) }})
+		checks = append(checks, check{vary: func() error { return r.variation(c, e, vary(seed, state, i)) }})
 	}
 	return checks
 }
