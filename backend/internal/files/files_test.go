@@ -350,7 +350,7 @@ func TestDamagedStore(t *testing.T) {
 
 func TestPlaintextBeyondLoopback(t *testing.T) {
 	for _, cfg := range []Config{{HTTP: "0.0.0.0:0"}, {CoAP: "0.0.0.0:0"}, {HTTP: ":0"}} {
-		cfg.Dir = t.TempDir()
+		cfg.Dir, cfg.Trust = t.TempDir(), t.TempDir()
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "PlaintextBeyondLoopback") {
 			t.Errorf("%+v: %v", cfg, err)
 		}
