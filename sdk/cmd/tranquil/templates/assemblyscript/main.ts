@@ -23,8 +23,10 @@ function refuse(why: string): void {
   process.exit(2);
 }
 
-function number(value: string): i64 {
-  if (value.length == 0 || value.length > 9) refuse("no interval: " + value);
+// number has at most so many digits: three more in milliseconds, so that there
+// is a way back.
+function number(value: string, digits: i32): i64 {
+  if (value.length == 0 || value.length > digits) refuse("no interval: " + value);
   for (let i = 0; i < value.length; i++) {
     const c = value.charCodeAt(i);
     if (c < 0x30 || c > 0x39) refuse("no interval: " + value);
@@ -41,10 +43,10 @@ let found = false;
 for (let i = 0; i < lines.length; i++) {
   const line = lines[i];
   if (way == "1 2" && line.startsWith("interval=")) {
-    lines[i] = "interval_ms=" + (number(line.substring(9)) * 1000).toString();
+    lines[i] = "interval_ms=" + (number(line.substring(9), 9) * 1000).toString();
     found = true;
   } else if (way == "2 1" && line.startsWith("interval_ms=")) {
-    const ms = number(line.substring(12));
+    const ms = number(line.substring(12), 12);
     if (ms % 1000 != 0) refuse("no whole seconds: " + line);
     lines[i] = "interval=" + (ms / 1000).toString();
     found = true;

@@ -10,10 +10,13 @@ static void refuse(const char *why, const char *what) {
 	exit(2);
 }
 
-static long long number(const char *value) {
+/* LONGEST is an interval in seconds: what has more has no way back. */
+#define LONGEST 1000000000LL
+
+static long long number(const char *value, long long most) {
 	char *end;
 	long long n = strtoll(value, &end, 10);
-	if (end == value || *end != '\0' || n < 0 || n > 2147483647)
+	if (end == value || *end != '\0' || n < 0 || n > most)
 		refuse("no interval: ", value);
 	return n;
 }
@@ -31,10 +34,10 @@ int main(int argc, char **argv) {
 		if (n > 0 && line[n - 1] == '\n')
 			line[n - 1] = '\0';
 		if (up && strncmp(line, "interval=", 9) == 0) {
-			printf("interval_ms=%lld\n", number(line + 9) * 1000);
+			printf("interval_ms=%lld\n", number(line + 9, LONGEST) * 1000);
 			found = 1;
 		} else if (!up && strncmp(line, "interval_ms=", 12) == 0) {
-			long long ms = number(line + 12);
+			long long ms = number(line + 12, LONGEST * 1000);
 			if (ms % 1000 != 0)
 				refuse("no whole seconds: ", line);
 			printf("interval=%lld\n", ms / 1000);

@@ -16,11 +16,11 @@ fn main() -> io::Result<()> {
         let line = line?;
         match line.split_once('=') {
             Some(("interval", value)) if up => {
-                writeln!(out, "interval_ms={}", number(value) * 1000)?;
+                writeln!(out, "interval_ms={}", number(value, LONGEST) * 1000)?;
                 found = true;
             }
             Some(("interval_ms", value)) if !up => {
-                let ms = number(value);
+                let ms = number(value, LONGEST * 1000);
                 if ms % 1000 != 0 {
                     refuse(&format!("no whole seconds: {}", value));
                 }
@@ -36,10 +36,13 @@ fn main() -> io::Result<()> {
     out.flush()
 }
 
-fn number(value: &str) -> u64 {
-    match value.parse::<u32>() {
-        Ok(n) => n.into(),
-        Err(_) => refuse(&format!("no interval: {}", value)),
+/// An interval in seconds: what has more has no way back.
+const LONGEST: u64 = 1_000_000_000;
+
+fn number(value: &str, most: u64) -> u64 {
+    match value.parse::<u64>() {
+        Ok(n) if n <= most => n,
+        _ => refuse(&format!("no interval: {}", value)),
     }
 }
 

@@ -48,8 +48,13 @@ fn put(comptime format: []const u8, args: anytype) void {
     written += text.len;
 }
 
-fn number(value: []const u8) u64 {
-    return std.fmt.parseInt(u31, value, 10) catch refuse("no interval");
+/// An interval in seconds: what has more has no way back.
+const longest: u64 = 1_000_000_000;
+
+fn number(value: []const u8, most: u64) u64 {
+    const n = std.fmt.parseInt(u64, value, 10) catch refuse("no interval");
+    if (n > most) refuse("no interval");
+    return n;
 }
 
 /// Returns whether this is the way 1 to 2; 2 to 1 is the other one.
@@ -77,10 +82,10 @@ pub fn main() void {
         const line = rest[0..end];
         rest = rest[@min(end + 1, rest.len)..];
         if (up and std.mem.startsWith(u8, line, "interval=")) {
-            put("interval_ms={d}\n", .{number(line[9..]) * 1000});
+            put("interval_ms={d}\n", .{number(line[9..], longest) * 1000});
             found = true;
         } else if (!up and std.mem.startsWith(u8, line, "interval_ms=")) {
-            const ms = number(line[12..]);
+            const ms = number(line[12..], longest * 1000);
             if (ms % 1000 != 0) refuse("no whole seconds");
             put("interval={d}\n", .{ms / 1000});
             found = true;
