@@ -103,7 +103,7 @@ deps: ## install what check needs beyond Go, git, make and gcc, from Debian and 
 	apt-get update -q && apt-get install -qy --no-install-recommends $(DEPS) $$(command -v npm >/dev/null || echo npm)
 	for folder in $(NPM); do npm ci --prefix $$folder --no-audit --no-fund --silent || exit 1; done
 
-bench: ## benchmarks, as ratios
+bench: ## benchmarks, as ratios; TRANQUIL_BENCH_MB=64 for transforms of a shorter file than 1 GB
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 2h ./...
 
 downtime: ## downtime by size and number of files, as ratios; TRANQUIL_BENCH_GB=1 adds 1 GB
