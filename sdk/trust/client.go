@@ -119,6 +119,17 @@ func (c *Client) walk(ctx context.Context, component string, at moment) (*run, e
 	return r, failure
 }
 
+// Remembered returns why p is not listed by what was verified last, however old
+// that is: it is for a way back while nobody can be asked. The signatures count
+// and the versions below which nothing is trusted, no clock; nothing is fetched.
+func (c *Client) Remembered(p Package) error {
+	r := &run{Client: c, component: p.Component, known: readCache(c.cfg.Dir, c.cfg.Log), kept: cache{}, floors: readFloors(c.cfg.Dir, c.cfg.Log)}
+	if err := r.remember(); err != nil {
+		return fmt.Errorf("cannot trust what is remembered: %w", err)
+	}
+	return r.lists(p)
+}
+
 // CheckEpoch refuses a security epoch below the highest that was installed,
 // also if the component was removed since.
 func (c *Client) CheckEpoch(component string, epoch int) error {

@@ -167,6 +167,50 @@ func TestOffline(t *testing.T) {
 	d.refuses(t, w.Good, trust.ErrExpired)
 }
 
+// What a device has verified is remembered for a way back, however late it is;
+// but not what it has seen withdrawn, or whose keys were replaced.
+func TestRemembered(t *testing.T) {
+	next := trusttest.PackageOf("2.0.0")
+	tests := []struct {
+		name string
+		does func(w *trusttest.World, d *device)
+		want error
+	}{
+		{"listed", func(*trusttest.World, *device) {}, nil},
+		{"nothing was ever seen", func(_ *trusttest.World, d *device) { os.Remove(filepath.Join(d.dir, "metadata")) }, trust.ErrNotFound},
+		{"withdrawn, and seen", func(w *trusttest.World, d *device) {
+			w.Withdraw(w.Good)
+			d.Verify(t.Context(), w.Good)
+		}, trust.ErrUnlisted},
+		{"withdrawn, and not seen", func(w *trusttest.World, _ *device) { w.Withdraw(w.Good) }, nil},
+		{"another author's list is newer", func(w *trusttest.World, d *device) {
+			w.Endorse(next)
+			d.Verify(t.Context(), trust.Package{Component: "application/other"})
+		}, nil},
+		{"the author's keys were replaced", func(w *trusttest.World, d *device) {
+			w.Amend("alice", trust.Change{Add: trusttest.Public(w.Thief), Remove: []string{""}}, w.Targets)
+			d.Verify(t.Context(), w.Good)
+		}, trust.ErrRollback},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := trusttest.New(t)
+			d := newDevice(t, w)
+			d.trusts(t, w.Good)
+			test.does(w, d)
+			w.Silence()
+			w.Now = w.Now.Add(10 * trust.OfflineValidity)
+			d.open(t, w.Fetch)
+			if err := d.Remembered(w.Good); !errors.Is(err, test.want) {
+				t.Errorf("%v, want %v", err, test.want)
+			}
+			if err := d.Remembered(next); err == nil {
+				t.Error("what was never seen is trusted")
+			}
+		})
+	}
+}
+
 // A stick brings packages to a device that has never had a network, checked as
 // ever.
 func TestFolder(t *testing.T) {

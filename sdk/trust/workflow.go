@@ -290,6 +290,43 @@ func delegationOf(t *metadata.Metadata[metadata.TargetsType], component string) 
 	return nil, fmt.Errorf("%s has no author: %w", component, ErrUnlisted)
 }
 
+// remember takes targets and the component's author as they were verified last,
+// if the keys that may sign them today have.
+func (r *run) remember() error {
+	if err := r.recall(context.Background()); err != nil {
+		return err
+	}
+	t, err := recollect(r, Targets, r.tuf.Root)
+	if err != nil {
+		return err
+	}
+	if err := r.raise(Targets, r.tuf.Root.Signed.Roles[Targets].KeyIDs); err != nil {
+		return err
+	}
+	d, err := delegationOf(t, r.component)
+	if err != nil {
+		return err
+	}
+	r.author = d.Name
+	if _, err := recollect(r, d.Name, t); err != nil {
+		return err
+	}
+	return r.raise(d.Name, d.KeyIDs)
+}
+
+func recollect[D metadata.Roles](r *run, role string, parent *metadata.Metadata[D]) (*metadata.Metadata[metadata.TargetsType], error) {
+	b := r.known[role]
+	if b == nil {
+		return nil, fmt.Errorf("%s: %w", role, ErrNotFound)
+	}
+	m, err := parse[metadata.TargetsType](b)
+	if err == nil {
+		err = verify(parent, role, m)
+	}
+	r.tuf.Targets[role] = m
+	return m, err
+}
+
 // lists refuses a package that the author's metadata does not list as it is.
 func (r *run) lists(p Package) error {
 	t := r.tuf.Targets[r.author].Signed.Targets[p.path()]

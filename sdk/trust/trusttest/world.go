@@ -122,6 +122,16 @@ func (w *World) Endorse(packages ...trust.Package) {
 	w.Add(f)
 }
 
+// Withdraw has Alice list a package no longer.
+func (w *World) Withdraw(p trust.Package) {
+	w.t.Helper()
+	a := w.author()
+	a.Packages = slices.DeleteFunc(a.Packages, func(q trust.Package) bool { return p == q })
+	f, err := trust.Endorse(a, nil, []trust.Key{w.Alice}, w.Now)
+	w.must(err)
+	w.Add(f)
+}
+
 func (w *World) author() trust.Author {
 	w.t.Helper()
 	c, err := trust.Open(trust.Config{Dir: w.t.TempDir(), Root: w.first, Fetch: w.Fetch, Clock: w.Clock()})
