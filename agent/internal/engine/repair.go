@@ -38,7 +38,8 @@ func (e *Engine) Describe(ctx context.Context, component string, i Installed) (I
 }
 
 // describe fetches the description of a package, by its digest if that is
-// known.
+// known. If not, somebody has to vouch for what the file server calls that
+// version: it may be staged again.
 func (e *Engine) describe(ctx context.Context, component string, i Installed) (*pack.Package, error) {
 	reference := i.Digest
 	if reference == "" {
@@ -62,7 +63,11 @@ func (e *Engine) describe(ctx context.Context, component string, i Installed) (*
 	if err != nil {
 		return nil, err
 	}
-	return e.load(pack.DigestOf(manifest))
+	p, err := e.load(pack.DigestOf(manifest))
+	if err == nil && i.Digest == "" {
+		err = e.vouch(ctx, &Update{Component: component, From: i}, p)
+	}
+	return p, err
 }
 
 // LastSaved finds the newest saved state that is whole and can become that of

@@ -40,3 +40,18 @@ func TestVouch(t *testing.T) {
 		t.Errorf("asked %d times", asked)
 	}
 }
+
+// TestVouchForTheForgotten: an agent that has lost its memory does not believe the
+// file server what the installed version consists of.
+func TestVouchForTheForgotten(t *testing.T) {
+	w, e := newWorld(t, build(t, "20ms"))
+	refusal := errors.New("nobody has signed for it")
+	e.Vouch = func(context.Context, Update, *pack.Package) (string, error) { return "", refusal }
+	if _, err := e.Describe(t.Context(), component, w.installed); err != nil {
+		t.Errorf("known by its digest: %v", err)
+	}
+	forgotten := Installed{Version: w.installed.Version, Handle: w.installed.Handle}
+	if _, err := e.Describe(t.Context(), component, forgotten); !errors.Is(err, refusal) {
+		t.Errorf("known by its version alone: %v", err)
+	}
+}
