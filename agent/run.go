@@ -40,7 +40,8 @@ type agent struct {
 	store      *store.Store
 	plugins    *pluginhost.Host
 	fetcher    *fetch.Fetcher
-	trust      *trust.Client // nil: nobody has to sign
+	trusting   sync.Mutex
+	trust      *trust.Client // nil: not yet, or nobody has to sign
 	manager    *manager.Manager
 	content    *content.Store
 	states     *state.Manager
@@ -116,9 +117,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Store: a.content, Insecure: c.Files.Insecure, Log: log}); err != nil {
 		return nil, err
 	}
-	if a.trust, err = a.openTrust(); err != nil {
-		return nil, err
-	}
+	a.checkTrust()
 	if a.plugins, err = a.hostPlugins(); err != nil {
 		return nil, err
 	}
@@ -145,7 +144,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	a.engine = &engine.Engine{
 		Dependants: a.dependants,
 		Readings:   a.readings,
-		Journal:    a.store, Inventory: inventory{a.store, a.trust, log}, Source: source{a.fetcher}, Vouch: a.vouch, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Rehearsals: a.states, Ready: a.ready(sandbox),
+		Journal:    a.store, Inventory: inventory{a.store, a.trusted}, Source: source{a.fetcher}, Vouch: a.vouch, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Rehearsals: a.states, Ready: a.ready(sandbox),
 		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },

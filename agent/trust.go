@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -32,13 +31,60 @@ func (c trustConfig) check() error {
 // noRoot is what outcomes say as long as nobody has decided.
 const noRoot = "whoever controls the backend decides what is installed: set trust.root to have only signed packages, or trust.unsigned = true"
 
-// openTrust returns nil if the device has no root.
+// trusted returns what packages are trusted by; nil if the device has no root. If
+// that cannot be had no package is installed, but all else goes on: nobody may be
+// near to mend it.
+func (a *agent) trusted() (*trust.Client, error) {
+	a.trusting.Lock()
+	defer a.trusting.Unlock()
+	if a.trust != nil || a.config.Trust.Root == "" {
+		return a.trust, nil
+	}
+	client, err := a.openTrust()
+	if err == nil {
+		err = a.noteEpochs(client)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no package can be trusted: %w", err)
+	}
+	a.trust = client
+	return client, nil
+}
+
+// checkTrust says at the start what somebody has to see to.
+func (a *agent) checkTrust() {
+	if a.config.Trust.Root == "" && !a.config.Trust.Unsigned {
+		a.log.Warn("packages need no signature: " + noRoot)
+	}
+	if _, err := a.trusted(); err != nil {
+		a.log.Error("nothing will be installed", "error", err)
+	}
+}
+
+// noteEpochs notes also those of before the device had a root.
+func (a *agent) noteEpochs(client *trust.Client) error {
+	for _, component := range a.config.Components {
+		i, err := a.store.Installed(component)
+		if err != nil {
+			return err
+		}
+		if err := client.Installed(component, epochOf(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// epochOf is the highest that is known: of what is installed, or was before that.
+func epochOf(i engine.Installed) int {
+	if i.Previous != nil {
+		return max(i.Epoch, i.Previous.Epoch)
+	}
+	return i.Epoch
+}
+
 func (a *agent) openTrust() (*trust.Client, error) {
 	c := a.config.Trust
-	if c.Root == "" {
-		a.log.Warn("packages need no signature: " + noRoot)
-		return nil, nil
-	}
 	root, err := os.ReadFile(c.Root)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read trust.root: %w", err)
@@ -61,49 +107,68 @@ func synchronised() bool {
 	return err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0
 }
 
+// errDown refuses a lower version that may have been withdrawn.
+var errDown = errors.New("cannot go down")
+
 // vouch is what the engine asks about a package: the backend has chosen it, and
 // its author must have signed for it. What it goes by may be outdated: then the
 // version can only be raised.
 func (a *agent) vouch(ctx context.Context, u engine.Update, p *pack.Package) (doubt string, err error) {
-	if a.trust == nil {
-		if a.config.Trust.Unsigned {
-			return "", nil
-		}
+	client, err := a.trusted()
+	switch {
+	case err != nil:
+		return "", err
+	case client == nil && a.config.Trust.Unsigned:
+		return "", nil
+	case client == nil:
 		return noRoot, nil
 	}
-	if err := a.trust.CheckEpoch(u.Component, p.Manifest.Epoch); err != nil {
+	if err := client.CheckEpoch(u.Component, p.Manifest.Epoch); err != nil {
 		return "", err
 	}
-	v, err := a.trust.Verify(ctx, trust.Of(p))
-	back := u.From.Previous != nil && u.From.Previous.Digest == p.Digest
-	lower := u.From.Version != "" && pack.CompareVersions(p.Manifest.Version, u.From.Version) < 0
-	switch {
-	case err != nil && back && v.Offline:
+	v, err := client.Verify(ctx, trust.Of(p))
+	old := errors.Is(err, trust.ErrUnreachable) || v.Offline && errors.Is(err, trust.ErrExpired)
+	switch back := u.From.Previous != nil && u.From.Previous.Digest == p.Digest; {
+	case old && back && client.Remembered(trust.Of(p)) == nil:
 		return "nobody could be asked whether the version before is still signed for", nil
-	case errors.Is(err, trust.ErrUnreachable):
+	case old:
 		return "", engine.Retry{Err: err}
 	case err != nil:
 		return "", err
-	case v.Doubt != "" && lower && !back:
-		return "", fmt.Errorf("cannot go down to version %s, since what is known of signatures may be old: %s", p.Manifest.Version, v.Doubt)
+	case v.Doubt != "" && !back && pack.CompareVersions(p.Manifest.Version, last(u.From)) < 0:
+		err := fmt.Errorf("%w to version %s, since what is known of signatures may be old: %s", errDown, p.Manifest.Version, v.Doubt)
+		if v.Offline {
+			return "", engine.Retry{Err: err}
+		}
+		return "", err
 	}
 	a.log.Info("package is signed for", "component", u.Component, "version", p.Manifest.Version, "author", v.Author, "timestamp", v.Timestamp, "doubt", v.Doubt)
 	return v.Doubt, nil
 }
 
-// An inventory notes security epochs, below which nothing is installed again.
+// last is the version that is installed, or was until it was removed; "" if there
+// was none, and that is lower than any.
+func last(i engine.Installed) string {
+	if i.Version == "" && i.Previous != nil {
+		return i.Previous.Version
+	}
+	return i.Version
+}
+
+// An inventory notes security epochs, below which nothing is installed again, also
+// when the component was removed. While trust is out of order none is; what the
+// store knows is noted then when it is in order again.
 type inventory struct {
 	*store.Store
-	trust *trust.Client // nil: there is none
-	log   *slog.Logger
+	trusted func() (*trust.Client, error)
 }
 
 func (i inventory) Commit(component string, to engine.Installed) error {
-	if err := i.Store.Commit(component, to); err != nil || i.trust == nil {
-		return err
+	client, err := i.trusted()
+	if err == nil && client != nil {
+		if err := client.Installed(component, epochOf(to)); err != nil {
+			return err
+		}
 	}
-	if err := i.trust.Installed(component, to.Epoch); err != nil { // it counts when the component was removed
-		i.log.Error("the security epoch is not noted", "component", component, "epoch", to.Epoch, "error", err)
-	}
-	return nil
+	return i.Store.Commit(component, to)
 }

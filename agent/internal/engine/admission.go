@@ -32,8 +32,8 @@ type Answer struct {
 }
 
 // admit waits until the update may begin to disturb its component: until the
-// manager permits it, there is room for the state, and what the rehearsal has
-// found is not too old.
+// manager permits it, there is room for the state, and neither what the rehearsal
+// has found nor what is known of signatures is too old.
 func (e *Engine) admit(ctx context.Context, u *Update) error {
 	if err := e.permit(u); err != nil {
 		return err
@@ -42,6 +42,9 @@ func (e *Engine) admit(ctx context.Context, u *Update) error {
 		return err
 	}
 	if err := e.download(ctx, u); err != nil { // what was lost while it waited
+		return err
+	}
+	if err := e.vouchAgain(ctx, u); err != nil {
 		return err
 	}
 	if u.Rehearsed.Boot == now().Boot && since(u.Rehearsed) < freshTime {

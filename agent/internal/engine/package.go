@@ -191,11 +191,30 @@ func share(ctx context.Context) func(done, total int64) {
 // target is the version that u is about, known or only wished for.
 func (u *Update) target() string { return cmp.Or(u.To.Version, u.Wish.Version) }
 
-// vouch asks whether somebody who may has signed for a package. That is once for
-// an update: what is trusted at its beginning does not expire in the middle.
+// vouch asks whether somebody who may has signed for a package: before it is
+// fetched, and once more before the component is disturbed, since days may have
+// passed by then. What is trusted there does not expire in the middle.
 func (e *Engine) vouch(ctx context.Context, u *Update, p *pack.Package) (err error) {
 	if e.Vouch != nil {
 		u.Doubt, err = e.Vouch(ctx, *u, p)
+		u.Unsigned = err != nil
+	}
+	return err
+}
+
+// vouchAgain waits while nobody can be asked: an update that has waited must not
+// outlive the withdrawal of its package because somebody keeps that from the
+// device.
+func (e *Engine) vouchAgain(ctx context.Context, u *Update) error {
+	if e.Vouch == nil || u.packageless() {
+		return nil
+	}
+	p, err := e.load(u.To.Digest)
+	if err == nil {
+		err = e.vouch(ctx, u, p)
+	}
+	if later, is := errors.AsType[Retry](err); is {
+		return Wait{For: "news whether its package is still signed for: " + later.Error(), Poll: true}
 	}
 	return err
 }
@@ -217,7 +236,7 @@ func (u *Update) outcome(result string) Outcome {
 	return Outcome{
 		Stopped: stopped, Repair: u.Repair,
 		Update: u.ID, Component: u.Component, Kind: u.Kind(), Wish: u.Wish, From: u.From.Version, To: u.target(), Result: result,
-		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, Rest: u.Rest, Warnings: u.warnings(), At: time.Now().UTC(),
+		Downtime: u.Downtime, Predicted: u.Predicted, Forced: u.Forced, Rest: u.Rest, Warnings: u.warnings(), Unsigned: u.Unsigned, At: time.Now().UTC(),
 	}
 }
 

@@ -39,7 +39,7 @@ func (e *Engine) Describe(ctx context.Context, component string, i Installed) (I
 
 // describe fetches the description of a package, by its digest if that is
 // known. If not, somebody has to vouch for what the file server calls that
-// version: it may be staged again.
+// version: it may be staged again, and its transforms run.
 func (e *Engine) describe(ctx context.Context, component string, i Installed) (*pack.Package, error) {
 	reference := i.Digest
 	if reference == "" {
@@ -64,7 +64,12 @@ func (e *Engine) describe(ctx context.Context, component string, i Installed) (*
 		return nil, err
 	}
 	p, err := e.load(pack.DigestOf(manifest))
-	if err == nil && i.Digest == "" {
+	switch {
+	case err != nil:
+		return nil, err
+	case p.Manifest.Component() != component || p.Manifest.Version != i.Version:
+		return nil, fmt.Errorf("the file server has %s %s as that package", p.Manifest.Component(), p.Manifest.Version)
+	case i.Digest == "":
 		err = e.vouch(ctx, &Update{Component: component, From: i}, p)
 	}
 	return p, err

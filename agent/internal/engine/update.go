@@ -64,6 +64,7 @@ type Update struct {
 	Size      int64             `json:"-"`                   // of the download, bytes
 	Repair    int64             `json:"repair,omitempty"`    // what an operator has decided: the number from afar, or RepairHere; 0: it is none
 	Doubt     string            `json:"doubt,omitempty"`     // why what vouches for the package may be outdated
+	Unsigned  bool              `json:"unsigned,omitempty"`  // nobody who may has signed for the package, or nobody could be asked
 	Urgent    bool              `json:"urgent,omitempty"`    // asked for at the device: waits for neither window nor consent
 	Requires  map[string]string `json:"requires,omitempty"`  // other components, and which versions of them
 	StateSize int64             `json:"stateSize,omitempty"` // bytes, when it was rehearsed
@@ -136,8 +137,9 @@ type Outcome struct {
 	At        time.Time     `json:"at"`
 	Stopped   []string      `json:"stopped,omitempty"` // dependants that did not run meanwhile
 	Warnings  []string      `json:"warnings,omitempty"`
-	Repair    int64         `json:"repair,omitempty"` // as of the update
-	Missed    int           `json:"missed,omitempty"` // earlier outcomes that nobody acknowledged until there was no more room
+	Repair    int64         `json:"repair,omitempty"`   // as of the update
+	Unsigned  bool          `json:"unsigned,omitempty"` // refused since nobody who may has signed for the package yet, or any more
+	Missed    int           `json:"missed,omitempty"`   // earlier outcomes that nobody acknowledged until there was no more room
 }
 
 // Ended is the outcome of an update that was not begun.

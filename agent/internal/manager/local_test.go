@@ -96,6 +96,28 @@ func TestPullLeavesTheVersionThatWasGoneBackFrom(t *testing.T) {
 	})
 }
 
+// A version that was not signed is tried again at the next check: it may be by now.
+// What has failed for another reason is not.
+func TestPullTriesTheUnsignedAgain(t *testing.T) {
+	for _, unsigned := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			refused := engine.Outcome{Update: "u", Wish: engine.Wish{Version: "2.0.0", Package: "sha256:2"}, Result: engine.Refused, Unsigned: unsigned}
+			m := &memory{installed: engine.Installed{Version: "1.0.0"}, newest: Found{"2.0.0", "sha256:2"}, outcome: &refused}
+			manager, stop := start(t, m)
+			defer stop()
+			if err := manager.CheckNow(name); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			m.set(func() {
+				if tried := len(m.runs) > 0; tried != unsigned {
+					t.Errorf("unsigned %v: tried %v", unsigned, m.runs)
+				}
+			})
+		})
+	}
+}
+
 func TestDecideKnowsTheStatesOfAWish(t *testing.T) {
 	for state, want := range map[string]Decision{"": Update, engine.StateTransform: Update, engine.StateSaved: Update, "old": Refuse} {
 		if got, cause := decide(engine.Wish{Version: "1.0.0", State: state}, engine.Wish{}, engine.Installed{Version: "2.0.0"}); got != want {

@@ -263,7 +263,8 @@ func (m *Manager) answered(component string, w engine.Wishes) bool {
 }
 
 // pull looks for a newer package if a check is due, and installs it. A
-// package that has failed is not tried again: it would fail every time.
+// package that has failed is not tried again: it would fail every time; but one
+// that was not signed may be by now.
 func (m *Manager) pull(ctx context.Context, component string) {
 	if !m.takeDue(component, time.Now(), m.on()) || ctx.Err() != nil {
 		return
@@ -290,7 +291,7 @@ func (m *Manager) pull(ctx context.Context, component string) {
 		m.Log.Info("the newer version is the one that the component went back from: it is not installed without a wish", "component", component, "version", found.Version)
 		return
 	}
-	if !ok || tried && last.Wish.Package == found.Digest && last.Result != engine.Updated {
+	if !ok || tried && last.Wish.Package == found.Digest && last.Result != engine.Updated && !last.Unsigned {
 		return
 	}
 	m.run(ctx, engine.Update{ID: newID(), Component: component, From: installed, Wish: engine.Wish{Version: found.Version, Package: found.Digest}})

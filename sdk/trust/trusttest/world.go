@@ -141,6 +141,14 @@ func (w *World) author() trust.Author {
 	return a
 }
 
+// ReplaceAlice gives her role to another key, which has signed nothing yet.
+func (w *World) ReplaceAlice() {
+	w.t.Helper()
+	id, err := trust.KeyID(w.Alice.Public())
+	w.must(err)
+	w.Amend("alice", trust.Change{Remove: []string{id}, Add: Public(w.Thief)}, w.Targets)
+}
+
 // Clock is right.
 func (w *World) Clock() trust.Clock {
 	return trust.Clock{Wall: func() time.Time { return w.Now }, Synchronised: func() bool { return true }}
