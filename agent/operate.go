@@ -265,7 +265,11 @@ func (o *options) repair(ctx context.Context, words []string) error {
 // explain says what going back means, before it happens.
 func (o *options) explain(v engine.View) {
 	p := v.Previous
-	fmt.Fprintf(o.out, "%s goes back from version %s to %s by its %s: it %s\n", v.Component, v.Installed.Version, p.Version, p.Way, p.Note())
+	by := ", which has no state"
+	if p.Way != engine.WayStateless {
+		by = " by its " + p.Way
+	}
+	fmt.Fprintf(o.out, "%s goes back from version %s to %s%s: it %s\n", v.Component, v.Installed.Version, p.Version, by, p.Note())
 	if !p.SavedAt.IsZero() {
 		fmt.Fprintf(o.out, "the last state of version %s was saved at %s\n", p.Version, moment(p.SavedAt))
 	}

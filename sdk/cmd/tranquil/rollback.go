@@ -79,7 +79,11 @@ func (c *rollbackCmd) explain(s *session, twin *iothub.Twin) (*previousReport, e
 	case p.Way == "none":
 		return nil, fmt.Errorf("there is no way back to version %s: %s", p.Version, oneLine(p.Note))
 	}
-	fmt.Fprintf(s.out, "%s goes back from %s %s to %s by its %s: it %s\n", c.ID, c.Component, component.Version, p.Version, oneLine(p.Way), oneLine(p.Note))
+	by := ", which has no state"
+	if p.Way != "no state" {
+		by = " by its " + oneLine(p.Way)
+	}
+	fmt.Fprintf(s.out, "%s goes back from %s %s to %s%s: it %s\n", c.ID, c.Component, component.Version, p.Version, by, oneLine(p.Note))
 	if p.SavedAt != nil {
 		fmt.Fprintf(s.out, "the last state of %s was saved at %s\n", p.Version, moment(*p.SavedAt))
 	}
