@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // A Fetch returns a file of the repository by its name, as in "1.root.json". A
@@ -41,8 +42,9 @@ type Config struct {
 // may be damaged or forged: then the error says what is wrong, and the next call
 // begins anew. Its methods may be called at the same time.
 type Client struct {
-	cfg Config
-	mu  sync.Mutex
+	cfg   Config
+	walks sync.Mutex // one at once, however long the network takes
+	disk  sync.Mutex // of who changes the floors
 }
 
 // Open checks the root metadata and makes the directory; it fetches nothing.
@@ -50,14 +52,16 @@ func Open(cfg Config) (*Client, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if info, err := os.Lstat(cfg.Dir); err == nil && info.Mode().IsRegular() {
+		cfg.Log.Warn("a file was where trust metadata is kept, and is removed", "path", cfg.Dir, "error", os.Remove(cfg.Dir))
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot keep what is trusted: %w", err)
 	}
-	c := &Client{cfg: cfg}
-	if err := (&run{Client: c}).recall(context.Background()); err != nil {
+	if _, err := begin(cfg.Root); err != nil {
 		return nil, fmt.Errorf("cannot use root metadata: %w", err)
 	}
-	return c, nil
+	return &Client{cfg: cfg}, nil
 }
 
 // A Verdict says by what a package is trusted.
@@ -71,9 +75,7 @@ type Verdict struct {
 // Verify returns why p is not to be installed, or by what it is trusted. The
 // time that it goes by is that of its beginning.
 func (c *Client) Verify(ctx context.Context, p Package) (Verdict, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r, err := c.refresh(ctx, p.Component)
+	r, err := c.refresh(ctx, p.Component, false)
 	v := Verdict{Author: r.author, Doubt: r.at.doubt, Offline: r.offline != nil}
 	if err != nil {
 		return v, err
@@ -88,24 +90,33 @@ func (c *Client) Verify(ctx context.Context, p Package) (Verdict, error) {
 // refresh brings all that is needed to judge packages of a component. If it has
 // expired by a clock that nobody has set it is held against the time that is
 // known to be past: a device must not depend on its clock.
-func (c *Client) refresh(ctx context.Context, component string) (*run, error) {
-	on := readFloors(c.cfg.Dir, c.cfg.Log)
-	r, err := c.walk(ctx, component, c.cfg.Clock.now(on.time()))
+func (c *Client) refresh(ctx context.Context, component string, renewing bool) (*run, error) {
+	c.walks.Lock()
+	defer c.walks.Unlock()
+	r := c.newRun(component)
+	r.renewing = renewing
+	err := r.walk(ctx)
 	if !errors.Is(err, ErrExpired) || c.cfg.Clock.synchronised() {
 		return r, err
 	}
-	floor := readFloors(c.cfg.Dir, c.cfg.Log).time()
-	return c.walk(ctx, component, moment{floor, "it has expired by the clock, which nobody has set"})
+	r = c.newRun(component)
+	r.renewing = renewing
+	r.clock = func(floor time.Time) moment {
+		return moment{floor, "it has expired by the clock, which nobody has set"}
+	}
+	return r, r.walk(ctx)
+}
+
+func (c *Client) newRun(component string) *run {
+	return &run{
+		Client: c, clock: c.cfg.Clock.now, component: component, kept: cache{}, chain: cache{},
+		known: readCache(c.cfg.Dir, c.cfg.Log), floors: readFloors(c.cfg.Dir, c.cfg.Log),
+	}
 }
 
 // walk goes through the workflow. Whatever comes of it, what was verified on the
 // way is remembered, so that nothing older is believed later.
-func (c *Client) walk(ctx context.Context, component string, at moment) (*run, error) {
-	on := readFloors(c.cfg.Dir, c.cfg.Log)
-	r := &run{
-		Client: c, at: at, component: component, kept: cache{},
-		known: readCache(c.cfg.Dir, c.cfg.Log), floors: on.clone(),
-	}
+func (r *run) walk(ctx context.Context) error {
 	var failure error
 	for _, s := range workflow {
 		if err := s.do(r, ctx); err != nil {
@@ -113,17 +124,16 @@ func (c *Client) walk(ctx context.Context, component string, at moment) (*run, e
 			break
 		}
 	}
-	if err := r.keep(on, failure == nil); err != nil {
-		return r, errors.Join(failure, err)
-	}
-	return r, failure
+	r.unkept = r.keep(failure == nil)
+	return errors.Join(failure, r.unkept)
 }
 
 // Remembered returns why p is not listed by what was verified last, however old
 // that is: it is for a way back while nobody can be asked. The signatures count
 // and the versions below which nothing is trusted, no clock; nothing is fetched.
 func (c *Client) Remembered(p Package) error {
-	r := &run{Client: c, component: p.Component, known: readCache(c.cfg.Dir, c.cfg.Log), kept: cache{}, floors: readFloors(c.cfg.Dir, c.cfg.Log)}
+	r := c.newRun(p.Component)
+	r.offline = ErrUnreachable
 	if err := r.remember(); err != nil {
 		return fmt.Errorf("cannot trust what is remembered: %w", err)
 	}
@@ -133,8 +143,6 @@ func (c *Client) Remembered(p Package) error {
 // CheckEpoch refuses a security epoch below the highest that was installed,
 // also if the component was removed since.
 func (c *Client) CheckEpoch(component string, epoch int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if floor := readFloors(c.cfg.Dir, c.cfg.Log).Epochs[component]; epoch < floor {
 		return fmt.Errorf("security epoch %d of the package is below %d, which was installed: %w", epoch, floor, ErrRollback)
 	}
@@ -143,14 +151,14 @@ func (c *Client) CheckEpoch(component string, epoch int) error {
 
 // Installed notes the security epoch of what a component is now.
 func (c *Client) Installed(component string, epoch int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.disk.Lock()
+	defer c.disk.Unlock()
 	f := readFloors(c.cfg.Dir, c.cfg.Log)
 	if epoch <= f.Epochs[component] {
 		return nil
 	}
 	f.Epochs[component] = epoch
-	return f.write(c.cfg.Dir)
+	return f.write(c.cfg.Dir, c.cfg.Log)
 }
 
 // An Author is who may sign for a component, and what that role lists.
@@ -158,29 +166,29 @@ type Author struct {
 	Name      string
 	Keys      []string // their ids
 	Threshold int      // of signatures
-	Version   int64    // of its metadata; 0: there is none yet
+	Version   int64    // of its metadata, the highest that was seen; 0: there is none yet. To sign above another, raise it
 	Packages  []Package
-	Lost      error // why Packages are not known: its keys were replaced since
+	Lost      error // why Packages are not known: its keys were replaced since, or the file server has lost the list or shows an old one
 }
 
-// Author looks up who may sign for a component. What has expired counts as well:
-// whoever asks is about to renew it.
+// Author looks up who may sign for a component. Its list may have expired, since
+// whoever asks is about to renew it; nothing else may, and nothing may be older
+// than what was seen before: who signs anew what a thief shows makes it good. So
+// Dir has to be the same each time.
 func (c *Client) Author(ctx context.Context, component string) (Author, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r, err := c.walk(ctx, component, moment{}) // at that time nothing has expired
-	if r.tuf == nil || r.tuf.Targets[Targets] == nil {
+	r, err := c.refresh(ctx, component, true)
+	if r.author == "" || r.unkept != nil {
 		return Author{}, err
 	}
 	d, lacking := delegationOf(r.tuf.Targets[Targets], component)
 	if lacking != nil {
 		return Author{}, lacking
 	}
-	a := Author{Name: d.Name, Keys: d.KeyIDs, Threshold: d.Threshold}
+	a := Author{Name: d.Name, Keys: d.KeyIDs, Threshold: d.Threshold, Version: r.floors.Targets[d.Name].under(d.KeyIDs)}
 	if meta := r.tuf.Snapshot.Signed.Meta[d.Name+".json"]; meta != nil {
-		a.Version, a.Lost = meta.Version, err
+		a.Version, a.Lost = max(a.Version, meta.Version), err
 	}
-	if t := r.tuf.Targets[d.Name]; t != nil {
+	if t := r.tuf.Targets[d.Name]; t != nil && err == nil {
 		a.Packages = packagesOf(t)
 	}
 	if errors.Is(a.Lost, ErrUnreachable) {

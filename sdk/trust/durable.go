@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 )
@@ -26,6 +27,14 @@ func WriteFile(path string, b []byte, mode os.FileMode) (err error) {
 		}
 	}
 	return nil
+}
+
+// put writes a file of the client's own, also if a directory is in its place.
+func put(path string, b []byte, log *slog.Logger) error {
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		log.Warn("a directory was where trust metadata is kept, and is removed", "path", path, "error", os.RemoveAll(path))
+	}
+	return WriteFile(path, b, 0o600)
 }
 
 func syncDir(dir string) error {

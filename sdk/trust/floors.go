@@ -9,9 +9,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -19,6 +19,7 @@ import (
 // can damage that must not be able to go back in time.
 type floors struct {
 	Serial    int64            `json:"serial"` // counts the times that they were written
+	Anchor    string           `json:"anchor"` // digest of the root that the device was given
 	Root      int64            `json:"root"`
 	Timestamp int64            `json:"timestamp"`
 	Snapshot  int64            `json:"snapshot"`
@@ -30,12 +31,27 @@ type floors struct {
 	Twice     bool             `json:"-"`             // both records are there, and the same
 }
 
-// A floor is that of a role whose keys may be replaced. It counts as long as one
-// of the keys does: who has stolen all of them may have signed the highest
-// version that there is.
+// A floor is that of a role whose keys may be replaced.
 type floor struct {
-	Version int64    `json:"version"`
-	Keys    []string `json:"keys"`
+	Version   int64    `json:"version"`
+	Keys      []string `json:"keys"` // that could sign it
+	Threshold int      `json:"threshold"`
+}
+
+// under is the version that counts for the keys of today: none if as many are
+// gone as could sign alone, since who has stolen these may have signed the highest
+// version that there is.
+func (f floor) under(keys []string) int64 {
+	gone := 0
+	for _, id := range f.Keys {
+		if !slices.Contains(keys, id) {
+			gone++
+		}
+	}
+	if gone > 0 && gone >= f.Threshold {
+		return 0
+	}
+	return f.Version
 }
 
 // time is the latest that is known to be past.
@@ -46,9 +62,9 @@ func (f floors) time() time.Time {
 	return f.Time
 }
 
-func (f floors) clone() floors {
-	f.Targets, f.Epochs = maps.Clone(f.Targets), maps.Clone(f.Epochs)
-	return f
+// epochs are what stays when all else was replaced.
+func (f floors) epochs() floors {
+	return floors{Serial: f.Serial, Epochs: f.Epochs, Targets: map[string]floor{}, Made: f.Made}
 }
 
 // reset forgets what online keys have signed, which have been replaced: a thief
@@ -119,7 +135,7 @@ func readFloor(path string) (f floors, err error) {
 }
 
 // write writes both records, one after the other.
-func (f *floors) write(dir string) error {
+func (f *floors) write(dir string, log *slog.Logger) error {
 	f.Serial++
 	b, err := json.Marshal(f)
 	if err != nil {
@@ -130,7 +146,7 @@ func (f *floors) write(dir string) error {
 		return err
 	}
 	for _, path := range floorFiles(dir) {
-		if err := WriteFile(path, b, 0o600); err != nil {
+		if err := put(path, b, log); err != nil {
 			return fmt.Errorf("cannot note what is trusted: %w", err)
 		}
 	}

@@ -26,6 +26,7 @@ type device struct {
 	dir string
 	log bytes.Buffer
 
+	root []byte    // nil: the world's first
 	wall time.Time // its own clock; zero: the world's
 	set  bool      // somebody sets it
 }
@@ -45,7 +46,10 @@ func (d *device) open(t *testing.T, fetch trust.Fetch) {
 		}
 		return d.wall
 	}}
-	c, err := trust.Open(trust.Config{Dir: d.dir, Root: d.w.FirstRoot(), Fetch: fetch, Clock: clock, Log: slog.New(slog.NewTextHandler(&d.log, nil))})
+	if d.root == nil {
+		d.root = d.w.FirstRoot()
+	}
+	c, err := trust.Open(trust.Config{Dir: d.dir, Root: d.root, Fetch: fetch, Clock: clock, Log: slog.New(slog.NewTextHandler(&d.log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,6 +387,266 @@ func TestRootRotation(t *testing.T) {
 	}
 	d.trusts(t, w.Good)
 	newDevice(t, w).trusts(t, w.Good)
+}
+
+// A root that was replaced by hand is the operator's word: what the old keys
+// have signed counts no more, neither on the device nor later, but epochs do.
+func TestRootByHand(t *testing.T) {
+	for name, changes := range map[string]int{"after newer roots": 3, "after the first one": 0} {
+		t.Run(name, func(t *testing.T) {
+			old, fresh := trusttest.New(t), trusttest.New(t)
+			for range changes {
+				old.Amend(trust.Root, trust.Change{}, old.Root[:2]...)
+			}
+			d := newDevice(t, old)
+			d.trusts(t, old.Good)
+			if err := d.Installed(trusttest.Greeter, 2); err != nil {
+				t.Fatal(err)
+			}
+			evil := trusttest.PackageOf("6.6.6")
+			old.Endorse(evil)
+			d.root = fresh.FirstRoot()
+			d.open(t, old.Fetch)
+			if err := d.Remembered(old.Good); err == nil {
+				t.Error("what the old keys have signed is remembered")
+			}
+			d.refuses(t, evil, trust.ErrUnsigned)
+			d.w = fresh
+			d.open(t, fresh.Fetch)
+			d.trusts(t, fresh.Good)
+			if n := strings.Count(d.log.String(), "replaced by hand"); n == 0 {
+				t.Error("nothing is said of it")
+			}
+			if err := d.CheckEpoch(trusttest.Greeter, 1); !errors.Is(err, trust.ErrRollback) {
+				t.Errorf("the epoch is forgotten: %v", err)
+			}
+			intact(t, d)
+		})
+	}
+}
+
+// A root that follows from the one before, or that it follows from, changes
+// nothing: what was seen goes on to count.
+func TestRootOfTheSameLine(t *testing.T) {
+	w := trusttest.New(t)
+	stamp := trust.File(trust.Timestamp, 0)
+	old := w.Read(stamp)
+	w.Amend(trust.Root, trust.Change{}, w.Root[:2]...)
+	w.Amend(trust.Root, trust.Change{}, w.Root[:2]...)
+	w.Endorse(trusttest.PackageOf("2.0.0"))
+	d := newDevice(t, w)
+	d.trusts(t, w.Good)
+	ahead, err := w.Repository.Amend(trust.Root, trust.Change{}, w.Root[:2], w.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, root := range [][]byte{w.Read("3.root.json"), ahead.Data, w.FirstRoot()} {
+		d.root = root
+		d.open(t, w.Fetch)
+		w.Serve(stamp, old)
+		if _, err := d.Verify(t.Context(), w.Good); !errors.Is(err, trust.ErrRollback) {
+			t.Errorf("root %d: what was seen is forgotten: %v", i, err)
+		}
+		w.Behave()
+		d.trusts(t, w.Good)
+	}
+	if strings.Contains(d.log.String(), "by hand") {
+		t.Error(d.log.String())
+	}
+}
+
+// A root in the cache of which the configured one knows nothing is never taken.
+func TestStrangeRootInCache(t *testing.T) {
+	w, other := trusttest.New(t), trusttest.New(t)
+	other.Amend(trust.Root, trust.Change{}, other.Root[:2]...)
+	evil := trusttest.PackageOf("6.6.6")
+	other.Endorse(evil)
+	d, thief := newDevice(t, w), newDevice(t, other)
+	d.trusts(t, w.Good)
+	thief.trusts(t, evil)
+	b, err := os.ReadFile(filepath.Join(thief.dir, "metadata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, filepath.Join(d.dir, "metadata"), func([]byte) []byte { return b })
+	d.open(t, other.Fetch)
+	d.refuses(t, evil, trust.ErrUnsigned)
+	if err := d.Remembered(evil); err == nil {
+		t.Error("remembered")
+	}
+	d.open(t, w.Fetch)
+	d.trusts(t, w.Good)
+}
+
+// One of an author's two keys is stolen, signs the highest version, and is taken
+// away: the other one goes on.
+func TestStolenKeyOfTwo(t *testing.T) {
+	w := trusttest.New(t)
+	w.Amend("alice", trust.Change{Add: trusttest.Public(w.Thief)}, w.Targets)
+	d := newDevice(t, w)
+	d.trusts(t, w.Good)
+	name, _ := w.Newest("alice")
+	const highest = int64(1) << 60
+	b := w.Forge(w.Read(name), func(s map[string]any) { s["version"] = highest }, w.Thief)
+	w.Serve(trust.File("alice", highest), b)
+	w.ForgeOnline(func(s map[string]any) { trusttest.List(s, "alice", highest, b) })
+	d.trusts(t, w.Good) // nobody can know
+	w.Behave()
+	w.ReplaceOnline(w.Root[2])
+	d.refuses(t, w.Good, trust.ErrRollback)
+	id, err := trust.KeyID(w.Thief.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Amend("alice", trust.Change{Remove: []string{id}}, w.Targets)
+	w.Endorse(trusttest.PackageOf("3.0.0"))
+	d.trusts(t, trusttest.PackageOf("3.0.0"))
+}
+
+// Who signs anew what a thief of the file server shows would make it good again:
+// a version that was withdrawn, and what only a stolen key has signed.
+func TestAuthorIsNotDeceived(t *testing.T) {
+	bad := trusttest.PackageOf("6.6.6")
+	tests := []struct {
+		name string
+		mend func(w *trusttest.World)
+	}{
+		{"withdrawn", func(w *trusttest.World) { w.Withdraw(bad) }},
+		{"signed by a key that was stolen", func(w *trusttest.World) {
+			id, err := trust.KeyID(w.Thief.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.ReplaceOnline(w.Root[2])
+			w.Amend("alice", trust.Change{Remove: []string{id}}, w.Targets)
+			w.Withdraw(bad)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := trusttest.New(t)
+			w.Amend("alice", trust.Change{Add: trusttest.Public(w.Thief)}, w.Targets)
+			w.Endorse(bad)
+			old := recording(w)
+			test.mend(w)
+			alice := newDevice(t, w)
+			if a, err := alice.Author(t.Context(), trusttest.Greeter); err != nil || a.Lost != nil || len(a.Packages) != 1 {
+				t.Fatalf("%+v, %v", a, err)
+			}
+			alice.open(t, old)
+			if a, err := alice.Author(t.Context(), trusttest.Greeter); err == nil {
+				t.Errorf("what the thief shows is believed: %+v", a)
+			}
+			w.Now = w.Now.Add(180 * 24 * time.Hour)
+			if a, err := alice.Author(t.Context(), trusttest.Greeter); err == nil {
+				t.Errorf("half a year later: %+v", a)
+			}
+			elsewhere := newDevice(t, w)
+			elsewhere.open(t, old)
+			if a, err := elsewhere.Author(t.Context(), trusttest.Greeter); !errors.Is(err, trust.ErrExpired) {
+				t.Errorf("on another machine: %+v, %v", a, err)
+			}
+		})
+	}
+}
+
+// recording fetches what there was when it was made.
+func recording(w *trusttest.World) trust.Fetch {
+	files := map[string][]byte{}
+	for _, role := range []string{trust.Root, trust.Targets, "alice", trust.Snapshot, trust.Timestamp} {
+		name, version := w.Newest(role)
+		if role == trust.Timestamp {
+			name = trust.File(role, version)
+		}
+		files[name] = w.Read(name)
+	}
+	return func(_ context.Context, name string, _ int64) ([]byte, error) {
+		if b := files[name]; b != nil {
+			return b, nil
+		}
+		return nil, trust.ErrNotFound
+	}
+}
+
+// An author's own list may have expired, or be lost: it is signed anew above all
+// that was seen.
+func TestAuthorRenews(t *testing.T) {
+	w := trusttest.New(t)
+	w.Endorse(trusttest.PackageOf("2.0.0"))
+	alice := newDevice(t, w)
+	w.Now = w.Now.Add(trust.OfflineValidity - time.Hour)
+	w.Amend("alice", trust.Change{}, w.Targets)
+	w.Amend(trust.Root, trust.Change{}, w.Root[:2]...)
+	w.Now = w.Now.Add(2 * time.Hour)
+	w.Refresh()
+	alice.refuses(t, w.Good, trust.ErrExpired)
+	a, err := alice.Author(t.Context(), trusttest.Greeter)
+	if err != nil || a.Lost != nil || len(a.Packages) != 2 || a.Version != 2 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	w.Serve("2.alice.json", nil)
+	for name, dir := range map[string]string{"seen before": alice.dir, "never seen": t.TempDir()} {
+		alice.dir = dir
+		alice.open(t, w.Fetch)
+		a, err = alice.Author(t.Context(), trusttest.Greeter)
+		if cached := a.Lost == nil && len(a.Packages) == 2; err != nil || a.Version != 2 || !cached && !errors.Is(a.Lost, trust.ErrNotFound) {
+			t.Errorf("%s: %+v, %v", name, a, err)
+		}
+	}
+}
+
+// While a file server hangs, epochs are checked and noted, and not lost when the
+// run ends.
+func TestEpochWhileWaiting(t *testing.T) {
+	w := trusttest.New(t)
+	d := newDevice(t, w)
+	hangs, done := make(chan struct{}), make(chan error)
+	d.open(t, func(ctx context.Context, name string, limit int64) ([]byte, error) {
+		if name == trust.File(trust.Timestamp, 0) {
+			hangs <- struct{}{}
+			<-hangs
+		}
+		return w.Fetch(ctx, name, limit)
+	})
+	go func() {
+		_, err := d.Verify(t.Context(), w.Good)
+		done <- err
+	}()
+	<-hangs
+	if err := errors.Join(d.CheckEpoch(trusttest.Greeter, 0), d.Installed(trusttest.Greeter, 2)); err != nil {
+		t.Error(err)
+	}
+	close(hangs)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := d.CheckEpoch(trusttest.Greeter, 1); !errors.Is(err, trust.ErrRollback) {
+		t.Errorf("the epoch is lost: %v", err)
+	}
+}
+
+// What is in the way of a file is removed.
+func TestDirectories(t *testing.T) {
+	for _, file := range []string{"metadata", "floors.0", "floors.1"} {
+		w := trusttest.New(t)
+		d := newDevice(t, w)
+		d.trusts(t, w.Good)
+		path := filepath.Join(d.dir, file)
+		if err := errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "full"), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		d.open(t, w.Fetch)
+		d.trusts(t, w.Good)
+		intact(t, d)
+	}
+	w := trusttest.New(t)
+	d := newDevice(t, w)
+	if err := errors.Join(os.RemoveAll(d.dir), os.WriteFile(d.dir, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	d.open(t, w.Fetch)
+	d.trusts(t, w.Good)
+	intact(t, d)
 }
 
 // A security epoch does not go back, also if the component is removed.

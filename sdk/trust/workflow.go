@@ -11,6 +11,8 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 // workflow is what a client does, in order: TUF's client workflow (section 5 of
@@ -30,14 +32,18 @@ var workflow = []struct {
 // A run is one walk through the workflow.
 type run struct {
 	*Client
-	at        moment
+	clock     func(floor time.Time) moment // what time it is, given one that is past
+	at        moment                       // by which all is judged
 	component string
+	renewing  bool                             // the author's list may have expired
 	known     cache                            // what was trusted last
 	kept      cache                            // what is trusted now
+	chain     cache                            // roots that follow from that of the configuration
 	floors    floors                           // raised by all that was verified
 	tuf       *trustedmetadata.TrustedMetadata // go-tuf's judgement
 	offline   error                            // why nothing can be fetched
 	author    string                           // role of the component's author
+	unkept    error                            // why the floors could not be written
 }
 
 // fetch gives up at once when nobody could be reached before.
@@ -66,38 +72,64 @@ func (r *run) recalled(role string, load func([]byte) error) bool {
 	return true
 }
 
-func (r *run) recall(context.Context) error {
-	err := guard(func() (err error) {
-		r.tuf, err = trustedmetadata.New(r.cfg.Root)
+// begin trusts a root because it was given.
+func begin(root []byte) (t *trustedmetadata.TrustedMetadata, err error) {
+	err = guard(func() error {
+		t, err = trustedmetadata.New(root)
 		return err
 	})
-	if err != nil {
+	return t, err
+}
+
+// recall begins with the root of the configuration, and follows those on the
+// device that it leads to.
+func (r *run) recall(context.Context) (err error) {
+	if r.tuf, err = begin(r.cfg.Root); err != nil {
 		return err
 	}
-	r.recalled(Root, func(b []byte) error {
-		later, err := trustedmetadata.New(b)
-		if err == nil && later.Root.Signed.Version > r.tuf.Root.Signed.Version {
-			r.tuf = later
-		}
-		return err
-	})
-	r.tuf.RefTime = r.at.Time
+	if r.floors.Anchor != "" && r.floors.Anchor != pack.DigestOf(r.cfg.Root) && !r.known.related(r.cfg.Root, r.floors.Anchor) {
+		r.cfg.Log.Warn("the root was replaced by hand: what was known before counts no more")
+		r.known, r.floors = cache{}, r.floors.epochs()
+	}
+	r.floors.Anchor = pack.DigestOf(r.cfg.Root)
+	r.chain[File(Root, r.tuf.Root.Signed.Version)] = r.cfg.Root
+	for r.follow(r.known[r.nextRoot()]) == nil {
+		continue
+	}
+	r.tell()
 	return nil
+}
+
+// tell sets the time that all is judged by.
+func (r *run) tell() {
+	r.at = r.clock(r.floors.time())
+	r.tuf.RefTime = r.at.Time
+}
+
+func (r *run) nextRoot() string { return File(Root, r.tuf.Root.Signed.Version+1) }
+
+// follow takes a root that is signed by the one before.
+func (r *run) follow(b []byte) error {
+	name := r.nextRoot()
+	err := guard(func() error { _, err := r.tuf.UpdateRoot(b); return err })
+	if err == nil {
+		r.chain[name] = b
+	}
+	return err
 }
 
 func (r *run) roots(ctx context.Context) error {
 	for range maxRoots {
-		b, err := r.fetch(ctx, File(Root, r.tuf.Root.Signed.Version+1), MaxSize)
+		b, err := r.fetch(ctx, r.nextRoot(), MaxSize)
 		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreachable) {
 			return r.settleRoot()
+		}
+		if err == nil {
+			err = r.follow(b)
 		}
 		if err != nil {
 			return err
 		}
-		if err := guard(func() error { _, err := r.tuf.UpdateRoot(b); return err }); err != nil {
-			return err
-		}
-		r.kept[Root] = b
 	}
 	return fmt.Errorf("more than %d new versions: %w", maxRoots, ErrEndless)
 }
@@ -109,7 +141,7 @@ func (r *run) settleRoot() error {
 		if r.offline != nil { // the newer one on the device is damaged
 			return r.offline
 		}
-		return fmt.Errorf("%w; if the root was replaced on purpose, remove %s", err, r.cfg.Dir)
+		return err
 	}
 	var online []string
 	err := guard(func() error { online = onlineKeys(&r.tuf.Root.Signed); return nil })
@@ -119,8 +151,7 @@ func (r *run) settleRoot() error {
 	if r.floors.Online != nil {
 		r.cfg.Log.Info("the keys of snapshot and timestamp were replaced")
 		r.floors.reset()
-		r.at = r.cfg.Clock.now(r.floors.time())
-		r.tuf.RefTime = r.at.Time
+		r.tell()
 		delete(r.known, Timestamp)
 		delete(r.known, Snapshot)
 	}
@@ -165,7 +196,7 @@ func (r *run) settleTimestamp() error {
 	if err != nil {
 		return err
 	}
-	if made.After(r.at.Add(day)) && !r.at.IsZero() && r.cfg.Clock.synchronised() {
+	if made.After(r.at.Add(day)) && r.cfg.Clock.synchronised() {
 		return fmt.Errorf("%w: made on %s, which is still to come", ErrMalformed, made.Format(time.DateOnly))
 	}
 	if made.After(r.floors.Time) {
@@ -223,7 +254,7 @@ func (r *run) targets(ctx context.Context) error {
 	if err := r.delegated(ctx, Targets, Root); err != nil {
 		return err
 	}
-	return r.raise(Targets, r.tuf.Root.Signed.Roles[Targets].KeyIDs)
+	return r.raise(Targets, r.tuf.Root.Signed.Roles[Targets])
 }
 
 func (r *run) authors(ctx context.Context) error {
@@ -232,10 +263,13 @@ func (r *run) authors(ctx context.Context) error {
 		return err
 	}
 	r.author = d.Name
+	if r.renewing {
+		r.tuf.RefTime = time.Time{} // at that time nothing has expired
+	}
 	if err := r.delegated(ctx, d.Name, Targets); err != nil {
 		return err
 	}
-	return r.raise(d.Name, d.KeyIDs)
+	return r.raise(d.Name, &metadata.Role{KeyIDs: d.KeyIDs, Threshold: d.Threshold})
 }
 
 // delegated loads the targets metadata of a role that its parent answers for.
@@ -259,18 +293,13 @@ func (r *run) delegated(ctx context.Context, role, parent string) error {
 	return nil
 }
 
-// raise holds what a role has signed against its floor, which counts as long as
-// one of the keys does.
-func (r *run) raise(role string, keys []string) error {
-	f := r.floors.Targets[role]
-	if !slices.ContainsFunc(f.Keys, func(id string) bool { return slices.Contains(keys, id) }) {
-		f.Version = 0
-	}
-	if err := raise(&f.Version, role, r.tuf.Targets[role].Signed.Version); err != nil {
+// raise holds what a role has signed against its floor.
+func (r *run) raise(role string, by *metadata.Role) error {
+	version := r.floors.Targets[role].under(by.KeyIDs)
+	if err := raise(&version, role, r.tuf.Targets[role].Signed.Version); err != nil {
 		return err
 	}
-	f.Keys = keys
-	r.floors.Targets[role] = f
+	r.floors.Targets[role] = floor{version, by.KeyIDs, by.Threshold}
 	return nil
 }
 
@@ -296,11 +325,14 @@ func (r *run) remember() error {
 	if err := r.recall(context.Background()); err != nil {
 		return err
 	}
+	if err := r.settleRoot(); err != nil {
+		return err
+	}
 	t, err := recollect(r, Targets, r.tuf.Root)
 	if err != nil {
 		return err
 	}
-	if err := r.raise(Targets, r.tuf.Root.Signed.Roles[Targets].KeyIDs); err != nil {
+	if err := r.raise(Targets, r.tuf.Root.Signed.Roles[Targets]); err != nil {
 		return err
 	}
 	d, err := delegationOf(t, r.component)
@@ -311,7 +343,7 @@ func (r *run) remember() error {
 	if _, err := recollect(r, d.Name, t); err != nil {
 		return err
 	}
-	return r.raise(d.Name, d.KeyIDs)
+	return r.raise(d.Name, &metadata.Role{KeyIDs: d.KeyIDs, Threshold: d.Threshold})
 }
 
 func recollect[D metadata.Roles](r *run, role string, parent *metadata.Metadata[D]) (*metadata.Metadata[metadata.TargetsType], error) {
@@ -340,23 +372,27 @@ func (r *run) lists(p Package) error {
 }
 
 // keep makes durable what was verified: the metadata as a whole or, if the
-// workflow was not completed, the root alone.
-func (r *run) keep(on floors, whole bool) error {
+// workflow was not completed, the roots alone. Epochs may have been noted since
+// the run began.
+func (r *run) keep(whole bool) error {
 	next := maps.Clone(r.known)
+	maps.Copy(next, r.chain)
 	if whole {
 		maps.Copy(next, r.kept)
-	} else if b := r.kept[Root]; b != nil {
-		next[Root] = b
 	}
 	if !next.equal(readCache(r.cfg.Dir, r.cfg.Log)) {
-		if err := next.write(r.cfg.Dir); err != nil { // it can be fetched again
+		if err := next.write(r.cfg.Dir, r.cfg.Log); err != nil { // it can be fetched again
 			r.cfg.Log.Warn("cannot keep trust metadata", "error", err)
 		}
 	}
+	r.disk.Lock()
+	defer r.disk.Unlock()
+	on := readFloors(r.cfg.Dir, r.cfg.Log)
+	r.floors.Serial, r.floors.Epochs = on.Serial, on.Epochs
 	if !on.differ(r.floors) {
 		return nil
 	}
-	return r.floors.write(r.cfg.Dir)
+	return r.floors.write(r.cfg.Dir, r.cfg.Log)
 }
 
 // packagesOf lists what an author's metadata vouches for, by path.
