@@ -19,7 +19,9 @@ import (
 type Signed struct {
 	Name    string // of its file
 	Data    []byte
-	Missing int // signatures that it still needs: Cosign adds them
+	Missing int      // signatures that it still needs: Cosign adds them
+	May     []string // ids of the keys that may sign it
+	By      []string // those of them that have
 }
 
 // A Founding is who begins a repository.
@@ -59,11 +61,15 @@ func Found(f Founding, keys []Key, now time.Time) ([]Signed, error) {
 // before.
 func signRoot(m *metadata.Metadata[metadata.RootType], before *metadata.Role, keys []Key) (Signed, error) {
 	own := m.Signed.Roles[Root]
-	if err := sign(m, slices.Concat(own.KeyIDs, before.KeyIDs), keys); err != nil {
+	if own == nil {
+		return Signed{}, fmt.Errorf("%w: a root without keys", ErrMalformed)
+	}
+	may := slices.Concat(before.KeyIDs, own.KeyIDs)
+	if err := sign(m, may, keys); err != nil {
 		return Signed{}, err
 	}
 	b, err := encode(m)
-	return Signed{File(Root, m.Signed.Version), b, max(lacks(m, own), lacks(m, before))}, err
+	return Signed{File(Root, m.Signed.Version), b, max(lacks(m, own), lacks(m, before)), may, signedBy(m, may)}, err
 }
 
 func signTargets(m *metadata.Metadata[metadata.TargetsType], role string, by *metadata.Role, keys []Key) (Signed, error) {
@@ -71,7 +77,17 @@ func signTargets(m *metadata.Metadata[metadata.TargetsType], role string, by *me
 		return Signed{}, err
 	}
 	b, err := encode(m)
-	return Signed{File(role, m.Signed.Version), b, lacks(m, by)}, err
+	return Signed{File(role, m.Signed.Version), b, lacks(m, by), by.KeyIDs, signedBy(m, by.KeyIDs)}, err
+}
+
+// signedBy is which of the keys that may have signed.
+func signedBy[T metadata.Roles](m *metadata.Metadata[T], may []string) (by []string) {
+	for _, s := range m.Signatures {
+		if slices.Contains(may, s.KeyID) {
+			by = append(by, s.KeyID)
+		}
+	}
+	return by
 }
 
 // lacks counts the signatures that a role still wants.
@@ -86,12 +102,45 @@ func lacks[T metadata.Roles](m *metadata.Metadata[T], by *metadata.Role) int {
 }
 
 // A Change of a role: of its keys, its threshold, or what an author may sign
-// for. The zero Change only renews it.
+// for. The zero Change only renews root or targets.
 type Change struct {
 	Add       []crypto.PublicKey
-	Remove    []string // key ids, or the beginning of one
+	Remove    []string // key ids, or the beginning of one: of each exactly one key
+	Replace   bool     // remove all keys of before
 	Threshold int      // 0: as before
 	Component []string // of an author: may sign for these as well
+	Drop      []string // of an author: no longer signs for these
+	Gone      bool     // an author who signs for nothing any more
+}
+
+// renews tells that nothing changes but when it expires.
+func (c Change) renews() bool {
+	return len(c.Add)+len(c.Remove)+len(c.Component)+len(c.Drop)+c.Threshold == 0 && !c.Replace && !c.Gone
+}
+
+// in is the metadata that a change of a role is made in: the one that names the
+// role's keys, but targets itself if that is only renewed.
+func (c Change) in(role string) string {
+	if role == Root || role == Online || role == Targets && !c.renews() {
+		return Root
+	}
+	return Targets
+}
+
+// Next is the file that a change of a role makes, and the ids of the keys that
+// sign it.
+func (r *Repository) Next(role string, c Change) (file string, signers []string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.root == nil || r.targets[Targets] == nil {
+		return "", nil, r.unfounded()
+	}
+	in := c.in(role)
+	return File(in, r.version(in)+1), r.root.Signed.Roles[in].KeyIDs, nil
+}
+
+func (r *Repository) unfounded() error {
+	return fmt.Errorf("there is no root in %s: if the file server has one, tranquil trust fetch brings it; if there is none yet, tranquil trust init makes it", r.dir)
 }
 
 // Amend makes the next version of the metadata that names the keys of a role:
@@ -101,20 +150,27 @@ func (r *Repository) Amend(role string, c Change, keys []Key, now time.Time) (Si
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.root == nil || r.targets[Targets] == nil {
-		return Signed{}, fmt.Errorf("there is no root in %s: tranquil trust init", r.dir)
+		return Signed{}, r.unfounded()
 	}
-	switch role {
-	case Root, Targets, Online:
-		return r.amendRoot(role, c, keys, now)
-	case Snapshot, Timestamp:
+	switch {
+	case role == Snapshot || role == Timestamp:
 		return Signed{}, fmt.Errorf("the keys of %s are those of %s", role, Online)
+	case c.in(role) == Root:
+		return r.amendRoot(role, c, keys, now)
+	case role == Targets:
+		return r.amendTargets(func(*metadata.Delegations) error { return nil }, keys, now)
+	case CheckAuthor(role) == nil && c.renews():
+		return Signed{}, fmt.Errorf("nothing of %s is to change; what it has signed is renewed by tranquil trust sign --component", role)
 	}
-	return r.amendAuthor(role, c, keys, now)
+	if err := CheckAuthor(role); err != nil {
+		return Signed{}, err
+	}
+	return r.amendTargets(func(all *metadata.Delegations) error { return delegate(all, role, c) }, keys, now)
 }
 
 func (r *Repository) amendRoot(role string, c Change, keys []Key, now time.Time) (Signed, error) {
-	if len(c.Component) > 0 {
-		return Signed{}, fmt.Errorf("%s signs for no components", role)
+	if len(c.Component)+len(c.Drop) > 0 || c.Gone {
+		return Signed{}, fmt.Errorf("%s is no author, and signs for no components", role)
 	}
 	b, err := r.Read(File(Root, r.root.Signed.Version))
 	if err != nil {
@@ -153,13 +209,16 @@ func (c Change) threshold(before int) int {
 
 // keys are those of before, less and more.
 func (c Change) keys(before []string, known map[string]*metadata.Key) (next []*metadata.Key, err error) {
+	removed := map[string]bool{}
 	for _, prefix := range c.Remove {
-		if !slices.ContainsFunc(before, func(id string) bool { return strings.HasPrefix(id, prefix) }) {
-			return nil, fmt.Errorf("%s is none of the keys", prefix)
+		id, err := only(before, prefix)
+		if err != nil {
+			return nil, err
 		}
+		removed[id] = true
 	}
 	for _, id := range before {
-		if !slices.ContainsFunc(c.Remove, func(prefix string) bool { return strings.HasPrefix(id, prefix) }) {
+		if !removed[id] && !c.Replace {
 			next = append(next, known[id])
 		}
 	}
@@ -167,10 +226,29 @@ func (c Change) keys(before []string, known map[string]*metadata.Key) (next []*m
 	return append(next, added...), err
 }
 
-func (r *Repository) amendAuthor(name string, c Change, keys []Key, now time.Time) (Signed, error) {
-	if err := CheckAuthor(name); err != nil {
-		return Signed{}, err
+// only is the one key with an id that begins so.
+func only(ids []string, prefix string) (string, error) {
+	if prefix == "" {
+		return "", errors.New("which key is removed? Give the beginning of its id, as tranquil trust status shows it")
 	}
+	var fits []string
+	for _, id := range ids {
+		if strings.HasPrefix(id, prefix) {
+			fits = append(fits, id)
+		}
+	}
+	switch len(fits) {
+	case 0:
+		return "", fmt.Errorf("%s is none of the keys", prefix)
+	case 1:
+		return fits[0], nil
+	}
+	return "", fmt.Errorf("%s is the beginning of %d keys: give more of the one that is removed", prefix, len(fits))
+}
+
+// amendTargets makes the next targets metadata, with a change of who the authors
+// are.
+func (r *Repository) amendTargets(change func(*metadata.Delegations) error, keys []Key, now time.Time) (Signed, error) {
 	b, err := r.Read(File(Targets, r.version(Targets)))
 	if err != nil {
 		return Signed{}, err
@@ -185,7 +263,7 @@ func (r *Repository) amendAuthor(name string, c Change, keys []Key, now time.Tim
 	if m.Signed.Delegations == nil {
 		m.Signed.Delegations = &metadata.Delegations{Keys: map[string]*metadata.Key{}}
 	}
-	if err := delegate(m.Signed.Delegations, name, c); err != nil {
+	if err := change(m.Signed.Delegations); err != nil {
 		return Signed{}, err
 	}
 	if err := checkDelegations(&m.Signed); err != nil {
@@ -194,10 +272,17 @@ func (r *Repository) amendAuthor(name string, c Change, keys []Key, now time.Tim
 	return signTargets(m, Targets, r.root.Signed.Roles[Targets], keys)
 }
 
-// delegate changes the delegation to an author, or adds it.
+// delegate changes the delegation to an author, or adds or removes it.
 func delegate(all *metadata.Delegations, name string, c Change) error {
 	at := slices.IndexFunc(all.Roles, func(d metadata.DelegatedRole) bool { return d.Name == name })
-	if at < 0 {
+	switch {
+	case at < 0 && (c.Gone || len(c.Drop) > 0):
+		return fmt.Errorf("there is no author %s", name)
+	case c.Gone:
+		all.Roles = slices.Delete(all.Roles, at, at+1)
+		forgetKeys(all)
+		return nil
+	case at < 0:
 		all.Roles = append(all.Roles, metadata.DelegatedRole{Name: name, Threshold: 1, Terminating: true})
 		at = len(all.Roles) - 1
 	}
@@ -220,12 +305,20 @@ func delegate(all *metadata.Delegations, name string, c Change) error {
 	if d.Threshold < 1 || d.Threshold > len(d.KeyIDs) {
 		return fmt.Errorf("a threshold of %d needs as many keys, %s has %d", d.Threshold, name, len(d.KeyIDs))
 	}
+	forgetKeys(all)
+	if err := extend(all, d, c.Component); err != nil {
+		return err
+	}
+	return curtail(d, c.Drop)
+}
+
+// forgetKeys removes those that no author has any more.
+func forgetKeys(all *metadata.Delegations) {
 	for id := range all.Keys {
 		if !slices.ContainsFunc(all.Roles, func(d metadata.DelegatedRole) bool { return slices.Contains(d.KeyIDs, id) }) {
 			delete(all.Keys, id)
 		}
 	}
-	return extend(all, d, c.Component)
 }
 
 // extend has an author sign for more components, which must have no other.
@@ -246,6 +339,21 @@ func extend(all *metadata.Delegations, d *metadata.DelegatedRole, components []s
 	}
 	if len(d.Paths) == 0 {
 		return errors.New("an author needs a component to sign for")
+	}
+	return nil
+}
+
+// curtail takes components from an author.
+func curtail(d *metadata.DelegatedRole, components []string) error {
+	for _, component := range components {
+		at := slices.Index(d.Paths, component+"/*")
+		if at < 0 {
+			return fmt.Errorf("%s does not sign for %s", d.Name, component)
+		}
+		d.Paths = slices.Delete(d.Paths, at, at+1)
+	}
+	if len(d.Paths) == 0 {
+		return fmt.Errorf("%s would sign for nothing any more: remove the author without --component", d.Name)
 	}
 	return nil
 }
@@ -281,7 +389,7 @@ func (r *Repository) Cosign(name string, b []byte, keys []Key) (Signed, error) {
 	case err != nil:
 		return Signed{}, err
 	case r.root == nil:
-		return Signed{}, fmt.Errorf("there is no root in %s to go by", r.dir)
+		return Signed{}, r.unfounded()
 	case role == Root:
 		m, err := parse[metadata.RootType](b)
 		if err != nil {
@@ -314,18 +422,4 @@ func Listed(b []byte) ([]Package, error) {
 		return nil, err
 	}
 	return packagesOf(m), nil
-}
-
-// Signers are the ids of the keys that sign a change of a role: those of the
-// root, for an author those of targets.
-func (r *Repository) Signers(role string) []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.root == nil:
-		return nil
-	case role == Root || role == Targets || role == Online:
-		return r.root.Signed.Roles[Root].KeyIDs
-	}
-	return r.root.Signed.Roles[Targets].KeyIDs
 }

@@ -38,6 +38,9 @@ func classify(err error) error {
 		{&metadata.ErrLengthOrHashMismatch{}, ErrMixed},
 		{&metadata.ErrRepository{}, ErrMixed},
 	} {
+		if errors.Is(err, c.tuf) && c.ours == ErrUnsigned {
+			return ErrUnsigned // go-tuf only counts
+		}
 		if errors.Is(err, c.tuf) {
 			return fmt.Errorf("%w: %w", c.ours, err)
 		}

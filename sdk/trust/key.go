@@ -101,7 +101,10 @@ func EncodePublicKey(key crypto.PublicKey) ([]byte, error) {
 // DecodePublicKey reads what [EncodePublicKey] has written.
 func DecodePublicKey(b []byte) (crypto.PublicKey, error) {
 	block, _ := pem.Decode(b)
-	if block == nil || block.Type != pemPublic {
+	switch {
+	case block != nil && (block.Type == pemPrivate || block.Type == pemEncrypted):
+		return nil, errors.New("this is a private key: give the public one, and the private one to nobody")
+	case block == nil || block.Type != pemPublic:
 		return nil, errors.New("this is no public key in PEM form")
 	}
 	key, err := x509.ParsePKIXPublicKey(block.Bytes)
@@ -135,8 +138,8 @@ func tufKey(key crypto.PublicKey) (*metadata.Key, error) {
 	return metadata.KeyFromPublicKey(key)
 }
 
-// readSecret reads a file that only we may read, as it was written.
-func readSecret(path string) ([]byte, error) {
+// ReadSecret reads a file that only we may read, as it was written.
+func ReadSecret(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -147,9 +150,17 @@ func readSecret(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
+func isPublic(b []byte) bool {
+	block, _ := pem.Decode(b)
+	return block != nil && block.Type == pemPublic
+}
+
 // ReadKey reads a key from a file that nobody else may read.
 func ReadKey(path string, passphrase func() ([]byte, error)) (Key, error) {
-	b, err := readSecret(path)
+	if b, err := os.ReadFile(path); err == nil && isPublic(b) {
+		return nil, fmt.Errorf("%s is a public key: give the private one", path)
+	}
+	b, err := ReadSecret(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read key: %w", err)
 	}

@@ -147,7 +147,11 @@ func TestAmendRefuses(t *testing.T) {
 		{"a name with a slash", "a/b", trust.Change{}, "is no author"},
 		{"a key that is not there", "alice", trust.Change{Remove: []string{"1234567"}}, "is none of the keys"},
 		{"a threshold above the keys", trust.Root, trust.Change{Threshold: 4}, "needs as many keys"},
-		{"the last key", trust.Targets, trust.Change{Remove: []string{""}}, "needs as many keys"},
+		{"the last key", trust.Targets, trust.Change{Replace: true}, "needs as many keys"},
+		{"the empty id", trust.Targets, trust.Change{Remove: []string{""}}, "which key"},
+		{"an author who is not there", "bob", trust.Change{Gone: true}, "there is no author bob"},
+		{"the last component", "alice", trust.Change{Drop: []string{trusttest.Greeter}}, "sign for nothing"},
+		{"nothing", "alice", trust.Change{}, "nothing of alice is to change"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

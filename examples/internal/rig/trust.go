@@ -43,6 +43,6 @@ func (s *System) found(ctx context.Context) error {
 
 // Sign signs for a package as its author.
 func (s *System) Sign(ctx context.Context, file string) error {
-	_, err := s.CLI(ctx, "trust", "sign", file, "--key", s.author(), "--root", s.root())
+	_, err := s.CLI(ctx, "trust", "sign", file, "--key", s.author(), "--root", s.root(), "--state", filepath.Join(s.Dir, "signed"))
 	return err
 }

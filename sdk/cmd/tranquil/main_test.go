@@ -67,6 +67,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", tools+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("TZ", "UTC")
 			env.Setenv("XDG_CACHE_HOME", transformCache)
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("TRANQUIL_FILES", server.URL)
 			env.Setenv("TRANQUIL_TOKEN", fakeToken)
 			env.Setenv("TRANQUIL_HUB", "HostName="+host+";SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0;Insecure=true")

@@ -4,21 +4,15 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"golang.org/x/term"
 
 	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
@@ -27,219 +21,66 @@ type trustCmd struct {
 	Init      trustInitCmd    `cmd:"" help:"Begin: make the root, and the keys that sign it."`
 	Key       trustKeyCmd     `cmd:"" help:"Make a key, as for an author."`
 	AddAuthor addAuthorCmd    `cmd:"" name:"add-author" help:"Let an author sign for components."`
+	Dismiss   removeAuthorCmd `cmd:"" name:"remove-author" help:"Have an author sign for nothing any more, or no longer for some components."`
 	Rotate    rotateCmd       `cmd:"" help:"Replace keys of a role, or renew what is about to expire."`
 	Sign      signCmd         `cmd:"" help:"Sign for packages as their author, or add a signature to metadata."`
 	Publish   trustPublishCmd `cmd:"" help:"Send metadata to the file server, from root on."`
+	Fetch     trustFetchCmd   `cmd:"" help:"Bring the metadata of a directory up to what the file server has."`
 	Status    trustStatusCmd  `cmd:"" help:"Show roles, keys and what has to be done: exit code 1 if there is something."`
 	Check     trustCheckCmd   `cmd:"" help:"Judge a package as a device would, by the file server or a folder of metadata."`
 }
 
-// A vault is how a command gets at private keys.
-type vault struct {
-	PassphraseFile string `placeholder:"FILE" help:"File with the passphrase of the keys; default: $TRANQUIL_PASSPHRASE, or it is asked for."`
-	NoPassphrase   bool   `help:"Write new keys without encryption."`
-
-	known []byte
+// A judge goes by a root, and keeps in dir what it has seen.
+type judge struct {
+	*trust.Client
+	files *shelf // nil: a folder
+	path  string
+	root  []byte
 }
 
-// passphrase asks once for all keys of a command.
-func (v *vault) passphrase(s *session, what string) ([]byte, error) {
-	if v.known != nil {
-		return v.known, nil
-	}
-	p, err := v.ask(s, what)
-	if err == nil && len(p) == 0 {
-		err = errors.New("the passphrase is empty")
-	}
-	v.known = p
-	return p, err
-}
-
-func (v *vault) ask(s *session, what string) ([]byte, error) {
-	if v.PassphraseFile != "" {
-		b, err := os.ReadFile(v.PassphraseFile)
-		return bytes.TrimRight(b, "\r\n"), err
-	}
-	if p := os.Getenv("TRANQUIL_PASSPHRASE"); p != "" {
-		return []byte(p), nil
-	}
-	in, ok := s.in.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return nil, fmt.Errorf("no passphrase for %s: set TRANQUIL_PASSPHRASE, or give --passphrase-file", what)
-	}
-	fmt.Fprintf(s.err, "Passphrase for %s: ", what)
-	p, err := term.ReadPassword(int(in.Fd()))
-	fmt.Fprintln(s.err)
-	return p, err
-}
-
-// make writes a new key and, beside it, its public half.
-func (v *vault) make(s *session, path string) (trust.Key, error) {
-	var secret []byte
-	if !v.NoPassphrase {
-		var err error
-		if secret, err = v.passphrase(s, "new keys"); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := os.Lstat(path); err == nil {
-		return nil, fmt.Errorf("%s is there already: a key is never replaced", path)
-	}
-	key, err := trust.NewKey()
+func newJudge(path, dir string, f *shelf, fetch trust.Fetch) (*judge, error) {
+	b, err := readRoot(path)
 	if err != nil {
 		return nil, err
 	}
-	private, err := trust.EncodeKey(key, secret)
-	if err != nil {
-		return nil, err
-	}
-	public, err := trust.EncodePublicKey(key.Public())
-	if err != nil {
-		return nil, err
-	}
-	return key, errors.Join(trust.WriteFile(path, private, 0o600), trust.WriteFile(publicPath(path), public, 0o644))
+	// The clock of whoever signs and checks is one that people look at.
+	c, err := trust.Open(trust.Config{Dir: dir, Root: b, Fetch: fetch, Clock: trust.Clock{Synchronised: func() bool { return true }}})
+	return &judge{c, f, path, b}, err
 }
 
-func publicPath(key string) string { return strings.TrimSuffix(key, ".key") + ".pub" }
-
-func (v *vault) read(s *session, path string) (trust.Key, error) {
-	key, err := trust.ReadKey(path, func() ([]byte, error) { return v.passphrase(s, path) })
-	if errors.Is(err, trust.ErrPassphrase) {
-		v.known = nil // the next key may have another one, which is asked for
-	}
-	return key, err
-}
-
-// signers are the keys that were named or else, of those in dir, the ones with
-// these ids.
-func (v *vault) signers(s *session, named []string, dir string, ids []string) ([]trust.Key, error) {
-	if len(named) == 0 {
-		var err error
-		if named, err = ownKeys(dir, ids); err != nil {
-			return nil, err
-		}
-	}
-	var keys []trust.Key
-	for _, path := range named {
-		key, err := v.read(s, path)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
-}
-
-func ownKeys(dir string, ids []string) ([]string, error) {
-	all, err := filepath.Glob(filepath.Join(dir, "*.key"))
-	if err != nil {
-		return nil, err
-	}
-	var own []string
-	for _, path := range all {
-		public, err := readPublic(publicPath(path))
-		if err != nil {
-			continue // without it nobody can tell whose key it is: it can be named
-		}
-		if id, err := trust.KeyID(public); err == nil && slices.Contains(ids, id) {
-			own = append(own, path)
-		}
-	}
-	return own, nil
-}
-
-func readPublic(path string) (crypto.PublicKey, error) {
+func readRoot(path string) ([]byte, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read public key: %w", err)
-	}
-	key, err := trust.DecodePublicKey(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return key, nil
-}
-
-// A shelf is the trust part of a file server.
-type shelf struct {
-	base  *url.URL
-	token string
-}
-
-// shelf checks where it is; "" is no error before it is used.
-func (s *session) shelf(insecure bool) (*shelf, error) {
-	if s.Files == "" {
-		return nil, nil
-	}
-	u, err := url.Parse(s.Files)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%q is not the URL of a file server: want http(s)://host:port", s.Files)
-	}
-	if u.Scheme == "http" && s.Token != "" && !isLoopback(u.Hostname()) && !insecure {
-		return nil, fmt.Errorf("would send the token unencrypted to %s: use https, or --insecure to do it all the same", u.Host)
-	}
-	return &shelf{u.JoinPath("trust"), s.Token}, nil
-}
-
-func (f *shelf) do(ctx context.Context, method, name string, body []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, f.base.JoinPath(name).String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	token := f.token
-	if method == http.MethodGet { // everybody may read
-		token = ""
-	}
-	resp, err := bearer{token}.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", trust.ErrUnreachable, err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, trust.MaxSize+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", trust.ErrUnreachable, err)
-	case resp.StatusCode == http.StatusNotFound:
-		return nil, fmt.Errorf("%s: %w", name, trust.ErrNotFound)
-	case resp.StatusCode/100 != 2:
-		return nil, fmt.Errorf("the file server refuses %s: %s %s", name, resp.Status, bytes.TrimSpace(b))
+		return nil, fmt.Errorf("cannot read root metadata, which whoever ran tranquil trust init has: %w", err)
 	}
 	return b, nil
 }
 
-// fetch is for a trust.Client.
-func (f *shelf) fetch(ctx context.Context, name string, _ int64) ([]byte, error) {
-	return f.do(ctx, http.MethodGet, name, nil)
-}
-
-// client judges by a root, and keeps nothing.
-func (s *session) client(root string, fetch trust.Fetch) (*trust.Client, func(), error) {
-	b, err := os.ReadFile(root)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot read root metadata, which whoever ran tranquil trust init has: %w", err)
+// explain says in whose hands it is that something is not signed.
+func (j *judge) explain(ctx context.Context, author string, err error) error {
+	if errors.Is(err, trust.ErrUnlisted) && author == "" {
+		return fmt.Errorf("%w: whoever has the targets key lets somebody sign for it with tranquil trust add-author", err)
 	}
-	dir, err := os.MkdirTemp("", "tranquil-trust-")
-	if err != nil {
-		return nil, nil, err
-	}
-	// The clock of whoever signs and checks is one that people look at.
-	c, err := trust.Open(trust.Config{Dir: dir, Root: b, Fetch: fetch, Clock: trust.Clock{Synchronised: func() bool { return true }}})
-	return c, func() { os.RemoveAll(dir) }, err
-}
-
-type trustKeyCmd struct {
-	File string `arg:"" help:"File to write, as in alice.key; its public half goes to alice.pub."`
-	vault
-}
-
-func (c *trustKeyCmd) Run(s *session) error {
-	key, err := c.make(s, c.File)
-	if err != nil {
+	if !errors.Is(err, trust.ErrUnsigned) {
 		return err
 	}
-	id, err := trust.KeyID(key.Public())
-	fmt.Fprintf(s.out, "key %s\nKeep %s to yourself, and give %s to whoever runs tranquil trust add-author.\n", trust.Short(id), c.File, publicPath(c.File))
+	if j.files != nil && !j.follows(ctx) {
+		return fmt.Errorf("the root of the file server %s does not follow from %s: it belongs to others, or %[2]s does (%[3]w)", j.files.base.Host, j.path, err)
+	}
+	if author != "" {
+		return fmt.Errorf("%[1]s's keys were replaced: %[1]s has to sign anew (%[2]w)", author, err)
+	}
 	return err
+}
+
+// follows tells whether the root is one of those that the file server has.
+func (j *judge) follows(ctx context.Context) bool {
+	version, err := trust.RootVersion(j.root)
+	if err != nil {
+		return false
+	}
+	b, err := j.files.fetch(ctx, trust.File(trust.Root, version), 0)
+	return err == nil && bytes.Equal(b, j.root)
 }
 
 type trustStatusCmd struct {
@@ -248,63 +89,87 @@ type trustStatusCmd struct {
 }
 
 func (c *trustStatusCmd) Run(s *session) error {
-	standings, err := c.standings(s)
+	standings, waiting, err := c.standings(s)
 	if err != nil {
 		return err
 	}
 	if c.JSON {
 		err = s.printJSON(standings)
 	} else {
-		err = showStandings(s.out, standings)
+		err = showStandings(s.out, standings, c.Dir)
 	}
+	problems := []error{err}
 	for _, st := range standings {
 		if st.Problem != "" {
-			return cmp.Or(err, fmt.Errorf("%s: %s", st.Role, st.Problem))
+			problems = append(problems, c.problem(st))
 		}
 	}
-	return err
+	for _, line := range waiting {
+		problems = append(problems, errors.New(line))
+	}
+	return errors.Join(problems...)
 }
 
-func (c *trustStatusCmd) standings(s *session) (all []trust.Standing, err error) {
+// problem adds the command that mends it, if it is not named.
+func (c *trustStatusCmd) problem(st trust.Standing) error {
+	dir := cmp.Or(c.Dir, "DIR")
+	mend := ""
+	switch {
+	case strings.Contains(st.Problem, "tranquil trust"):
+	case st.Role == trust.Root || st.Role == trust.Targets:
+		mend = fmt.Sprintf(": tranquil trust rotate %s %s", dir, st.Role)
+	case st.Role == trust.Snapshot || st.Role == trust.Timestamp:
+		mend = "; its log says why"
+	default:
+		mend = fmt.Sprintf(": tranquil trust sign --component %s --key FILE", strings.Join(st.Components, " or "))
+	}
+	return fmt.Errorf("%s: %s%s", st.Role, st.Problem, mend)
+}
+
+func (c *trustStatusCmd) standings(s *session) (all []trust.Standing, waiting []string, err error) {
 	if c.Dir != "" {
 		r, err := openDir(c.Dir)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return r.Standings(time.Now()), nil
+		waiting, err = waitingIn(c.Dir, r)
+		return r.Standings(time.Now()), waiting, err
 	}
-	f, err := s.shelf(true) // no token is sent
+	f, err := s.reader()
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("%w, or give a directory", err)
 	}
-	if f == nil {
-		return nil, errors.New("no file server: give a directory, --files or $TRANQUIL_FILES")
-	}
-	return f.standings(s.ctx)
+	all, err = f.standings(s.ctx)
+	return all, nil, err
 }
 
-func showStandings(out io.Writer, standings []trust.Standing) error {
+// showStandings of an operator's directory leaves out what only the file server
+// knows.
+func showStandings(out io.Writer, standings []trust.Standing, dir string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ROLE\tVERSION\tEXPIRES\tSIGNED BY\tFOR\t")
 	for _, st := range standings {
-		expires := "not published"
-		if st.Version > 0 {
+		version, expires := fmt.Sprint(st.Version), "not published"
+		switch {
+		case st.Version > 0:
 			expires = st.Expires.Local().Format(time.DateTime)
+		case dir != "" && len(st.Components) > 0:
+			version, expires = "-", "-"
 		}
-		var keys []string
-		for _, id := range st.Keys {
-			keys = append(keys, trust.Short(id))
-		}
-		by := strings.Join(keys, " ")
-		if len(keys) > 1 {
+		by := shortIDs(st.Keys)
+		if len(st.Keys) > 1 {
 			by = fmt.Sprintf("%d of %s", st.Threshold, by)
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t\n", st.Role, st.Version, expires, by, strings.Join(st.Components, " "))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t\n", st.Role, version, expires, by, strings.Join(st.Components, " "))
 		for _, path := range st.Packages {
 			fmt.Fprintf(w, "\t\t\t\t  %s\t\n", path)
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil || dir == "" {
+		return err
+	}
+	_, err := fmt.Fprintln(out, "What authors have signed the file server has: tranquil trust status, with --files.")
+	return err
 }
 
 type trustCheckCmd struct {
@@ -318,35 +183,52 @@ func (c *trustCheckCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	fetch := trust.Folder(c.Folder)
-	if c.Folder == "" {
-		f, err := s.shelf(true)
-		if err != nil {
-			return err
-		}
-		if f == nil {
-			return errors.New("no file server: give a folder, --files or $TRANQUIL_FILES")
-		}
-		fetch = f.fetch
-	}
-	client, done, err := s.client(c.Root, fetch)
+	j, done, err := c.judge(s)
 	if err != nil {
 		return err
 	}
 	defer done()
-	v, err := client.Verify(s.ctx, packages[0])
+	v, err := j.Verify(s.ctx, packages[0])
 	if err != nil {
-		return err
+		return j.explain(s.ctx, v.Author, err)
 	}
 	fmt.Fprintf(s.out, "%s %s is signed for by %s\n%s\n", packages[0].Component, packages[0].Version, v.Author, packages[0].Digest)
 	return nil
 }
 
+// judge keeps nothing.
+func (c *trustCheckCmd) judge(s *session) (*judge, func(), error) {
+	var f *shelf
+	fetch := trust.Folder(c.Folder)
+	if c.Folder == "" {
+		var err error
+		if f, err = s.reader(); err != nil {
+			return nil, nil, fmt.Errorf("%w, or give a folder", err)
+		}
+		fetch = f.fetch
+	}
+	dir, err := os.MkdirTemp("", "tranquil-trust-")
+	if err != nil {
+		return nil, nil, err
+	}
+	j, err := newJudge(c.Root, dir, f, fetch)
+	if err != nil {
+		os.RemoveAll(dir)
+	}
+	return j, func() { os.RemoveAll(dir) }, err
+}
+
+// metadataOf is where an operator's directory has it.
+func metadataOf(dir string) string { return filepath.Join(dir, "metadata") }
+
 // openDir opens the metadata of an operator's directory.
 func openDir(dir string) (*trust.Repository, error) {
-	metadata := filepath.Join(dir, "metadata")
-	if _, err := os.Stat(metadata); err != nil {
-		return nil, fmt.Errorf("%s is not a directory of tranquil trust init: %w", dir, err)
+	if _, err := os.Stat(metadataOf(dir)); err != nil {
+		return nil, fmt.Errorf("%[1]s has no metadata: if the file server has, tranquil trust fetch %[1]s brings it; if there is no root at all yet, tranquil trust init makes one: %[2]w", dir, err)
 	}
-	return trust.OpenRepository(metadata, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	return openMetadata(dir)
+}
+
+func openMetadata(dir string) (*trust.Repository, error) {
+	return trust.OpenRepository(metadataOf(dir), slog.New(slog.NewTextHandler(os.Stderr, nil)))
 }

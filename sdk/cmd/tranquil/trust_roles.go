@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"crypto"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,13 +35,17 @@ func (c *trustInitCmd) Run(s *session) error {
 	if c.Threshold < 1 || c.Threshold > c.Keys {
 		return fmt.Errorf("--threshold %d is not between 1 and --keys %d", c.Threshold, c.Keys)
 	}
-	if err := os.MkdirAll(filepath.Dir(filepath.Clean(c.Dir)), 0o755); err != nil {
-		return err
+	if _, err := os.Lstat(c.Dir); err == nil {
+		return fmt.Errorf("a root is made once, in a directory of its own: %s is there already", c.Dir)
 	}
-	if err := os.Mkdir(c.Dir, 0o700); err != nil {
-		return fmt.Errorf("a root is made once, in a directory of its own: %w", err)
+	if f != nil {
+		if there, err := f.standings(s.ctx); err != nil {
+			return err
+		} else if root := standingOf(there, trust.Root); root.Version > 0 {
+			return fmt.Errorf("the file server %s has a root already (version %d, keys %s), and keeps it: tranquil trust fetch %s brings it; for another one it has to be set up anew", f.base.Host, root.Version, shortIDs(root.Keys), c.Dir)
+		}
 	}
-	if err := c.found(s, online); err != nil {
+	if err := c.whole(s, online); err != nil {
 		return err
 	}
 	id, err := trust.KeyID(online)
@@ -53,14 +55,32 @@ func (c *trustInitCmd) Run(s *session) error {
 	fmt.Fprintf(s.out, `made %[1]s
 %[1]s/root.json     give this to devices, over a way that you trust: [trust] root in agent.toml
 %[1]s/keys          keep the root keys apart from each other and off the network, and a copy of each
+%[1]s/metadata      a copy of it belongs to the copies of the keys
 file server key     %[2]s: compare it with its log ("snapshot and timestamp are signed by this server")
 `, filepath.Clean(c.Dir), trust.Short(id))
 	return publish(s, f, c.Dir)
 }
 
+// whole makes the directory with all that is in it, or nothing.
+func (c *trustInitCmd) whole(s *session, online crypto.PublicKey) error {
+	dir := filepath.Clean(c.Dir)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	half, err := os.MkdirTemp(filepath.Dir(dir), ".new-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(half)
+	if err := c.found(s, half, online); err != nil {
+		return err
+	}
+	return os.Rename(half, dir)
+}
+
 // found makes the keys and what they sign first.
-func (c *trustInitCmd) found(s *session, online crypto.PublicKey) error {
-	keys := filepath.Join(c.Dir, "keys")
+func (c *trustInitCmd) found(s *session, dir string, online crypto.PublicKey) error {
+	keys := filepath.Join(dir, "keys")
 	if err := os.Mkdir(keys, 0o700); err != nil {
 		return err
 	}
@@ -82,12 +102,12 @@ func (c *trustInitCmd) found(s *session, online crypto.PublicKey) error {
 	if err != nil {
 		return err
 	}
-	r, err := trust.OpenRepository(filepath.Join(c.Dir, "metadata"), slog.New(slog.DiscardHandler))
+	r, err := trust.OpenRepository(metadataOf(dir), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		if err := settle(c.Dir, r, f); err != nil {
+		if err := settle(dir, r, f); err != nil {
 			return err
 		}
 	}
@@ -120,75 +140,6 @@ func settle(dir string, r *trust.Repository, f trust.Signed) error {
 	return nil
 }
 
-type trustPublishCmd struct {
-	Dir      string `arg:"" help:"Directory of tranquil trust init."`
-	Insecure bool   `help:"Send the token unencrypted to a host that is not this one."`
-}
-
-func (c *trustPublishCmd) Run(s *session) error {
-	f, err := s.shelf(c.Insecure)
-	if err != nil {
-		return err
-	}
-	if f == nil || s.Token == "" {
-		return errors.New("no file server, or no token for it: --files and $TRANQUIL_TOKEN")
-	}
-	return publish(s, f, c.Dir)
-}
-
-// publish sends what the file server does not have yet, if there is one.
-func publish(s *session, f *shelf, dir string) error {
-	if f == nil || s.Token == "" {
-		_, err := fmt.Fprintf(s.out, "It is not published: tranquil trust publish %s, with --files and $TRANQUIL_TOKEN.\n", dir)
-		return err
-	}
-	r, err := openDir(dir)
-	if err != nil {
-		return err
-	}
-	there, err := f.standings(s.ctx)
-	if err != nil {
-		return err
-	}
-	for _, role := range []string{trust.Root, trust.Targets} {
-		for version := versionOf(there, role) + 1; ; version++ {
-			name := trust.File(role, version)
-			b, err := r.Read(name)
-			if errors.Is(err, trust.ErrNotFound) {
-				break
-			}
-			if err != nil {
-				return err
-			}
-			if _, err := f.do(s.ctx, http.MethodPut, name, b); err != nil {
-				return err
-			}
-			fmt.Fprintf(s.out, "published %s\n", name)
-		}
-	}
-	return nil
-}
-
-func versionOf(all []trust.Standing, role string) int64 {
-	for _, st := range all {
-		if st.Role == role {
-			return st.Version
-		}
-	}
-	return 0
-}
-
-func (f *shelf) standings(ctx context.Context) (all []trust.Standing, err error) {
-	b, err := f.do(ctx, http.MethodGet, "status", nil)
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(b, &all); err != nil {
-		return nil, fmt.Errorf("this is no file server of Tranquil: %w", err)
-	}
-	return all, nil
-}
-
 // An amendment is what changes of a role have in common.
 type amendment struct {
 	Key       []string `name:"key" placeholder:"FILE" help:"Key to sign the change with; default: those in DIR/keys that may."`
@@ -207,12 +158,36 @@ func (a *amendment) amend(s *session, dir, role string, c trust.Change) error {
 	if err != nil {
 		return err
 	}
-	keys, err := a.signers(s, a.Key, filepath.Join(dir, "keys"), r.Signers(role))
+	file, may, err := r.Next(role, c)
 	if err != nil {
 		return err
 	}
-	c.Threshold = a.Threshold
-	signed, err := r.Amend(role, c, keys, time.Now())
+	if err := vacant(filepath.Join(dir, file)); err != nil {
+		return err
+	}
+	if f != nil {
+		if err := f.agrees(s.ctx, r, dir); err != nil {
+			return err
+		}
+	}
+	if _, err := r.Amend(role, c, nil, time.Now()); err != nil { // before passphrases are asked for
+		return err
+	}
+	keys, err := a.signers(s, a.Key, filepath.Join(dir, "keys"), may)
+	if err != nil {
+		return err
+	}
+	signed, err := r.Amend(role, c, plainKeys(keys), time.Now())
+	if err != nil {
+		return err
+	}
+	in, _, err := trust.ParseFile(file)
+	if err == nil {
+		err = eligible(keys, signed.May, nil, in)
+	}
+	if err == nil {
+		err = showChanges(s, r, signed.Name, signed.Data)
+	}
 	if err != nil {
 		return err
 	}
@@ -224,6 +199,22 @@ func (a *amendment) amend(s *session, dir, role string, c trust.Change) error {
 	}
 	fmt.Fprintf(s.out, "signed %s\n", signed.Name)
 	return publish(s, f, dir)
+}
+
+func showChanges(s *session, r *trust.Repository, name string, b []byte) error {
+	lines, err := r.Changes(name, b)
+	for _, line := range lines {
+		fmt.Fprintln(s.out, line)
+	}
+	return err
+}
+
+// vacant refuses to make a file in place of one that waits for signatures.
+func vacant(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s waits for signatures: have it signed, or remove it to begin anew", path)
+	}
+	return nil
 }
 
 // pending puts aside what others have to sign as well.
@@ -248,7 +239,18 @@ func (c *addAuthorCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return c.amend(s, c.Dir, c.Name, trust.Change{Add: add, Component: c.Component})
+	return c.amend(s, c.Dir, c.Name, trust.Change{Add: add, Component: c.Component, Threshold: c.Threshold})
+}
+
+type removeAuthorCmd struct {
+	Dir       string   `arg:"" help:"Directory of tranquil trust init."`
+	Name      string   `arg:"" help:"Author, as in alice."`
+	Component []string `help:"Component that the author no longer signs for; default: all, and the author is removed."`
+	amendment
+}
+
+func (c *removeAuthorCmd) Run(s *session) error {
+	return c.amend(s, c.Dir, c.Name, trust.Change{Drop: c.Component, Gone: len(c.Component) == 0, Threshold: c.Threshold})
 }
 
 func readPublics(paths []string) (all []crypto.PublicKey, err error) {
@@ -262,12 +264,9 @@ func readPublics(paths []string) (all []crypto.PublicKey, err error) {
 	return all, nil
 }
 
-// everyKey is the beginning of each id.
-var everyKey = []string{""}
-
 type rotateCmd struct {
 	Dir     string   `arg:"" help:"Directory of tranquil trust init."`
-	Role    string   `arg:"" help:"root, targets, online or an author. With neither --add nor --remove root and targets are renewed, and online gets the file server's key."`
+	Role    string   `arg:"" help:"root, targets, online or an author. Without any change of keys root and targets are renewed, each by its own keys, and online gets the file server's key."`
 	Add     []string `placeholder:"FILE" help:"Public key that is added."`
 	Remove  []string `placeholder:"ID" help:"Key that is removed, by the beginning of its id, as tranquil trust status shows it."`
 	Replace bool     `help:"Remove all keys but those that are added."`
@@ -279,10 +278,7 @@ func (c *rotateCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	change := trust.Change{Add: add, Remove: c.Remove}
-	if c.Replace {
-		change.Remove = everyKey
-	}
+	change := trust.Change{Add: add, Remove: c.Remove, Replace: c.Replace, Threshold: c.Threshold}
 	if c.Role == trust.Online && len(c.Add) == 0 {
 		if change, err = c.online(s); err != nil {
 			return err
@@ -296,7 +292,13 @@ func (c *rotateCmd) Run(s *session) error {
 	if !known && c.Role != trust.Online {
 		return fmt.Errorf("there is no role %s here: tranquil trust status %s lists them", c.Role, c.Dir)
 	}
-	return c.amend(s, c.Dir, c.Role, change)
+	if err := c.amend(s, c.Dir, c.Role, change); err != nil {
+		return err
+	}
+	if c.Role == trust.Targets && len(add)+len(c.Remove) > 0 {
+		fmt.Fprintf(s.out, "When that is published targets counts only if its new keys sign it: tranquil trust rotate %s targets --key FILE\n", c.Dir)
+	}
+	return nil
 }
 
 // online gives snapshot and timestamp to the file server's present key alone.
@@ -314,5 +316,5 @@ func (c *rotateCmd) online(s *session) (trust.Change, error) {
 		return trust.Change{}, err
 	}
 	fmt.Fprintf(s.out, "file server key %s\n", trust.Short(id))
-	return trust.Change{Add: []crypto.PublicKey{key}, Remove: everyKey}, nil
+	return trust.Change{Add: []crypto.PublicKey{key}, Replace: true}, nil
 }
