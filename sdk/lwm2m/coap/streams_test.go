@@ -101,8 +101,11 @@ func TestStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.is(t, long)
-	if m.size != int64(len(long)) {
-		t.Errorf("%d bytes were announced of %d", m.size, len(long))
+	m.mu.Lock()
+	announced := m.size
+	m.mu.Unlock()
+	if announced != int64(len(long)) {
+		t.Errorf("%d bytes were announced of %d", announced, len(long))
 	}
 	if err := remote.WriteFrom(t.Context(), firmware, bytes.NewReader(long[:1<<20]), int64(len(long))); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a body that ends too soon: %v", err)
