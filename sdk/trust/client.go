@@ -52,9 +52,6 @@ func Open(cfg Config) (*Client, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if info, err := os.Lstat(cfg.Dir); err == nil && info.Mode().IsRegular() {
-		cfg.Log.Warn("a file was where trust metadata is kept, and is removed", "path", cfg.Dir, "error", os.Remove(cfg.Dir))
-	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot keep what is trusted: %w", err)
 	}

@@ -6,14 +6,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 // Refresh signs a new snapshot if something was added since the last, and that
-// and the timestamp if half of the time that they are good for has passed. It
+// and the timestamp if half of the time that they are good for has passed, or if
+// the repository was opened since, which may have been restored from a backup. It
 // tells whether it did.
 func (r *Repository) Refresh(key Key, now time.Time) (bool, error) {
 	r.mu.Lock()
@@ -31,7 +33,10 @@ func (r *Repository) Refresh(key Key, now time.Time) (bool, error) {
 		}
 	}
 	c := r.current()
-	anew := !slices.Contains(c.keys, id)
+	anew := !r.signed
+	if !slices.Contains(c.keys, id) { // what another key has signed nobody goes by any more
+		anew, c.snapshot.Meta = true, nil
+	}
 	listed, err := r.listing(c.snapshot.Meta)
 	if err != nil {
 		return false, err
@@ -42,46 +47,59 @@ func (r *Repository) Refresh(key Key, now time.Time) (bool, error) {
 	}
 	version := c.snapshot.Version
 	if !fresh {
-		version = r.nextSnapshot(c)
+		version = max(r.nextSnapshot(c), now.Unix())
 		if err := r.signSnapshot(key, id, version, listed, now); err != nil {
 			return false, err
 		}
 	}
-	return true, r.signTimestamp(key, id, nextTimestamp(c, version, now), version, now)
-}
-
-// nextTimestamp goes on from the last one. If that is lost nobody knows its
-// version, but that there were fewer than seconds.
-func nextTimestamp(c online, snapshot int64, now time.Time) int64 {
-	if c.timestamp.Version == 0 && snapshot > 1 {
-		return now.Unix()
+	if err := r.signTimestamp(key, id, max(c.timestamp.Version+1, now.Unix()), version, now); err != nil {
+		return false, err
 	}
-	return c.timestamp.Version + 1
+	r.signed = true
+	return true, nil
 }
 
-// nextSnapshot is above every one that is there, or was named.
+// nextSnapshot is above every one that is there, or was named. Neither it nor the
+// timestamp is below the seconds since 1970 either: so a server that has lost its
+// files, or was restored from a backup, is above what it has signed before. If
+// its clock was set back it just goes on counting.
 func (r *Repository) nextSnapshot(c online) (next int64) {
 	if meta := c.timestamp.Meta[Snapshot+".json"]; meta != nil {
 		next = meta.Version
 	}
-	entries, _ := os.ReadDir(r.dir) // what cannot be read cannot be written either
-	for _, e := range entries {
-		if role, version, err := ParseFile(e.Name()); err == nil && role == Snapshot {
-			next = max(next, version)
-		}
+	for _, version := range r.snapshots() {
+		next = max(next, version)
 	}
 	return next + 1
 }
 
-// listing says which versions are current. What was listed once stays so, since
-// devices take its end for an attack.
+// snapshots are the versions that are there, in order.
+func (r *Repository) snapshots() (all []int64) {
+	entries, _ := os.ReadDir(r.dir) // what cannot be read cannot be written either
+	for _, e := range entries {
+		if role, version, err := ParseFile(e.Name()); err == nil && role == Snapshot {
+			all = append(all, version)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// listing says which versions are current. What was listed once stays so, also if
+// its file was lost: devices take its end, or a step back, for an attack.
 func (r *Repository) listing(old map[string]*metadata.MetaFiles) (map[string]*metadata.MetaFiles, error) {
 	listed := map[string]*metadata.MetaFiles{}
 	for name, meta := range old {
 		listed[name] = meta
 	}
 	for role, m := range r.targets {
+		if old := listed[role+".json"]; old != nil && old.Version >= m.Signed.Version {
+			continue
+		}
 		b, err := os.ReadFile(filepath.Join(r.dir, File(role, m.Signed.Version)))
+		if err == nil && pack.DigestOf(b) != r.files[File(role, m.Signed.Version)] {
+			err = fmt.Errorf("%s is damaged: publish it again", File(role, m.Signed.Version))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot sign the snapshot: %w", err)
 		}
@@ -143,13 +161,13 @@ func (r *Repository) store(name string, encode func(bool) ([]byte, error)) error
 func (r *Repository) Expire() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	last := r.nextSnapshot(online{}) - 1
-	entries, _ := os.ReadDir(r.dir)
-	for _, e := range entries {
-		role, version, err := ParseFile(e.Name())
-		if err == nil && role == Snapshot && version <= last-keptSnapshots || strings.HasPrefix(e.Name(), ".new-") {
-			os.Remove(filepath.Join(r.dir, e.Name()))
-		}
+	all := r.snapshots()
+	for _, version := range all[:max(len(all)-keptSnapshots, 0)] {
+		os.Remove(filepath.Join(r.dir, File(Snapshot, version)))
+	}
+	half, _ := filepath.Glob(filepath.Join(r.dir, ".new-*"))
+	for _, path := range half {
+		os.Remove(path)
 	}
 }
 

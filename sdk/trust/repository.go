@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 // A Repository is metadata in a directory, all versions of it: the operator's,
@@ -26,7 +28,9 @@ type Repository struct {
 	mu      sync.Mutex
 	root    *metadata.Metadata[metadata.RootType] // nil: there is none yet
 	targets map[string]*metadata.Metadata[metadata.TargetsType]
-	files   map[string]bool // by name
+	files   map[string]string // digests by name, of what was read or written
+	damaged map[string]bool   // files that could not be read
+	signed  bool              // since it was opened
 }
 
 // Why a repository does not take a file.
@@ -38,7 +42,10 @@ var (
 // OpenRepository reads a directory, and makes it if it is not there. A damaged
 // file counts as missing, and the log says so: publish it again.
 func OpenRepository(dir string, log *slog.Logger) (*Repository, error) {
-	r := &Repository{dir: dir, log: log, targets: map[string]*metadata.Metadata[metadata.TargetsType]{}, files: map[string]bool{}}
+	r := &Repository{
+		dir: dir, log: log, targets: map[string]*metadata.Metadata[metadata.TargetsType]{},
+		files: map[string]string{}, damaged: map[string]bool{},
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make directory of trust metadata: %w", err)
 	}
@@ -49,6 +56,7 @@ func OpenRepository(dir string, log *slog.Logger) (*Repository, error) {
 	for _, e := range entries {
 		if role, version, err := ParseFile(e.Name()); err == nil {
 			if err := r.open(e.Name(), role, version); err != nil {
+				r.damaged[e.Name()] = true
 				log.Error("trust metadata is damaged and counts as missing: publish it again", "file", e.Name(), "error", err)
 			}
 		}
@@ -56,8 +64,12 @@ func OpenRepository(dir string, log *slog.Logger) (*Repository, error) {
 	return r, nil
 }
 
-// open notes a file that is there.
+// open notes a file that is there. Those that the file server signs are read
+// when they are needed.
 func (r *Repository) open(name, role string, version int64) error {
+	if role == Snapshot || role == Timestamp {
+		return nil
+	}
 	b, err := os.ReadFile(filepath.Join(r.dir, name))
 	if err != nil {
 		return err
@@ -71,7 +83,6 @@ func (r *Repository) open(name, role string, version int64) error {
 		if r.root == nil || version > r.root.Signed.Version {
 			r.root = m
 		}
-	case Snapshot, Timestamp:
 	default:
 		m, err := parse[metadata.TargetsType](b)
 		if err != nil || m.Signed.Version != version {
@@ -81,7 +92,8 @@ func (r *Repository) open(name, role string, version int64) error {
 			r.targets[role] = m
 		}
 	}
-	r.files[name] = true
+	r.files[name] = pack.DigestOf(b)
+	delete(r.damaged, name)
 	return nil
 }
 
@@ -109,7 +121,8 @@ func (r *Repository) Read(name string) ([]byte, error) {
 }
 
 // Add takes the next version of a role that offline keys have signed: root,
-// targets or an author. What is there already may come again.
+// targets or an author, who may leave out numbers. What is there already, or was,
+// may come again.
 func (r *Repository) Add(name string, b []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,11 +133,14 @@ func (r *Repository) Add(name string, b []byte) error {
 	if role == Snapshot || role == Timestamp {
 		return fmt.Errorf("%w: the file server makes %s itself", ErrMalformed, role)
 	}
-	if r.files[name] {
-		return r.same(name, b)
+	if digest, known := r.files[name]; known {
+		return r.again(name, digest, b)
 	}
-	if version != r.version(role)+1 {
-		return fmt.Errorf("%s: %w, which is %d", name, ErrVersion, r.version(role)+1)
+	if next := r.version(role) + 1; version < next || version > next && (role == Root || role == Targets) {
+		return fmt.Errorf("%s: %w, which is %d", name, ErrVersion, next)
+	}
+	if listed := r.current().snapshot.Meta[role+".json"]; listed != nil && listed.Version == version && !listed.Hashes.Equal(metaOf(b, version).Hashes) {
+		return fmt.Errorf("%s: %w, which was lost: sign above it", name, ErrConflict)
 	}
 	if err := r.check(role, version, b); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -135,12 +151,19 @@ func (r *Repository) Add(name string, b []byte) error {
 	return r.open(name, role, version)
 }
 
-func (r *Repository) same(name string, b []byte) error {
-	old, err := r.Read(name)
-	if err == nil && !bytes.Equal(old, b) {
-		err = fmt.Errorf("%s: %w", name, ErrConflict)
+// again takes what is there already, and puts it in place of what has become of
+// that on the disk.
+func (r *Repository) again(name, digest string, b []byte) error {
+	if pack.DigestOf(b) != digest {
+		return fmt.Errorf("%s: %w", name, ErrConflict)
 	}
-	return err
+	if old, err := r.Read(name); err == nil && bytes.Equal(old, b) {
+		return nil
+	}
+	if err := WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
+		return fmt.Errorf("cannot store trust metadata: %w", err)
+	}
+	return nil
 }
 
 // check refuses what devices would.
@@ -229,7 +252,7 @@ func delegation(t *metadata.TargetsType, author string) *metadata.DelegatedRole 
 func (r *Repository) Founded() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.root != nil
+	return r.root != nil || len(r.damaged) > 0
 }
 
 // A Standing is what there is to know of a role.

@@ -58,38 +58,118 @@ func problems(w *trusttest.World, at time.Time) string {
 // A server that has lost any of its files serves, after it was started again and
 // that was published again, what devices of before go on to trust.
 func TestRepositoryDamage(t *testing.T) {
-	for _, name := range []string{"timestamp.json", "4.snapshot.json", "2.alice.json", "2.targets.json", "1.root.json"} {
-		t.Run(name, func(t *testing.T) {
+	for _, role := range []string{trust.Timestamp, trust.Snapshot, "alice", trust.Targets, trust.Root} {
+		t.Run(role, func(t *testing.T) {
 			w := trusttest.New(t)
 			d := newDevice(t, w)
 			w.Endorse(trusttest.PackageOf("2.0.0"))
 			d.trusts(t, w.Good)
-			dir := t.TempDir()
-			var lost []byte
-			for _, file := range []string{"1.root.json", "1.targets.json", "2.targets.json", "1.alice.json", "2.alice.json", "1.snapshot.json", "2.snapshot.json", "3.snapshot.json", "4.snapshot.json", "timestamp.json"} {
-				b := w.Read(file)
-				if file == name {
-					lost, b = b, b[:len(b)/2]
+			dir := backup(t, w)
+			name, version := w.Newest(role)
+			if role == trust.Timestamp {
+				name = trust.File(role, version)
+			}
+			lost := w.Read(name)
+			spoil(t, filepath.Join(dir, name), func(b []byte) []byte { return b[:len(b)/2] })
+			restore(t, w, dir)
+			if role != trust.Timestamp && role != trust.Snapshot {
+				if p := problems(w, w.Now); !strings.Contains(p, role+": "+name+" is lost or damaged") {
+					t.Errorf("problems %q", p)
 				}
-				if err := os.WriteFile(filepath.Join(dir, file), b, 0o644); err != nil {
+				if err := w.Repository.Add(name, lost); err != nil {
 					t.Fatal(err)
 				}
 			}
-			r, err := trust.OpenRepository(dir, slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if role, _, _ := trust.ParseFile(name); role != trust.Timestamp && role != trust.Snapshot {
-				if err := r.Add(name, lost); err != nil {
-					t.Fatal(err)
-				}
-			}
-			w.Repository, w.Now = r, w.Now.Add(time.Hour)
+			w.Now = w.Now.Add(time.Hour)
 			w.Refresh()
+			if p := problems(w, w.Now); p != "" {
+				t.Error(p)
+			}
 			d.trusts(t, trusttest.PackageOf("2.0.0"))
 			newDevice(t, w).trusts(t, w.Good)
 		})
 	}
+}
+
+// backup copies a repository.
+func backup(t *testing.T, w *trusttest.World) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	write := func(name string) {
+		if err := os.WriteFile(filepath.Join(dir, name), w.Read(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, role := range []string{trust.Root, trust.Targets, "alice"} {
+		_, newest := w.Newest(role)
+		for version := range newest {
+			write(trust.File(role, version+1))
+		}
+	}
+	name, _ := w.Newest(trust.Snapshot)
+	write(name)
+	write(trust.File(trust.Timestamp, 0))
+	return dir
+}
+
+// restore starts the world's repository from a copy.
+func restore(t *testing.T, w *trusttest.World, dir string) {
+	t.Helper()
+	r, err := trust.OpenRepository(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Repository = r
+}
+
+// A server that was restored from an old backup signs at once above what devices
+// have seen; what authors have published since has to be published again, or
+// signed above.
+func TestBackup(t *testing.T) {
+	w := trusttest.New(t)
+	d := newDevice(t, w)
+	dir := backup(t, w)
+	for range 60 {
+		w.Now = w.Now.Add(trust.TimestampGood/2 + time.Hour)
+		w.Refresh()
+	}
+	d.trusts(t, w.Good)
+	w.Now = w.Now.Add(time.Minute)
+	restore(t, w, dir)
+	w.Refresh()
+	d.trusts(t, w.Good)
+
+	alice := newDevice(t, w)
+	dir = backup(t, w)
+	w.Endorse(trusttest.PackageOf("2.0.0"))
+	d.trusts(t, w.Good)
+	if _, err := alice.Author(t.Context(), trusttest.Greeter); err != nil {
+		t.Fatal(err)
+	}
+	w.Now = w.Now.Add(time.Minute)
+	restore(t, w, dir)
+	w.Refresh()
+	d.refuses(t, w.Good, trust.ErrRollback)
+	a, err := alice.Author(t.Context(), trusttest.Greeter)
+	if err != nil || !errors.Is(a.Lost, trust.ErrRollback) || len(a.Packages) > 0 || a.Version != 2 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	f, err := trust.Endorse(a, []trust.Package{w.Good}, []trust.Key{w.Alice}, w.Now)
+	if err != nil || f.Name != "3.alice.json" {
+		t.Fatal(f.Name, err)
+	}
+	w.Add(f)
+	d.trusts(t, w.Good)
+}
+
+// The versions that a server gives go up, also if its clock goes back.
+func TestClockOfServer(t *testing.T) {
+	w := trusttest.New(t)
+	d := newDevice(t, w)
+	d.trusts(t, w.Good)
+	w.Now = w.Now.Add(-time.Hour)
+	w.Endorse(trusttest.PackageOf("2.0.0"))
+	d.trusts(t, trusttest.PackageOf("2.0.0"))
 }
 
 func TestRepositoryRefuses(t *testing.T) {
@@ -112,7 +192,7 @@ func TestRepositoryRefuses(t *testing.T) {
 	}{
 		{"the same again", "1.alice.json", alice, nil},
 		{"another one of that version", "1.alice.json", forge(alice, 1, foreign, w.Alice), trust.ErrConflict},
-		{"a version too far", "3.alice.json", forge(alice, 3, nothing, w.Alice), trust.ErrVersion},
+		{"a version too far", "4.targets.json", forge(targets, 4, nothing, w.Targets), trust.ErrVersion},
 		{"another version than the name says", "2.alice.json", forge(alice, 3, nothing, w.Alice), trust.ErrMixed},
 		{"signed by another", "2.alice.json", forge(alice, 2, nothing, w.Targets), trust.ErrUnsigned},
 		{"a component of others", "2.alice.json", forge(alice, 2, foreign, w.Alice), trust.ErrUnsigned},

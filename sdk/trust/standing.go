@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 // offlineNotice is how long before it expires people hear of what they have to
@@ -20,6 +22,50 @@ const offlineNotice = 30 * day
 func (r *Repository) Standings(now time.Time) []Standing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	all, lost := r.roles(now), r.lost()
+	for _, role := range slices.Sorted(maps.Keys(lost)) {
+		if !slices.ContainsFunc(all, func(s Standing) bool { return s.Role == role }) {
+			all = append(all, Standing{Role: role})
+		}
+	}
+	for i, s := range all {
+		if names := lost[s.Role]; names != nil {
+			slices.Sort(names)
+			all[i].Problem = strings.Join(names, ", ") + " is lost or damaged: publish it again, or have the role signed anew"
+		}
+	}
+	return all
+}
+
+// lost are files by role that devices will ask for, and which are not there as
+// they were.
+func (r *Repository) lost() map[string][]string {
+	lost := map[string][]string{}
+	note := func(name string, newest func(version, of int64) bool) {
+		if role, version, err := ParseFile(name); err == nil && (role == Root || newest(version, r.version(role))) {
+			lost[role] = append(lost[role], name)
+		}
+	}
+	for name := range r.damaged {
+		note(name, func(version, of int64) bool { return version > of })
+	}
+	for name, digest := range r.files {
+		if b, err := r.Read(name); err != nil || pack.DigestOf(b) != digest {
+			note(name, func(version, of int64) bool { return version == of })
+		}
+	}
+	for name, meta := range r.current().snapshot.Meta {
+		if meta == nil {
+			continue
+		}
+		if name = File(strings.TrimSuffix(name, ".json"), meta.Version); !r.damaged[name] {
+			note(name, func(version, of int64) bool { return version > of })
+		}
+	}
+	return lost
+}
+
+func (r *Repository) roles(now time.Time) []Standing {
 	if r.root == nil {
 		return []Standing{{Role: Root, Problem: "there is no root: tranquil trust init"}}
 	}

@@ -639,14 +639,6 @@ func TestDirectories(t *testing.T) {
 		d.trusts(t, w.Good)
 		intact(t, d)
 	}
-	w := trusttest.New(t)
-	d := newDevice(t, w)
-	if err := errors.Join(os.RemoveAll(d.dir), os.WriteFile(d.dir, nil, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	d.open(t, w.Fetch)
-	d.trusts(t, w.Good)
-	intact(t, d)
 }
 
 // A security epoch does not go back, also if the component is removed.

@@ -229,7 +229,8 @@ func (r *run) snapshot(ctx context.Context) error {
 	if meta == nil {
 		return ErrMalformed
 	}
-	if !r.recalled(Snapshot, func(b []byte) error { _, err := r.tuf.UpdateSnapshot(b, true); return err }) {
+	// Who renews a list is the one who mends a snapshot that has gone back.
+	if r.renewing || !r.recalled(Snapshot, func(b []byte) error { _, err := r.tuf.UpdateSnapshot(b, true); return err }) {
 		b, err := r.fetch(ctx, File(Snapshot, meta.Version), limit(meta))
 		if err != nil {
 			return err

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/trust"
@@ -25,10 +27,13 @@ const (
 // A vouching serves trust metadata and keeps it fresh.
 type vouching struct {
 	repository *trust.Repository
-	key        trust.Key // of snapshot and timestamp
-	public     []byte
+	path       string // of the online key
 	log        *slog.Logger
 	told       map[string]told // by role; the goroutine of keepFresh alone has it
+
+	mu      sync.Mutex
+	key     trust.Key // of snapshot and timestamp; nil: there is none that can be used
+	problem error     // why snapshot and timestamp cannot be signed
 }
 
 // told is the last alarm of a role.
@@ -38,29 +43,42 @@ type told struct {
 }
 
 // openTrust reads the directory of metadata, and the online key beside it, which
-// is made at the first start and never leaves this machine.
+// is made at the first start and never leaves this machine. Without a key that can
+// be used all is served, and nothing is signed.
 func openTrust(dir string, log *slog.Logger) (*vouching, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make directory of trust: %w", err)
 	}
-	key, err := onlineKey(filepath.Join(dir, "online.key"))
+	r, err := trust.OpenRepository(filepath.Join(dir, "metadata"), log)
 	if err != nil {
 		return nil, err
 	}
-	public, err := trust.EncodePublicKey(key.Public())
+	v := &vouching{repository: r, path: filepath.Join(dir, "online.key"), log: log, told: map[string]told{}}
+	if _, v.problem = v.signer(); v.problem != nil {
+		log.Error("packages are served, but trust metadata is not signed", "error", v.problem)
+	}
+	return v, nil
+}
+
+// signer is the online key. One that cannot be used may be mended while the
+// server runs.
+func (v *vouching) signer() (trust.Key, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.key != nil {
+		return v.key, nil
+	}
+	key, err := onlineKey(v.path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot use the file server's key: %w; mend it or bring it from a backup, or remove it, and tranquil trust rotate DIR online", err)
 	}
 	id, err := trust.KeyID(key.Public())
 	if err != nil {
 		return nil, err
 	}
-	log.Info("snapshot and timestamp are signed by this server", "key", trust.Short(id)) // to be compared with what tranquil trust init says
-	r, err := trust.OpenRepository(filepath.Join(dir, "metadata"), log)
-	if err != nil {
-		return nil, err
-	}
-	return &vouching{repository: r, key: key, public: public, log: log, told: map[string]told{}}, nil
+	v.log.Info("snapshot and timestamp are signed by this server", "key", trust.Short(id)) // to be compared with what tranquil trust init says
+	v.key = key
+	return key, nil
 }
 
 func onlineKey(path string) (trust.Key, error) {
@@ -100,13 +118,11 @@ func (v *vouching) keepFresh(ctx context.Context) error {
 }
 
 func (v *vouching) look(now time.Time) {
-	if err := v.refresh(now); err != nil {
-		v.log.Error("trust metadata is not kept fresh: devices will refuse every package when it has expired", "error", err)
-	}
+	_ = v.refresh(now) // standings say why not
 	if !v.repository.Founded() {
 		return
 	}
-	for _, s := range v.repository.Standings(now) {
+	for _, s := range v.standings(now) {
 		before := v.told[s.Role]
 		if s.Problem == "" || s.Problem == before.problem && now.Sub(before.at) < trustAlarm {
 			continue
@@ -117,21 +133,44 @@ func (v *vouching) look(now time.Time) {
 }
 
 func (v *vouching) refresh(now time.Time) error {
-	changed, err := v.repository.Refresh(v.key, now)
-	if err == nil && changed {
+	key, err := v.signer()
+	changed := false
+	if err == nil {
+		changed, err = v.repository.Refresh(key, now)
+	}
+	if changed {
 		v.log.Info("snapshot and timestamp signed")
 		v.repository.Expire()
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.problem = err
 	return err
+}
+
+// standings also say why this server cannot sign.
+func (v *vouching) standings(now time.Time) []trust.Standing {
+	all := v.repository.Standings(now)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.problem == nil {
+		return all
+	}
+	at := slices.IndexFunc(all, func(s trust.Standing) bool { return s.Role == trust.Timestamp })
+	if at < 0 {
+		at, all = len(all), append(all, trust.Standing{Role: trust.Timestamp})
+	}
+	all[at].Problem = fmt.Sprintf("devices will refuse every package when it has expired: %v", v.problem)
+	return all
 }
 
 // get answers /trust/…
 func (v *vouching) get(name string) (*resource, error) {
 	switch name {
 	case "online.pub":
-		return mediaResource(v.public, "application/x-pem-file")
+		return v.public()
 	case "status":
-		return jsonResource(v.repository.Standings(time.Now()))
+		return jsonResource(v.standings(time.Now()))
 	}
 	b, err := v.repository.Read(name)
 	if errors.Is(err, trust.ErrNotFound) {
@@ -141,6 +180,18 @@ func (v *vouching) get(name string) (*resource, error) {
 		return nil, err
 	}
 	return bytesResource(b)
+}
+
+func (v *vouching) public() (*resource, error) {
+	key, err := v.signer()
+	if err != nil {
+		return nil, refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "%w", err)
+	}
+	b, err := trust.EncodePublicKey(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	return mediaResource(b, "application/x-pem-file")
 }
 
 // add takes what offline keys have signed.

@@ -6,7 +6,6 @@ import (
 	"crypto"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -196,7 +195,7 @@ func TestTrustAlarm(t *testing.T) {
 	o := begin(t, start(t, t.TempDir()))
 	var log bytes.Buffer
 	v := o.server.trust
-	v = &vouching{repository: v.repository, key: v.key, log: slog.New(slog.NewTextHandler(&log, nil)), told: map[string]told{}}
+	v = &vouching{repository: v.repository, path: v.path, key: v.key, log: slog.New(slog.NewTextHandler(&log, nil)), told: map[string]told{}}
 	alarms := func(at time.Time) int {
 		log.Reset()
 		v.look(at)
@@ -227,23 +226,112 @@ func TestTrustAlarm(t *testing.T) {
 	}
 }
 
-// A server without its key makes another, and one whose key others could have
-// read does not start.
+// A server whose key cannot be used goes on to serve packages and what was signed,
+// says what is wrong, and signs again when the key is mended.
 func TestOnlineKey(t *testing.T) {
 	dir := t.TempDir()
-	path := filepath.Join(dir, "online.key")
-	first, err := openTrust(dir, slog.New(slog.DiscardHandler))
+	o := begin(t, start(t, dir))
+	_, public := get(t, o.server, "/trust/online.pub")
+	p := trust.Of(mustPush(t, o.server, variation{version: "1.0.0"}))
+	o.endorse(p)
+	path := dir + ".trust/online.key"
+	key, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := openTrust(dir, slog.New(slog.DiscardHandler))
-	if err != nil || !bytes.Equal(first.public, again.public) {
-		t.Errorf("another key after a restart: %v", err)
+	for name, spoil := range map[string]func() error{
+		"others can read it": func() error { return os.Chmod(path, 0o640) },
+		"empty":              func() error { return os.Truncate(path, 0) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		o.server = start(t, dir)
+		if _, err := o.device(false).Verify(t.Context(), p); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if problem := o.problem(trust.Timestamp); !strings.Contains(problem, "cannot use the file server's key") {
+			t.Errorf("%s: problem %q", name, problem)
+		}
+		if resp, _ := get(t, o.server, "/trust/online.pub"); resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: public key %s", name, resp.Status)
+		}
+		if err := errors.Join(os.WriteFile(path, key, 0o600), os.Chmod(path, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		o.server.trust.look(time.Now())
+		if problem := o.problem(trust.Timestamp); problem != "" {
+			t.Errorf("%s, and mended: problem %q", name, problem)
+		}
+		if _, again := get(t, o.server, "/trust/online.pub"); !bytes.Equal(again, public) {
+			t.Errorf("%s: another key", name)
+		}
 	}
-	if err := os.Chmod(path, 0o644); err != nil {
+	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openTrust(dir, slog.New(slog.DiscardHandler)); err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a key that others can read: %v", err)
+	o.server = start(t, dir)
+	o.server.trust.look(time.Now())
+	if problem := o.problem(trust.Timestamp); !strings.Contains(problem, "tranquil trust rotate DIR online") {
+		t.Errorf("another key that the root does not name: problem %q", problem)
+	}
+}
+
+// problem is what the status says of a role.
+func (o *operator) problem(role string) string {
+	o.t.Helper()
+	_, b := get(o.t, o.server, "/trust/status")
+	var all []trust.Standing
+	if err := json.Unmarshal(b, &all); err != nil {
+		o.t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.Role == role {
+			return s.Problem
+		}
+	}
+	o.t.Fatalf("nothing is said of %s", role)
+	return ""
+}
+
+// A server that has lost an author's newest list does not go back to the one
+// before, and says so until it has that again.
+func TestLostList(t *testing.T) {
+	dir := t.TempDir()
+	o := begin(t, start(t, dir))
+	first := trust.Of(mustPush(t, o.server, variation{version: "1.0.0"}))
+	o.endorse(first)
+	o.endorse(trust.Of(mustPush(t, o.server, variation{version: "2.0.0"})))
+	path := filepath.Join(dir+".trust", "metadata", "2.alice.json")
+	lost, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := o.device(false)
+	for name, damage := range map[string]func() error{"empty": func() error { return os.Truncate(path, 0) }, "gone": func() error { return os.Remove(path) }} {
+		for _, restart := range []bool{true, false} {
+			if err := damage(); err != nil {
+				t.Fatal(err)
+			}
+			if restart {
+				o.server = start(t, dir)
+			}
+			o.server.trust.look(time.Now())
+			if problem := o.problem("alice"); !strings.Contains(problem, "2.alice.json is lost or damaged") {
+				t.Errorf("%s, restarted %v: problem %q", name, restart, problem)
+			}
+			if _, err := o.device(false).Verify(t.Context(), first); err == nil {
+				t.Errorf("%s, restarted %v: the list before is shown again", name, restart)
+			}
+			if status := o.put("2.alice.json", append(lost, ' ')); status != http.StatusConflict {
+				t.Errorf("%s, restarted %v: another one of that version: %d", name, restart, status)
+			}
+			if status := o.put("2.alice.json", lost); status != http.StatusCreated || o.problem("alice") != "" {
+				t.Errorf("%s, restarted %v: published again: %d, %q", name, restart, status, o.problem("alice"))
+			}
+			if _, err := device.Verify(t.Context(), first); err != nil {
+				t.Errorf("%s, restarted %v: %v", name, restart, err)
+			}
+		}
 	}
 }
