@@ -192,7 +192,8 @@ func TestRemembered(t *testing.T) {
 			d.Verify(t.Context(), trust.Package{Component: "application/other"})
 		}, nil},
 		{"the author's keys were replaced", func(w *trusttest.World, d *device) {
-			w.Amend("alice", trust.Change{Add: trusttest.Public(w.Thief), Remove: []string{""}}, w.Targets)
+			id, _ := trust.KeyID(w.Alice.Public())
+			w.Amend("alice", trust.Change{Add: trusttest.Public(w.Thief), Remove: []string{id}}, w.Targets)
 			d.Verify(t.Context(), w.Good)
 		}, trust.ErrRollback},
 	}
