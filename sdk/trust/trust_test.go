@@ -576,7 +576,7 @@ func TestAuthorRenews(t *testing.T) {
 	w.Endorse(trusttest.PackageOf("2.0.0"))
 	alice := newDevice(t, w)
 	w.Now = w.Now.Add(trust.OfflineValidity - time.Hour)
-	w.Amend("alice", trust.Change{}, w.Targets)
+	w.Amend(trust.Targets, trust.Change{}, w.Targets)
 	w.Amend(trust.Root, trust.Change{}, w.Root[:2]...)
 	w.Now = w.Now.Add(2 * time.Hour)
 	w.Refresh()

@@ -210,7 +210,7 @@ func (w *World) recover(stolen bool) {
 		w.ReplaceOnline(w.Root[2])
 	}
 	w.Amend(trust.Root, trust.Change{}, w.Root[:2]...)
-	w.Amend("alice", trust.Change{}, w.Targets)
+	w.Amend(trust.Targets, trust.Change{}, w.Targets)
 	id, _ := trust.KeyID(w.Alice.Public())
 	a := w.author()
 	c := trust.Change{Threshold: 1}
