@@ -268,7 +268,7 @@ type rotateCmd struct {
 	Dir     string   `arg:"" help:"Directory of tranquil trust init."`
 	Role    string   `arg:"" help:"root, targets, online or an author. Without any change of keys root and targets are renewed, each by its own keys, and online gets the file server's key."`
 	Add     []string `placeholder:"FILE" help:"Public key that is added."`
-	Remove  []string `placeholder:"ID" help:"Key that is removed, by the beginning of its id, as tranquil trust status shows it."`
+	Remove  []string `sep:"none" placeholder:"ID" help:"Key that is removed, by the beginning of its id, as tranquil trust status shows it."`
 	Replace bool     `help:"Remove all keys but those that are added."`
 	amendment
 }

@@ -143,6 +143,11 @@ func (c *signCmd) endorse(s *session, packages []trust.Package) error {
 		return err
 	}
 	d.ledger.differ(s.out, listed, next, c.List)
+	if d.Lost != nil && !errors.Is(d.Lost, trust.ErrUnsigned) {
+		if err := s.agreed(c.Accept, "What you have signed before is to be listed no longer?", "name its packages as well, or --accept that"); err != nil {
+			return err
+		}
+	}
 	if err := d.ledger.note(next, withdrawn); err != nil {
 		return err
 	}
