@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -186,7 +187,7 @@ func (c *Client) Author(ctx context.Context, component string) (Author, error) {
 		a.Version, a.Lost = max(a.Version, meta.Version), err
 	}
 	if t := r.tuf.Targets[d.Name]; t != nil && err == nil {
-		a.Packages = packagesOf(t)
+		a.Packages = slices.DeleteFunc(packagesOf(t), func(p Package) bool { return !slices.Contains(d.Paths, p.Component+"/*") })
 	}
 	if errors.Is(a.Lost, ErrUnreachable) {
 		return a, a.Lost
