@@ -87,7 +87,7 @@ func (r *Repository) targetsChanges(version int64, b []byte) ([]string, error) {
 			lines = append(lines, "+ author "+author)
 		}
 		lines = append(lines, keyChanges(author, was.KeyIDs, is.KeyIDs, was.Threshold, is.Threshold)...)
-		lines = append(lines, setChanges(author+" may sign for ", components(was), components(is))...)
+		lines = append(lines, setChanges(author+" may sign for ", was.Paths, is.Paths, componentOf)...)
 	}
 	return append(lines, expiry(Targets, old.Expires, m.Signed.Expires)), nil
 }
@@ -121,36 +121,25 @@ func delegations(t *metadata.TargetsType) map[string]metadata.DelegatedRole {
 	return all
 }
 
-func components(d metadata.DelegatedRole) (all []string) {
-	for _, path := range d.Paths {
-		all = append(all, strings.TrimSuffix(path, "/*"))
-	}
-	return all
-}
+func componentOf(path string) string { return strings.TrimSuffix(path, "/*") }
 
 func keyChanges(role string, before, after []string, old, threshold int) []string {
-	short := func(ids []string) (all []string) {
-		for _, id := range ids {
-			all = append(all, Short(id))
-		}
-		return all
-	}
-	lines := setChanges(role+" key ", short(before), short(after))
+	lines := setChanges(role+" key ", before, after, Short)
 	if old != threshold {
 		lines = append(lines, fmt.Sprintf("! %d of the %d keys of %s have to sign, before %d of %d", threshold, len(after), role, old, len(before)))
 	}
 	return lines
 }
 
-func setChanges(what string, before, after []string) (lines []string) {
+func setChanges(what string, before, after []string, show func(string) string) (lines []string) {
 	for _, s := range before {
 		if !slices.Contains(after, s) {
-			lines = append(lines, "- "+what+s)
+			lines = append(lines, "- "+what+show(s))
 		}
 	}
 	for _, s := range after {
 		if !slices.Contains(before, s) {
-			lines = append(lines, "+ "+what+s)
+			lines = append(lines, "+ "+what+show(s))
 		}
 	}
 	return lines

@@ -75,9 +75,14 @@ func checkDelegations(t *metadata.TargetsType) error {
 	if t.Delegations.SuccinctRoles != nil || len(t.Delegations.Roles) > maxAuthors {
 		return fmt.Errorf("%w: want at most %d delegations, by name", ErrMalformed, maxAuthors)
 	}
+	seen := map[string]bool{} // names, and paths, which have a slash
+	twice := func(s string) bool { defer func() { seen[s] = true }(); return seen[s] }
 	for _, d := range t.Delegations.Roles {
 		if err := CheckAuthor(d.Name); err != nil {
 			return fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		if twice(d.Name) {
+			return fmt.Errorf("%w: two authors are called %s", ErrMalformed, d.Name)
 		}
 		if !d.Terminating || len(d.PathHashPrefixes) > 0 {
 			return fmt.Errorf("%w: the delegation to %s does not end the search", ErrMalformed, d.Name)
@@ -86,6 +91,9 @@ func checkDelegations(t *metadata.TargetsType) error {
 			component, ok := strings.CutSuffix(path, "/*")
 			if !ok || pack.CheckComponent(component) != nil {
 				return fmt.Errorf("%w: %s has %q, want a component and /*", ErrMalformed, d.Name, path)
+			}
+			if twice(path) {
+				return fmt.Errorf("%w: %s is given away twice", ErrMalformed, component)
 			}
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -238,6 +240,65 @@ func TestAmendRefuses(t *testing.T) {
 			_, err := w.Repository.Amend(test.role, test.change, []trust.Key{w.Targets}, w.Now)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// Who is asked to sign sees all that changes, and nothing that would deceive.
+func TestChanges(t *testing.T) {
+	w := trusttest.New(t)
+	root, targets := w.Read("1.root.json"), w.Read("2.targets.json")
+	id, err := trust.KeyID(w.Thief.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep := func(map[string]any) {}
+	disguise := func(s map[string]any) { // another key behind an id that is known
+		for id, k := range s["keys"].(map[string]any) {
+			k.(map[string]any)["keyval"].(map[string]any)["public"] = strings.Repeat("ab", 32)
+			s["keys"].(map[string]any)[id] = k
+			return
+		}
+	}
+	again := func(change func(map[string]any)) func(map[string]any) {
+		return func(s map[string]any) {
+			d := s["delegations"].(map[string]any)
+			first := maps.Clone(d["roles"].([]any)[0].(map[string]any))
+			change(first)
+			d["roles"] = append([]any{first}, d["roles"].([]any)...)
+		}
+	}
+	tests := []struct {
+		name, file string
+		of         []byte
+		change     func(map[string]any)
+		want       string
+	}{
+		{"a renewal", "2.root.json", root, keep, "! root expires on"},
+		{"a threshold", "2.root.json", root, func(s map[string]any) { s["roles"].(map[string]any)["root"].(map[string]any)["threshold"] = 1 }, "! 1 of the 3 keys of root have to sign, before 2 of 3"},
+		{"a key that is gone", "2.root.json", root, func(s map[string]any) { s["roles"].(map[string]any)["targets"].(map[string]any)["keyids"] = []any{id} }, "+ targets key " + trust.Short(id)},
+		{"a key in disguise", "2.root.json", root, disguise, "another one than its id says"},
+		{"a role without keys", "2.root.json", root, func(s map[string]any) { delete(s["roles"].(map[string]any), "snapshot") }, "no keys for snapshot"},
+		{"an author who is gone", "3.targets.json", targets, func(s map[string]any) { delete(s, "delegations") }, "- author alice"},
+		{"an author twice", "3.targets.json", targets, again(keep), "two authors are called alice"},
+		{"a component twice", "3.targets.json", targets, again(func(d map[string]any) { d["name"] = "mallory" }), "given away twice"},
+		{"a version that is not the next", "3.root.json", root, keep, "not the next version, which is 2"},
+		{"an author's", "2.alice.json", targets, keep, "no metadata of operators"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, version, err := trust.ParseFile(test.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := w.Forge(test.of, func(s map[string]any) {
+				s["version"] = version
+				test.change(s)
+			}, w.Root[0])
+			lines, err := w.Repository.Changes(test.file, b)
+			if got := fmt.Sprint(strings.Join(lines, "\n"), err); !strings.Contains(got, test.want) {
+				t.Errorf("%s, want %q", got, test.want)
 			}
 		})
 	}

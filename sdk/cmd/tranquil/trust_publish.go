@@ -112,18 +112,6 @@ func (c *trustFetchCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(metadataOf(c.Dir)); err != nil {
-		if err := c.pin(s, f); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return err
-	}
-	r, err := openMetadata(c.Dir)
-	if err != nil {
-		return err
-	}
 	got := map[string][]byte{}
 	names, err := trust.Order(func(name string) (b []byte, err error) {
 		if b = got[name]; b == nil {
@@ -135,6 +123,18 @@ func (c *trustFetchCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	r, err := openDir(c.Dir)
+	if err != nil || !r.Founded() {
+		if err := c.pin(f, got); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+			return err
+		}
+		if r, err = openMetadata(c.Dir); err != nil {
+			return err
+		}
+	}
 	for _, name := range names {
 		if err := c.take(s, r, trust.Signed{Name: name, Data: got[name]}); err != nil {
 			return err
@@ -144,8 +144,8 @@ func (c *trustFetchCmd) Run(s *session) error {
 	return err
 }
 
-// pin believes in a file server only if it has the root that devices have.
-func (c *trustFetchCmd) pin(s *session, f *shelf) error {
+// pin believes what came only if the root is among it that devices have.
+func (c *trustFetchCmd) pin(f *shelf, got map[string][]byte) error {
 	path := c.Root
 	if path == "" {
 		path = filepath.Join(c.Dir, "root.json")
@@ -158,11 +158,7 @@ func (c *trustFetchCmd) pin(s *session, f *shelf) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	theirs, err := f.fetch(s.ctx, trust.File(trust.Root, version), 0)
-	if err != nil && !errors.Is(err, trust.ErrNotFound) {
-		return err
-	}
-	if !bytes.Equal(b, theirs) {
+	if !bytes.Equal(b, got[trust.File(trust.Root, version)]) {
 		return fmt.Errorf("the root of the file server %s does not follow from %s: it belongs to others, or %[2]s does", f.base.Host, path)
 	}
 	return nil
