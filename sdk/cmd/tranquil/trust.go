@@ -116,11 +116,13 @@ func (c *trustStatusCmd) problem(st trust.Standing) error {
 	mend := ""
 	switch {
 	case strings.Contains(st.Problem, "tranquil trust"):
+	case strings.Contains(st.Problem, "publish it again") && len(st.Components) == 0:
+		mend = ": tranquil trust publish " + dir
 	case st.Role == trust.Root || st.Role == trust.Targets:
 		mend = fmt.Sprintf(": tranquil trust rotate %s %s", dir, st.Role)
 	case st.Role == trust.Snapshot || st.Role == trust.Timestamp:
 		mend = "; its log says why"
-	default:
+	case len(st.Components) > 0:
 		mend = fmt.Sprintf(": tranquil trust sign --component %s --key FILE", strings.Join(st.Components, " or "))
 	}
 	return fmt.Errorf("%s: %s%s", st.Role, st.Problem, mend)

@@ -44,6 +44,7 @@ func publish(s *session, f *shelf, dir string) error {
 	return err
 }
 
+// send also brings again what the file server has lost.
 func (f *shelf) send(s *session, r *trust.Repository, dir string) error {
 	if err := f.agrees(s.ctx, r, dir); err != nil {
 		return err
@@ -58,8 +59,17 @@ func (f *shelf) send(s *session, r *trust.Repository, dir string) error {
 	}
 	for _, name := range names {
 		role, version, err := trust.ParseFile(name)
-		if err != nil || version <= standingOf(there, role).Version {
-			continue
+		if err != nil {
+			return err
+		}
+		if version <= standingOf(there, role).Version {
+			same, err := f.same(s.ctx, r, name)
+			if err != nil {
+				return err
+			}
+			if same {
+				continue
+			}
 		}
 		b, err := r.Read(name)
 		if err != nil {

@@ -147,9 +147,11 @@ func (f *shelf) agrees(ctx context.Context, r *trust.Repository, dir string) err
 		common := min(mine.Version, theirs.Version)
 		same := true
 		if common > 0 {
-			if same, err = f.same(ctx, r, trust.File(role, common)); err != nil {
+			name := trust.File(role, common)
+			if same, err = f.same(ctx, r, name); err != nil {
 				return err
 			}
+			same = same || strings.Contains(theirs.Problem, name) // it is lost there, or damaged: it is published again
 		}
 		switch {
 		case !same && role == trust.Root:
@@ -185,6 +187,9 @@ func (f *shelf) same(ctx context.Context, r *trust.Repository, name string) (boo
 		return false, err
 	}
 	theirs, err := f.fetch(ctx, name, 0)
+	if errors.Is(err, trust.ErrNotFound) {
+		return false, nil
+	}
 	return bytes.Equal(mine, theirs), err
 }
 
