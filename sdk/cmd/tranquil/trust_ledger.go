@@ -10,8 +10,10 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
@@ -64,6 +66,17 @@ func pathOf(p trust.Package) string { return trust.TargetPath(p.Component, p.Ver
 func (l *ledger) lists(p trust.Package) bool {
 	e := l.known[pathOf(p)]
 	return e.Listed && e.Digest == p.Digest && e.Size == p.Size
+}
+
+// listed is what was signed for last.
+func (l *ledger) listed() (all []trust.Package) {
+	for _, name := range slices.Sorted(maps.Keys(l.known)) {
+		if e := l.known[name]; e.Listed {
+			component, version := path.Split(name)
+			all = append(all, trust.Package{Component: strings.TrimSuffix(component, "/"), Version: version, Digest: e.Digest, Size: e.Size})
+		}
+	}
+	return all
 }
 
 // permits refuses other bytes under a number that was signed for, and what was

@@ -107,8 +107,12 @@ func (c *signCmd) endorse(s *session, packages []trust.Package) error {
 	if err := vacant(path); err != nil {
 		return err
 	}
-	if d.Lost != nil {
+	switch {
+	case errors.Is(d.Lost, trust.ErrUnsigned):
 		fmt.Fprintf(s.err, "warning: what %s has signed before does not count: %v. Sign for all packages that are still good\n", d.Name, d.Lost)
+	case d.Lost != nil:
+		fmt.Fprintf(s.err, "warning: the file server does not have what %s has signed: %v. It is taken from %s\n", d.Name, d.Lost, d.ledger.path)
+		d.Packages = d.ledger.listed()
 	}
 	for _, p := range packages {
 		if err := d.ledger.permits(p, c.Again); err != nil {
@@ -143,8 +147,8 @@ func (c *signCmd) endorse(s *session, packages []trust.Package) error {
 		return err
 	}
 	d.ledger.differ(s.out, listed, next, c.List)
-	if d.Lost != nil && !errors.Is(d.Lost, trust.ErrUnsigned) {
-		if err := s.agreed(c.Accept, "What you have signed before is to be listed no longer?", "name its packages as well, or --accept that"); err != nil {
+	if d.Lost != nil && len(listed) == 0 && !errors.Is(d.Lost, trust.ErrUnsigned) {
+		if err := s.agreed(c.Accept, "Nobody knows what was signed before, and only this is listed from now on?", "name all packages that are still good, and --accept that"); err != nil {
 			return err
 		}
 	}
