@@ -29,7 +29,7 @@ type Repository struct {
 	root    *metadata.Metadata[metadata.RootType] // nil: there is none yet
 	targets map[string]*metadata.Metadata[metadata.TargetsType]
 	files   map[string]string // digests by name, of what was read or written
-	damaged map[string]bool   // files that could not be read
+	damaged map[string]bool   // files that could not be read, and roots that are missing
 	signed  bool              // since it was opened
 }
 
@@ -59,6 +59,11 @@ func OpenRepository(dir string, log *slog.Logger) (*Repository, error) {
 				r.damaged[e.Name()] = true
 				log.Error("trust metadata is damaged and counts as missing: publish it again", "file", e.Name(), "error", err)
 			}
+		}
+	}
+	for before := range r.version(Root) {
+		if name := File(Root, before+1); r.files[name] == "" {
+			r.damaged[name] = true
 		}
 	}
 	return r, nil
@@ -136,6 +141,12 @@ func (r *Repository) Add(name string, b []byte) error {
 	if digest, known := r.files[name]; known {
 		return r.again(name, digest, b)
 	}
+	if role == Root && version < r.version(Root) && r.damaged[name] {
+		if err := r.checkBetween(version, b); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return r.put(name, role, version, b)
+	}
 	if next := r.version(role) + 1; version < next || version > next && (role == Root || role == Targets) {
 		return fmt.Errorf("%s: %w, which is %d", name, ErrVersion, next)
 	}
@@ -145,10 +156,35 @@ func (r *Repository) Add(name string, b []byte) error {
 	if err := r.check(role, version, b); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	return r.put(name, role, version, b)
+}
+
+func (r *Repository) put(name, role string, version int64, b []byte) error {
 	if err := WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
 		return fmt.Errorf("cannot store trust metadata: %w", err)
 	}
 	return r.open(name, role, version)
+}
+
+// checkBetween refuses what cannot be an older root that was lost: the next one
+// must follow from it.
+func (r *Repository) checkBetween(version int64, b []byte) error {
+	m, err := parse[metadata.RootType](b)
+	if err != nil {
+		return err
+	}
+	if m.Signed.Version != version {
+		return fmt.Errorf("it is version %d: %w", m.Signed.Version, ErrMixed)
+	}
+	after, err := r.Read(File(Root, version+1))
+	if err != nil {
+		return fmt.Errorf("the newer ones first: %w", err)
+	}
+	next, err := parse[metadata.RootType](after)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(verify(m, Root, m), verify(m, Root, next))
 }
 
 // again takes what is there already, and puts it in place of what has become of
@@ -160,10 +196,11 @@ func (r *Repository) again(name, digest string, b []byte) error {
 	if old, err := r.Read(name); err == nil && bytes.Equal(old, b) {
 		return nil
 	}
-	if err := WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
-		return fmt.Errorf("cannot store trust metadata: %w", err)
+	role, version, err := ParseFile(name)
+	if err != nil {
+		return err
 	}
-	return nil
+	return r.put(name, role, version, b)
 }
 
 // check refuses what devices would.
@@ -252,7 +289,7 @@ func delegation(t *metadata.TargetsType, author string) *metadata.DelegatedRole 
 func (r *Repository) Founded() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.root != nil || len(r.damaged) > 0
+	return r.root != nil
 }
 
 // A Standing is what there is to know of a role.

@@ -93,6 +93,45 @@ func TestRepositoryDamage(t *testing.T) {
 	}
 }
 
+// Roots are lost that devices begin with, or have to go through: nobody but who
+// has them brings them back, the newest first.
+func TestLostRoots(t *testing.T) {
+	w := trusttest.New(t)
+	for range 3 {
+		w.Amend(trust.Root, trust.Change{}, w.Root[:2]...)
+	}
+	dir, roots := backup(t, w), map[string][]byte{}
+	for _, name := range []string{"1.root.json", "2.root.json", "3.root.json"} {
+		roots[name] = w.Read(name)
+	}
+	spoil(t, filepath.Join(dir, "1.root.json"), func([]byte) []byte { return nil })
+	spoil(t, filepath.Join(dir, "3.root.json"), nil)
+	restore(t, w, dir)
+	if p := problems(w, w.Now); !strings.Contains(p, "root: 1.root.json, 3.root.json is lost or damaged") {
+		t.Errorf("problems %q", p)
+	}
+	forged := w.Forge(roots["3.root.json"], func(s map[string]any) { s["expires"] = "2199-01-01T00:00:00Z" }, w.Thief)
+	if err := w.Repository.Add("3.root.json", forged); !errors.Is(err, trust.ErrUnsigned) {
+		t.Errorf("another root in its place: %v", err)
+	}
+	for _, name := range []string{"3.root.json", "1.root.json"} {
+		if err := w.Repository.Add(name, roots[name]); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	spoil(t, filepath.Join(dir, "2.root.json"), func(b []byte) []byte { return b[:9] }) // while the server runs
+	if p := problems(w, w.Now); !strings.Contains(p, "root: 2.root.json is lost or damaged") {
+		t.Errorf("problems %q", p)
+	}
+	if err := w.Repository.Add("2.root.json", roots["2.root.json"]); err != nil {
+		t.Error(err)
+	}
+	if p := problems(w, w.Now); p != "" {
+		t.Error(p)
+	}
+	newDevice(t, w).trusts(t, w.Good)
+}
+
 // backup copies a repository.
 func backup(t *testing.T, w *trusttest.World) (dir string) {
 	t.Helper()

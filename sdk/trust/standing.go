@@ -31,10 +31,17 @@ func (r *Repository) Standings(now time.Time) []Standing {
 	for i, s := range all {
 		if names := lost[s.Role]; names != nil {
 			slices.Sort(names)
-			all[i].Problem = strings.Join(names, ", ") + " is lost or damaged: publish it again, or have the role signed anew"
+			all[i].Problem = strings.Join(names, ", ") + " is lost or damaged: " + remedy(s.Role)
 		}
 	}
 	return all
+}
+
+func remedy(role string) string {
+	if role == Root || role == Targets {
+		return "restart the file server, and tranquil trust publish DIR"
+	}
+	return "publish it again, or have the list signed anew"
 }
 
 // lost are files by role that devices will ask for, and which are not there as
