@@ -125,7 +125,10 @@ func componentOf(path string) string { return strings.TrimSuffix(path, "/*") }
 
 func keyChanges(role string, before, after []string, old, threshold int) []string {
 	lines := setChanges(role+" key ", before, after, Short)
-	if old != threshold {
+	switch {
+	case len(before) == 0:
+		lines = append(lines, fmt.Sprintf("! %d of %d keys of %s have to sign", threshold, len(after), role))
+	case old != threshold:
 		lines = append(lines, fmt.Sprintf("! %d of the %d keys of %s have to sign, before %d of %d", threshold, len(after), role, old, len(before)))
 	}
 	return lines

@@ -84,7 +84,11 @@ func (f *shelf) do(ctx context.Context, method, name string, body []byte) ([]byt
 	case resp.StatusCode == http.StatusUnauthorized:
 		return nil, fmt.Errorf("the file server does not take %s: the token in $TRANQUIL_TOKEN is not its own", name)
 	case resp.StatusCode/100 != 2:
-		return nil, fmt.Errorf("the file server does not take %s: %s", name, refusal(resp.Status, b))
+		reason := refusal(resp.Status, b)
+		if strings.HasPrefix(reason, name) {
+			return nil, fmt.Errorf("the file server says: %s", reason)
+		}
+		return nil, fmt.Errorf("the file server does not take %s: %s", name, reason)
 	}
 	return b, nil
 }
