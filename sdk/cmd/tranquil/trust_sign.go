@@ -180,7 +180,11 @@ func (c *signCmd) recognise(s *session, d *desk, packages []trust.Package) error
 			continue
 		}
 		line := fmt.Sprintf("? %s %s %s", p.Component, p.Version, p.Digest)
-		if e := d.ledger.known[pathOf(p)]; e.Withdrawn {
+		e, known := d.ledger.known[pathOf(p)]
+		if known && e.Digest != p.Digest {
+			return fmt.Errorf("the file server lists another package as %[1]s, %[2]s, than you have signed for: --withdraw %[3]s, and find out who has signed that with your key", pathOf(p), p.Digest, p.Version)
+		}
+		if e.Withdrawn {
 			line += ", which you have withdrawn"
 		}
 		strange = append(strange, line)
