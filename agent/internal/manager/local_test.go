@@ -118,6 +118,25 @@ func TestPullTriesTheUnsignedAgain(t *testing.T) {
 	}
 }
 
+// What is installed for the first time runs as soon as it serves: its outcome, which
+// comes a little later, and that it does not run would contradict each other.
+func TestRunsWhenItServes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		manager, stop := start(t, &memory{})
+		defer stop()
+		manager.mu.Lock()
+		manager.running[name] = false // as it was looked at before the update
+		manager.mu.Unlock()
+		for _, p := range []engine.Progress{{}, {Serving: &engine.Installed{Version: "1.0.0"}}} {
+			p.Component = name
+			manager.Progress(p)
+			if v, err := manager.View(name); err != nil || v.Running != (p.Serving != nil) {
+				t.Errorf("serving %v: running %v, %v", p.Serving, v.Running, err)
+			}
+		}
+	})
+}
+
 func TestDecideKnowsTheStatesOfAWish(t *testing.T) {
 	for state, want := range map[string]Decision{"": Update, engine.StateTransform: Update, engine.StateSaved: Update, "old": Refuse} {
 		if got, cause := decide(engine.Wish{Version: "1.0.0", State: state}, engine.Wish{}, engine.Installed{Version: "2.0.0"}); got != want {

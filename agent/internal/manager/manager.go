@@ -306,6 +306,7 @@ func (m *Manager) run(ctx context.Context, u engine.Update) {
 	m.answers[u.Component] = u.Wish
 	m.mu.Unlock()
 	_, err := m.Config.Run(ctx, u)
+	m.look(ctx, u.Component) // while its progress still tells what runs
 	r, open, _ := m.Journal(u.Component)
 	var wait engine.Wait
 	m.mu.Lock()
@@ -322,7 +323,6 @@ func (m *Manager) run(ctx context.Context, u engine.Update) {
 		m.held[u.Component] = time.Now().Add(lookInterval)
 	}
 	m.mu.Unlock()
-	m.look(ctx, u.Component)
 	m.Changed(u.Component)
 	if err != nil && wait.For == "" && ctx.Err() == nil {
 		m.Log.Warn("update has not ended", "component", u.Component, "error", err)

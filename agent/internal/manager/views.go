@@ -150,7 +150,7 @@ func (m *Manager) View(component string) (engine.View, error) {
 	v.Running = m.running[component]
 	if p, ok := m.progress[component]; ok {
 		v.Progress = &p
-		v.Running = v.Running && !p.Down // as seen before the update
+		v.Running = v.Running && !p.Down || p.Serving != nil // as seen before the update, until it has been asked
 	}
 	return v, nil
 }
