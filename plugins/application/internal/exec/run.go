@@ -59,7 +59,11 @@ func (h home) start(ctx context.Context) error {
 	if err := h.takeOver(ctx, v); err != nil {
 		return err
 	}
-	if err := supervisor.Start(ctx, []string{SuperviseArg}, h.run(), h.spec(v)); err != nil {
+	err = supervisor.Start(ctx, []string{SuperviseArg}, h.run(), h.spec(v))
+	if errors.Is(err, supervisor.ErrEnded) {
+		err = fmt.Errorf("%w: %w", updater.ErrRetry, err)
+	}
+	if err != nil {
 		return h.withLog(err)
 	}
 	// What takeOver has renamed, now that the component does not wait for it.

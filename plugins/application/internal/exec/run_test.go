@@ -2,6 +2,7 @@ package exec
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -134,6 +135,25 @@ func TestSupervisorKilled(t *testing.T) {
 			r.dead(pids)
 			r.stop(time.Millisecond)
 		})
+	}
+}
+
+// killed is a file that has the next supervisor killed as it begins.
+const killed = "killed"
+
+// TestSupervisorKilledAsItBegins: that is a reason to try again, for an update that
+// goes back as well; to give up there would leave the component down.
+func TestSupervisorKilledAsItBegins(t *testing.T) {
+	r := newRig(t)
+	r.switchTo(r.stage("1.0.0", settings("sleep", "")))
+	r.must(errors.Join(os.MkdirAll(r.h.run(), 0o700), os.WriteFile(filepath.Join(r.h.run(), killed), nil, 0o600)))
+	err := r.u.Start(t.Context(), updater.StartRequest{Component: name})
+	if !errors.Is(err, updater.ErrRetry) || !errors.Is(err, supervisor.ErrEnded) {
+		t.Errorf("error %v", err)
+	}
+	r.start()
+	if !r.status().Running {
+		t.Error("it does not run")
 	}
 }
 

@@ -15,6 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrEnded says that a supervisor was killed before it could tell how it began. The
+// next one puts an end to what it may have started.
+var ErrEnded = errors.New("supervisor ended unexpectedly")
+
 // Start starts a supervisor and returns when the process of spec was spawned.
 // The supervisor is this very program, called with args and dir: its main
 // must hand these to Run.
@@ -72,7 +76,7 @@ func hearReport(ctx context.Context, report *os.File) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		return fmt.Errorf("supervisor ended unexpectedly: %w", err)
+		return fmt.Errorf("%w: %w", ErrEnded, err)
 	case text != "":
 		return errors.New(text)
 	}
