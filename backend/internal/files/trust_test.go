@@ -259,7 +259,7 @@ func TestOnlineKey(t *testing.T) {
 		if err := errors.Join(os.WriteFile(path, key, 0o600), os.Chmod(path, 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		o.server.trust.look(time.Now())
+		_ = o.server.trust.refresh(time.Now())
 		if problem := o.problem(trust.Timestamp); problem != "" {
 			t.Errorf("%s, and mended: problem %q", name, problem)
 		}
@@ -271,7 +271,7 @@ func TestOnlineKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.server = start(t, dir)
-	o.server.trust.look(time.Now())
+	_ = o.server.trust.refresh(time.Now())
 	if problem := o.problem(trust.Timestamp); !strings.Contains(problem, "tranquil trust rotate DIR online") {
 		t.Errorf("another key that the root does not name: problem %q", problem)
 	}
@@ -316,7 +316,7 @@ func TestLostList(t *testing.T) {
 			if restart {
 				o.server = start(t, dir)
 			}
-			o.server.trust.look(time.Now())
+			_ = o.server.trust.refresh(time.Now())
 			if problem := o.problem("alice"); !strings.Contains(problem, "2.alice.json is lost or damaged") {
 				t.Errorf("%s, restarted %v: problem %q", name, restart, problem)
 			}
