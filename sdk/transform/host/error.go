@@ -50,7 +50,7 @@ func (e *Error) Error() string {
 	if e.Reason != "" {
 		b.WriteString(": " + e.Reason)
 	}
-	return b.String()
+	return strings.ReplaceAll(printable(b.String()), "\n", " ") // names are the module's
 }
 
 // MoreLog returns the log, or "" if the reason is all that it says.

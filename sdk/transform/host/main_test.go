@@ -20,6 +20,10 @@ var raced bool
 var modules, cache string
 
 func TestMain(m *testing.M) {
+	if self, err := os.Executable(); err == nil && filepath.Base(self) == taken {
+		holdLog()
+		return
+	}
 	Main(nil)
 	if len(os.Args) == 4 && os.Args[1] == "run-for-ever" {
 		runForEver(os.Args[2], os.Args[3])

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 )
 
 // A database walks an SQLite file as its format says
@@ -183,7 +184,7 @@ func (d *database) cell(c []byte, kind byte, depth int, record func([]byte) erro
 		return cutIf(n == 0)
 	}
 	length, n := uvarint(c)
-	if n == 0 || length > 1<<31 {
+	if n == 0 || length > math.MaxInt32 {
 		return errCell
 	}
 	c = c[n:]

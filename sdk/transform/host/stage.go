@@ -439,8 +439,18 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 		result.Class, result.Reason = ResourceLimit, s.full().Reason
 	}
 	stderr.Close()
-	return result, withoutTrace((<-log).String()), err
+	select {
+	case e := <-log:
+		return result, withoutTrace(e.String()), err
+	case <-time.After(logGrace): // it has answered, and holds on to its log: that is no sandbox of ours
+		w.close()
+		logs.Close()
+		return result, withoutTrace((<-log).String()), err
+	}
 }
+
+// logGrace is how long the end of a log may take after the answer.
+const logGrace = 5 * time.Second
 
 // failure makes an outcome an error, with the line of the log that says why.
 func failure(result outcome, log string) *Error {

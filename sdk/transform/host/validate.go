@@ -1,6 +1,7 @@
 package host
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -58,8 +59,16 @@ func (a attended) ReadAt(p []byte, at int64) (int, error) {
 	return a.source.ReadAt(p, at)
 }
 
-// validateTar wants whole entries with names that stay inside.
+// validateTar wants whole entries with names that stay inside. What is sparse may
+// have holes without end, which nobody could read through.
 func validateTar(r source) error {
+	left, err := r.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = r.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return err
+	}
 	a, limits := openArchive(r), boundsFor(nil)
 	for {
 		header, err := a.next()
@@ -74,6 +83,12 @@ func validateTar(r source) error {
 		}
 		if err := limits.check(path.Clean(header.Name)); err != nil {
 			return fmt.Errorf("%.40q…: %w", header.Name, err)
+		}
+		if header.Typeflag == tar.TypeReg || header.Typeflag == tar.TypeGNUSparse {
+			left -= min(header.Size, left+1)
+		}
+		if left < 0 {
+			return fmt.Errorf("%q: with it there is more in the archive than its length: sparse files are not taken", header.Name)
 		}
 		if _, err := io.Copy(io.Discard, a); err != nil {
 			return fmt.Errorf("%q: %w", header.Name, err)
