@@ -176,7 +176,7 @@ func TestEnginesOfAProgram(t *testing.T) {
 // The ready-made transforms that do most, in Go and in C.
 func TestEnginesOfReadyMade(t *testing.T) {
 	if raced {
-		t.Skip("as TestEnginesOfAProgram")
+		t.Skip("as TestEnginesOfAProgram: minutes under the race detector, and make arm runs it")
 	}
 	db, err := os.ReadFile("testdata/sqlite/small.db")
 	must(t, err)
