@@ -48,7 +48,7 @@ var heavy = []rule{
 	{"github.com/theupdateframework/go-tuf", []string{"sdk/trust$"}, "one workflow for agent, backend and command line"},
 	{"github.com/sigstore/sigstore", []string{"sdk/trust$"}, "as go-tuf, which signs with it"},
 	{"github.com/secure-systems-lab/go-securesystemslib", []string{"sdk/trust"}, "keys at rest, and the canonical form that is signed"},
-	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/application", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
+	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/internal/service", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
 }
 
 // trees say which of our own packages a tree may import, besides its own.

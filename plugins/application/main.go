@@ -7,7 +7,8 @@ import (
 	"os"
 
 	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec"
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/plugins/internal/service"
+	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -20,7 +21,7 @@ func main() {
 		return
 	}
 	// The supervisors of the components are this program too.
-	if len(os.Args) == 3 && os.Args[1] == exec.SuperviseArg {
+	if len(os.Args) == 3 && os.Args[1] == service.SuperviseArg {
 		os.Exit(supervisor.Run(os.Args[2]))
 	}
 	updater.Main(exec.Type, exec.Open)

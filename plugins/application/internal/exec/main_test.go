@@ -12,7 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/plugins/internal/service"
+	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/component"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -21,7 +22,7 @@ import (
 // it, the supervisors, and the components. They end by syscall.Exit, since
 // the race detector lets os.Exit take a second.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == SuperviseArg {
+	if len(os.Args) == 3 && os.Args[1] == service.SuperviseArg {
 		if os.Remove(filepath.Join(os.Args[2], killed)) == nil {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}

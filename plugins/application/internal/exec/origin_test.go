@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
+	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -31,11 +31,11 @@ func turnBack(t *testing.T, started bool) {
 	old := r.install("appender", `,"health":{"file":"healthy"}`)
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
 	r.stop(time.Minute)
-	pipe := filepath.Join(r.h.state(), "pipe")
+	pipe := filepath.Join(r.h.State(), "pipe")
 	r.must(syscall.Mkfifo(pipe, 0o600))
-	root, err := os.Stat(r.h.state())
+	root, err := os.Stat(r.h.State())
 	r.must(err)
-	log, err := os.Stat(filepath.Join(r.h.state(), "log"))
+	log, err := os.Stat(filepath.Join(r.h.State(), "log"))
 	r.must(err)
 	r.must(os.Remove(pipe)) // it would block read
 	saved := r.save()
@@ -54,24 +54,24 @@ func turnBack(t *testing.T, started bool) {
 	r.must(os.RemoveAll(saved)) // as the agent does
 	r.start()
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
-	again, err := os.Stat(r.h.state())
+	again, err := os.Stat(r.h.State())
 	r.must(err)
 	if !os.SameFile(root, again) {
 		r.Errorf("started %v: another directory", started)
 	}
-	if again, err = os.Stat(filepath.Join(r.h.state(), "log")); err != nil || !os.SameFile(log, again) {
+	if again, err = os.Stat(filepath.Join(r.h.State(), "log")); err != nil || !os.SameFile(log, again) {
 		r.Errorf("started %v: another file: %v", started, err)
 	}
 	if !disk.Exists(pipe) {
 		r.Errorf("started %v: the pipe is gone", started)
 	}
 	r.must(os.Remove(pipe))
-	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.state())); d != "" {
+	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.State())); d != "" {
 		r.Errorf("started %v, the old version's state:\n%s", started, d)
 	}
 	r.must(r.u.Unstage(r.ctx, updater.UnstageRequest{Component: name, Version: "2.0.0", Handle: next}))
 	r.eventually("nothing is left", func() bool {
-		return !disk.Exists(r.h.oldState()) && !disk.Exists(r.h.origin()) && len(glob(r.h.path(discarded+"*"))) == 0
+		return !disk.Exists(r.h.Path(".state.old")) && !disk.Exists(r.h.Path("origin")) && len(glob(r.h.Path(".discarded-"+"*"))) == 0
 	})
 }
 
@@ -82,25 +82,25 @@ func TestTurnBackFromPinned(t *testing.T) {
 	old := r.install("appender", `,"health":{"file":"healthy"}`)
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
 	r.stop(time.Minute)
-	root, err := os.Stat(r.h.state())
+	root, err := os.Stat(r.h.State())
 	r.must(err)
 	saved := r.save()
 	r.switchTo(r.stage("2.0.0", settings("appender", `,"health":{"file":"healthy"}`)))
 	r.apply(r.dir(files{"log": "new layout\n"}))
 	r.start()
 	r.stop(time.Minute)
-	f, err := os.Open(r.h.state())
+	f, err := os.Open(r.h.State())
 	r.must(err)
 	defer f.Close()
 	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0x10); err != nil { // FS_IMMUTABLE_FL
 		t.Skipf("NOT TESTED: a state that is immutable, since none can be made here: %v", err)
 	}
-	t.Cleanup(func() { replica.RemoveAll(r.h.dir) })
+	t.Cleanup(func() { replica.RemoveAll(r.h.Dir) })
 	r.apply(saved)
 	r.switchTo(old)
 	r.start()
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
-	again, err := os.Stat(r.h.state())
+	again, err := os.Stat(r.h.State())
 	r.must(err)
 	if !os.SameFile(root, again) {
 		r.Error("another directory")
@@ -138,16 +138,16 @@ func TestPowerCutsWithOrigin(t *testing.T) {
 			t.Run(cut.when, func(t *testing.T) {
 				r := newRig(t)
 				for name, content := range cut.layout {
-					r.fill(r.h.path(name), content)
+					r.fill(r.h.Path(name), content)
 				}
 				saved, want := r.dir(last), next
 				switch cut.note {
 				case "whole":
-					r.fill(r.h.dir, files{"origin": saved})
+					r.fill(r.h.Dir, files{"origin": saved})
 				case "torn":
-					r.fill(r.h.dir, files{"origin": saved[:len(saved)-1]})
+					r.fill(r.h.Dir, files{"origin": saved[:len(saved)-1]})
 				case "empty":
-					r.fill(r.h.dir, files{"origin": ""})
+					r.fill(r.h.Dir, files{"origin": ""})
 				}
 				r.switchTo(r.stage("1.0.0", settings("sleep", "")))
 				if back {
@@ -158,45 +158,15 @@ func TestPowerCutsWithOrigin(t *testing.T) {
 				r.start()
 				r.start()
 				r.stop(time.Minute)
-				if d := cmp.Diff(want, r.read(r.h.state())); d != "" {
+				if d := cmp.Diff(want, r.read(r.h.State())); d != "" {
 					t.Errorf("back %v, state (-want +got):\n%s", back, d)
 				}
 				if d := cmp.Diff(want, r.read(r.save())); d != "" {
 					t.Errorf("back %v, saved (-want +got):\n%s", back, d)
 				}
-				r.eventually("no older state is left", func() bool { return !disk.Exists(r.h.oldState()) })
+				r.eventually("no older state is left", func() bool { return !disk.Exists(r.h.Path(".state.old")) })
 			})
 		}
-	}
-}
-
-// TestLone: a state that the agent has made needs no look for other names of its
-// files; the one that was saved, and one of which nothing is known, do.
-func TestLone(t *testing.T) {
-	for _, c := range []struct {
-		when   string
-		layout []string
-		origin string // what the note is of
-		want   bool
-	}{
-		{"a new state", []string{"state", "incoming"}, "state", true},
-		{"the old state is aside", []string{".state.old", "incoming"}, ".state.old", true},
-		{"the original comes back", []string{"state", "incoming"}, "incoming", false},
-		{"nothing was saved from", []string{"state", "incoming"}, "", false},
-		{"nothing comes", []string{"state"}, "state", false},
-	} {
-		t.Run(c.when, func(t *testing.T) {
-			r := newRig(t)
-			for _, name := range c.layout {
-				r.fill(r.h.path(name), files{"a": name})
-			}
-			if c.origin != "" {
-				r.fill(r.h.dir, files{"origin": "/state/2/files\n" + inode(r.h.path(c.origin))})
-			}
-			if got := r.h.lone(); got != c.want {
-				t.Errorf("%v", got)
-			}
-		})
 	}
 }
 
@@ -226,14 +196,14 @@ func TestTakeBack(t *testing.T) {
 		t.Run(cut.when, func(t *testing.T) {
 			r := newRig(t)
 			for name, content := range cut.layout {
-				r.fill(r.h.path(name), content)
+				r.fill(r.h.Path(name), content)
 			}
 			const dir = "/state/2/files"
 			if cut.noted != "" {
-				r.fill(r.h.dir, files{"origin": dir + "\n" + inode(r.h.path(cut.noted))})
+				r.fill(r.h.Dir, files{"origin": dir + "\n" + inode(r.h.Path(cut.noted))})
 			}
 			if cut.applied {
-				r.fill(r.h.dir, files{"applied": dir})
+				r.fill(r.h.Dir, files{"applied": dir})
 			}
 			r.switchTo(r.stage("1.0.0", settings("sleep", "")))
 			want := last
@@ -248,9 +218,17 @@ func TestTakeBack(t *testing.T) {
 			}
 			r.start()
 			r.stop(time.Minute)
-			if d := cmp.Diff(want, r.read(r.h.state())); d != "" {
+			if d := cmp.Diff(want, r.read(r.h.State())); d != "" {
 				t.Errorf("state (-want +got):\n%s", d)
 			}
 		})
 	}
+}
+
+func inode(path string) string {
+	var s syscall.Stat_t
+	if syscall.Lstat(path, &s) != nil {
+		return ""
+	}
+	return fmt.Sprint(s.Ino)
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -60,7 +59,7 @@ func TestProbeFileIsFresh(t *testing.T) {
 	r := newRig(t)
 	h := r.stage("1.0.0", settings("sleep", `,"health":{"file":"healthy"}`))
 	r.switchTo(h)
-	r.fill(filepath.Join(r.h.versionDir(string(h.Data)), "files"), files{"healthy": ""})
+	r.fill(filepath.Join(r.h.Path("versions", string(h.Data)), "files"), files{"healthy": ""})
 	r.start()
 	if r.probe().Healthy {
 		t.Error("healthy by an old file")
@@ -71,7 +70,7 @@ func TestProbeSick(t *testing.T) {
 	r := newRig(t)
 	r.install("served", `,"health":{"http":"/v1/health"}`)
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
-	r.fill(r.h.state(), files{"sick": ""})
+	r.fill(r.h.State(), files{"sick": ""})
 	if p := r.probe(); p.Healthy || !strings.Contains(p.Reason, "I am sick") {
 		t.Errorf("probe says %+v", p)
 	}
@@ -95,32 +94,7 @@ func TestQuiesce(t *testing.T) {
 	r.install("served", `,"health":{"http":"/v1/health"}`)
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
 	both()
-	if d := cmp.Diff(files{"quiesced": "", "resumed": ""}, r.read(r.h.state())); d != "" {
+	if d := cmp.Diff(files{"quiesced": "", "resumed": ""}, r.read(r.h.State())); d != "" {
 		t.Error(d)
-	}
-}
-
-func TestSocketPath(t *testing.T) {
-	if got := socketPath("/run/x", "a"); got != "/run/x/a.sock" {
-		t.Error(got)
-	}
-	long := strings.Repeat("long", 30)
-	if got := socketPath("/run/x", long); len(got) > maxSocketPath || got == socketPath("/run/x", long+"er") {
-		t.Error(got)
-	}
-}
-
-// TestCrashedUnderAnotherClock: whether a component that crashed has run for
-// long enough does not go by the clock on the wall.
-func TestCrashedUnderAnotherClock(t *testing.T) {
-	for _, year := range []int{2016, 2036} {
-		status := supervisor.Status{State: supervisor.Running, Restarts: 1, Since: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}
-		if err := (home{}).crashed(status, true); err != nil {
-			t.Errorf("it has run since this machine started, or %d: %v", year, err)
-		}
-		status.At = 100 * 365 * 24 * time.Hour
-		if err := (home{}).crashed(status, true); err == nil {
-			t.Errorf("it has not run for a moment, since %d, and counts as well", year)
-		}
 	}
 }

@@ -13,7 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/plugins/internal/service"
+	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -23,9 +24,9 @@ const name = "application/a"
 // A rig is an updater with a component, in process.
 type rig struct {
 	*testing.T
-	u   *Updater
+	u   *service.Updater
 	ctx context.Context
-	h   home
+	h   service.Home
 }
 
 func newRig(t *testing.T) *rig {
@@ -42,8 +43,8 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	r := &rig{T: t, u: u.(*Updater), ctx: ctx}
-	r.h, err = r.u.home(name)
+	r := &rig{T: t, u: u.(*service.Updater), ctx: ctx}
+	r.h, err = r.u.Home(name)
 	r.must(err)
 	t.Cleanup(func() {
 		defer cancel()
@@ -159,9 +160,13 @@ func (r *rig) status() updater.StatusResponse {
 
 func (r *rig) supervised() supervisor.Status {
 	r.Helper()
-	status, _, err := r.h.supervised(r.ctx)
+	found, err := supervisor.Find(r.ctx, r.h.Run())
 	r.must(err)
-	return status
+	if found == nil {
+		return supervisor.Status{}
+	}
+	defer found.Close()
+	return found.Status
 }
 
 // eventually polls, with a generous deadline.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -31,8 +31,8 @@ func TestStartRefuses(t *testing.T) {
 	h, err := r.tryStage("1.0.0", `{"command":["./run.sh"]}`, map[string]string{"run.sh": "#!/bin/sh\nexec sleep 1000"})
 	r.must(err)
 	r.switchTo(h)
-	program := r.h.path("current", "files", "run.sh")
-	r.fill(r.h.path("log"), map[string]string{"component.log": "what it said before\n"})
+	program := r.h.Path("current", "files", "run.sh")
+	r.fill(r.h.Path("log"), map[string]string{"component.log": "what it said before\n"})
 	r.must(os.Chmod(program, 0o600))
 	start("permission denied; its log ends with:\nwhat it said before")
 	r.must(os.Remove(program))
@@ -62,10 +62,10 @@ func TestEnvironment(t *testing.T) {
 	r.switchTo(h)
 	r.start()
 	want := []string{
-		r.h.versionDir(string(h.Data)) + "/files", "COLOUR=blue", "TRANQUIL_COMPONENT=application/a", "TRANQUIL_VERSION=1.0.0",
-		"TRANQUIL_STATE=" + r.h.path("state"), "TRANQUIL_CONTROL=" + r.h.control, "TRANQUIL_LINK=" + r.h.link,
+		r.h.Path("versions", string(h.Data)) + "/files", "COLOUR=blue", "TRANQUIL_COMPONENT=application/a", "TRANQUIL_VERSION=1.0.0",
+		"TRANQUIL_STATE=" + r.h.Path("state"), "TRANQUIL_CONTROL=" + r.h.Control, "TRANQUIL_LINK=" + r.h.Link,
 	}
-	log := func() string { data, _ := os.ReadFile(r.h.logFile()); return string(data) }
+	log := func() string { data, _ := os.ReadFile(r.h.Path("log", "component.log")); return string(data) }
 	r.eventually("the log", func() bool { return strings.Contains(log(), "TRANQUIL_LINK") && strings.Contains(log(), "COLOUR") })
 	r.stop(time.Minute)
 	for _, line := range want {
@@ -95,7 +95,7 @@ func (r *rig) stubborn() (pids []string) {
 	r.Helper()
 	for _, file := range []string{"pid", "pid1"} {
 		r.eventually(file, func() bool {
-			pid, err := os.ReadFile(filepath.Join(r.h.state(), file))
+			pid, err := os.ReadFile(filepath.Join(r.h.State(), file))
 			if err == nil && len(pid) > 0 {
 				pids = append(pids, string(pid))
 			}
@@ -146,7 +146,7 @@ const killed = "killed"
 func TestSupervisorKilledAsItBegins(t *testing.T) {
 	r := newRig(t)
 	r.switchTo(r.stage("1.0.0", settings("sleep", "")))
-	r.must(errors.Join(os.MkdirAll(r.h.run(), 0o700), os.WriteFile(filepath.Join(r.h.run(), killed), nil, 0o600)))
+	r.must(errors.Join(os.MkdirAll(r.h.Run(), 0o700), os.WriteFile(filepath.Join(r.h.Run(), killed), nil, 0o600)))
 	err := r.u.Start(t.Context(), updater.StartRequest{Component: name})
 	if !errors.Is(err, updater.ErrRetry) || !errors.Is(err, supervisor.ErrEnded) {
 		t.Errorf("error %v", err)
@@ -180,7 +180,7 @@ func TestAnotherProcess(t *testing.T) {
 			change(&status)
 			data, err := json.Marshal(status)
 			r.must(err)
-			r.must(os.WriteFile(r.h.path("run", "status.json"), data, 0o600))
+			r.must(os.WriteFile(r.h.Path("run", "status.json"), data, 0o600))
 			if r.status().Running {
 				t.Error("runs")
 			}
@@ -194,7 +194,7 @@ func TestTornStatus(t *testing.T) {
 	r := newRig(t)
 	r.install("sleep", "")
 	r.stop(time.Minute)
-	r.must(os.WriteFile(r.h.path("run", "status.json"), []byte(`{"Boot":`), 0o600))
+	r.must(os.WriteFile(r.h.Path("run", "status.json"), []byte(`{"Boot":`), 0o600))
 	if r.status().Running {
 		t.Error("runs")
 	}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/plugins/internal/service"
 )
 
 // Settings are what the component manifest's "settings" hold for this type.
@@ -51,12 +53,10 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // MarshalText writes d as time.Duration does.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
-const defaultGrace = 10 * time.Second
-
 // parseSettings reads settings and refuses what it does not understand: a
 // misspelt name must not show only when the component runs.
 func parseSettings(data []byte) (Settings, error) {
-	s := Settings{State: stateDirectory, Grace: Duration(defaultGrace)}
+	s := Settings{State: stateDirectory, Grace: Duration(service.DefaultGrace)}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	err := decoder.Decode(&s)

@@ -65,15 +65,3 @@ func FuzzSettings(f *testing.F) {
 		}
 	})
 }
-
-func TestTailKeepsTheEnd(t *testing.T) {
-	var kept tail
-	for _, s := range []string{strings.Repeat("a", 2000), strings.Repeat("b", 100), "the end"} {
-		if n, err := kept.Write([]byte(s)); n != len(s) || err != nil {
-			t.Fatalf("%d, %v", n, err)
-		}
-	}
-	if len(kept) > tailSize || !strings.HasSuffix(string(kept), "bthe end") {
-		t.Errorf("kept %d bytes: %q", len(kept), kept)
-	}
-}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
+	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -26,7 +26,7 @@ func TestSaveStaysAsItIs(t *testing.T) {
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
 	r.stop(time.Minute)
 	saved := r.save()
-	if !sameFile(t, filepath.Join(saved, "log"), filepath.Join(r.h.state(), "log")) {
+	if !sameFile(t, filepath.Join(saved, "log"), filepath.Join(r.h.State(), "log")) {
 		t.Error("Save copied, though it could link")
 	}
 	r.start()
@@ -35,7 +35,7 @@ func TestSaveStaysAsItIs(t *testing.T) {
 	if d := cmp.Diff(files{"log": "1.0.0\n"}, r.read(saved)); d != "" {
 		t.Errorf("what was saved changed:\n%s", d)
 	}
-	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.state())); d != "" {
+	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.State())); d != "" {
 		t.Errorf("the live state:\n%s", d)
 	}
 }
@@ -67,7 +67,7 @@ func TestTurnBack(t *testing.T) {
 	r.start()
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
 	r.stop(time.Minute)
-	if d := cmp.Diff(files{"log": "new layout\n2.0.0\n"}, r.read(r.h.state())); d != "" {
+	if d := cmp.Diff(files{"log": "new layout\n2.0.0\n"}, r.read(r.h.State())); d != "" {
 		t.Errorf("the new version's state:\n%s", d)
 	}
 	r.apply(saved)
@@ -76,7 +76,7 @@ func TestTurnBack(t *testing.T) {
 	r.apply(saved)
 	r.start()
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
-	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.state())); d != "" {
+	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.State())); d != "" {
 		t.Errorf("the old version's state:\n%s", d)
 	}
 }
@@ -136,18 +136,18 @@ func TestPowerCuts(t *testing.T) {
 			t.Run(cut.when+", "+way, func(t *testing.T) {
 				r := newRig(t)
 				for name, content := range cut.layout {
-					r.fill(r.h.path(name), content)
+					r.fill(r.h.Path(name), content)
 				}
 				if _, ok := cut.layout[".unshared"]; ok {
-					r.must(os.RemoveAll(r.h.path(".unshared")))
-					r.must(os.WriteFile(r.h.path(".unshared"), []byte("ha"), 0o600))
+					r.must(os.RemoveAll(r.h.Path(".unshared")))
+					r.must(os.WriteFile(r.h.Path(".unshared"), []byte("ha"), 0o600))
 				}
 				dir := filepath.Join(r.TempDir(), "next")
 				if cut.dir {
 					r.fill(dir, next)
 				}
 				if cut.applied {
-					r.fill(r.h.dir, files{"applied": dir})
+					r.fill(r.h.Dir, files{"applied": dir})
 				}
 				r.switchTo(r.stage("1.0.0", settings("sleep", "")))
 				want := next
@@ -157,34 +157,17 @@ func TestPowerCuts(t *testing.T) {
 				r.apply(dir)
 				r.start()
 				r.stop(time.Minute)
-				if d := cmp.Diff(want, r.read(r.h.state())); d != "" {
+				if d := cmp.Diff(want, r.read(r.h.State())); d != "" {
 					t.Errorf("state (-want +got):\n%s", d)
 				}
 				if d := cmp.Diff(want, r.read(r.save())); d != "" {
 					t.Errorf("saved (-want +got):\n%s", d)
 				}
-				if left := glob(r.h.path("*.old")); len(left) > 0 {
+				if left := glob(r.h.Path("*.old")); len(left) > 0 {
 					t.Errorf("left behind: %v", left)
 				}
 			})
 		}
-	}
-}
-
-// TestApplyCopies is what Apply does between file systems.
-func TestApplyCopies(t *testing.T) {
-	r := newRig(t)
-	want := files{"a": "1", "b/c": "2"}
-	dir := r.dir(want)
-	r.must(os.Symlink("a", filepath.Join(dir, "link")))
-	want["link"] = "1"
-	r.fill(r.h.path(".incoming.new"), files{"half": "done"})
-	r.must(r.h.applyCopy(r.ctx, dir))
-	if d := cmp.Diff(want, r.read(r.h.incoming())); d != "" {
-		t.Error(d)
-	}
-	if sameFile(t, filepath.Join(dir, "a"), filepath.Join(r.h.incoming(), "a")) {
-		t.Error("it is no copy")
 	}
 }
 
@@ -199,7 +182,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("a component that is not installed has state %v", got)
 	}
 	r.install("sleep", "")
-	r.fill(r.h.state(), files{"a": "1", "b/c": "2"})
+	r.fill(r.h.State(), files{"a": "1", "b/c": "2"})
 	if d := cmp.Diff(files{"a": "1", "b/c": "2"}, snapshot()); d != "" {
 		t.Error(d)
 	}
@@ -212,7 +195,7 @@ func TestHandover(t *testing.T) {
 	r.switchTo(r.stage("1.0.0", settings("handover", handsOver)))
 	r.apply(r.dir(files{"a": "1"}))
 	r.start()
-	if disk.Exists(r.h.incoming()) {
+	if disk.Exists(r.h.Path("incoming")) {
 		t.Error("the component has its state, and it is still to be handed over")
 	}
 	snapshot := r.TempDir()
@@ -253,7 +236,7 @@ func TestHandoverToDirectory(t *testing.T) {
 func TestHandoverFails(t *testing.T) {
 	r := newRig(t)
 	h := r.install("handover", handsOver)
-	r.fill(filepath.Join(r.h.versionDir(string(h.Data)), "files"), files{"mute": ""})
+	r.fill(filepath.Join(r.h.Path("versions", string(h.Data)), "files"), files{"mute": ""})
 	r.stop(time.Minute)
 	err := r.u.Save(r.ctx, updater.SaveRequest{Component: name, Dir: r.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "did not hand it over") {
@@ -268,13 +251,13 @@ func TestHandoverCutOff(t *testing.T) {
 	r.switchTo(r.stage("1.0.0", settings("handover", handsOver)))
 	r.apply(r.dir(files{"a": "1"}))
 	r.start()
-	r.fill(r.h.saved(), files{"a": "stale"})
+	r.fill(r.h.Path("saved"), files{"a": "stale"})
 	r.start()
 	r.stop(time.Minute)
 	if d := cmp.Diff(files{"a": "1"}, r.read(r.save())); d != "" {
 		t.Errorf("after going on:\n%s", d)
 	}
-	r.must(os.Rename(r.h.incoming(), r.h.saved()))
+	r.must(os.Rename(r.h.Path("incoming"), r.h.Path("saved")))
 	if d := cmp.Diff(files{"a": "1"}, r.read(r.save())); d != "" {
 		t.Errorf("after it ended:\n%s", d)
 	}
@@ -302,7 +285,7 @@ func TestNoState(t *testing.T) {
 	if r.status().NoState {
 		t.Error("the live state is not seen")
 	}
-	r.must(os.RemoveAll(r.h.state()))
+	r.must(os.RemoveAll(r.h.State()))
 	if !r.status().NoState {
 		t.Error("nobody says that the live state is gone")
 	}
@@ -312,7 +295,7 @@ func TestNoState(t *testing.T) {
 	}
 	r.start()
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
-	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.state())); d != "" {
+	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.State())); d != "" {
 		t.Errorf("the live state:\n%s", d)
 	}
 }
@@ -323,7 +306,7 @@ func TestNoRestartWithoutState(t *testing.T) {
 	r := newRig(t)
 	r.install("appender", `,"health":{"file":"healthy"}`)
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
-	r.must(os.RemoveAll(r.h.state()))
+	r.must(os.RemoveAll(r.h.State()))
 	r.must(syscall.Kill(r.supervised().Process, syscall.SIGKILL))
 	r.eventually("the supervisor gives its reason", func() bool { return strings.Contains(r.supervised().Last, "cannot start without") })
 	if s := r.status(); s.Running || !s.NoState {
@@ -337,11 +320,11 @@ func TestSaveUsesTheSnapshot(t *testing.T) {
 	r := newRig(t)
 	r.install("appender", `,"health":{"file":"healthy"}`)
 	r.eventually("healthy", func() bool { return r.probe().Healthy })
-	r.fill(r.h.state(), files{"deep/a": "a", "deep/b": "b"})
+	r.fill(r.h.State(), files{"deep/a": "a", "deep/b": "b"})
 	snapshot, saved := r.dir(nil), r.dir(nil)
 	r.must(r.u.Snapshot(r.ctx, updater.SnapshotRequest{Component: name, Dir: snapshot}))
-	r.fill(r.h.state(), files{"deep/c": "c"})
-	r.must(os.Remove(filepath.Join(r.h.state(), "deep", "a")))
+	r.fill(r.h.State(), files{"deep/c": "c"})
+	r.must(os.Remove(filepath.Join(r.h.State(), "deep", "a")))
 	r.stop(time.Minute)
 	for range 2 { // the second time there is no snapshot any more
 		r.must(r.u.Save(r.ctx, updater.SaveRequest{Component: name, Dir: saved, Snapshot: snapshot}))

@@ -1,4 +1,4 @@
-package exec
+package service
 
 import (
 	"bytes"
@@ -8,19 +8,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
+	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/component"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
+// SuperviseArg is the first argument of the updater's own program when it is
+// to be a supervisor; the second is the directory for supervisor.Run.
+const SuperviseArg = "supervise"
+
 const (
-	logSize     = 1 << 20 // bytes of a log file
-	logKeep     = 4       // older ones
-	defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	logSize = 1 << 20 // bytes of a log file
+	logKeep = 4       // older ones
 )
 
 // Start hands the component its state and starts a supervisor for it.
@@ -36,7 +38,7 @@ func (u *Updater) Start(ctx context.Context, r updater.StartRequest) error {
 	return nil
 }
 
-func (h home) start(ctx context.Context) error {
+func (h Home) start(ctx context.Context) error {
 	v, ok, err := h.current()
 	if err != nil {
 		return err
@@ -49,17 +51,21 @@ func (h home) start(ctx context.Context) error {
 		return err
 	}
 	if runs && now.Spec.Version == v.ID && now.State != supervisor.Stopping {
-		return errors.Join(removeAll(h.saved()), h.handOver(ctx, v, now.Spec.Control), disk.SyncNames(h.dir))
+		return errors.Join(removeAll(h.saved()), h.handOver(ctx, v, now.Spec.Control), disk.SyncNames(h.Dir))
 	}
 	if runs {
-		if _, err := supervisor.Stop(ctx, h.run(), h.mark(), time.Duration(v.Settings.Grace)); err != nil {
+		if _, err := h.end(ctx, v.Traits.Grace); err != nil {
 			return err
 		}
 	}
 	if err := h.takeOver(ctx, v); err != nil {
 		return err
 	}
-	err = supervisor.Start(ctx, []string{SuperviseArg}, h.run(), h.spec(v))
+	spec, err := h.ready(ctx, v)
+	if err != nil {
+		return err
+	}
+	err = supervisor.Start(ctx, []string{SuperviseArg}, h.Run(), spec)
 	if errors.Is(err, supervisor.ErrEnded) {
 		err = fmt.Errorf("%w: %w", updater.ErrRetry, err)
 	}
@@ -67,12 +73,20 @@ func (h home) start(ctx context.Context) error {
 		return h.withLog(err)
 	}
 	// What takeOver has renamed, now that the component does not wait for it.
-	return errors.Join(h.handOver(ctx, v, h.control), disk.SyncNames(h.dir), h.discardOld())
+	return errors.Join(h.handOver(ctx, v, spec.Control), disk.SyncNames(h.Dir), h.discardOld())
+}
+
+// ready removes what a killed supervisor has left, and says how to run v.
+func (h Home) ready(ctx context.Context, v Version) (supervisor.Spec, error) {
+	if _, err := h.driver.Sweep(ctx, h); err != nil {
+		return supervisor.Spec{}, err
+	}
+	return h.spec(v)
 }
 
 // supervised returns what the component's supervisor tells, if one runs.
-func (h home) supervised(ctx context.Context) (status supervisor.Status, runs bool, err error) {
-	p, err := supervisor.Find(ctx, h.run())
+func (h Home) supervised(ctx context.Context) (status supervisor.Status, runs bool, err error) {
+	p, err := supervisor.Find(ctx, h.Run())
 	if err != nil || p == nil {
 		return status, false, err
 	}
@@ -80,34 +94,15 @@ func (h home) supervised(ctx context.Context) (status supervisor.Status, runs bo
 	return p.Status, true, nil
 }
 
-// spec says how to run v. The variables that Tranquil promises come last, so
-// that they win.
-func (h home) spec(v version) supervisor.Spec {
-	env := []string{"PATH=" + cmp.Or(os.Getenv("PATH"), defaultPath)}
-	for key, value := range v.Settings.Env {
-		env = append(env, key+"="+value)
-	}
-	env = append(env,
-		component.EnvComponent+"="+h.component,
-		component.EnvVersion+"="+v.Version,
-		component.EnvControl+"="+h.control,
-		component.EnvLink+"="+h.link,
-		h.mark(),
-	)
-	fresh := []string{h.control}
-	if v.Settings.Health.File != "" {
-		fresh = append(fresh, filepath.Join(v.files(), v.Settings.Health.File))
-	}
-	return supervisor.Spec{
-		Version: v.ID, Control: h.control,
-		Dir: v.files(), Command: v.Settings.Command, Env: env,
-		Mark: h.mark(), Fresh: fresh, Needs: []string{h.state()},
-		Log: h.logFile(), LogSize: logSize, LogKeep: logKeep,
-	}
+// spec says how to run v.
+func (h Home) spec(v Version) (supervisor.Spec, error) {
+	spec, err := h.driver.Spec(h, v)
+	spec.Version, spec.Control, spec.Halt = v.ID, cmp.Or(spec.Control, h.Control), v.Traits.Halt
+	spec.Mark, spec.Env = h.mark(), append(spec.Env, h.mark())
+	spec.Fresh, spec.Needs = append(spec.Fresh, spec.Control), []string{h.State()}
+	spec.Log, spec.LogSize, spec.LogKeep = h.logFile(), logSize, logKeep
+	return spec, err
 }
-
-// mark is the variable by which the component's processes are recognised.
-func (h home) mark() string { return component.EnvState + "=" + h.state() }
 
 // Stop asks a component with handover for its state, then ends all of it.
 func (u *Updater) Stop(ctx context.Context, r updater.StopRequest) (updater.StopResponse, error) {
@@ -126,33 +121,67 @@ func (u *Updater) Stop(ctx context.Context, r updater.StopRequest) (updater.Stop
 	return updater.StopResponse{Forced: forced}, nil
 }
 
-func (u *Updater) stop(ctx context.Context, h home, grace time.Duration) (forced bool, err error) {
+func (u *Updater) stop(ctx context.Context, h Home, grace time.Duration) (forced bool, err error) {
 	now, runs, err := h.supervised(ctx)
 	if err != nil {
 		return false, err
 	}
-	var v version
+	var v Version
 	if runs {
 		// The running version may be gone if somebody else removed it; it
 		// can be stopped without its settings.
 		v, _ = h.version(now.Spec.Version)
 	}
-	grace = cmp.Or(grace, time.Duration(v.Settings.Grace), defaultGrace)
-	if runs && v.Settings.State == stateHandover {
+	grace = cmp.Or(grace, v.Traits.Grace, DefaultGrace)
+	if runs && v.Traits.Handover {
 		if err := h.collect(ctx, now.Spec.Control, grace); err != nil {
-			u.log.Warn("component does not hand over its state", "component", h.component, "cause", err)
+			u.log.Warn("component does not hand over its state", "component", h.Component, "cause", err)
 		}
 	}
-	forced, err = supervisor.Stop(ctx, h.run(), h.mark(), grace)
+	forced, err = h.end(ctx, grace)
 	if err != nil {
 		return forced, err
 	}
 	return forced, h.promote()
 }
 
+// end ends all of the component, also what a killed supervisor has left.
+func (h Home) end(ctx context.Context, grace time.Duration) (forced bool, err error) {
+	var asked func() error
+	if f, can := h.driver.(Freezer); can {
+		asked = func() error { return f.Thaw(h) } // what is frozen does not end
+		if err := h.awaitUp(ctx, f, grace); err != nil {
+			return false, err
+		}
+	}
+	if forced, err = supervisor.Stop(ctx, h.Run(), h.mark(), grace, asked); err != nil {
+		return forced, err
+	}
+	found, err := h.driver.Sweep(ctx, h)
+	return forced || found, err
+}
+
+// awaitUp waits until a container that is about to run does: before, it cannot
+// be asked to end.
+func (h Home) awaitUp(ctx context.Context, f Freezer, limit time.Duration) error {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
+		now, runs, err := h.supervised(ctx)
+		if err != nil || !runs || now.State != supervisor.Running {
+			return err
+		}
+		if up, err := f.Up(ctx, h); err != nil || up {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Status tells what is switched to and whether it runs.
 func (u *Updater) Status(ctx context.Context, r updater.StatusRequest) (updater.StatusResponse, error) {
-	h, err := u.home(r.Component)
+	h, err := u.Home(r.Component)
 	if err != nil {
 		return updater.StatusResponse{}, err
 	}
@@ -168,19 +197,19 @@ func (u *Updater) Status(ctx context.Context, r updater.StatusRequest) (updater.
 	answer := updater.StatusResponse{Version: v.Version, Running: running, Restarts: now.Restarts}
 	if installed {
 		answer.Handle = v.handle()
-		answer.NoState = v.Settings.State != stateHandover && !h.hasState()
+		answer.NoState = !v.Traits.Handover && !h.hasState()
 	}
 	return answer, nil
 }
 
 // hasState reports whether there is a state that a start would find. What a
 // component with handover keeps by itself nobody can see.
-func (h home) hasState() bool {
-	return disk.Exists(h.state()) || disk.Exists(h.incoming()) || disk.Exists(h.saved())
+func (h Home) hasState() bool {
+	return disk.Exists(h.State()) || disk.Exists(h.incoming()) || disk.Exists(h.saved())
 }
 
 // withLog adds the last lines of the component's log to an error.
-func (h home) withLog(err error) error {
+func (h Home) withLog(err error) error {
 	if lines := h.lastLines(); lines != "" {
 		return fmt.Errorf("%w; its log ends with:\n%s", err, lines)
 	}
@@ -188,7 +217,7 @@ func (h home) withLog(err error) error {
 }
 
 // lastLines returns the end of the component's log.
-func (h home) lastLines() string {
+func (h Home) lastLines() string {
 	const lines, size = 5, 1 << 10
 	file, err := os.Open(h.logFile())
 	if err != nil {
@@ -204,7 +233,7 @@ func (h home) lastLines() string {
 }
 
 // inUse fails if the component runs: its state must not be touched then.
-func (h home) inUse(ctx context.Context) error {
+func (h Home) inUse(ctx context.Context) error {
 	now, runs, err := h.supervised(ctx)
 	if err == nil && runs {
 		err = fmt.Errorf("it is %s: stop it first", now.State)
@@ -212,19 +241,19 @@ func (h home) inUse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return os.MkdirAll(h.dir, 0o700)
+	return os.MkdirAll(h.Dir, 0o700)
 }
 
 // takeOver makes the incoming state the live one, or readies it to be handed
 // over. It may be repeated after it was cut off at any point: until the last
 // rename is on the disk, incoming exists and the live state is not looked at.
-func (h home) takeOver(ctx context.Context, v version) error {
+func (h Home) takeOver(ctx context.Context, v Version) error {
 	if err := errors.Join(h.promote(), removeAll(h.incoming()+component.AppliedSuffix)); err != nil {
 		return err
 	}
-	live, lone := h.state(), h.lone()
+	live, lone := h.State(), h.lone()
 	if disk.Exists(h.incoming()) {
-		if v.Settings.State == stateHandover {
+		if v.Traits.Handover {
 			live = h.incoming()
 		} else if err := h.replaceState(); err != nil {
 			return err
@@ -232,10 +261,10 @@ func (h home) takeOver(ctx context.Context, v version) error {
 	} else if err := h.keepState(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(h.state(), 0o700); err != nil || lone {
+	if err := os.MkdirAll(h.State(), 0o700); err != nil || lone {
 		return err
 	}
 	// What was saved may share its files with the state: now that the
 	// component will write them in place, it gets its own.
-	return disk.Unshare(ctx, live, h.path(".unshared"))
+	return disk.Unshare(ctx, live, h.Path(".unshared"))
 }

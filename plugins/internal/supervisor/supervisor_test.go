@@ -34,7 +34,7 @@ func shell(t *testing.T, script string) (dir string, spec Spec) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if _, err := Stop(ctx, dir, mark, time.Second); err != nil {
+		if _, err := Stop(ctx, dir, mark, time.Second, nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -86,7 +86,7 @@ func TestOutputIsComplete(t *testing.T) {
 		return all
 	}
 	eventually(t, "ready", func() bool { return log() == "ready\n" })
-	forced, err := Stop(t.Context(), dir, spec.Mark, time.Minute)
+	forced, err := Stop(t.Context(), dir, spec.Mark, time.Minute, nil)
 	if err != nil || forced {
 		t.Errorf("forced %t, error %v", forced, err)
 	}
@@ -148,7 +148,7 @@ func TestGivenUp(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(wait)*time.Millisecond)
 		Start(ctx, []string{"supervise"}, dir, spec)
 		cancel()
-		if _, err := Stop(t.Context(), dir, spec.Mark, time.Minute); err != nil {
+		if _, err := Stop(t.Context(), dir, spec.Mark, time.Minute, nil); err != nil {
 			t.Fatal(err)
 		}
 		if now := status(t, dir); now.PID != 0 {
@@ -165,7 +165,7 @@ func TestStopWhileWaiting(t *testing.T) {
 	if got := status(t, dir).Last; got != "exit status 7" {
 		t.Errorf("it ended with %q", got)
 	}
-	if forced, err := Stop(t.Context(), dir, spec.Mark, time.Minute); err != nil || forced {
+	if forced, err := Stop(t.Context(), dir, spec.Mark, time.Minute, nil); err != nil || forced {
 		t.Errorf("forced %t, error %v", forced, err)
 	}
 }
@@ -194,7 +194,7 @@ func TestSuspended(t *testing.T) {
 	if err := syscall.Kill(-now.Process, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	if forced, err := Stop(t.Context(), dir, spec.Mark, time.Minute); err != nil || forced {
+	if forced, err := Stop(t.Context(), dir, spec.Mark, time.Minute, nil); err != nil || forced {
 		t.Errorf("forced %t, error %v", forced, err)
 	}
 }

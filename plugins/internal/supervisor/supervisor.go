@@ -34,6 +34,7 @@ type Spec struct {
 	Command []string // a relative path with a slash is relative to Dir
 	Env     []string // the whole environment, KEY=VALUE
 	Mark    string   // the entry of Env that no other component's processes have
+	Halt    int      // the signal that asks it to end; 0 is SIGTERM
 	Fresh   []string // files to remove before each start: sockets, health files
 	Needs   []string // what must be there for a start: the process would make it anew, empty
 	Log     string   // path of the log file; rotated ones get .1, .2 …

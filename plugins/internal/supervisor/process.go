@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -134,14 +135,14 @@ func describe(status syscall.WaitStatus) string {
 	return fmt.Sprintf("exit status %d", status.ExitStatus())
 }
 
-// askToEnd sends SIGTERM to the process group, and wakes it in case it was
+// askToEnd sends the signal for that to the process group, and wakes it in case it was
 // suspended. It must not be called once the process was reaped: then the
 // group's number may be another's.
 func (s *supervisor) askToEnd() {
 	if s.pid == 0 {
 		return
 	}
-	syscall.Kill(-s.pid, syscall.SIGTERM)
+	syscall.Kill(-s.pid, syscall.Signal(cmp.Or(s.status.Spec.Halt, int(syscall.SIGTERM))))
 	syscall.Kill(-s.pid, syscall.SIGCONT)
 }
 

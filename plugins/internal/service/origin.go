@@ -1,4 +1,4 @@
-package exec
+package service
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
+	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -19,20 +19,20 @@ import (
 // since: it is "state", or "oldState" once a new version has replaced it. So
 // when an update turns back, the component gets not a copy but the very state
 // that it had, also if the copy is lost.
-func (h home) origin() string { return h.path("origin") }
+func (h Home) origin() string { return h.Path("origin") }
 
 // oldState is where takeOver puts the state that is replaced.
-func (h home) oldState() string { return h.path(".state.old") }
+func (h Home) oldState() string { return h.Path(".state.old") }
 
 // noteOrigin notes dir, and which directory it was filled from. If dir is on
 // the same file system, who brings that to the disk brings the note there too:
 // a note that is lost or torn before means that the update turns back to dir.
-func (h home) noteOrigin(dir string) error {
-	note := []byte(dir + "\n" + inode(h.state()))
-	if !disk.Together(dir, h.dir) {
+func (h Home) noteOrigin(dir string) error {
+	note := []byte(dir + "\n" + inode(h.State()))
+	if !disk.Together(dir, h.Dir) {
 		return disk.WriteFile(h.origin(), note, 0o600)
 	}
-	temp := h.path(".origin.new")
+	temp := h.Path(".origin.new")
 	if err := os.WriteFile(temp, note, 0o600); err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func inode(name string) string {
 
 // isOrigin finds the state that was saved last into dir; it may be the
 // incoming one already.
-func (h home) isOrigin(dir string) (state string, is bool) {
+func (h Home) isOrigin(dir string) (state string, is bool) {
 	note, err := os.ReadFile(h.origin())
 	saved, number, known := strings.Cut(string(note), "\n")
 	if err != nil || saved != dir {
@@ -58,7 +58,7 @@ func (h home) isOrigin(dir string) (state string, is bool) {
 	if h.tookOver(dir) {
 		return h.incoming(), true
 	}
-	for _, state := range []string{h.oldState(), h.state()} {
+	for _, state := range []string{h.oldState(), h.State()} {
 		if disk.Exists(state) && (!known || inode(state) == number) {
 			return state, true
 		}
@@ -68,14 +68,14 @@ func (h home) isOrigin(dir string) (state string, is bool) {
 
 // tookOver reports whether dir, or what it was filled from, is the incoming
 // state.
-func (h home) tookOver(dir string) bool {
+func (h Home) tookOver(dir string) bool {
 	last, err := os.ReadFile(h.applied())
 	return err == nil && string(last) == dir && disk.Exists(h.incoming())
 }
 
 // takeOrigin makes the state that was saved last into dir the one of the next
 // start, and removes dir. It may be repeated, also when dir is gone.
-func (h home) takeOrigin(state, dir string) error {
+func (h Home) takeOrigin(state, dir string) error {
 	if state != h.incoming() {
 		if err := removeAll(h.saved(), h.incoming()); err != nil {
 			return err
@@ -104,7 +104,7 @@ func (u *Updater) TakeBack(ctx context.Context, r updater.TakeBackRequest) error
 	return nil
 }
 
-func (h home) takeBack(ctx context.Context, dir string) error {
+func (h Home) takeBack(ctx context.Context, dir string) error {
 	if err := h.inUse(ctx); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (h home) takeBack(ctx context.Context, dir string) error {
 // lone reports whether nobody else has the files of the incoming state: while
 // the state that was saved is kept, one that came from the agent and is not that
 // is one that the agent has made.
-func (h home) lone() bool {
+func (h Home) lone() bool {
 	note, err := os.ReadFile(h.origin())
 	_, number, known := strings.Cut(string(note), "\n")
 	return err == nil && known && disk.Exists(h.incoming()) && inode(h.incoming()) != number
@@ -130,28 +130,28 @@ func (h home) lone() bool {
 // last stays beside it; any other old one goes. It is not on the disk yet: after
 // a power cut the component may find the incoming state, with all that it has
 // written since, where it was; the next start moves it again.
-func (h home) replaceState() error {
-	if disk.Exists(h.state()) {
+func (h Home) replaceState() error {
+	if disk.Exists(h.State()) {
 		if err := h.putAside(); err != nil {
 			return err
 		}
 	}
-	return disk.Move(h.incoming(), h.state())
+	return disk.Move(h.incoming(), h.State())
 }
 
-func (h home) putAside() error {
+func (h Home) putAside() error {
 	if disk.Exists(h.origin()) && disk.Exists(h.oldState()) {
-		return removeAll(h.state())
+		return removeAll(h.State())
 	}
 	if err := removeAll(h.oldState()); err != nil {
 		return err
 	}
-	return disk.Move(h.state(), h.oldState())
+	return disk.Move(h.State(), h.oldState())
 }
 
 // keepState is for a component that goes on with the live state, which will
 // not be what was saved any more.
-func (h home) keepState() error {
+func (h Home) keepState() error {
 	if disk.Exists(h.oldState()) {
 		return nil // the live state is another one already
 	}
@@ -161,9 +161,9 @@ func (h home) keepState() error {
 // discardOld removes the state before, unless the update may still turn back,
 // and what an earlier process has left of such ones. With many files that
 // takes a while, which nobody needs to wait for.
-func (h home) discardOld() error {
+func (h Home) discardOld() error {
 	if disk.Exists(h.oldState()) && !disk.Exists(h.origin()) {
-		away, err := os.MkdirTemp(h.dir, discarded)
+		away, err := os.MkdirTemp(h.Dir, discarded)
 		if err != nil {
 			return err
 		}
@@ -172,7 +172,7 @@ func (h home) discardOld() error {
 			return err
 		}
 	}
-	left, err := filepath.Glob(h.path(discarded + "*"))
+	left, err := filepath.Glob(h.Path(discarded + "*"))
 	for _, dir := range left {
 		go replica.RemoveAll(dir)
 	}

@@ -1,4 +1,4 @@
-package exec
+package service
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
+	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/component"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -22,11 +22,11 @@ const handOverTimeout = 30 * time.Second
 
 // saved is the state that a component with handover gave when it was asked to
 // stop. It becomes the incoming state when the component has really ended.
-func (h home) saved() string { return h.path("saved") }
+func (h Home) saved() string { return h.Path("saved") }
 
 // applied names the directory that Apply took over last: Apply moves it away,
 // and must know it again when the call is repeated.
-func (h home) applied() string { return h.path("applied") }
+func (h Home) applied() string { return h.Path("applied") }
 
 // Save fills Dir with hard links, which the agent brings to the disk, and with
 // them the note of their origin: nothing writes to these files any more, since
@@ -43,7 +43,7 @@ func (u *Updater) Save(ctx context.Context, r updater.SaveRequest) error {
 	return nil
 }
 
-func (h home) save(ctx context.Context, dir, snapshot string) error {
+func (h Home) save(ctx context.Context, dir, snapshot string) error {
 	if err := h.inUse(ctx); err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (h home) save(ctx context.Context, dir, snapshot string) error {
 	if err != nil || source == "" {
 		return err
 	}
-	if err := h.linkSaved(ctx, source, dir, snapshot); err != nil || source != h.state() {
+	if err := h.linkSaved(ctx, source, dir, snapshot); err != nil || source != h.State() {
 		return err
 	}
 	return h.noteOrigin(dir)
@@ -62,8 +62,8 @@ func (h home) save(ctx context.Context, dir, snapshot string) error {
 
 // linkSaved links the state into the empty directory dir. The links of a
 // snapshot of the live state serve as well: only what has changed is linked.
-func (h home) linkSaved(ctx context.Context, source, dir, snapshot string) error {
-	if snapshot == "" || source != h.state() || !disk.Exists(snapshot) {
+func (h Home) linkSaved(ctx context.Context, source, dir, snapshot string) error {
+	if snapshot == "" || source != h.State() || !disk.Exists(snapshot) {
 		return disk.Link(ctx, source, dir)
 	}
 	if os.Remove(dir) != nil || os.Rename(snapshot, dir) != nil { // another file system, most likely
@@ -73,7 +73,7 @@ func (h home) linkSaved(ctx context.Context, source, dir, snapshot string) error
 }
 
 // source is where the state of the stopped component is, "" if there is none.
-func (h home) source() (string, error) {
+func (h Home) source() (string, error) {
 	if disk.Exists(h.incoming()) {
 		return h.incoming(), nil
 	}
@@ -81,11 +81,11 @@ func (h home) source() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if installed && v.Settings.State == stateHandover {
+	if installed && v.Traits.Handover {
 		return "", errors.New("the component did not hand it over when it ended: start it and try again")
 	}
-	if disk.Exists(h.state()) {
-		return h.state(), nil
+	if disk.Exists(h.State()) {
+		return h.State(), nil
 	}
 	return "", nil
 }
@@ -119,7 +119,7 @@ func (u *Updater) Apply(ctx context.Context, r updater.ApplyRequest) error {
 // apply may be repeated: as long as Dir is there, nothing that happened counts.
 // Dir disappears only by becoming the incoming state, or if that has become the
 // one that was saved into Dir.
-func (h home) apply(ctx context.Context, dir string) error {
+func (h Home) apply(ctx context.Context, dir string) error {
 	if err := h.inUse(ctx); err != nil {
 		return err
 	}
@@ -144,8 +144,8 @@ func (h home) apply(ctx context.Context, dir string) error {
 	return h.applyCopy(ctx, dir) // another file system, most likely
 }
 
-func (h home) applyCopy(ctx context.Context, dir string) error {
-	half := h.path(".incoming.new")
+func (h Home) applyCopy(ctx context.Context, dir string) error {
+	half := h.Path(".incoming.new")
 	if err := os.RemoveAll(half); err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (u *Updater) Snapshot(ctx context.Context, r updater.SnapshotRequest) error
 	return nil
 }
 
-func (h home) snapshot(ctx context.Context, dir string) error {
+func (h Home) snapshot(ctx context.Context, dir string) error {
 	if err := empty(dir); err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (h home) snapshot(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if runs && v.Settings.State == stateHandover {
+	if runs && v.Traits.Handover {
 		if err := ready(ctx, now.Spec.Control, h.alive); err != nil {
 			return err
 		}
@@ -201,13 +201,13 @@ func (h home) snapshot(ctx context.Context, dir string) error {
 // collect asks a running component for its state. What it gave before counts
 // until it has given it again. If it has not taken over the incoming state,
 // that one is still the truth.
-func (h home) collect(ctx context.Context, socket string, limit time.Duration) error {
+func (h Home) collect(ctx context.Context, socket string, limit time.Duration) error {
 	if disk.Exists(h.incoming()) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	half := h.path(".saved.new")
+	half := h.Path(".saved.new")
 	if err := empty(half); err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (h home) collect(ctx context.Context, socket string, limit time.Duration) e
 }
 
 // promote makes what an ended component gave the state of its next start.
-func (h home) promote() error {
+func (h Home) promote() error {
 	if !disk.Exists(h.saved()) {
 		return nil
 	}
@@ -243,8 +243,8 @@ func (h home) promote() error {
 // handOver gives the incoming state to the running component, if that is how
 // it wants it. It waits for the control socket even if there is no state to
 // give: until then the component could not be stopped without losing some.
-func (h home) handOver(ctx context.Context, v version, socket string) error {
-	if v.Settings.State != stateHandover {
+func (h Home) handOver(ctx context.Context, v Version, socket string) error {
+	if !v.Traits.Handover {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
@@ -262,7 +262,7 @@ func (h home) handOver(ctx context.Context, v version, socket string) error {
 }
 
 // alive fails once the component has ended unasked.
-func (h home) alive(ctx context.Context) error {
+func (h Home) alive(ctx context.Context) error {
 	now, runs, err := h.supervised(ctx)
 	if err != nil {
 		return err

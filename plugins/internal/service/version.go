@@ -1,4 +1,4 @@
-package exec
+package service
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
+	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -24,19 +24,20 @@ const (
 	digestLength  = 12 // hex digits of the digest in the id
 )
 
-// A version is one that is staged.
-type version struct {
-	ID       string   `json:"-"` // VERSION-DIGEST, the name of its directory
-	Version  string   `json:"version"`
-	Settings Settings `json:"settings"`
+// A Version is one that is staged.
+type Version struct {
+	ID       string          `json:"-"` // VERSION-DIGEST, the name of its directory
+	Version  string          `json:"version"`
+	Settings json.RawMessage `json:"settings"`
+	Traits   Traits          `json:"-"` // what Settings say
 	dir      string
 }
 
-// files is the directory that the component runs in.
-func (v version) files() string { return filepath.Join(v.dir, "files") }
+// Files is the directory of its files.
+func (v Version) Files() string { return filepath.Join(v.dir, "files") }
 
 // note is where version is written down.
-func (v version) note() string { return filepath.Join(v.dir, "version.json") }
+func (v Version) note() string { return filepath.Join(v.dir, "version.json") }
 
 // Stage unpacks the artifact under a name that has a digest of it and of the
 // settings: a version that was staged before is known by it and repaired if
@@ -54,26 +55,26 @@ func (u *Updater) Stage(ctx context.Context, r updater.StageRequest) (updater.St
 	return updater.StageResponse{Handle: v.handle()}, nil
 }
 
-func (v version) handle() updater.Handle {
+func (v Version) handle() updater.Handle {
 	return updater.Handle{Version: handleVersion, Data: []byte(v.ID)}
 }
 
-func (h home) stage(ctx context.Context, r updater.StageRequest) (version, error) {
+func (h Home) stage(ctx context.Context, r updater.StageRequest) (Version, error) {
 	if r.MediaType != pack.MediaTypeArtifact {
-		return version{}, fmt.Errorf("artifact is %q, must be %q", r.MediaType, pack.MediaTypeArtifact)
+		return Version{}, fmt.Errorf("artifact is %q, must be %q", r.MediaType, pack.MediaTypeArtifact)
 	}
-	settings, err := parseSettings(r.Settings)
+	traits, err := h.driver.Traits(r.Settings)
 	if err != nil {
-		return version{}, err
+		return Version{}, err
 	}
 	if !validName.MatchString(strings.ReplaceAll(r.Version, "+", "_")) {
-		return version{}, fmt.Errorf("%q is no version", r.Version)
+		return Version{}, fmt.Errorf("%q is no version", r.Version)
 	}
 	id, err := versionID(ctx, r)
 	if err != nil {
-		return version{}, err
+		return Version{}, err
 	}
-	v := version{ID: id, Version: r.Version, Settings: settings, dir: h.versionDir(id)}
+	v := Version{ID: id, Version: r.Version, Settings: r.Settings, Traits: traits, dir: h.versionDir(id)}
 	return v, h.unpack(ctx, v, r.Artifact)
 }
 
@@ -85,7 +86,7 @@ func versionID(ctx context.Context, r updater.StageRequest) (string, error) {
 	defer artifact.Close()
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%d\n%s", len(r.Settings), r.Settings)
-	if _, err := io.Copy(hash, bounded{ctx, artifact}); err != nil {
+	if _, err := io.Copy(hash, Bounded(ctx, artifact)); err != nil {
 		return "", err
 	}
 	return r.Version + "-" + hex.EncodeToString(hash.Sum(nil))[:digestLength], nil
@@ -93,32 +94,24 @@ func versionID(ctx context.Context, r updater.StageRequest) (string, error) {
 
 // unpack makes v.dir appear, whole and durable. What is there already is
 // left alone as far as it is whole: the component may be running in it.
-func (h home) unpack(ctx context.Context, v version, artifact string) error {
+func (h Home) unpack(ctx context.Context, v Version, artifact string) error {
 	half := h.halfDone(v.ID)
-	if err := os.RemoveAll(half); err != nil {
+	if err := replica.RemoveAll(half); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(half, 0o755); err != nil {
 		return err
 	}
-	source, err := os.Open(artifact)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
 	files := filepath.Join(half, "files")
-	if err := pack.Unpack(bounded{ctx, source}, files, pack.Limits{}, true); err != nil {
-		return err
-	}
-	if err := checkProgram(files, v.Settings.Command[0]); err != nil {
+	if err := h.driver.Unpack(ctx, v, artifact, files); err != nil {
 		return err
 	}
 	note, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	if same, err := disk.Holds(v.files(), files); err == nil && same {
-		return errors.Join(disk.WriteFile(v.note(), note, 0o600), os.RemoveAll(half))
+	if same, err := disk.Holds(v.Files(), files); err == nil && same {
+		return errors.Join(disk.WriteFile(v.note(), note, 0o600), replica.RemoveAll(half))
 	}
 	if err := disk.WriteFile(filepath.Join(half, filepath.Base(v.note())), note, 0o600); err != nil {
 		return err
@@ -129,10 +122,12 @@ func (h home) unpack(ctx context.Context, v version, artifact string) error {
 	return disk.Rename(half, v.dir)
 }
 
-func (h home) versionDir(id string) string { return h.path("versions", id) }
-func (h home) halfDone(id string) string   { return h.path("versions", "."+id+".new") }
+func (h Home) versionDir(id string) string { return h.Path("versions", id) }
+func (h Home) halfDone(id string) string   { return h.Path("versions", "."+id+".new") }
 
-// bounded is a reader that ends with its context.
+// Bounded returns a reader that ends with its context.
+func Bounded(ctx context.Context, r io.Reader) io.Reader { return bounded{ctx, r} }
+
 type bounded struct {
 	ctx context.Context
 	io.Reader
@@ -158,7 +153,7 @@ func (u *Updater) Unstage(ctx context.Context, r updater.UnstageRequest) error {
 	return nil
 }
 
-func (h home) unstage(r updater.UnstageRequest) error {
+func (h Home) unstage(r updater.UnstageRequest) error {
 	current, err := h.currentID()
 	if err != nil {
 		return err
@@ -172,14 +167,14 @@ func (h home) unstage(r updater.UnstageRequest) error {
 			return errors.New("it is the version switched to: switch to another first")
 		}
 		if current == "" && disk.Exists(h.incoming()) { // the component was removed: whatever starts next starts on that
-			if err := removeAll(h.state()); err != nil {
+			if err := removeAll(h.State()); err != nil {
 				return err
 			}
 		}
 		// Nobody turns back any more, and the next Save need not see to it.
-		return errors.Join(removeAll(h.versionDir(id), h.origin(), h.applied()), os.RemoveAll(h.halfDone(id)), h.discardOld())
+		return errors.Join(removeAll(h.versionDir(id), h.origin(), h.applied()), replica.RemoveAll(h.halfDone(id)), h.discardOld())
 	}
-	entries, err := os.ReadDir(h.path("versions"))
+	entries, err := os.ReadDir(h.Path("versions"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -192,7 +187,7 @@ func (h home) unstage(r updater.UnstageRequest) error {
 		if strings.HasPrefix(name, ".") {
 			remove = replica.RemoveAll
 		}
-		if err := remove(h.path("versions", name)); err != nil {
+		if err := remove(h.Path("versions", name)); err != nil {
 			return err
 		}
 	}
@@ -220,9 +215,9 @@ func (u *Updater) Switch(ctx context.Context, r updater.SwitchRequest) error {
 	return nil
 }
 
-func (h home) switchTo(handle updater.Handle) error {
+func (h Home) switchTo(handle updater.Handle) error {
 	if handle.IsZero() {
-		return removeAll(h.path("current"))
+		return removeAll(h.Path("current"))
 	}
 	id, err := parseHandle(handle)
 	if err != nil {
@@ -231,7 +226,7 @@ func (h home) switchTo(handle updater.Handle) error {
 	if _, err := h.version(id); err != nil {
 		return err
 	}
-	return disk.Symlink(filepath.Join("versions", id), h.path("current"))
+	return disk.Symlink(filepath.Join("versions", id), h.Path("current"))
 }
 
 func parseHandle(handle updater.Handle) (id string, err error) {
@@ -243,8 +238,8 @@ func parseHandle(handle updater.Handle) (id string, err error) {
 }
 
 // version reads what is staged under id.
-func (h home) version(id string) (version, error) {
-	v := version{ID: id, dir: h.versionDir(id)}
+func (h Home) version(id string) (Version, error) {
+	v := Version{ID: id, dir: h.versionDir(id)}
 	data, err := os.ReadFile(v.note())
 	if errors.Is(err, fs.ErrNotExist) {
 		return v, fmt.Errorf("%s is not staged", id)
@@ -255,12 +250,13 @@ func (h home) version(id string) (version, error) {
 	if err := json.Unmarshal(data, &v); err != nil {
 		return v, fmt.Errorf("cannot read version.json of %s: %w", id, err)
 	}
-	return v, nil
+	v.Traits, err = h.driver.Traits(v.Settings)
+	return v, err
 }
 
 // currentID returns the version switched to, "" if none.
-func (h home) currentID() (string, error) {
-	target, err := os.Readlink(h.path("current"))
+func (h Home) currentID() (string, error) {
+	target, err := os.Readlink(h.Path("current"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -268,10 +264,10 @@ func (h home) currentID() (string, error) {
 }
 
 // current returns the version switched to, or ok false if there is none.
-func (h home) current() (v version, ok bool, err error) {
+func (h Home) current() (v Version, ok bool, err error) {
 	id, err := h.currentID()
 	if err != nil || id == "" {
-		return version{}, false, err
+		return Version{}, false, err
 	}
 	v, err = h.version(id)
 	return v, err == nil, err

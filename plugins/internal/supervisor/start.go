@@ -173,15 +173,16 @@ func (p *Process) Close() { unix.Close(p.pidfd) }
 
 // Stop ends the supervisor of dir with all that it runs: politely until grace
 // has passed, then by force. It returns when nothing is left, also of what a
-// killed supervisor left; mark is the Spec's.
-func Stop(ctx context.Context, dir, mark string, grace time.Duration) (forced bool, err error) {
+// killed supervisor left; mark is the Spec's. asked is called once the supervisor
+// has been told, unless it is nil.
+func Stop(ctx context.Context, dir, mark string, grace time.Duration, asked func() error) (forced bool, err error) {
 	p, err := Find(ctx, dir)
 	if err != nil {
 		return false, err
 	}
 	if p != nil {
 		defer p.Close()
-		if forced, err = p.stop(ctx, grace); err != nil {
+		if forced, err = p.stop(ctx, grace, asked); err != nil {
 			return forced, err
 		}
 	}
@@ -189,11 +190,16 @@ func Stop(ctx context.Context, dir, mark string, grace time.Duration) (forced bo
 	return forced || found, err
 }
 
-func (p *Process) stop(ctx context.Context, grace time.Duration) (forced bool, err error) {
+func (p *Process) stop(ctx context.Context, grace time.Duration, asked func() error) (forced bool, err error) {
 	polite, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	if err := p.signal(unix.SIGTERM); err != nil {
 		return false, err
+	}
+	if asked != nil {
+		if err := asked(); err != nil {
+			return false, err
+		}
 	}
 	if p.wait(polite) == nil {
 		return false, nil

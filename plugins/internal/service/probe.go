@@ -1,19 +1,16 @@
-package exec
+package service
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	osexec "os/exec"
-	"path/filepath"
-	"strings"
+	"os/exec"
 	"syscall"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/disk"
-	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec/supervisor"
+	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/component"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -28,7 +25,7 @@ const (
 // Probe looks whether the component runs and then asks it in the way that its
 // settings say.
 func (u *Updater) Probe(ctx context.Context, r updater.ProbeRequest) (updater.ProbeResponse, error) {
-	h, err := u.home(r.Component)
+	h, err := u.Home(r.Component)
 	if err != nil {
 		return updater.ProbeResponse{}, err
 	}
@@ -49,7 +46,7 @@ func (u *Updater) Probe(ctx context.Context, r updater.ProbeRequest) (updater.Pr
 	return updater.ProbeResponse{Healthy: true}, nil
 }
 
-func (h home) crashed(now supervisor.Status, runs bool) error {
+func (h Home) crashed(now supervisor.Status, runs bool) error {
 	switch {
 	case !runs:
 		return errors.New("it does not run")
@@ -62,38 +59,34 @@ func (h home) crashed(now supervisor.Status, runs bool) error {
 }
 
 // probe returns why the running component is not well.
-func (h home) probe(ctx context.Context, now supervisor.Status) error {
+func (h Home) probe(ctx context.Context, now supervisor.Status) error {
 	v, err := h.version(now.Spec.Version)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	switch health := v.Settings.Health; {
-	case strings.HasPrefix(health.HTTP, "/"):
-		return call(ctx, now.Spec.Control, http.MethodGet, "http://component"+health.HTTP, nil)
-	case health.HTTP != "":
-		return call(ctx, "", http.MethodGet, health.HTTP, nil)
-	case health.Command != nil:
-		return probeCommand(ctx, health.Command, now.Spec)
-	case health.File != "" && !disk.Exists(filepath.Join(v.files(), health.File)):
-		return fmt.Errorf("it has not made the file %s yet", health.File)
+	if f, can := h.driver.(Freezer); can {
+		if up, err := f.Up(ctx, h); err != nil || !up {
+			return cmp.Or(err, errors.New("it is about to run"))
+		}
 	}
-	return nil
+	return h.driver.Probe(ctx, h, v, now.Spec)
 }
 
-// probeCommand runs a command as the component runs, and kills it with all
-// that it started when the time is over.
-func probeCommand(ctx context.Context, command []string, spec supervisor.Spec) error {
-	cmd := osexec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Dir, cmd.Env = spec.Dir, spec.Env
+// Run runs a program that tells whether a component is well, and kills it with
+// all that it started when the time is over. What it printed last is in the
+// error.
+func Run(ctx context.Context, dir string, env, command []string) error {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Dir, cmd.Env = dir, env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	var output tail
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("health command %s: %w: %s", command[0], err, bytes.TrimSpace(output))
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(output))
 	}
 	return nil
 }
@@ -110,29 +103,52 @@ func (t *tail) Write(b []byte) (int, error) {
 }
 
 // Quiesce asks the component to come to tranquillity. One that does not run or
-// does not serve the request has nothing to end.
+// does not serve the request has nothing to end; it is suspended if that can be.
 func (u *Updater) Quiesce(ctx context.Context, r updater.QuiesceRequest) error {
-	return u.tell(ctx, r.Component, "quiesce", quiesce)
+	return u.tell(ctx, r.Component, "quiesce", Home.quiesce)
 }
 
-// Resume asks the component to go on.
+// Resume lets the component go on.
 func (u *Updater) Resume(ctx context.Context, r updater.ResumeRequest) error {
-	return u.tell(ctx, r.Component, "resume", resume)
+	return u.tell(ctx, r.Component, "resume", Home.resume)
 }
 
-func (u *Updater) tell(ctx context.Context, component, what string, request func(context.Context, string) error) error {
-	h, err := u.home(component)
+func (u *Updater) tell(ctx context.Context, component, what string, request func(Home, context.Context, string) error) error {
+	h, err := u.Home(component)
 	if err != nil {
 		return err
 	}
 	now, runs, err := h.supervised(ctx)
 	if err == nil && runs {
-		err = request(ctx, now.Spec.Control)
+		err = request(h, ctx, now.Spec.Control)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot %s %s: %w", what, component, err)
 	}
 	return nil
+}
+
+func (h Home) quiesce(ctx context.Context, socket string) error {
+	freezer, can := h.driver.(Freezer)
+	if can && freezer.Frozen(h) {
+		return nil // it would not answer
+	}
+	err := quiesce(ctx, socket)
+	if can && errors.Is(err, errors.ErrUnsupported) {
+		return freezer.Freeze(ctx, h)
+	}
+	return err
+}
+
+func (h Home) resume(ctx context.Context, socket string) error {
+	if freezer, can := h.driver.(Freezer); can && freezer.Frozen(h) {
+		return freezer.Thaw(h)
+	}
+	err := ask(ctx, socket, component.PathResume, "")
+	if errors.Is(err, errNotListening) || errors.Is(err, errNotServed) {
+		return nil // it was not asked to come to rest either
+	}
+	return err
 }
 
 // quiesce says so if there is nobody to ask.
@@ -143,14 +159,6 @@ func quiesce(ctx context.Context, socket string) error {
 	}
 	if errors.Is(err, errNotServed) {
 		return fmt.Errorf("it serves its control socket, but no request to come to rest: %w", errors.ErrUnsupported)
-	}
-	return err
-}
-
-func resume(ctx context.Context, socket string) error {
-	err := ask(ctx, socket, component.PathResume, "")
-	if errors.Is(err, errNotListening) || errors.Is(err, errNotServed) {
-		return nil // it was not asked to come to rest either
 	}
 	return err
 }

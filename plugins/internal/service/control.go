@@ -1,4 +1,4 @@
-package exec
+package service
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxSocketPath is what fits into a unix socket's address (unix(7)).
@@ -50,6 +52,15 @@ func ask(ctx context.Context, socket, path, dir string) error {
 	return call(ctx, socket, http.MethodPost, "http://component"+path, body)
 }
 
+// Get asks for a path on a component's socket; 2xx is well. An URL is asked
+// for where it leads to, with socket "".
+func Get(ctx context.Context, socket, url string) error {
+	if socket != "" {
+		url = "http://component" + url
+	}
+	return call(ctx, socket, http.MethodGet, url, nil)
+}
+
 // call makes one HTTP request, over socket unless that is "", and returns the
 // reason as an error if the answer is not 2xx.
 func call(ctx context.Context, socket, method, url string, body io.Reader) error {
@@ -59,9 +70,7 @@ func call(ctx context.Context, socket, method, url string, body io.Reader) error
 	}
 	transport := &http.Transport{DisableKeepAlives: true}
 	if socket != "" {
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) }
 	}
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
@@ -91,17 +100,36 @@ func notListening(ctx context.Context, err error) error {
 // alive finds no reason why it never will.
 func ready(ctx context.Context, socket string, alive func(context.Context) error) error {
 	for {
-		connection, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		connection, err := dial(ctx, socket)
 		if err == nil {
 			return connection.Close()
 		}
 		if err := alive(ctx); err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", errNotListening, ctx.Err())
-		case <-time.After(10 * time.Millisecond):
+		if err := pause(ctx); err != nil {
+			return fmt.Errorf("%w: %w", errNotListening, err)
 		}
 	}
+}
+
+// pause waits a moment before the next look.
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(10 * time.Millisecond):
+		return nil
+	}
+}
+
+// dial connects to a component's socket, and to nothing else: what the component
+// has put in its place may be a link to a socket that it cannot reach itself.
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	fd, err := unix.Open(socket, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "unix", Err: fmt.Errorf("%s: %w", socket, err)}
+	}
+	defer unix.Close(fd)
+	return new(net.Dialer).DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", fd))
 }
