@@ -4,16 +4,18 @@ import (
 	"archive/tar"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 )
 
 // WriteTar writes the package in the layout directory dir as a single file: a
 // tar whose bytes depend on the package only. Its members are index.json,
 // oci-layout, and the blobs in the order a device needs them: manifest,
-// config, then the layers as the manifest lists them. Each is checked.
+// config, then the layers as the manifest lists them; at last those of what refers
+// to it. Each is checked.
 func WriteTar(w io.Writer, dir string) error {
 	l, err := Open(dir)
 	if err != nil {
@@ -33,12 +35,21 @@ func WriteTar(w io.Writer, dir string) error {
 			return err
 		}
 	}
-	for _, d := range append([]Descriptor{l.Package.Descriptor()}, l.Package.Blobs()...) {
+	for _, d := range l.blobs() {
 		if err := l.copyBlob(tw, d); err != nil {
 			return fmt.Errorf("cannot copy blob: %w", err)
 		}
 	}
 	return tw.Close()
+}
+
+// blobs lists all blobs of the layout, each once: first those of the package.
+func (l *Layout) blobs() []Descriptor {
+	all := append([]Descriptor{l.Package.Descriptor()}, l.Package.Blobs()...)
+	for _, r := range l.Referrers {
+		all = append(append(all, r.Descriptor()), r.Blobs()...)
+	}
+	return once(all)
 }
 
 func (l *Layout) copyBlob(tw *tar.Writer, d Descriptor) error {
@@ -72,23 +83,5 @@ func writeFile(path string, fill func(io.Writer) error) (err error) {
 	if err := fill(temp); err != nil {
 		return err
 	}
-	if err := temp.Chmod(fs.FileMode(0o644)); err != nil {
-		return err
-	}
-	if err := temp.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return durable.Commit(temp, path, 0o644)
 }

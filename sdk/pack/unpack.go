@@ -12,6 +12,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 )
 
 // Limits bound what an artifact may unpack to. Zero means the default.
@@ -209,6 +211,6 @@ func syncDirs(dir string) error {
 		if err != nil || !entry.IsDir() {
 			return err
 		}
-		return syncDir(path)
+		return durable.SyncDir(path)
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
@@ -150,7 +151,7 @@ func (r *Repository) store(name string, encode func(bool) ([]byte, error)) error
 	if err != nil {
 		return err
 	}
-	if err := WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
 		return fmt.Errorf("cannot store %s: %w", name, err)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
@@ -160,7 +161,7 @@ func (r *Repository) Add(name string, b []byte) error {
 }
 
 func (r *Repository) put(name, role string, version int64, b []byte) error {
-	if err := WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
 		return fmt.Errorf("cannot store trust metadata: %w", err)
 	}
 	return r.open(name, role, version)

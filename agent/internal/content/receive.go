@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 )
 
 // Receive completes the blob of that digest and size in bytes. It calls fill
@@ -125,15 +126,8 @@ func (s *Store) commit(digest string, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	for _, do := range []func() error{
-		func() error { return f.Chmod(0o400) },
-		f.Sync,
-		func() error { return os.Rename(f.Name(), whole) },
-		func() error { return syncDir(filepath.Dir(whole)) },
-	} {
-		if err := do(); err != nil {
-			return fmt.Errorf("cannot commit blob: %w", err)
-		}
+	if err := durable.Commit(f, whole, 0o400); err != nil {
+		return fmt.Errorf("cannot commit blob: %w", err)
 	}
 	return nil
 }
@@ -151,13 +145,4 @@ func compare(digest string, r io.Reader) error {
 		return fmt.Errorf("want %s, got %s: %w; the bytes are thrown away", digest, got, ErrDigest)
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 )
 
 // An image is all that a store holds.
@@ -83,18 +85,10 @@ func (c copies) write(i image) error {
 		err = errors.Join(err, f.Sync(), f.Close())
 	}
 	if err == nil && missing != nil {
-		err = syncDir(filepath.Dir(path))
+		err = durable.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write copy of the store: %w", err)
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 )
 
 // blobPath is where the layout keeps a blob. The digest must have been checked.
@@ -45,15 +47,8 @@ func (c *catalog) ingest(digest string, r io.Reader) error {
 
 // settle makes a written file durable under its final name.
 func settle(f *os.File, path string) error {
-	for _, do := range []func() error{
-		func() error { return f.Chmod(0o644) },
-		f.Sync,
-		func() error { return os.Rename(f.Name(), path) },
-		func() error { return syncDir(filepath.Dir(path)) },
-	} {
-		if err := do(); err != nil {
-			return fmt.Errorf("cannot store %s: %w", filepath.Base(path), err)
-		}
+	if err := durable.Commit(f, path, 0o644); err != nil {
+		return fmt.Errorf("cannot store %s: %w", filepath.Base(path), err)
 	}
 	return nil
 }
@@ -77,13 +72,4 @@ func (c *catalog) writeJSON(path string, v any) error {
 		return err
 	}
 	return c.writeFile(path, b)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
 
@@ -96,7 +97,7 @@ func onlineKey(path string) (trust.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := trust.WriteFile(path, b, 0o600); err != nil {
+	if err := durable.WriteFile(path, b, 0o600); err != nil {
 		return nil, fmt.Errorf("cannot store the online key: %w", err)
 	}
 	return key, nil

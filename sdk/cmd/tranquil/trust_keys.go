@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
 
@@ -82,7 +83,7 @@ func (v *vault) make(s *session, path string) (trust.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, errors.Join(trust.WriteFile(path, private, 0o600), trust.WriteFile(publicPath(path), public, 0o644))
+	return key, errors.Join(durable.WriteFile(path, private, 0o600), durable.WriteFile(publicPath(path), public, 0o644))
 }
 
 func publicPath(key string) string { return strings.TrimSuffix(key, ".key") + ".pub" }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
 
@@ -109,7 +110,7 @@ func (l *ledger) note(listed, withdrawn []trust.Package) error {
 		err = os.MkdirAll(filepath.Dir(l.path), 0o700)
 	}
 	if err == nil {
-		err = trust.WriteFile(l.path, append(b, '\n'), 0o600)
+		err = durable.WriteFile(l.path, append(b, '\n'), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot keep what you sign: %w", err)

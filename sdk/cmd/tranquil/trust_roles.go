@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
 
@@ -135,7 +136,7 @@ func settle(dir string, r *trust.Repository, f trust.Signed) error {
 		return err
 	}
 	if role, _, _ := trust.ParseFile(f.Name); role == trust.Root {
-		return trust.WriteFile(filepath.Join(dir, "root.json"), f.Data, 0o644)
+		return durable.WriteFile(filepath.Join(dir, "root.json"), f.Data, 0o644)
 	}
 	return nil
 }
@@ -219,7 +220,7 @@ func vacant(path string) error {
 
 // pending puts aside what others have to sign as well.
 func pending(s *session, path string, f trust.Signed, how string) error {
-	if err := trust.WriteFile(path, f.Data, 0o644); err != nil {
+	if err := durable.WriteFile(path, f.Data, 0o644); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(s.out, "%[1]s needs %[2]d more: take it to whoever has another key, for tranquil trust sign %[1]s --key FILE %[3]s\n", path, f.Missing, how)
