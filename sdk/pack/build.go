@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -42,31 +41,21 @@ func (r *Recipe) BuildFile(path string) (*Package, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if strings.HasSuffix(path, string(filepath.Separator)) {
-		if err := os.MkdirAll(path, 0o777); err != nil {
-			return nil, "", fmt.Errorf("cannot write package: %w", err)
-		}
-	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		path = filepath.Join(path, outline.File)
+	if path, err = destination(path, outline.File); err != nil {
+		return nil, "", fmt.Errorf("cannot write package: %w", err)
 	}
 	if err := r.checkOutside(path); err != nil {
 		return nil, "", err
 	}
-	temp, err := os.MkdirTemp("", "tranquil-build-")
-	if err != nil {
-		return nil, "", fmt.Errorf("cannot build package: %w", err)
-	}
-	defer os.RemoveAll(temp)
-	p, err := r.Build(filepath.Join(temp, "layout"))
-	if err != nil {
-		return nil, "", err
-	}
-	err = writeFile(path, func(w io.Writer) error { return WriteTar(w, filepath.Join(temp, "layout")) })
-	if err != nil {
-		return nil, "", fmt.Errorf("cannot write package: %w", err)
-	}
-	return p, path, nil
+	var p *Package
+	err = viaLayout(func(dir string) error {
+		if p, err = r.Build(dir); err != nil {
+			return err
+		}
+		err := writeFile(path, func(w io.Writer) error { return WriteTar(w, dir) })
+		return inField("cannot write package", err)
+	})
+	return p, path, err
 }
 
 // checkOutside refuses an output inside an artifact: the next build would pack
@@ -129,17 +118,25 @@ func (w *layoutWriter) write(r *Recipe, p *Package) (*Package, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Config, err = w.blob(MediaTypeConfig, bytes.NewReader(config)); err != nil {
+	if p.Config, err = w.bytes(MediaTypeConfig, config); err != nil {
 		return nil, err
 	}
 	manifest, err := p.encode()
 	if err != nil {
 		return nil, err
 	}
-	if err := w.index(manifest, p.Manifest.Version); err != nil {
+	if p, err = Parse(manifest, config); err != nil { // what was built must be readable
 		return nil, err
 	}
-	return Parse(manifest, config) // what was built must be readable
+	var beside []*Referrer
+	for _, a := range r.Attachments {
+		referrer, err := w.attach(p, a)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", a.Type, err)
+		}
+		beside = append(beside, referrer)
+	}
+	return p, w.index(manifest, p.Manifest.Version, beside)
 }
 
 // encode returns the bytes of the OCI manifest.
@@ -211,14 +208,20 @@ func checkModule(r io.Reader) error {
 }
 
 // index writes the manifest's blob and the two files that lead to it.
-func (w *layoutWriter) index(manifest []byte, version string) error {
-	d, err := w.blob(MediaTypeManifest, bytes.NewReader(manifest))
+func (w *layoutWriter) index(manifest []byte, version string, beside []*Referrer) error {
+	d, err := w.bytes(MediaTypeManifest, manifest)
 	if err != nil {
 		return err
 	}
 	entry := newDescriptor(d, map[string]string{annotationRef: version})
 	entry.ArtifactType = ArtifactType
-	index, err := json.Marshal(ociIndex{SchemaVersion: 2, MediaType: mediaTypeIndex, Manifests: []ociDescriptor{entry}})
+	all := []ociDescriptor{entry}
+	for _, r := range beside {
+		entry := newDescriptor(r.Descriptor(), nil)
+		entry.ArtifactType = r.ArtifactType
+		all = append(all, entry)
+	}
+	index, err := json.Marshal(ociIndex{SchemaVersion: 2, MediaType: MediaTypeIndex, Manifests: all})
 	if err != nil {
 		return err
 	}
@@ -250,7 +253,7 @@ func (w *layoutWriter) stream(mediaType string, fill func(io.Writer) error) (Des
 	}
 	digest := digestPrefix + hex.EncodeToString(sum.Sum(nil))
 	d := Descriptor{MediaType: mediaType, Digest: digest, Size: info.Size()}
-	return d, os.Rename(temp.Name(), filepath.Join(w.dir, filepath.FromSlash(blobName(digest))))
+	return d, os.Rename(temp.Name(), w.path(digest))
 }
 
 // blobName returns the name of a blob in a layout, with slashes.

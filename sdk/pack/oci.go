@@ -49,6 +49,7 @@ type ociManifest struct {
 	ArtifactType  string            `json:"artifactType"`
 	Config        ociDescriptor     `json:"config"`
 	Layers        []ociDescriptor   `json:"layers"`
+	Subject       *ociDescriptor    `json:"subject,omitempty"` // what it refers to
 	Annotations   map[string]string `json:"annotations,omitempty"`
 }
 
@@ -59,10 +60,9 @@ type ociIndex struct {
 }
 
 const (
-	layoutFile     = "oci-layout"
-	layoutContent  = `{"imageLayoutVersion":"1.0.0"}`
-	indexFile      = "index.json"
-	mediaTypeIndex = "application/vnd.oci.image.index.v1+json"
+	layoutFile    = "oci-layout"
+	layoutContent = `{"imageLayoutVersion":"1.0.0"}`
+	indexFile     = "index.json"
 )
 
 func (d ociDescriptor) descriptor() Descriptor {

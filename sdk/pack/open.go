@@ -13,7 +13,8 @@ import (
 // A Layout is an opened package: an OCI image layout, as a directory or as a
 // single file.
 type Layout struct {
-	Package *Package
+	Package   *Package
+	Referrers []*Referrer // what is said about the package, in the order of the index
 
 	manifest []byte
 	files    layoutFiles
@@ -88,23 +89,66 @@ func (l *Layout) load() error {
 	if err := checkMark(mark); err != nil {
 		return err
 	}
-	d, err := l.readIndex()
+	b, err := l.readFile(indexFile, MaxManifestSize)
+	if err != nil {
+		return err
+	}
+	listed, err := parseIndex(b)
 	if err != nil {
 		return fmt.Errorf("%s: %w", indexFile, err)
 	}
-	if l.manifest, err = l.readBlob(d, MaxManifestSize); err != nil {
+	beside, err := l.readManifests(listed)
+	if err != nil {
 		return err
 	}
 	config, err := ConfigOf(l.manifest)
 	if err != nil {
 		return err
 	}
-	b, err := l.readBlob(config, MaxConfigSize)
-	if err != nil {
+	if b, err = l.readBlob(config, MaxConfigSize); err != nil {
 		return err
 	}
-	l.Package, err = Parse(l.manifest, b)
-	return err
+	if l.Package, err = Parse(l.manifest, b); err != nil {
+		return err
+	}
+	return l.addReferrers(beside)
+}
+
+// readManifests finds the package among the manifests that the index lists, in
+// any order, since tools of others may have written it; and returns the others.
+func (l *Layout) readManifests(listed []Descriptor) (others [][]byte, err error) {
+	for _, d := range listed {
+		b, err := l.readBlob(d, MaxManifestSize)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case len(listed) > 1 && !IsPackage(b):
+			others = append(others, b)
+		case l.manifest != nil:
+			return nil, fmt.Errorf("%s lists more than one package", indexFile)
+		default:
+			l.manifest = b
+		}
+	}
+	if l.manifest == nil {
+		return nil, fmt.Errorf("%s lists no package", indexFile)
+	}
+	return others, nil
+}
+
+func (l *Layout) addReferrers(manifests [][]byte) error {
+	for _, b := range manifests {
+		r, err := ParseReferrer(b)
+		if err == nil && r.Subject.Digest != l.Package.Digest {
+			err = errors.New("refers to something else than the package")
+		}
+		if err != nil {
+			return fmt.Errorf("referrer %s: %w", DigestOf(b), err)
+		}
+		l.Referrers = append(l.Referrers, r)
+	}
+	return nil
 }
 
 // checkMark reads the file that says that this is an OCI image layout.
@@ -118,28 +162,27 @@ func checkMark(mark []byte) error {
 	return nil
 }
 
-func (l *Layout) readIndex() (Descriptor, error) {
-	b, err := l.readFile(indexFile, MaxManifestSize)
-	if err != nil {
-		return Descriptor{}, err
-	}
-	return parseIndex(b)
-}
-
-// parseIndex returns the descriptor of the one manifest in the layout.
-func parseIndex(b []byte) (Descriptor, error) {
+// parseIndex returns the descriptors of the manifests in the layout: in a
+// package's single-file form that of the package is the first.
+func parseIndex(b []byte) (listed []Descriptor, err error) {
 	var index ociIndex
 	if err := decodeOpen(b, &index); err != nil {
-		return Descriptor{}, err
+		return nil, err
 	}
-	if len(index.Manifests) != 1 {
-		return Descriptor{}, fmt.Errorf("lists %d manifests, want one", len(index.Manifests))
+	if n := len(index.Manifests); n < 1 || n > 1+maxReferrers {
+		return nil, fmt.Errorf("lists %d manifests, want a package and at most %d that refer to it", n, maxReferrers)
 	}
-	d := index.Manifests[0].descriptor()
-	if d.MediaType != MediaTypeManifest {
-		return Descriptor{}, fmt.Errorf("lists a manifest of media type %.80q", d.MediaType)
+	for _, entry := range index.Manifests {
+		d := entry.descriptor()
+		if d.MediaType != MediaTypeManifest {
+			return nil, fmt.Errorf("lists a manifest of media type %.80q", d.MediaType)
+		}
+		if err := checkDescriptor(d, MaxManifestSize); err != nil {
+			return nil, err
+		}
+		listed = append(listed, d)
 	}
-	return d, checkDescriptor(d, MaxManifestSize)
+	return listed, nil
 }
 
 func (l *Layout) readBlob(d Descriptor, limit int64) ([]byte, error) {
@@ -219,8 +262,9 @@ type place struct{ offset, size int64 }
 // layoutName matches the names that a package's tar may have.
 var layoutName = regexp.MustCompile(`^(index\.json|oci-layout|blobs/sha256/[0-9a-f]{64})$`)
 
-// maxMembers bounds a package's tar: the blobs, two files, three directories.
-const maxMembers = maxLayers + 2 + 2 + 3
+// maxMembers bounds a package's tar: the blobs, those of referrers, two files,
+// three directories.
+const maxMembers = maxLayers + 2 + maxReferrers*(maxReferrerLayers+2) + 2 + 3
 
 func openTar(path string) (layoutFiles, error) {
 	f, err := os.Open(path)

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,10 +102,10 @@ func TestLayoutDirectoryFailures(t *testing.T) {
 			return os.Remove(filepath.Join(dir, blobName(p.Artifacts[0].Digest)))
 		}, "is missing"},
 		"no index": {func(dir string, _ *Package) error { return os.Remove(filepath.Join(dir, indexFile)) }, "is not an OCI image layout"},
-		"two manifests": {func(dir string, p *Package) error {
-			d := `{"mediaType":"` + MediaTypeManifest + `","digest":"` + p.Digest + `","size":1}`
+		"two packages": {func(dir string, p *Package) error {
+			d := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, MediaTypeManifest, p.Digest, p.Size)
 			return os.WriteFile(filepath.Join(dir, indexFile), []byte(`{"manifests":[`+d+`,`+d+`]}`), 0o644)
-		}, "lists 2 manifests"},
+		}, "lists more than one package"},
 		"extra file": {func(dir string, _ *Package) error {
 			return os.WriteFile(filepath.Join(dir, "blobs", "x"), nil, 0o644)
 		}, "belongs to nothing"},

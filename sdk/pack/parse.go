@@ -31,16 +31,19 @@ func (p *Package) Blobs() []Descriptor {
 	for _, t := range p.Transforms {
 		all = append(all, t.Descriptor)
 	}
-	all = append(all, p.schemas()...)
+	return once(append(all, p.schemas()...))
+}
+
+// once drops blobs that were there before.
+func once(all []Descriptor) (single []Descriptor) {
 	seen := map[string]bool{}
-	var once []Descriptor
 	for _, d := range all {
 		if !seen[d.Digest] {
 			seen[d.Digest] = true
-			once = append(once, d)
+			single = append(single, d)
 		}
 	}
-	return once
+	return single
 }
 
 // ConfigOf returns the descriptor of the config blob that an OCI manifest
@@ -88,16 +91,11 @@ func Parse(manifest, config []byte) (*Package, error) {
 // decodeManifest reads an OCI manifest and checks it as far as one can before
 // the config is known.
 func decodeManifest(b []byte) (*ociManifest, error) {
-	if len(b) > MaxManifestSize {
-		return nil, fmt.Errorf("package manifest is larger than %d bytes", MaxManifestSize)
-	}
-	var m ociManifest
-	if err := decodeOpen(b, &m); err != nil {
-		return nil, fmt.Errorf("cannot read package manifest: %w", err)
+	m, err := decodeAnyManifest(b)
+	if err != nil {
+		return nil, err
 	}
 	switch {
-	case m.SchemaVersion != 2 || m.MediaType != MediaTypeManifest:
-		return nil, errors.New("not an OCI image manifest")
 	case m.ArtifactType != ArtifactType:
 		return nil, fmt.Errorf("OCI artifact type %.80q is not a Tranquil package", m.ArtifactType)
 	case m.Config.MediaType != MediaTypeConfig:
@@ -106,7 +104,7 @@ func decodeManifest(b []byte) (*ociManifest, error) {
 	if err := checkDescriptor(m.Config.descriptor(), MaxConfigSize); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	return &m, nil
+	return m, nil
 }
 
 func (p *Package) addLayers(layers []ociDescriptor) error {

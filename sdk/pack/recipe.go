@@ -34,6 +34,9 @@ type Recipe struct {
 	Artifacts   []RecipeArtifact  `toml:"artifact"`
 	Transforms  []RecipeTransform `toml:"transform"`
 
+	// Attachments are for referrers, such as an SBOM; no recipe has them.
+	Attachments []Attachment `toml:"-"`
+
 	dir string
 }
 

@@ -9,7 +9,8 @@ import (
 
 // A Stream reads the single-file form of a package from its beginning to its
 // end, as it arrives: the order of the members (SPEC.md, section 5) brings the
-// manifest first. If the source can seek, what nobody wants is not read.
+// manifest first. What refers to the package comes after its layers, and is not
+// read. If the source can seek, what nobody wants is not read.
 type Stream struct {
 	Package  *Package
 	Manifest []byte // the OCI manifest, whose digest is the package's
@@ -30,7 +31,7 @@ func NewStream(r io.Reader) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := parseIndex(index)
+	listed, err := parseIndex(index)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", indexFile, err)
 	}
@@ -41,7 +42,7 @@ func NewStream(r io.Reader) (*Stream, error) {
 	if err := checkMark(mark); err != nil {
 		return nil, err
 	}
-	if s.Manifest, err = s.blob(d, MaxManifestSize); err != nil {
+	if s.Manifest, err = s.blob(listed[0], MaxManifestSize); err != nil {
 		return nil, err
 	}
 	config, err := ConfigOf(s.Manifest)

@@ -24,6 +24,13 @@ func (l *Layout) Verify() error {
 			errs = append(errs, fmt.Errorf("transform %d (%d → %d): %w", i+1, t.From, t.To, err))
 		}
 	}
+	for _, r := range l.Referrers {
+		for _, d := range r.Blobs() {
+			if err := l.verifyBlob(d, func(io.Reader) error { return nil }); err != nil {
+				errs = append(errs, fmt.Errorf("referrer %s: %w", r.Digest, err))
+			}
+		}
+	}
 	return errors.Join(append(errs, l.verifyNames())...)
 }
 
@@ -54,8 +61,8 @@ func verifyArtifact(r io.Reader, a Artifact) error {
 }
 
 func (l *Layout) verifyNames() error {
-	known := map[string]bool{indexFile: true, layoutFile: true, blobName(l.Package.Digest): true}
-	for _, d := range l.Package.Blobs() {
+	known := map[string]bool{indexFile: true, layoutFile: true}
+	for _, d := range l.blobs() {
 		known[blobName(d.Digest)] = true
 	}
 	names, err := l.files.names()
