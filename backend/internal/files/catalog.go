@@ -31,46 +31,47 @@ type catalog struct {
 	blobs *oci.Storage
 	log   *slog.Logger
 	trust *vouching
+	keep  int // packages of a component; 0: all
+	quota *quota
+	busy  sync.Map // ids of uploads that a request has in hand
 
-	mu       sync.RWMutex
-	versions map[string][]*pack.Package // by component, newest first
-	files    map[string]*pack.Package   // by file name
-	index    ocispec.Index
+	writes sync.Mutex    // of whoever changes the index, or removes blobs: the packages do not change while it is held
+	index  ocispec.Index // has packages in the order in which they were pushed
+
+	mu       sync.RWMutex                // of the maps, to read which writes will do as well
+	versions map[string][]*pack.Package  // by component, newest first
+	files    map[string]*pack.Package    // by file name
+	beside   map[string][]*pack.Referrer // by component
 }
 
-func openCatalog(dir string, log *slog.Logger) (*catalog, error) {
+func openCatalog(cfg Config) (*catalog, error) {
 	c := &catalog{
-		dir: dir, log: log,
+		dir: cfg.Dir, log: cfg.Log, keep: cfg.Keep, quota: &quota{limit: cfg.Quota},
 		versions: map[string][]*pack.Package{},
 		files:    map[string]*pack.Package{},
+		beside:   map[string][]*pack.Referrer{},
 	}
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}
 	var err error
-	if c.blobs, err = oci.NewStorage(dir); err != nil {
+	if c.blobs, err = oci.NewStorage(c.dir); err != nil {
 		return nil, err
 	}
 	if err := c.readIndex(); err != nil {
 		return nil, err
 	}
 	for _, d := range c.index.Manifests {
-		p, err := c.load(d)
-		if err != nil { // one damaged package must not take the others down
-			log.Error("package in the store is damaged and not served", "reference", d.Annotations[ocispec.AnnotationRefName], "digest", d.Digest, "err", err)
-			continue
+		if err := c.load(d); err != nil { // one damaged package must not take the others down
+			c.log.Error("package in the store is damaged and not served", "reference", d.Annotations[ocispec.AnnotationRefName], "digest", d.Digest, "err", err)
 		}
-		c.list(p)
 	}
-	return c, nil
+	return c, c.quota.measure(c.blobDir(), c.uploads())
 }
 
-// prepare makes the layout's directories and drops uploads that did not end.
+// prepare makes the layout's directories.
 func (c *catalog) prepare() error {
-	if err := os.RemoveAll(c.uploads()); err != nil {
-		return err
-	}
-	for _, dir := range []string{c.uploads(), filepath.Dir(c.blobPath("sha256:x"))} {
+	for _, dir := range []string{c.uploads(), c.blobDir()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -82,7 +83,6 @@ func (c *catalog) prepare() error {
 	return c.writeJSON(mark, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 }
 
-func (c *catalog) uploads() string   { return filepath.Join(c.dir, "uploads") }
 func (c *catalog) indexPath() string { return filepath.Join(c.dir, ocispec.ImageIndexFile) }
 
 func (c *catalog) readIndex() error {
@@ -100,13 +100,29 @@ func (c *catalog) readIndex() error {
 	return nil
 }
 
-// load reads a package that the index names, and checks that it is all there.
-func (c *catalog) load(d ocispec.Descriptor) (*pack.Package, error) {
+// load lists a package, or what refers to one, that the index names, if it is all
+// there.
+func (c *catalog) load(d ocispec.Descriptor) error {
 	manifest, err := content.FetchAll(context.Background(), c.blobs, d)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return c.parse(manifest)
+	component := d.Annotations[annotationComponent]
+	if component == "" {
+		p, err := c.parse(manifest)
+		if err == nil {
+			c.list(p)
+		}
+		return err
+	}
+	r, err := pack.ParseReferrer(manifest)
+	if err == nil {
+		err = c.have(r.Blobs())
+	}
+	if err == nil {
+		c.beside[component] = append(c.beside[component], r)
+	}
+	return err
 }
 
 // parse reads a manifest whose other blobs are in the store already.
@@ -126,16 +142,7 @@ func (c *catalog) parse(manifest []byte) (*pack.Package, error) {
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "MANIFEST_INVALID", "%w", err)
 	}
-	for _, d := range p.Blobs() {
-		info, err := os.Stat(c.blobPath(d.Digest))
-		if err != nil {
-			return nil, missing(d)
-		}
-		if info.Size() != d.Size {
-			return nil, refuse(http.StatusBadRequest, "SIZE_INVALID", "blob %s has %d bytes, the manifest says %d", d.Digest, info.Size(), d.Size)
-		}
-	}
-	return p, nil
+	return p, c.have(p.Blobs())
 }
 
 func missing(d pack.Descriptor) error {
@@ -146,6 +153,8 @@ func missing(d pack.Descriptor) error {
 // published can be pushed again with the same bytes, never with others: what a
 // device was told to install stays what it was.
 func (c *catalog) add(component, reference string, manifest []byte) (*pack.Package, error) {
+	c.writes.Lock()
+	defer c.writes.Unlock()
 	p, err := c.parse(manifest)
 	if err != nil {
 		return nil, err
@@ -154,17 +163,23 @@ func (c *catalog) add(component, reference string, manifest []byte) (*pack.Packa
 		return nil, refuse(http.StatusBadRequest, "MANIFEST_INVALID", "package is %s %s and cannot be pushed as %s:%s",
 			p.Manifest.Component(), p.Manifest.Version, component, reference)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	old, err := c.clash(p)
 	if old != nil || err != nil {
 		return old, err
 	}
-	if err := c.store(p, manifest); err != nil {
-		return nil, fmt.Errorf("cannot store package: %w", err)
+	if err := c.store(ocispec.Descriptor{
+		MediaType: pack.MediaTypeManifest, ArtifactType: pack.ArtifactType, Digest: digest.Digest(p.Digest), Size: p.Size,
+		Annotations: map[string]string{ocispec.AnnotationRefName: component + ":" + p.Manifest.Version},
+	}, manifest); err != nil {
+		return nil, err
 	}
+	c.mu.Lock()
 	c.list(p)
+	c.mu.Unlock()
 	c.log.Info("package published", "component", component, "version", p.Manifest.Version, "digest", p.Digest)
+	if err := c.retire(component); err != nil { // this one is published all the same
+		c.log.Error("cannot remove old packages", "component", component, "err", err)
+	}
 	return p, nil
 }
 
@@ -184,21 +199,15 @@ func (c *catalog) clash(p *pack.Package) (*pack.Package, error) {
 		old.Manifest.Component(), old.Manifest.Version, old.File)
 }
 
-// store writes the manifest, then the index that names it.
-func (c *catalog) store(p *pack.Package, manifest []byte) error {
-	if err := c.writeFile(c.blobPath(p.Digest), manifest); err != nil {
-		return err
+// store writes a manifest, then the index that names it. writes are held.
+func (c *catalog) store(entry ocispec.Descriptor, manifest []byte) error {
+	if err := c.writeBlob(entry.Digest.String(), manifest); err != nil {
+		return fmt.Errorf("cannot store manifest: %w", err)
 	}
 	next := c.index
-	next.Manifests = append(slices.Clone(next.Manifests), ocispec.Descriptor{
-		MediaType:    pack.MediaTypeManifest,
-		ArtifactType: pack.ArtifactType,
-		Digest:       digest.Digest(p.Digest),
-		Size:         p.Size,
-		Annotations:  map[string]string{ocispec.AnnotationRefName: p.Manifest.Component() + ":" + p.Manifest.Version},
-	})
+	next.Manifests = append(slices.Clone(next.Manifests), entry)
 	if err := c.writeJSON(c.indexPath(), next); err != nil {
-		return err
+		return fmt.Errorf("cannot store manifest: %w", err)
 	}
 	c.index = next
 	return nil

@@ -196,7 +196,7 @@ func TestLimiterMemory(t *testing.T) {
 }
 
 func FuzzRespond(f *testing.F) {
-	c, err := openCatalog(f.TempDir(), nil)
+	c, err := openCatalog(Config{Dir: f.TempDir(), Log: discard})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -2,48 +2,25 @@ package files
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/durable"
 )
 
 // blobPath is where the layout keeps a blob. The digest must have been checked.
 func (c *catalog) blobPath(digest string) string {
-	return filepath.Join(c.dir, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))
+	return filepath.Join(c.blobDir(), strings.TrimPrefix(digest, "sha256:"))
 }
 
-// ingest stores what r brings if it has that digest. It is ours and not
-// oci.Storage's since a blob that is there must survive a power cut: publishers
-// skip blobs that are there.
-func (c *catalog) ingest(digest string, r io.Reader) error {
-	f, err := os.CreateTemp(c.uploads(), "blob-*")
-	if err != nil {
-		return fmt.Errorf("cannot store blob: %w", err)
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	h := sha256.New()
-	switch _, err := io.Copy(io.MultiWriter(f, h), r); {
-	case errors.Is(err, syscall.ENOSPC):
-		return refuse(http.StatusInsufficientStorage, "DENIED", "the package store is full")
-	case err != nil:
-		return refuse(http.StatusBadRequest, "BLOB_UPLOAD_INVALID", "upload broke off: %w", err)
-	}
-	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != digest {
-		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "content has digest %s", got)
-	}
-	return settle(f, c.blobPath(digest))
-}
+func (c *catalog) blobDir() string { return filepath.Join(c.dir, "blobs", "sha256") }
 
 // settle makes a written file durable under its final name.
 func settle(f *os.File, path string) error {
@@ -51,6 +28,21 @@ func settle(f *os.File, path string) error {
 		return fmt.Errorf("cannot store %s: %w", filepath.Base(path), err)
 	}
 	return nil
+}
+
+// writeBlob stores what is small enough to be in memory.
+func (c *catalog) writeBlob(digest string, b []byte) error {
+	if c.touch(digest) {
+		return nil
+	}
+	if err := c.quota.take(int64(len(b))); err != nil {
+		return err
+	}
+	err := c.writeFile(c.blobPath(digest), b)
+	if err != nil {
+		c.quota.give(int64(len(b)))
+	}
+	return err
 }
 
 func (c *catalog) writeFile(path string, b []byte) error {
@@ -72,4 +64,33 @@ func (c *catalog) writeJSON(path string, v any) error {
 		return err
 	}
 	return c.writeFile(path, b)
+}
+
+// touch reports whether a blob is here, and has it seem new, so that nobody takes
+// it for one that is left over.
+func (c *catalog) touch(digest string) bool {
+	now := time.Now()
+	return os.Chtimes(c.blobPath(digest), now, now) == nil
+}
+
+// mount is touch for those who do not hold writes.
+func (c *catalog) mount(digest string) bool {
+	c.writes.Lock()
+	defer c.writes.Unlock()
+	return c.touch(digest)
+}
+
+// discard removes a file, and gives back the space that it took.
+func (c *catalog) discard(path string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err == nil {
+		c.quota.give(info.Size())
+	}
+	return err
 }

@@ -5,12 +5,15 @@
 //	GET /v2/{type}/{name}/manifests/{version or digest}   the package's OCI manifest
 //	GET /v2/{type}/{name}/blobs/{digest}                  a blob; HTTP Range, CoAP Block2
 //	GET /v2/{type}/{name}/tags/list                       its versions
+//	GET /v2/{type}/{name}/referrers/{digest}              what is said about a package
 //	GET /check/{type}/{name}?current=&os=&arch=&variant=  the newest package above current
 //	GET /packages/{file name}                             the package pushed under that name
 //	GET /trust/{file}                                     trust metadata (TUF), online.pub, status
 //	GET /healthz
 //
-// Publishers push over HTTP as to any OCI registry, and PUT trust metadata. The CoAP side keeps no
+// Publishers push over HTTP as to any OCI registry (chunked, whole or mounted),
+// delete packages, and PUT trust metadata. What they push is there to be fetched;
+// whether a device installs it is for the authors' signatures (sdk/trust). The CoAP side keeps no
 // state between two datagrams: a block is read from the file when asked for.
 package files
 
@@ -40,6 +43,11 @@ type Config struct {
 	Trust string
 	// Token lets its bearer push packages. Without one nobody can push.
 	Token string
+	// Keep is how many packages of a component stay: those that were pushed last,
+	// and the newest; 0 is all.
+	Keep int
+	// Quota is how many bytes all blobs and uploads may have; 0 is no bound.
+	Quota int64
 	// TLS makes HTTP into HTTPS; nil serves plaintext.
 	TLS *tls.Config
 	// PlaintextBeyondLoopback lets plain HTTP and CoAP listen where others on
@@ -51,6 +59,9 @@ type Config struct {
 	// request and UDP sources can be forged, so this limits what a forger can
 	// make the server send to a victim. Loopback is not limited.
 	Rate, Burst float64
+	// HTTPRate and HTTPBurst are the same of HTTP requests; 0 is 200 and 400.
+	// Whoever is behind a proxy shares its address.
+	HTTPRate, HTTPBurst float64
 
 	Log *slog.Logger
 }
@@ -70,7 +81,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c, err := openCatalog(cfg.Dir, cfg.Log)
+	c, err := openCatalog(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open package store: %w", err)
 	}
@@ -122,7 +133,7 @@ func (s *Server) Open(_ context.Context, path string) (io.ReadCloser, error) {
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan error, 3)
+	results := make(chan error, 4)
 	running := 0
 	start := func(serve func(context.Context) error) {
 		running++
@@ -135,6 +146,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		start(s.serveCoAP)
 	}
 	start(s.trust.keepFresh)
+	start(s.catalog.keepClean)
 	var err error
 	for range running {
 		err = errors.Join(err, <-results)

@@ -34,9 +34,13 @@ const (
 )
 
 // start serves a store until the test ends.
-func start(t *testing.T, dir string) *Server {
+func start(t *testing.T, dir string, edits ...func(*Config)) *Server {
 	t.Helper()
-	s, err := New(Config{Dir: dir, Trust: dir + ".trust", HTTP: "127.0.0.1:0", CoAP: "127.0.0.1:0", Token: token})
+	cfg := Config{Dir: dir, Trust: dir + ".trust", HTTP: "127.0.0.1:0", CoAP: "127.0.0.1:0", Token: token}
+	for _, edit := range edits {
+		edit(&cfg)
+	}
+	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,16 +87,23 @@ func build(t *testing.T, v variation) (string, *pack.Package) {
 	return out, p
 }
 
-// push does what the command line does.
-func push(t *testing.T, s *Server, layout, repository, tag, bearer string) error {
+// repository is where a registry client finds a component.
+func repository(t *testing.T, s *Server, name, password string) *remote.Repository {
 	t.Helper()
-	repo, err := remote.NewRepository(s.HTTPAddr() + "/" + repository)
+	repo, err := remote.NewRepository(s.HTTPAddr() + "/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	repo.PlainHTTP = true
-	repo.Client = &auth.Client{Client: client, Credential: auth.StaticCredential(s.HTTPAddr(), auth.Credential{AccessToken: bearer})}
+	repo.Client = &auth.Client{Client: client, Credential: auth.StaticCredential(s.HTTPAddr(), auth.Credential{Username: "publisher", Password: password})}
+	return repo
+}
+
+// push does what the command line does.
+func push(t *testing.T, s *Server, layout, name, tag, bearer string) error {
+	t.Helper()
+	repo := repository(t, s, name, bearer)
 	source, err := oci.New(layout)
 	if err != nil {
 		t.Fatal(err)
@@ -297,12 +308,6 @@ func TestRefusedPushes(t *testing.T) {
 	if got := put("/v2/"+component+"/manifests/1.0.0", token, []byte("{}")); got != http.StatusBadRequest {
 		t.Errorf("not a manifest: %d", got)
 	}
-	if got := put("/v2/"+component+"/blobs/uploads/x?digest="+p.Digest, token, []byte("other")); got != http.StatusBadRequest {
-		t.Errorf("blob with another digest: %d", got)
-	}
-	if got := put("/v2/"+component+"/blobs/uploads/x?digest=sha256:..", token, nil); got != http.StatusBadRequest {
-		t.Errorf("malformed digest: %d", got)
-	}
 	for repository, tag := range map[string]string{"application/other": "1.0.0", component: "1.0.1"} {
 		if err := push(t, s, layout, repository, tag, token); err == nil {
 			t.Errorf("pushed %s as %s:%s", component, repository, tag)
@@ -377,13 +382,10 @@ func TestUnusableStore(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	s := start(t, t.TempDir())
-	for path, want := range map[string]int{"/healthz": 200, "/v2/": 200, "/": 404, "/v2/a/b/blobs/x": 400} {
+	for path, want := range map[string]int{"/healthz": 200, "/v2/": 401, "/": 404, "/v2/a/b/blobs/x": 400} {
 		if resp, _ := get(t, s, path); resp.StatusCode != want {
 			t.Errorf("%s: %s", path, resp.Status)
 		}
-	}
-	if resp, _ := do(t, http.MethodDelete, s, "/v2/a/b/manifests/1.0.0", nil); resp.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("DELETE: %s", resp.Status)
 	}
 }
 
@@ -402,8 +404,8 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if realm := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(realm, "https://") {
-		t.Errorf("%s %s", resp.Status, realm)
+	if how := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(how, "Basic ") {
+		t.Errorf("%s %s", resp.Status, how)
 	}
 	lender.Client().CloseIdleConnections()
 	cancel()

@@ -1,16 +1,15 @@
 package files
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -46,17 +45,34 @@ func (s *Server) serveHTTP(ctx context.Context) error {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	ok := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
-	mux.HandleFunc("GET /healthz", ok)
-	mux.HandleFunc("GET /v2/{$}", ok)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	mux.HandleFunc("GET /v2/{$}", s.greet)
 	mux.HandleFunc("GET /", s.serveResource)
-	mux.HandleFunc("POST /v2/{type}/{name}/blobs/uploads/{$}", s.publisher(s.beginUpload))
-	mux.HandleFunc("PUT /v2/{type}/{name}/blobs/uploads/{upload}", s.publisher(s.upload))
-	mux.HandleFunc("PUT /v2/{type}/{name}/manifests/{reference}", s.publisher(s.publish))
-	mux.HandleFunc("PUT /trust/{file}", s.publisher(s.vouch))
+	const uploads = " /v2/{type}/{name}/blobs/uploads/"
+	for pattern, f := range map[string]http.HandlerFunc{
+		"POST" + uploads + "{$}":                         s.postUpload,
+		"GET" + uploads + "{upload}":                     s.getUpload,
+		"PATCH" + uploads + "{upload}":                   s.patchUpload,
+		"PUT" + uploads + "{upload}":                     s.putUpload,
+		"DELETE" + uploads + "{upload}":                  s.deleteUpload,
+		"PUT /v2/{type}/{name}/manifests/{reference}":    s.publish,
+		"DELETE /v2/{type}/{name}/manifests/{reference}": s.withdraw,
+		"PUT /trust/{file}":                              s.vouch,
+	} {
+		mux.HandleFunc(pattern, s.publisher(f))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, refuse(http.StatusMethodNotAllowed, "UNSUPPORTED", "no %.20s of %.200q", r.Method, r.URL.Path))
+	})
+	limit := newLimiter(cmp.Or(s.cfg.HTTPRate, 200), cmp.Or(s.cfg.HTTPBurst, 400))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := newPatient(w, r)
 		r.Body = p
+		if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && !limit.allow(from.Addr()) {
+			p.Header().Set("Retry-After", "1")
+			s.fail(p, refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many requests from %s", from.Addr()))
+			return
+		}
 		mux.ServeHTTP(p, r)
 	})
 }
@@ -76,82 +92,73 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/trust/") {
 		w.Header().Set("Cache-Control", "no-cache") // what is between must not freeze it
 	}
+	for name, value := range res.headers {
+		w.Header().Set(name, value)
+	}
 	w.Header().Set("Content-Type", res.media)
 	w.Header().Set("Docker-Content-Digest", res.digest)
 	w.Header().Set("ETag", `"`+res.digest+`"`)
 	http.ServeContent(w, r, "", time.Time{}, res.ReadSeeker)
 }
 
-// publisher lets only the bearer of the publisher's token through.
-func (s *Server) publisher(next http.HandlerFunc) http.HandlerFunc {
-	want := sha256.Sum256([]byte(s.cfg.Token))
-	return func(w http.ResponseWriter, r *http.Request) {
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		got := sha256.Sum256([]byte(token)) // hashed, so that lengths do not show
-		if !ok || s.cfg.Token == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", challenge(r))
-			s.fail(w, refuse(http.StatusUnauthorized, "UNAUTHORIZED", "pushing packages needs the publisher's token"))
-			return
-		}
-		next(w, r)
-	}
-}
-
-// challenge asks for a token. Registry clients want a URL as realm, though this
-// server hands out no tokens.
-func challenge(r *http.Request) string {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return fmt.Sprintf("Bearer realm=%q,service=\"files\"", scheme+"://"+r.Host+"/v2/")
-}
-
-// beginUpload names the place to PUT a blob to. Nothing is kept for it.
-func (s *Server) beginUpload(w http.ResponseWriter, r *http.Request) {
-	component, err := componentOf(r)
-	if err != nil {
-		s.fail(w, err)
-		return
-	}
-	w.Header().Set("Location", "/v2/"+component+"/blobs/uploads/"+rand.Text())
-	w.WriteHeader(http.StatusAccepted)
-}
-
-// upload takes a whole blob.
-func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
-	component, err := componentOf(r)
-	digest := r.URL.Query().Get("digest")
-	if e := pack.CheckDigest(digest); err == nil && e != nil {
-		err = refuse(http.StatusBadRequest, "DIGEST_INVALID", "%w", e)
-	}
-	if err == nil {
-		err = s.catalog.ingest(digest, r.Body)
-	}
-	if err != nil {
-		s.fail(w, err)
-		return
-	}
-	created(w, "/v2/"+component+"/blobs/"+digest, digest)
-}
-
-// publish takes a manifest; with it the package is there for all.
+// publish takes a manifest; with it the package is there for all. One that refers
+// to a package says something about it.
 func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
-	manifest, err := io.ReadAll(io.LimitReader(r.Body, pack.MaxManifestSize+1))
-	if err != nil {
-		s.fail(w, refuse(http.StatusBadRequest, "MANIFEST_INVALID", "upload broke off: %w", err))
-		return
-	}
 	component, err := componentOf(r)
-	var p *pack.Package
+	var manifest []byte
 	if err == nil {
-		p, err = s.catalog.add(component, r.PathValue("reference"), manifest)
+		manifest, err = readManifest(r.Body)
+	}
+	var digest string
+	if err == nil {
+		digest, err = s.take(w, component, r.PathValue("reference"), manifest)
 	}
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
-	created(w, "/v2/"+component+"/manifests/"+p.Digest, p.Digest)
+	created(w, "/v2/"+component+"/manifests/"+digest, digest)
+}
+
+func readManifest(body io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(body, pack.MaxManifestSize+1))
+	switch {
+	case err != nil:
+		return nil, refuse(http.StatusBadRequest, "MANIFEST_INVALID", "upload broke off: %w", err)
+	case len(b) > pack.MaxManifestSize:
+		return nil, refuse(http.StatusRequestEntityTooLarge, "MANIFEST_INVALID", "the manifest has more than %d bytes", pack.MaxManifestSize)
+	}
+	return b, nil
+}
+
+// take returns the digest of what it has taken.
+func (s *Server) take(w http.ResponseWriter, component, reference string, manifest []byte) (string, error) {
+	if pack.IsPackage(manifest) {
+		p, err := s.catalog.add(component, reference, manifest)
+		if err != nil {
+			return "", err
+		}
+		return p.Digest, nil
+	}
+	r, err := s.catalog.attach(component, reference, manifest)
+	if err != nil {
+		return "", err
+	}
+	w.Header().Set("OCI-Subject", r.Subject.Digest)
+	return r.Digest, nil
+}
+
+// withdraw deletes a package. That it was signed for, or installed, does not change.
+func (s *Server) withdraw(w http.ResponseWriter, r *http.Request) {
+	component, err := componentOf(r)
+	if err == nil {
+		err = s.catalog.delete(component, r.PathValue("reference"))
+	}
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
 }
 
 func componentOf(r *http.Request) (string, error) {

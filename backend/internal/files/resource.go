@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
@@ -35,6 +37,8 @@ type resource struct {
 	digest string // of the content: its entity tag
 	media  string // media type
 	size   int64
+	// headers are those of HTTP beside the usual ones; nil: none.
+	headers map[string]string
 	io.ReadSeeker
 	io.ReaderAt
 	io.Closer
@@ -49,7 +53,9 @@ func (c *catalog) get(path []string, query url.Values) (*resource, error) {
 	case len(path) == 5 && path[0] == "v2" && path[3] == "blobs":
 		return c.blob(path[1]+"/"+path[2], path[4])
 	case len(path) == 5 && path[0] == "v2" && path[3] == "tags" && path[4] == "list":
-		return c.tags(path[1] + "/" + path[2])
+		return c.tags(path[1]+"/"+path[2], query)
+	case len(path) == 5 && path[0] == "v2" && path[3] == "referrers":
+		return c.referrers(path[1]+"/"+path[2], path[4], query)
 	case len(path) == 3 && path[0] == "check":
 		return c.check(path[1]+"/"+path[2], query)
 	case len(path) == 2 && path[0] == "packages":
@@ -62,8 +68,11 @@ func (c *catalog) get(path []string, query url.Values) (*resource, error) {
 
 func (c *catalog) manifest(component, reference string) (*resource, error) {
 	c.mu.RLock()
-	p := c.find(component, reference)
+	p, r := c.find(component, reference), c.referrer(component, reference)
 	c.mu.RUnlock()
+	if r != nil {
+		return c.open(r.Digest, pack.MediaTypeManifest)
+	}
 	if p == nil {
 		return nil, refuse(http.StatusNotFound, "MANIFEST_UNKNOWN", "no package %.80s:%.80s", component, reference)
 	}
@@ -96,7 +105,9 @@ func (c *catalog) open(digest, media string) (*resource, error) {
 	return &resource{digest: digest, media: media, size: info.Size(), ReadSeeker: f, ReaderAt: f, Closer: f}, nil
 }
 
-func (c *catalog) tags(component string) (*resource, error) {
+// tags lists versions in the order of their characters, as the OCI distribution
+// spec has it; n of them after last, and where the next are.
+func (c *catalog) tags(component string, query url.Values) (*resource, error) {
 	c.mu.RLock()
 	versions := c.versions[component]
 	c.mu.RUnlock()
@@ -106,11 +117,32 @@ func (c *catalog) tags(component string) (*resource, error) {
 	list := struct {
 		Name string   `json:"name"`
 		Tags []string `json:"tags"`
-	}{Name: component}
+	}{component, []string{}}
 	for _, p := range versions {
-		list.Tags = append(list.Tags, p.Manifest.Version)
+		if v := p.Manifest.Version; v > query.Get("last") {
+			list.Tags = append(list.Tags, v)
+		}
 	}
-	return jsonResource(list)
+	slices.Sort(list.Tags)
+	if !query.Has("n") {
+		return jsonResource(list)
+	}
+	n, err := strconv.Atoi(query.Get("n"))
+	if err != nil || n < 0 {
+		return nil, refuse(http.StatusBadRequest, "UNSUPPORTED", "n=%.40q is no number of tags", query.Get("n"))
+	}
+	var headers map[string]string
+	if n < len(list.Tags) {
+		if list.Tags = list.Tags[:n]; n > 0 {
+			next := url.Values{"n": {strconv.Itoa(n)}, "last": {list.Tags[n-1]}}
+			headers = map[string]string{"Link": fmt.Sprintf(`</v2/%s/tags/list?%s>; rel="next"`, component, next.Encode())}
+		}
+	}
+	res, err := jsonResource(list)
+	if err == nil {
+		res.headers = headers
+	}
+	return res, err
 }
 
 // check finds the newest package above the current version for a platform. An
