@@ -7,17 +7,38 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/fetch/congestion"
 )
+
+// ackTimeout is how long the first answer may take (RFC 7252 section 4.8).
+const ackTimeout = 2 * time.Second
+
+// remember is how long what is known of a path holds for the next transfer.
+const remember = time.Minute
 
 // A coapSource asks for blocks (RFC 7959) on a socket of its own. The reasons
 // for not using go-coap's block-wise engine: it repeats no lost block but the
 // first, keeps the body in memory, and cannot go on from an offset.
 type coapSource struct {
-	addr  string
 	base  string // path before that of the resource
 	stall time.Duration
 	first time.Duration // for how long to wait for the first answer
+	dial  func(ctx context.Context) (net.Conn, error)
+
+	mu  sync.Mutex
+	way wayTo
+}
+
+// A wayTo is what is known of a server and of the path to it. It outlives
+// transfers.
+type wayTo struct {
+	pace  congestion.Control
+	order order
+	echo  []byte
+	since time.Time
 }
 
 func newCoAPSource(u *url.URL, stall time.Duration) *coapSource {
@@ -25,9 +46,10 @@ func newCoAPSource(u *url.URL, stall time.Duration) *coapSource {
 	if port == "" {
 		port = "5683"
 	}
+	addr := net.JoinHostPort(u.Hostname(), port)
 	return &coapSource{
-		addr: net.JoinHostPort(u.Hostname(), port), base: strings.TrimSuffix(u.Path, "/"),
-		stall: stall, first: ackTimeout,
+		base: strings.TrimSuffix(u.Path, "/"), stall: stall, first: ackTimeout,
+		dial: func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "udp", addr) },
 	}
 }
 
@@ -50,19 +72,48 @@ func (c *coapSource) stream(ctx context.Context, r resource, s *sink, p *pin) er
 func (c *coapSource) leg(ctx context.Context, r resource, s *sink, p *pin) (done bool, err error) {
 	ctx, m, stop := metered(ctx, c.stall)
 	defer stop()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", c.addr)
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return false, passing("%w", because(ctx, err))
 	}
 	defer conn.Close()
 	interrupt := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer interrupt()
-	t := newTransfer(conn, newPace(c.first), r, s, p)
-	return t.run(ctx, m)
+	write := func(datagram []byte) error {
+		_, err := conn.Write(datagram)
+		return err
+	}
+	t := newTransfer(write, c.known(), r, s, p)
+	defer c.learn(t)
+	return t.run(ctx, conn, m)
+}
+
+// known is what is known of the way to the server, for another transfer.
+func (c *coapSource) known() wayTo {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.way.since) > remember {
+		return wayTo{pace: congestion.New(c.first), echo: c.way.echo}
+	}
+	return c.way
+}
+
+// learn takes over what a transfer has learnt.
+func (c *coapSource) learn(t *transfer) {
+	if t.heard.IsZero() {
+		return
+	}
+	way := wayTo{pace: t.pace.Again(), echo: t.echo, since: t.heard}
+	if t.order == anyOrder {
+		way.order = anyOrder
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.way = way
 }
 
 // run asks and listens until the resource is whole, or the leg is used up.
-func (t *transfer) run(ctx context.Context, m *meter) (done bool, err error) {
+func (t *transfer) run(ctx context.Context, conn net.Conn, m *meter) (done bool, err error) {
 	buf := make([]byte, 2048)
 	for {
 		if err := t.askMore(time.Now()); err != nil {
@@ -71,11 +122,11 @@ func (t *transfer) run(ctx context.Context, m *meter) (done bool, err error) {
 		if len(t.asks) == 0 {
 			return t.complete(), nil
 		}
-		t.conn.SetReadDeadline(t.earliest())
+		conn.SetReadDeadline(t.earliest())
 		if ctx.Err() != nil {
 			return false, passing("%w", context.Cause(ctx))
 		}
-		n, err := t.conn.Read(buf)
+		n, err := conn.Read(buf)
 		var timeout net.Error
 		switch {
 		case err == nil:
@@ -83,7 +134,8 @@ func (t *transfer) run(ctx context.Context, m *meter) (done bool, err error) {
 			err = t.handle(buf[:n], time.Now())
 			m.add(int(t.sink.have - before))
 		case errors.As(err, &timeout) && timeout.Timeout():
-			err = t.expire(time.Now())
+			t.expire(time.Now())
+			err = nil
 		default: // an ICMP error: nobody listens there
 			err = passing("%w", err)
 		}

@@ -59,14 +59,25 @@ func sortedKeys(q url.Values) []string {
 	return keys
 }
 
-// encodeRequest writes a confirmable GET of one block.
-func encodeRequest(opts message.Options, b block, mid int32, token []byte) ([]byte, error) {
+// optionEcho is the number of the Echo option (RFC 9175 section 2.2), of up to 40
+// bytes.
+const (
+	optionEcho = message.OptionID(252)
+	maxEcho    = 40
+)
+
+// encodeRequest writes a confirmable GET of one block. Without an echo there is no
+// such option.
+func encodeRequest(opts message.Options, echo []byte, b block, mid int32, token []byte) ([]byte, error) {
 	value := make([]byte, 4)
 	n, err := message.EncodeUint32(value, b.encode())
 	if err != nil {
 		return nil, err
 	}
 	opts = slices.Clone(opts).Set(message.Option{ID: message.Block2, Value: value[:n]})
+	if len(echo) > 0 {
+		opts = opts.Set(message.Option{ID: optionEcho, Value: echo})
+	}
 	return encode(message.Message{Type: message.Confirmable, Code: codes.GET, MessageID: mid, Token: token, Options: opts})
 }
 
@@ -91,6 +102,7 @@ type answer struct {
 	code    codes.Code
 	token   []byte
 	etag    string
+	echo    []byte // to be shown to the server in the next request
 	block   *block // nil: the payload is all there is
 	size    int64  // of the whole, by Size2; -1 if the server does not say
 	payload []byte
@@ -105,6 +117,9 @@ func parseAnswer(b []byte) (answer, error) {
 	a := answer{typ: m.Type, mid: m.MessageID, code: m.Code, token: m.Token, payload: m.Payload, size: -1}
 	if etag, err := m.Options.GetBytes(message.ETag); err == nil {
 		a.etag = string(etag)
+	}
+	if echo, err := m.Options.GetBytes(optionEcho); err == nil && len(echo) <= maxEcho {
+		a.echo = echo
 	}
 	if size, err := m.Options.GetUint32(message.Size2); err == nil {
 		a.size = int64(size)

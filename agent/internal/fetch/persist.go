@@ -33,7 +33,9 @@ type source interface {
 // A pin is what the server said about a resource, and must go on saying.
 type pin struct {
 	etag string
-	szx  uint8 // the block size that got through, as CoAP's exponent
+	szx  uint8 // the block size that the server wants, as CoAP's exponent; 0: any
+
+	inSequence bool // over CoAP, blocks have to be asked for one after the other
 }
 
 // hold notes the first entity tag and refuses another.
@@ -165,8 +167,8 @@ func (t *tries) next(ctx context.Context, err error, progress bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var p *passingError
-	if !errors.As(err, &p) {
+	p, passes := errors.AsType[*passingError](err)
+	if !passes {
 		return err
 	}
 	if progress {

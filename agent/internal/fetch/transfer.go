@@ -6,74 +6,112 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
+	"math"
 	"slices"
 	"syscall"
 	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
+
+	"github.com/tranquil-iot/tranquil/agent/internal/fetch/congestion"
 )
 
 const (
 	largestSZX  = 6 // 1024 bytes
 	smallestSZX = 4 // 256 bytes; below that a request costs more than it brings
 	maxTries    = 8
-	maxAhead    = 2 * widest // blocks kept until those before them come
-	maxAsks     = 1 << 15    // per socket, half of the message ids
+	maxProbes   = 6                     // tries to get a block out of order, before the server is taken to serve none
+	maxAhead    = 2 * congestion.Widest // blocks kept until those before them come
+	maxSent     = 1 << 15               // per socket, half of the message ids
 	maxNum      = 1<<20 - 1
 )
 
+// An order is what is known of a server's dealing with blocks that are not asked
+// for one after the other. RFC 7959 allows a server to serve only those.
+type order uint8
+
+const (
+	unknown order = iota
+	probing       // two blocks are under way, the second of them was asked for first
+	anyOrder
+	inSequence
+)
+
 // A transfer brings one resource block by block, several at a time. It counts
-// in byte offsets: block numbers change their meaning with the block size.
+// in byte offsets: block numbers change their meaning with the block size. It has
+// neither a socket nor a clock.
 type transfer struct {
-	conn net.Conn
-	opts message.Options
-	sink *sink
-	pin  *pin
-	pace pace
+	write func(datagram []byte) error
+	opts  message.Options
+	echo  []byte // what the server wants to see again (RFC 9175)
+	sink  *sink
+	pin   *pin
+	pace  congestion.Control
+	order order
 
-	szx     uint8
-	nonce   uint32 // first half of the tokens; the other is the block number
-	mid     uint16
-	low     int64            // all before it is in the sink
-	next    int64            // to be asked for
-	end     int64            // of the resource; -1 while unknown
-	asks    map[int64]*ask   // in flight, by offset
-	arrived map[int64][]byte // ahead of low, by offset
-	asked   int
-	heard   bool // an answer came
-}
-
-// An ask is a request in flight.
-type ask struct {
-	offset   int64
-	datagram []byte
+	szx      uint8  // of the blocks that are asked for now
+	largest  uint8  // that the server and, as far as is known, the path let through
+	passes   uint8  // the largest that came through since the last silence; 0: none
+	nonce    uint32 // first half of the tokens
 	mid      uint16
-	first    time.Time // sent
-	sent     time.Time // sent last
-	deadline time.Time
-	tries    int
-	passed   int // answers to requests sent later
+	low      int64            // all before it is in the sink
+	holes    []span           // to be asked for before next
+	next     int64            // to be asked for
+	end      int64            // of the resource; -1 while unknown
+	asks     map[int64]*ask   // not answered, by offset
+	arrived  map[int64][]byte // ahead of low, by offset
+	probed   int              // right answers to this probe
+	doubts   int              // what had to be asked for again while probing
+	sent     int
+	heard    time.Time // an answer came last
+	doubtful bool      // in this probe, too
+	tardy    int       // answers to later requests that make a block count as lost
 }
 
-func newTransfer(conn net.Conn, speed pace, r resource, s *sink, p *pin) *transfer {
+// A span is a part of the resource.
+type span struct{ from, to int64 }
+
+// An ask is a request that has not been answered.
+type ask struct {
+	offset int64
+	szx    uint8
+	tries  int
+	each   [maxTries]struct {
+		mid  uint16
+		sent time.Time
+	}
+	echo     []byte // in the last try
+	deadline time.Time
+	lost     bool // to be sent again
+	passed   int  // answers to requests sent later
+}
+
+func (a *ask) last() time.Time { return a.each[a.tries-1].sent }
+func (a *ask) size() int64     { return 16 << a.szx }
+
+func newTransfer(write func([]byte) error, way wayTo, r resource, s *sink, p *pin) *transfer {
 	t := &transfer{
-		conn: conn, opts: r.options(), sink: s, pin: p, pace: speed,
-		szx: cmp.Or(p.szx, largestSZX), end: s.size,
+		write: write, opts: r.options(), sink: s, pin: p, echo: way.echo, pace: way.pace, order: way.order,
+		largest: cmp.Or(p.szx, largestSZX), end: s.size, tardy: leastTardy,
 		asks: map[int64]*ask{}, arrived: map[int64][]byte{},
+	}
+	if p.inSequence {
+		t.order = inSequence
 	}
 	var seed [6]byte
 	rand.Read(seed[:]) // it never fails
+	t.szx = t.largest
 	t.nonce, t.mid = binary.BigEndian.Uint32(seed[:]), binary.BigEndian.Uint16(seed[4:])
 	t.restart()
 	return t
 }
 
-// restart forgets what is in flight and begins at the sink's offset, or the
+// restart forgets what is under way and begins at the sink's offset, or the
 // start of the block it lies in.
 func (t *transfer) restart() {
 	clear(t.asks)
 	clear(t.arrived)
+	t.holes = nil
 	t.nonce++
 	t.low = t.sink.have &^ (t.blockSize() - 1)
 	t.next = t.low
@@ -82,57 +120,115 @@ func (t *transfer) restart() {
 func (t *transfer) blockSize() int64 { return 16 << t.szx }
 func (t *transfer) complete() bool   { return t.end >= 0 && t.sink.have >= t.end }
 
-// askMore fills the window.
+// limit is how many requests may be under way: what congestion control allows once
+// the server has served blocks in another order, and one before (RFC 7252 section
+// 4.7: NSTART is 1).
+func (t *transfer) limit() int {
+	switch {
+	case t.order == anyOrder:
+		return t.pace.Window()
+	case t.order == probing, t.order == unknown && !t.heard.IsZero() && t.end-t.next > t.blockSize():
+		return 2
+	}
+	return 1
+}
+
+// askMore sends again what was lost, and then asks for more.
 func (t *transfer) askMore(now time.Time) error {
-	for len(t.asks) < int(t.pace.window) && t.asked < maxAsks && t.wanted(t.next) {
-		a, err := t.newAsk(t.next)
-		if err != nil {
-			return err
+	lost := t.inOrder(func(a *ask) bool { return a.lost })
+	for room := t.limit() - (len(t.asks) - len(lost)); room > 0; room-- {
+		var a *ask
+		switch {
+		case len(lost) > 0:
+			a, lost = lost[0], lost[1:]
+		case t.sent < maxSent:
+			if a = t.another(); a == nil {
+				return nil
+			}
+			t.asks[a.offset] = a
+		default:
+			return nil
 		}
-		t.asks[a.offset] = a
-		t.next += t.blockSize()
-		t.asked++
-		if err := t.send(a, now); err != nil {
+		if err := t.send(a, now); errors.Is(err, errSmaller) {
+			return t.askMore(now)
+		} else if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// wanted tells whether to ask for that offset now. While the end is unknown
-// one block is asked for at a time; an empty resource is asked for, too.
+// errSmaller says that all that is under way has to be asked for in smaller blocks.
+var errSmaller = errors.New("datagram too large")
+
+// another is what to ask for next, if anything. While the end is unknown that is
+// one block at a time; an empty resource is asked for, too.
+func (t *transfer) another() *ask {
+	if t.order == unknown && t.limit() == 2 {
+		t.order, t.probed, t.doubtful = probing, 0, false
+		second := t.next + t.blockSize()
+		t.holes = append(t.holes, span{second, second + t.blockSize()}, span{t.next, second})
+		t.next = second + t.blockSize()
+	}
+	if len(t.holes) > 0 {
+		hole := &t.holes[0]
+		a := t.within(*hole)
+		if hole.from += a.size(); hole.from >= hole.to {
+			t.holes = t.holes[1:]
+		}
+		return a
+	}
+	if !t.wanted(t.next) {
+		return nil
+	}
+	a := t.within(span{t.next, math.MaxInt64})
+	t.next += a.size()
+	return a
+}
+
+// within asks for as much as one block can hold from the beginning of s on.
+func (t *transfer) within(s span) *ask {
+	a := &ask{offset: s.from, szx: t.szx}
+	for a.szx > 0 && (s.from%a.size() != 0 || s.to-s.from < a.size()) {
+		a.szx--
+	}
+	return a
+}
+
 func (t *transfer) wanted(offset int64) bool {
 	if t.end < 0 {
 		return len(t.asks) == 0 && !t.complete()
 	}
-	if !t.heard && offset == 0 {
+	if t.heard.IsZero() && offset == 0 {
 		return true
 	}
 	return offset < t.end && offset-t.low < maxAhead*t.blockSize()
 }
 
-func (t *transfer) newAsk(offset int64) (*ask, error) {
-	b := block{num: offset / t.blockSize(), szx: t.szx}
+// send asks for a block, for the first time or again. Each try is a request of its
+// own, with its own message id and token: so it is known which of them is answered,
+// how long that took, and whether it was right to ask again.
+func (t *transfer) send(a *ask, now time.Time) error {
+	if a.tries >= maxTries {
+		return passing("no answer to block at byte %d after %d tries", a.offset, a.tries)
+	}
+	b := block{num: a.offset >> (a.szx + 4), szx: a.szx}
 	if b.num > maxNum {
-		return nil, fmt.Errorf("CoAP cannot carry more than %d blocks of %d bytes, use HTTP: %w", maxNum+1, b.size(), ErrRefused)
+		return fmt.Errorf("CoAP cannot carry more than %d blocks of %d bytes, use HTTP: %w", maxNum+1, b.size(), ErrRefused)
 	}
 	t.mid++
-	token := binary.BigEndian.AppendUint32(nil, t.nonce)
-	token = binary.BigEndian.AppendUint32(token, uint32(b.num))
-	datagram, err := encodeRequest(t.opts, b, int32(t.mid), token)
-	return &ask{offset: offset, datagram: datagram, mid: t.mid}, err
-}
-
-func (t *transfer) send(a *ask, now time.Time) error {
-	if a.tries == 0 {
-		a.first = now
+	t.sent++
+	datagram, err := encodeRequest(t.opts, t.echo, b, int32(t.mid), t.token(b, a.tries))
+	if err != nil {
+		return err
 	}
+	a.each[a.tries].mid, a.each[a.tries].sent = t.mid, now
 	a.tries++
-	a.passed = 0
-	a.sent, a.deadline = now, now.Add(t.pace.timeout(a.tries))
-	_, err := t.conn.Write(a.datagram)
+	a.lost, a.passed, a.echo = false, 0, t.echo
+	a.deadline = now.Add(t.pace.Timeout(a.tries))
+	err = t.write(datagram)
 	if errors.Is(err, syscall.EMSGSIZE) && t.shrink() {
-		return nil
+		return errSmaller
 	}
 	if err != nil && !errors.Is(err, syscall.ENOBUFS) {
 		return passing("%w", err)
@@ -140,13 +236,28 @@ func (t *transfer) send(a *ask, now time.Time) error {
 	return nil
 }
 
-// shrink halves the block size, if it can, for paths that lose large datagrams.
+// token says which try for which block it is of.
+func (t *transfer) token(b block, try int) []byte {
+	token := binary.BigEndian.AppendUint32(nil, t.nonce)
+	return binary.BigEndian.AppendUint32(token, uint32(try)<<24|uint32(b.szx)<<20|uint32(b.num))
+}
+
+// shrink halves the block size, if it can, for paths that lose large datagrams: for
+// good, if smaller ones come through.
 func (t *transfer) shrink() bool {
 	if t.szx <= smallestSZX {
 		return false
 	}
 	t.szx--
-	t.restart()
+	if t.passes > 0 {
+		t.largest = t.szx
+	}
+	var again []span
+	for _, a := range t.inOrder(func(*ask) bool { return true }) {
+		again = append(again, span{a.offset, a.offset + a.size()})
+	}
+	t.holes = append(again, t.holes...)
+	clear(t.asks)
 	return true
 }
 
@@ -154,38 +265,59 @@ func (t *transfer) shrink() bool {
 func (t *transfer) earliest() time.Time {
 	var first time.Time
 	for _, a := range t.asks {
-		if first.IsZero() || a.deadline.Before(first) {
+		if !a.lost && (first.IsZero() || a.deadline.Before(first)) {
 			first = a.deadline
 		}
 	}
 	return first
 }
 
-// expire repeats what was not answered in time, no more than the window at
-// once.
-func (t *transfer) expire(now time.Time) error {
-	late := t.inOrder(func(a *ask) bool { return !a.deadline.After(now) })
-	for i, a := range late {
-		if a.tries >= maxTries {
-			return passing("no answer to block at byte %d after %d tries", a.offset, a.tries)
+// expire has what was not answered in time sent again. If nothing has come at all
+// since then, that holds for whatever is under way.
+func (t *transfer) expire(now time.Time) {
+	for _, a := range t.inOrder(func(a *ask) bool { return !a.lost && !a.deadline.After(now) }) {
+		silence := !t.heard.After(a.last())
+		switch {
+		case t.order == probing && a.tries >= maxProbes:
+			t.serialise()
+			return
+		case t.tooLarge(a) && t.shrink():
+			return
+		case silence:
+			t.pace.TimedOut(a.last(), now)
+			for _, a := range t.asks {
+				a.lost = true
+			}
+			return
 		}
-		if !t.heard && a.tries%2 == 0 && t.shrink() {
-			return nil
-		}
-		if i > 0 && i >= int(t.pace.window) {
-			a.deadline = now.Add(t.pace.rto)
-			continue
-		}
-		if err := t.repeat(a, now); err != nil {
-			return err
-		}
+		a.lost = true
+		t.pace.Lost(a.last(), now)
 	}
-	return nil
 }
 
-func (t *transfer) repeat(a *ask, now time.Time) error {
-	t.pace.lost(a.sent, now)
-	return t.send(a, now)
+// tooLarge reports whether the path may lose a block for its size: smaller ones come
+// through, or none at all for long.
+func (t *transfer) tooLarge(a *ask) bool {
+	if a.szx > t.passes && t.passes > 0 {
+		return a.tries >= 3
+	}
+	inVain := 0 // since an answer came
+	for _, try := range a.each[:a.tries] {
+		if try.sent.After(t.heard) {
+			inVain++
+		}
+	}
+	silence := inVain > 0 && inVain%2 == 0 && (inVain > 2 || t.heard.IsZero())
+	if silence {
+		t.passes = 0
+	}
+	return silence
+}
+
+// serialise goes back to one block after the other.
+func (t *transfer) serialise() {
+	t.order, t.pin.inSequence = inSequence, true
+	t.restart()
 }
 
 func (t *transfer) inOrder(which func(*ask) bool) []*ask {
