@@ -1,16 +1,19 @@
 package files
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -33,11 +36,13 @@ func (s *Server) serveCoAP(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { s.coap.Close() })
 	defer stop()
-	limit := newLimiter(s.cfg.Rate, s.cfg.Burst)
+	limit := newLimiter(cmp.Or(s.cfg.Rate, 2000), cmp.Or(s.cfg.Burst, 256))
+	r := newResponder(s.catalog, func(err error) { s.cfg.Log.Error("request failed", "err", err) })
+	defer r.opened.close()
 	var workers sync.WaitGroup
 	errs := make(chan error, coapWorkers)
 	for range coapWorkers {
-		workers.Go(func() { errs <- s.answerDatagrams(limit) })
+		workers.Go(func() { errs <- s.answerDatagrams(r, limit) })
 	}
 	workers.Wait()
 	if ctx.Err() != nil {
@@ -47,18 +52,17 @@ func (s *Server) serveCoAP(ctx context.Context) error {
 }
 
 // answerDatagrams returns when the socket is closed.
-func (s *Server) answerDatagrams(limit *limiter) error {
-	r := responder{catalog: s.catalog, mid: &s.mid, fail: func(err error) { s.cfg.Log.Error("request failed", "err", err) }}
+func (s *Server) answerDatagrams(r *responder, limit *limiter) error {
 	in, out := make([]byte, maxDatagram), make([]byte, maxDatagram)
 	for {
 		n, from, err := s.coap.ReadFromUDPAddrPort(in)
 		if errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		if err != nil || !limit.allow(from.Addr()) {
+		if err != nil || !limit.allow(from.Addr(), 1) {
 			continue // an answer that says "too many" would help the forger
 		}
-		if n := r.respond(in[:n], out); n > 0 {
+		if n := r.respond(in[:n], out, from.Addr()); n > 0 {
 			s.coap.WriteToUDPAddrPort(out[:n], from)
 		}
 	}
@@ -68,33 +72,61 @@ func (s *Server) answerDatagrams(limit *limiter) error {
 // one to the next. A request that comes twice is answered twice: GET may be
 // (RFC 7252 section 4.5).
 type responder struct {
-	catalog *catalog
-	mid     *atomic.Uint32 // message id of the last answer that needed one of its own
-	fail    func(error)    // hears errors that are not for the client
+	catalog  *catalog
+	opened   *opened
+	mid      atomic.Uint32 // message id of the last answer that needed one of its own
+	reach    *reach
+	unproven *limiter    // bytes for addresses that may be forged
+	fail     func(error) // hears errors that are not for the client
+}
+
+func newResponder(c *catalog, fail func(error)) *responder {
+	return &responder{
+		catalog: c, opened: newOpened(func(path []string) (*resource, error) { return c.get(path, nil) }),
+		reach: newReach(time.Now()), unproven: newLimiter(unprovenRate, unprovenBurst), fail: fail,
+	}
 }
 
 // respond writes the answer to out and returns its length, 0 for none.
-func (r *responder) respond(datagram, out []byte) int {
+func (r *responder) respond(datagram, out []byte, from netip.Addr) int {
 	req := message.Message{Options: make(message.Options, 0, 16)}
 	if _, err := coder.DefaultCoder.Decode(datagram, &req); err != nil {
 		return 0 // who it is from is not even sure
 	}
-	var ans message.Message
 	switch {
 	case req.Type == message.Confirmable && req.Code == codes.Empty: // a ping
-		ans = message.Message{Type: message.Reset, Code: codes.Empty, MessageID: req.MessageID}
+		return r.encode(message.Message{Type: message.Reset, Code: codes.Empty, MessageID: req.MessageID}, out)
 	case req.Type != message.Confirmable && req.Type != message.NonConfirmable,
 		req.Code == codes.Empty, req.Code > 0x1f: // no request
 		return 0
-	default:
-		ans = r.answer(&req)
-		ans.Token = req.Token
-		ans.Type, ans.MessageID = message.Acknowledgement, req.MessageID
-		if req.Type == message.NonConfirmable {
-			ans.Type, ans.MessageID = message.NonConfirmable, int32(r.mid.Add(1)&0xffff)
-		}
 	}
-	n, err := coder.DefaultCoder.Encode(ans, out)
+	shown, _ := req.Options.GetBytes(optionEcho) // nil if it is not there
+	proven, echo := r.reach.check(from, shown, time.Now())
+	n := r.reply(&req, r.answer(&req), echo, out)
+	if proven || n <= amplification*len(datagram) || r.unproven.allow(from, float64(n)) {
+		return n
+	}
+	if b, err := wantedBlock(req.Options); err != nil || b.num > 0 {
+		return 0 // who has got that far without an Echo knows none: 4.01 would end it
+	}
+	return r.reply(&req, message.Message{Code: codes.Unauthorized}, echo, out)
+}
+
+// reply writes an answer to a request, with an Echo for the next one if there is any.
+func (r *responder) reply(req *message.Message, ans message.Message, echo, out []byte) int {
+	ans.Token = req.Token
+	ans.Type, ans.MessageID = message.Acknowledgement, req.MessageID
+	if req.Type == message.NonConfirmable {
+		ans.Type, ans.MessageID = message.NonConfirmable, int32(r.mid.Add(1)&0xffff)
+	}
+	if echo != nil {
+		ans.Options = append(ans.Options, message.Option{ID: optionEcho, Value: echo}) // the highest number
+	}
+	return r.encode(ans, out)
+}
+
+func (r *responder) encode(m message.Message, out []byte) int {
+	n, err := coder.DefaultCoder.Encode(m, out)
 	if err != nil {
 		r.fail(fmt.Errorf("cannot encode answer: %w", err))
 		return 0
@@ -111,7 +143,7 @@ func (r *responder) answer(req *message.Message) message.Message {
 		return r.refusal(err)
 	}
 	path, query := address(req.Options)
-	res, err := r.catalog.get(path, query)
+	res, err := r.find(path, query)
 	if err != nil {
 		return r.refusal(err)
 	}
@@ -121,6 +153,13 @@ func (r *responder) answer(req *message.Message) message.Message {
 		return r.refusal(err)
 	}
 	return ans
+}
+
+func (r *responder) find(path []string, query url.Values) (*resource, error) {
+	if isBlob(path) {
+		return r.opened.get(path, time.Now())
+	}
+	return r.catalog.get(path, query)
 }
 
 // plainGet refuses what the file server does not do over CoAP.

@@ -3,11 +3,11 @@ package files
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,32 +166,178 @@ func TestLimiter(t *testing.T) {
 	b := &bucket{}
 	var got []bool
 	for range 4 {
-		got = append(got, l.take(b, now))
+		got = append(got, l.take(b, 1, now))
 	}
-	got = append(got, l.take(b, now.Add(100*time.Millisecond)), l.take(b, now.Add(100*time.Millisecond)))
+	got = append(got, l.take(b, 1, now.Add(100*time.Millisecond)), l.take(b, 1, now.Add(100*time.Millisecond)))
 	if fmt.Sprint(got) != "[true true true false true false]" {
 		t.Errorf("got %v", got)
 	}
 	loopback, far := netip.MustParseAddr("::ffff:127.0.0.1"), netip.MustParseAddr("192.0.2.1")
 	for i := range 100 {
-		if !l.allow(loopback) {
+		if !l.allow(loopback, 1) {
 			t.Fatal("loopback is limited")
 		}
-		if i == 99 && l.allow(far) {
+		if i == 99 && l.allow(far, 1) {
 			t.Error("a source is not limited")
 		}
-		l.allow(far)
+		l.allow(far, 1)
 	}
 }
 
 // TestLimiterMemory has more sources than are told apart.
 func TestLimiterMemory(t *testing.T) {
-	l := newLimiter(0, 0)
+	l := newLimiter(2000, 256)
 	for i := range uint32(3 * maxSources) {
-		l.allow(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+		l.allow(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1)
 	}
 	if len(l.buckets) > maxSources {
 		t.Errorf("%d sources are kept", len(l.buckets))
+	}
+}
+
+// noise is a text that does not get smaller when it is compressed.
+func noise(n int) string {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{}).Read(b)
+	return string(b)
+}
+
+// TestOpened reads blobs at the same time, more than are kept open, and one that is
+// removed meanwhile.
+func TestOpened(t *testing.T) {
+	closed := 0
+	o := newOpened(func(path []string) (*resource, error) {
+		if path[4] == "gone" {
+			return nil, refuse(404, "BLOB_UNKNOWN", "no blob")
+		}
+		return &resource{digest: path[4], ReaderAt: strings.NewReader(path[4]), Closer: closing(func() { closed++ })}, nil
+	})
+	now := time.Unix(100, 0)
+	get := func(digest string) *resource {
+		t.Helper()
+		res, err := o.get([]string{"v2", "application", "a", "blobs", digest}, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	first, second := get("one"), get("one")
+	first.Close()
+	for i := range 3 * maxOpened {
+		now = now.Add(time.Millisecond)
+		get(fmt.Sprint(i)).Close()
+	}
+	if len(o.blobs) > maxOpened || closed != 3*maxOpened-maxOpened {
+		t.Errorf("%d are open, %d were closed", len(o.blobs), closed)
+	}
+	b := make([]byte, 3)
+	if _, err := second.ReadAt(b, 0); err != nil || string(b) != "one" {
+		t.Errorf("read %q, %v from what others had to make way for", b, err)
+	}
+	second.Close()
+	if closed != 2*maxOpened+1 {
+		t.Errorf("%d were closed", closed)
+	}
+	get("x").Close()
+	now = now.Add(openedFor)
+	before := closed
+	get("x").Close()
+	if closed != before+1 {
+		t.Error("nobody looks whether it is still there")
+	}
+	if _, err := o.get([]string{"v2", "application", "a", "blobs", "gone"}, now); err == nil {
+		t.Error("a blob that is gone is opened")
+	}
+	o.close()
+	if closed != 3*maxOpened+3 {
+		t.Errorf("%d of %d were closed", closed, 3*maxOpened+3)
+	}
+}
+
+type closing func()
+
+func (c closing) Close() error { c(); return nil }
+
+// TestAmplification asks for blocks in the name of a victim, and as a client that
+// knows no Echo, and as one that does.
+func TestAmplification(t *testing.T) {
+	s := start(t, t.TempDir())
+	p := mustPush(t, s, variation{version: "1.0.0", arch: "amd64", body: noise(100_000)})
+	blob := "/v2/" + component + "/blobs/" + p.Artifacts[0].Digest
+	r := newResponder(s.catalog, func(err error) { t.Error(err) })
+	defer r.opened.close()
+	ask := func(from string, num uint32, echo []byte) (int, message.Message) {
+		b := num<<4 | 6
+		req := request(blob, 1, &b)
+		if echo != nil {
+			req.Options = req.Options.Add(message.Option{ID: optionEcho, Value: echo})
+		}
+		out := make([]byte, maxDatagram)
+		n := r.respond(encode(t, req), out, netip.MustParseAddr(from))
+		if n == 0 {
+			return 0, message.Message{}
+		}
+		return n, decode(t, out[:n])
+	}
+	const victim, other = "192.0.2.1", "192.0.2.2"
+	drawn := 0
+	for range 10_000 {
+		n, _ := ask(victim, 1, nil)
+		drawn += n
+	}
+	if drawn > 2*unprovenBurst {
+		t.Errorf("a forger has %d bytes sent", drawn)
+	}
+	n, ans := ask(victim, 0, nil) // which begins a download at the same time
+	echo, err := ans.Options.GetBytes(optionEcho)
+	if ans.Code != codes.Unauthorized || err != nil || n > 300 {
+		t.Fatalf("%v, %d bytes, %v", ans.Code, n, err)
+	}
+	echo = bytes.Clone(echo)
+	for range 1000 {
+		if _, ans := ask(victim, 1, echo); ans.Code != codes.Content || ans.Options.HasOption(optionEcho) {
+			t.Fatalf("%v for a client that has proven its address", ans.Code)
+		}
+	}
+	_, ans = ask(other, 0, echo)
+	if got, err := ans.Options.GetBytes(optionEcho); ans.Code != codes.Content || err != nil || bytes.Equal(got, echo) {
+		t.Errorf("another address: %v, Echo %x", ans.Code, got)
+	}
+	for range 1000 {
+		ask(other, 1, echo)
+	}
+	if n, _ := ask(other, 1, echo); n != 0 {
+		t.Error("an Echo proves another address")
+	}
+}
+
+// TestReach has hours go by.
+func TestReach(t *testing.T) {
+	now, from := time.Unix(1e9, 0), netip.MustParseAddr("2001:db8::1")
+	r := newReach(now)
+	_, first := r.check(from, nil, now)
+	for _, tt := range []struct {
+		after           time.Duration
+		proven, another bool
+	}{
+		{0, true, false},
+		{echoPeriod - 1, true, false},
+		{echoPeriod, true, true},
+		{2*echoPeriod - 1, true, true},
+		{2 * echoPeriod, false, true},
+		{9 * echoPeriod, false, true},
+	} {
+		proven, next := r.check(from, first, now.Add(tt.after))
+		if proven != tt.proven || (next != nil) != tt.another {
+			t.Errorf("after %v: %v, another one %v", tt.after, proven, next != nil)
+		}
+	}
+	_, latest := r.check(from, nil, now.Add(9*echoPeriod))
+	if proven, _ := r.check(from, latest, now.Add(20*echoPeriod)); proven {
+		t.Error("after a long pause, an old value proves an address")
+	}
+	if proven, next := r.check(netip.MustParseAddr("::ffff:127.0.0.1"), nil, now); !proven || next != nil {
+		t.Error("loopback has to prove itself")
 	}
 }
 
@@ -205,10 +351,10 @@ func FuzzRespond(f *testing.F) {
 	f.Add(encode(f, request("/v2/application/x/blobs/sha256:"+strings.Repeat("a", 64), 7, &b)))
 	f.Add([]byte{0x40, 0, 0, 1})
 	f.Add([]byte{})
-	r := responder{catalog: c, mid: &atomic.Uint32{}, fail: func(err error) { f.Error(err) }}
+	r := newResponder(c, func(err error) { f.Error(err) })
 	f.Fuzz(func(t *testing.T, datagram []byte) {
 		out := make([]byte, maxDatagram)
-		if n := r.respond(datagram, out); n > 0 {
+		if n := r.respond(datagram, out, netip.MustParseAddr("192.0.2.1")); n > 0 {
 			decode(t, out[:n])
 		}
 	})

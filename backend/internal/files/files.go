@@ -28,7 +28,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 )
 
 // Config of a Server.
@@ -55,9 +54,8 @@ type Config struct {
 	// the publisher's token is readable.
 	PlaintextBeyondLoopback bool
 	// Rate is how many CoAP requests a second one source address may send, and
-	// Burst how many at once; 0 is 2000 and 256. An answer is larger than its
-	// request and UDP sources can be forged, so this limits what a forger can
-	// make the server send to a victim. Loopback is not limited.
+	// Burst how many at once; 0 is 2000 and 256. Loopback is not limited. What a
+	// forged address can have sent to somebody is much less: see reach.
 	Rate, Burst float64
 	// HTTPRate and HTTPBurst are the same of HTTP requests; 0 is 200 and 400.
 	// Whoever is behind a proxy shares its address.
@@ -73,7 +71,6 @@ type Server struct {
 	trust   *vouching
 	http    net.Listener
 	coap    *net.UDPConn
-	mid     atomic.Uint32 // last CoAP message id
 }
 
 // New opens the store, reads its index and starts to listen; Serve answers.

@@ -68,7 +68,7 @@ func (s *Server) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := newPatient(w, r)
 		r.Body = p
-		if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && !limit.allow(from.Addr()) {
+		if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && !limit.allow(from.Addr(), 1) {
 			p.Header().Set("Retry-After", "1")
 			s.fail(p, refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many requests from %s", from.Addr()))
 			return

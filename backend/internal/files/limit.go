@@ -26,23 +26,17 @@ type bucket struct {
 }
 
 func newLimiter(rate, burst float64) *limiter {
-	if rate == 0 {
-		rate = 2000
-	}
-	if burst == 0 {
-		burst = 256
-	}
 	return &limiter{rate: rate, burst: burst, buckets: map[netip.Addr]*bucket{}}
 }
 
-// allow takes a token of that source. Loopback always has one.
-func (l *limiter) allow(from netip.Addr) bool {
+// allow takes n tokens of that source, if it has them. Loopback always has.
+func (l *limiter) allow(from netip.Addr, n float64) bool {
 	if from = from.Unmap(); from.IsLoopback() {
 		return true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.take(l.bucket(from), time.Now())
+	return l.take(l.bucket(from), n, time.Now())
 }
 
 func (l *limiter) bucket(from netip.Addr) *bucket {
@@ -57,18 +51,18 @@ func (l *limiter) bucket(from netip.Addr) *bucket {
 	return b
 }
 
-// take fills b for the time that passed since, then takes one token.
-func (l *limiter) take(b *bucket, now time.Time) bool {
+// take fills b for the time that passed since, then takes n tokens.
+func (l *limiter) take(b *bucket, n float64, now time.Time) bool {
 	if b.filled.IsZero() {
 		b.tokens = l.burst
 	} else {
 		b.tokens = min(l.burst, b.tokens+l.rate*now.Sub(b.filled).Seconds())
 	}
 	b.filled = now
-	if b.tokens < 1 {
+	if b.tokens < n {
 		return false
 	}
-	b.tokens--
+	b.tokens -= n
 	return true
 }
 
