@@ -34,6 +34,7 @@ type config struct {
 	Trust      trustConfig      `toml:"trust"`
 	State      stateConfig      `toml:"state"`
 	Transform  transformConfig  `toml:"transform"`
+	Metered    []meteredConfig  `toml:"metered"` // links on which packages have a budget
 	Updaters   []updaterConfig  `toml:"updater"`
 	Dependants []pack.Dependant `toml:"dependant"` // beside those that packages declare
 }
@@ -121,20 +122,43 @@ func (l lwm2mConfig) check() error {
 }
 
 type filesConfig struct {
-	URL      string `toml:"url"`      // of the file server: "coap://host:5685", "https://host"
-	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: anyone there can replace packages
+	URL      string   `toml:"url"`      // of the file server: "coap://host:5685", "https://host"
+	Also     []string `toml:"also"`     // others that have the same packages, asked in this order when those before fail
+	Insecure bool     `toml:"insecure"` // allow plaintext beyond this machine: anyone there can replace packages
 }
 
 // check refuses plaintext that others could alter, unless that was asked for.
 func (f filesConfig) check() error {
-	u, err := url.Parse(f.URL)
+	errs := []error{f.checkURL("files.url", f.URL)}
+	for _, also := range f.Also {
+		errs = append(errs, f.checkURL("files.also", also))
+	}
+	return errors.Join(errs...)
+}
+
+func (f filesConfig) checkURL(key, from string) error {
+	u, err := url.Parse(from)
 	if err != nil {
-		return fmt.Errorf("files.url: %w", err)
+		return fmt.Errorf("%s: %w", key, err)
 	}
 	if f.Insecure || !fetch.Exposed(u) {
 		return nil
 	}
-	return fmt.Errorf("files.url %s://%s is plaintext beyond this machine, where others can replace packages: use https, or set files.insecure = true", u.Scheme, u.Host)
+	return fmt.Errorf("%s %s://%s is plaintext beyond this machine, where others can replace packages: use https, or set files.insecure = true", key, u.Scheme, u.Host)
+}
+
+// A meteredConfig is a network interface whose bytes cost something.
+type meteredConfig struct {
+	Interface string `toml:"interface"` // "wwan0"
+	Budget    int64  `toml:"budget"`    // bytes of packages a month, with what IP and UDP add
+}
+
+func (c config) metered() []fetch.Link {
+	var links []fetch.Link
+	for _, m := range c.Metered {
+		links = append(links, fetch.Link(m))
+	}
+	return links
 }
 
 type updaterConfig struct {
@@ -201,6 +225,11 @@ func (c config) validate() error {
 	}
 	if len(c.Reboot) > 0 && !filepath.IsAbs(c.Reboot[0]) {
 		errs = append(errs, fmt.Errorf("reboot: %q is not an absolute path", c.Reboot[0]))
+	}
+	for _, m := range c.Metered {
+		if m.Interface == "" || m.Budget < 0 {
+			errs = append(errs, errors.New(`metered: interface is its name, as in "wwan0", and budget is in bytes a month`))
+		}
 	}
 	for i, d := range c.Dependants {
 		if err := d.Check(); err != nil {

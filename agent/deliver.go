@@ -24,7 +24,7 @@ const deliveryPatience = 10 * time.Minute
 // locate finds the package that an LwM2M server names. What goes for our file
 // server goes for any other: plaintext beyond this machine has to be allowed.
 func (a *agent) locate(uri, user, password string) (delivery.Remote, error) {
-	c := fetch.Config{Store: a.content, Insecure: a.config.Files.Insecure, Log: a.log, Patience: deliveryPatience}
+	c := fetch.Config{Store: a.content, Insecure: a.config.Files.Insecure, Dial: a.metered.Dial, Log: a.log, Patience: deliveryPatience}
 	if user != "" {
 		c.User = url.UserPassword(user, password)
 	}
@@ -32,7 +32,7 @@ func (a *agent) locate(uri, user, password string) (delivery.Remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := (filesConfig{URL: uri, Insecure: a.config.Files.Insecure}).check(); err != nil {
+	if err := (filesConfig{Insecure: a.config.Files.Insecure}).checkURL("files.url", uri); err != nil {
 		r.Close()
 		return nil, fmt.Errorf("%w: %w", fetch.ErrScheme, err)
 	}
@@ -60,7 +60,7 @@ func judge(err error) string {
 		return engine.BadURI
 	case is(fetch.ErrNotFound):
 		return engine.NotFound
-	case is(fetch.ErrUnreachable, delivery.ErrLost):
+	case is(fetch.ErrUnreachable, fetch.ErrBudget, delivery.ErrLost):
 		return engine.ConnectionLost
 	case is(pack.ErrDigest, content.ErrDigest, content.ErrSize, fetch.ErrSize, fetch.ErrChanged, io.ErrUnexpectedEOF):
 		return engine.BadIntegrity

@@ -39,6 +39,7 @@ type agent struct {
 	log        *slog.Logger
 	store      *store.Store
 	plugins    *pluginhost.Host
+	metered    *fetch.Metered
 	fetcher    *fetch.Fetcher
 	trusting   sync.Mutex
 	trust      *trust.Client // nil: not yet, or nobody has to sign
@@ -114,7 +115,10 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if a.content, err = content.Open(filepath.Join(c.Data, "content"), c.Reserve); err != nil {
 		return nil, err
 	}
-	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Store: a.content, Insecure: c.Files.Insecure, Log: log}); err != nil {
+	if a.metered, err = fetch.OpenMetered(filepath.Join(c.Data, "metered.json"), c.metered()); err != nil {
+		return nil, err
+	}
+	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Also: c.Files.Also, Store: a.content, Insecure: c.Files.Insecure, Dial: a.metered.Dial, Log: log}); err != nil {
 		return nil, err
 	}
 	a.checkTrust()
@@ -204,6 +208,11 @@ func (a *agent) close() {
 	}
 	if a.fetcher != nil {
 		a.fetcher.Close()
+	}
+	if a.metered != nil {
+		if err := a.metered.Close(); err != nil {
+			a.log.Error("the bytes of metered links are forgotten", "error", err)
+		}
 	}
 	if a.store != nil {
 		if err := a.store.Close(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
@@ -36,7 +37,13 @@ func (s source) Blob(ctx context.Context, component, digest string, size int64, 
 	return passing(s.Fetcher.Blob(ctx, component, digest, size, progress))
 }
 
+// linkWait is how long to wait for a link that costs nothing.
+const linkWait = 10 * time.Minute
+
 func passing(err error) error {
+	if errors.Is(err, fetch.ErrBudget) {
+		return engine.Retry{After: linkWait, Err: err}
+	}
 	if errors.Is(err, fetch.ErrUnreachable) {
 		return engine.Retry{Err: err}
 	}

@@ -41,15 +41,15 @@ type wayTo struct {
 	since time.Time
 }
 
-func newCoAPSource(u *url.URL, stall time.Duration) *coapSource {
+func newCoAPSource(u *url.URL, cfg Config) *coapSource {
 	port := u.Port()
 	if port == "" {
 		port = "5683"
 	}
 	addr := net.JoinHostPort(u.Hostname(), port)
 	return &coapSource{
-		base: strings.TrimSuffix(u.Path, "/"), stall: stall, first: ackTimeout,
-		dial: func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "udp", addr) },
+		base: strings.TrimSuffix(u.Path, "/"), stall: cfg.Stall, first: ackTimeout,
+		dial: func(ctx context.Context) (net.Conn, error) { return cfg.Dial(ctx, "udp", addr) },
 	}
 }
 

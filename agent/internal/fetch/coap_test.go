@@ -35,7 +35,7 @@ func blobOverCoAP(t *testing.T, n int, patience time.Duration, twist func(b bloc
 }
 
 // impatient has lost first requests repeated soon.
-func impatient(f *Fetcher) { f.source.(*coapSource).first = 50 * time.Millisecond }
+func impatient(f *Fetcher) { f.origins[0].source.(*coapSource).first = 50 * time.Millisecond }
 
 func TestCoAPFaults(t *testing.T) {
 	tests := []struct {

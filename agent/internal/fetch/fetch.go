@@ -1,7 +1,7 @@
 // Package fetch downloads packages from a file server, by digest, over a
 // network that may fail at any moment.
 //
-// A Fetcher speaks to one server, over http(s):// with ranges or over coap://
+// A Fetcher speaks to one server after the other, over http(s):// with ranges or over coap://
 // with blocks; both transports know how to go on from a byte offset, so that a
 // download survives loss, a restart of the server and the death of this
 // process. Nothing here waits without an end: silence, or a trickle, beyond
@@ -10,12 +10,14 @@ package fetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"time"
 
@@ -53,12 +55,20 @@ type Store interface {
 // Config of a Fetcher.
 type Config struct {
 	URL   string        // of the file server: "coap://host:5683", "https://host", "http://host:8081"
+	Also  []string      // other servers of the same packages: asked in this order when those before fail
 	Store Store         // for blobs
 	User  *url.Userinfo // for HTTP's basic authentication; nil: none
 	Log   *slog.Logger
 
 	// Insecure follows redirects to plaintext beyond this machine too.
 	Insecure bool
+
+	// Dial makes connections; nil is that of net.Dialer. See Metered.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Slow is how many bytes a second a blob must bring, or else that is logged once a
+	// minute, and another server asked, if there is one; 0 is 1 KiB.
+	Slow float64
 
 	// Patience is for how long a call goes on trying without any progress; 0
 	// is two minutes.
@@ -68,11 +78,11 @@ type Config struct {
 	Stall time.Duration
 }
 
-// A Fetcher downloads from one file server. Its methods may be called at the
+// A Fetcher downloads from one file server, or the others if that fails. Its methods may be called at the
 // same time.
 type Fetcher struct {
-	cfg    Config
-	source source
+	cfg     Config
+	origins []*origin
 }
 
 // A Platform is what an artifact runs on, in Go's words (GOOS, GOARCH).
@@ -90,34 +100,47 @@ type Found struct {
 
 // New checks cfg; it does not touch the network.
 func New(cfg Config) (*Fetcher, error) {
-	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("cannot use file server URL %q: want coap://host, http://host or https://host", cfg.URL)
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Patience == 0 {
-		cfg.Patience = 2 * time.Minute
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
 	}
-	if cfg.Stall == 0 {
-		cfg.Stall = 30 * time.Second
-	}
+	cfg.Patience = cmp.Or(cfg.Patience, 2*time.Minute)
+	cfg.Stall = cmp.Or(cfg.Stall, 30*time.Second)
+	cfg.Slow = cmp.Or(cfg.Slow, 1<<10)
 	f := &Fetcher{cfg: cfg}
-	switch u.Scheme {
-	case "coap":
-		f.source = newCoAPSource(u, cfg.Stall)
-	case "http", "https":
-		u.User = cfg.User
-		f.source = newHTTPSource(u, cfg)
-	default:
-		return nil, fmt.Errorf("cannot use file server URL %q: unknown scheme %q, want coap, http or https", cfg.URL, u.Scheme)
+	for _, url := range append([]string{cfg.URL}, cfg.Also...) {
+		source, err := newSource(url, cfg)
+		if err != nil {
+			return nil, err
+		}
+		f.origins = append(f.origins, &origin{source: source, url: url})
 	}
 	return f, nil
 }
 
+func newSource(from string, cfg Config) (source, error) {
+	u, err := url.Parse(from)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("cannot use file server URL %q: want coap://host, http://host or https://host", from)
+	}
+	switch u.Scheme {
+	case "coap":
+		return newCoAPSource(u, cfg), nil
+	case "http", "https":
+		u.User = cfg.User
+		return newHTTPSource(u, cfg), nil
+	}
+	return nil, fmt.Errorf("cannot use file server URL %q: unknown scheme %q, want coap, http or https", from, u.Scheme)
+}
+
 // Close drops idle connections.
-func (f *Fetcher) Close() { f.source.close() }
+func (f *Fetcher) Close() {
+	for _, o := range f.origins {
+		o.close()
+	}
+}
 
 // Blob brings the blob of that digest and size in bytes into the store, going
 // on where an earlier call stopped. progress, if not nil, hears how many bytes
@@ -131,11 +154,18 @@ func (f *Fetcher) Blob(ctx context.Context, component, digest string, size int64
 	if err != nil {
 		return err
 	}
+	var asked *tries
+	came := false
 	err = f.cfg.Store.Receive(digest, size, func(have int64, w io.Writer) error {
-		s := &sink{w: w, have: have, size: size, progress: progress}
-		return f.persist(ctx, r, s)
+		asked = f.newTries()
+		err := f.persistBy(ctx, r, &sink{w: w, have: have, size: size, progress: progress}, asked)
+		came = err == nil
+		return err
 	})
 	if err != nil {
+		if came { // something else than what the digest says, perhaps: others are asked first from now on
+			asked.origin().failed()
+		}
 		return fmt.Errorf("cannot download blob %s of %s: %w", digest, component, err)
 	}
 	return nil

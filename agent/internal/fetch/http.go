@@ -23,7 +23,7 @@ type httpSource struct {
 func newHTTPSource(base *url.URL, cfg Config) *httpSource {
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		DialContext:           cfg.Dial,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: cfg.Stall,
 		IdleConnTimeout:       30 * time.Second,

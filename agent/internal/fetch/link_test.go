@@ -176,6 +176,11 @@ type simulation struct {
 // how far it is.
 func simulate(t *testing.T, n int, l *link, twist func(b block, ans *message.Message) bool, during func(s *simulation, done int64)) *simulation {
 	t.Helper()
+	return simulateWith(t, n, l, twist, during, Config{})
+}
+
+func simulateWith(t *testing.T, n int, l *link, twist func(b block, ans *message.Message) bool, during func(s *simulation, done int64), cfg Config) *simulation {
+	t.Helper()
 	s := &simulation{link: l, twist: twist}
 	s.blob, s.digest = randomBlob(n)
 	server := &coapServer{content: map[string][]byte{blobPath(s.digest): s.blob}, twist: twist}
@@ -189,12 +194,13 @@ func simulate(t *testing.T, n int, l *link, twist func(b block, ans *message.Mes
 	}
 	l.dice = rand.New(rand.NewPCG(7, 7))
 	s.store = openStore(t, t.TempDir())
+	cfg.URL, cfg.Store = "coap://server", s.store
 	synctest.Test(t, func(t *testing.T) {
 		var err error
-		if s.fetcher, err = New(Config{URL: "coap://server", Store: s.store}); err != nil {
+		if s.fetcher, err = New(cfg); err != nil {
 			t.Fatal(err)
 		}
-		s.fetcher.source.(*coapSource).dial = l.dial
+		s.fetcher.origins[0].source.(*coapSource).dial = l.dial
 		began := time.Now()
 		err = s.fetcher.Blob(t.Context(), component, s.digest, int64(n), func(done, _ int64) {
 			if during != nil {
@@ -426,7 +432,7 @@ func TestEcho(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				f.source.(*coapSource).dial = l.dial
+				f.origins[0].source.(*coapSource).dial = l.dial
 				if err := f.Blob(t.Context(), component, digest, int64(len(blob)), nil); err != nil {
 					t.Fatal(err)
 				}

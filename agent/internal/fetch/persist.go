@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/url"
 	"time"
 )
@@ -56,6 +55,7 @@ type sink struct {
 	size     int64 // bytes promised; -1 if unknown
 	limit    int64 // of bytes if that is unknown; 0 is maxObject
 	progress func(done, total int64)
+	watch    *watch // nil: nobody minds how long it takes
 }
 
 func (s *sink) Write(b []byte) (int, error) {
@@ -66,6 +66,9 @@ func (s *sink) Write(b []byte) (int, error) {
 	s.have += int64(n)
 	if s.progress != nil {
 		s.progress(s.have, s.size)
+	}
+	if err == nil && s.watch != nil {
+		err = s.watch.see(s.have, time.Now())
 	}
 	return n, err
 }
@@ -117,7 +120,7 @@ func (f *Fetcher) object(ctx context.Context, r resource) ([]byte, error) {
 func (f *Fetcher) whole(ctx context.Context, r resource, buf *bytes.Buffer, limit int64) error {
 	for t := f.newTries(); ; {
 		buf.Reset()
-		err := f.source.stream(ctx, r, &sink{w: buf, size: -1, limit: limit}, &pin{})
+		err := t.origin().stream(ctx, r, &sink{w: buf, size: -1, limit: limit}, &pin{})
 		if err == nil {
 			return nil
 		}
@@ -127,65 +130,26 @@ func (f *Fetcher) whole(ctx context.Context, r resource, buf *bytes.Buffer, limi
 	}
 }
 
-// persist brings the rest of a resource into s, attempt after attempt.
-func (f *Fetcher) persist(ctx context.Context, r resource, s *sink) error {
-	return f.persistAs(ctx, r, s, &pin{})
+// persistAs holds the only server to what it said before.
+func (f *Fetcher) persistAs(ctx context.Context, r resource, s *sink, p *pin) error {
+	t := f.newTries()
+	t.pins[t.origin()] = p
+	return f.persistBy(ctx, r, s, t)
 }
 
-// persistAs holds the server to what it said before.
-func (f *Fetcher) persistAs(ctx context.Context, r resource, s *sink, p *pin) error {
-	for t := f.newTries(); ; {
+// persistBy brings the rest of a resource into s, attempt after attempt.
+func (f *Fetcher) persistBy(ctx context.Context, r resource, s *sink, t *tries) error {
+	s.watch = f.watch(t, s)
+	for {
 		before := s.have
-		err := f.source.stream(ctx, r, s, p)
+		err := t.origin().stream(ctx, r, s, t.pin())
 		if err == nil {
 			return nil
 		}
 		if err := t.next(ctx, err, s.have-before >= enough); err != nil {
 			return fmt.Errorf("at byte %d: %w", s.have, err)
 		}
-	}
-}
-
-// tries paces the attempts of one call.
-type tries struct {
-	f     *Fetcher
-	since time.Time // of the last progress
-	wait  time.Duration
-}
-
-const (
-	firstWait   = 200 * time.Millisecond
-	longestWait = 15 * time.Second
-)
-
-func (f *Fetcher) newTries() *tries {
-	return &tries{f: f, since: time.Now(), wait: firstWait}
-}
-
-// next sleeps before another attempt, or returns why there is none.
-func (t *tries) next(ctx context.Context, err error, progress bool) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	p, passes := errors.AsType[*passingError](err)
-	if !passes {
-		return err
-	}
-	if progress {
-		t.since, t.wait = time.Now(), firstWait
-	}
-	wait := max(min(p.after, longestWait), t.wait/2+rand.N(t.wait))
-	t.wait = min(2*t.wait, longestWait)
-	if silent := time.Since(t.since); silent+wait > t.f.cfg.Patience {
-		return fmt.Errorf("%w: no progress for %s: %w; check the network and that %s is the file server, then try again",
-			ErrUnreachable, silent.Round(time.Millisecond), err, t.f.cfg.URL)
-	}
-	t.f.cfg.Log.Debug("download interrupted, trying again", "err", err, "wait", wait)
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(wait):
-		return nil
+		s.watch.since = time.Time{} // a pause is not slowness
 	}
 }
 
