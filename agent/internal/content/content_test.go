@@ -143,13 +143,76 @@ func TestSpoiledPrefix(t *testing.T) {
 	b := []byte("0123456789")
 	for _, spoiled := range []string{"01x", "012345678x", strings.Repeat("x", 20)} {
 		s := open(t, t.TempDir())
-		if err := os.WriteFile(s.partial(digestOf(b)), []byte(spoiled), 0o600); err != nil {
+		if err := os.WriteFile(s.partial(digestOf(b)), []byte(spoiled), syncedMode); err != nil {
 			t.Fatal(err)
 		}
 		put(t, s, b)
 		if !s.Has(digestOf(b)) {
 			t.Errorf("%q: blob is not there", spoiled)
 		}
+	}
+}
+
+// TestPowerCut has the power fail: what was written since the last MiB may be anything
+// then, and is fetched again; no more than that.
+func TestPowerCut(t *testing.T) {
+	b := make([]byte, 4*syncEach)
+	for i := range b {
+		b[i] = byte(i >> 8)
+	}
+	broken := errors.New("broken")
+	for name, tt := range map[string]struct {
+		came int64
+		cut  bool
+		want int64
+	}{
+		"no cut":             {2*syncEach + 500, false, 2*syncEach + 500},
+		"cut":                {2*syncEach + 500, true, 2 * syncEach},
+		"cut while it syncs": {2 * syncEach, true, syncEach},
+		"cut at once":        {100, true, 0},
+		"cut after nothing":  {0, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			err := s.Receive(digestOf(b), int64(len(b)), func(_ int64, w io.Writer) error {
+				_, err := w.Write(b[:tt.came])
+				return errors.Join(err, broken)
+			})
+			if !errors.Is(err, broken) {
+				t.Fatal(err)
+			}
+			if tt.cut {
+				spoil(t, s.partial(digestOf(b)), tt.want)
+			}
+			attempts := 0
+			err = open(t, dir).Receive(digestOf(b), int64(len(b)), func(have int64, w io.Writer) error {
+				if attempts++; have != tt.want {
+					t.Errorf("goes on from byte %d instead of %d", have, tt.want)
+				}
+				return rest(b)(have, w)
+			})
+			if err != nil || attempts != 1 {
+				t.Errorf("%v after %d attempts", err, attempts)
+			}
+		})
+	}
+}
+
+// spoil does to a partial blob what a power cut may do to one that is written to.
+func spoil(t *testing.T, path string, from int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil {
+		_, err = f.WriteAt(bytes.Repeat([]byte{0xaa}, int(info.Size()-from)), from)
+	}
+	if err = errors.Join(err, f.Chmod(openMode)); err != nil {
+		t.Fatal(err)
 	}
 }
 

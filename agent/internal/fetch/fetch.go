@@ -157,6 +157,9 @@ func (f *Fetcher) Blob(ctx context.Context, component, digest string, size int64
 	var asked *tries
 	came := false
 	err = f.cfg.Store.Receive(digest, size, func(have int64, w io.Writer) error {
+		if asked != nil {
+			f.cfg.Log.Warn("what was here of a download is damaged, it begins anew", "component", component, "blob", digest)
+		}
 		asked = f.newTries()
 		err := f.persistBy(ctx, r, &sink{w: w, have: have, size: size, progress: progress}, asked)
 		came = err == nil

@@ -9,9 +9,10 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 )
 
 // ErrBudget says that a link that costs something has carried what it may this month.
@@ -137,11 +138,7 @@ func (m *Metered) note() error {
 	if err != nil {
 		return err
 	}
-	next := filepath.Join(filepath.Dir(m.file), "."+filepath.Base(m.file))
-	if err := os.WriteFile(next, b, 0o600); err != nil {
-		return fmt.Errorf("cannot note what metered links have carried: %w", err)
-	}
-	if err := os.Rename(next, m.file); err != nil {
+	if err := durable.WriteFile(m.file, b, 0o600); err != nil {
 		return fmt.Errorf("cannot note what metered links have carried: %w", err)
 	}
 	return nil
