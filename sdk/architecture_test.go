@@ -125,7 +125,7 @@ func checkTree(t *testing.T, f source, own string) {
 
 func checkSiblings(t *testing.T, f source, own string) {
 	allowed, listed := siblings[f.dir]
-	if !listed || f.test || own == f.dir || !strings.HasPrefix(own, path.Dir(f.dir)+"/") {
+	if !listed || f.test || within(own, f.dir) || !strings.HasPrefix(own, path.Dir(f.dir)+"/") {
 		return
 	}
 	if !slices.Contains(allowed, own) {
