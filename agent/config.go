@@ -16,6 +16,7 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/space"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
@@ -182,7 +183,7 @@ func (d *duration) UnmarshalText(b []byte) error {
 // error: it is most likely misspelt.
 func readConfig(path string) (config, error) {
 	c := config{
-		Data: "/var/lib/tranquil", Run: "/run/tranquil", Reserve: 16 << 20,
+		Data: "/var/lib/tranquil", Run: "/run/tranquil", Reserve: space.Reserve,
 		LwM2M: lwm2mConfig{Server: "coap://127.0.0.1:5683", Lifetime: duration(5 * time.Minute)},
 		Files: filesConfig{URL: "coap://127.0.0.1:5685"},
 		State: stateConfig{Keep: state.DefaultRetention.Keep, KeepFor: duration(state.DefaultRetention.For)},

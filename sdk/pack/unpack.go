@@ -12,19 +12,22 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/tranquil-iot/tranquil/sdk/durable"
+	"github.com/tranquil-iot/tranquil/sdk/space"
 )
 
 // Limits bound what an artifact may unpack to. Zero means the default.
 type Limits struct {
 	Bytes   int64 // of all files, and of the tar stream around them
 	Entries int   // files, directories and symlinks
+	Reserve int64 // bytes that stay free of the disk, and as large a share of its inodes
 }
 
 // DefaultLimits suit a large application; an updater that knows its disk has
 // tighter ones.
-var DefaultLimits = Limits{Bytes: 16 << 30, Entries: 1 << 16}
+var DefaultLimits = Limits{Bytes: 16 << 30, Entries: 1 << 16, Reserve: space.Reserve}
 
 // Unpack unpacks an artifact layer, a tar+gzip, into dir, which must be
 // missing or empty. It keeps the permission bits and nothing else of the
@@ -56,7 +59,7 @@ func unpack(r io.Reader, dir string, limits Limits, sync bool) error {
 		return err
 	}
 	defer root.Close()
-	u := &unpacker{root: root, sync: sync}
+	u := &unpacker{root: root, dir: dir, reserve: cmp.Or(limits.Reserve, DefaultLimits.Reserve), sync: sync}
 	if _, err := walkLayer(r, limits, u.entry); err != nil {
 		return err
 	}
@@ -169,11 +172,20 @@ func (seen layerNames) add(header *tar.Header) (string, error) {
 
 // An unpacker writes entries below root, which no name or link can leave.
 type unpacker struct {
-	root *os.Root
-	sync bool
+	root    *os.Root
+	dir     string
+	reserve int64 // see Limits
+	sync    bool
 }
 
 func (u *unpacker) entry(name string, header *tar.Header, content io.Reader) error {
+	left, err := space.Left(u.dir, u.reserve)
+	if err != nil {
+		return err
+	}
+	if left.Bytes < header.Size || left.Files < 1 {
+		return fmt.Errorf("cannot write %.80q: %w but what is to stay free: free some of the disk", name, syscall.ENOSPC)
+	}
 	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}

@@ -6,9 +6,11 @@ import (
 	"compress/gzip"
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -90,6 +92,17 @@ func TestUnpackRefuses(t *testing.T) {
 				t.Errorf("something got out: %v", left)
 			}
 		})
+	}
+}
+
+// TestUnpackLeavesReserve: whatever the manifest says of an artifact, what is to
+// stay free of the disk does.
+func TestUnpackLeavesReserve(t *testing.T) {
+	for name, reserve := range map[string]int64{"everything": math.MaxInt64 / 2, "hardly anything": 1} {
+		err := Unpack(bytes.NewReader(layer(t, file("x", "x"))), filepath.Join(t.TempDir(), "in"), Limits{Reserve: reserve}, false)
+		if full := errors.Is(err, syscall.ENOSPC); full != (name == "everything") {
+			t.Errorf("%s is to stay free: %v", name, err)
+		}
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/tranquil-iot/tranquil/sdk/space"
 )
 
 const (
@@ -43,7 +45,7 @@ var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 type Store struct {
 	dir     string
 	reserve int64
-	free    func(dir string) (int64, error) // bytes the file system has left
+	left    func(dir string, reserve int64) (space.Room, error)
 
 	mu   sync.Mutex
 	busy map[string]bool     // digests that a Receive works on
@@ -53,7 +55,7 @@ type Store struct {
 // Open opens the store in dir, makes it if it is not there, and removes what
 // does not belong in it. It never fills the disk beyond reserve free bytes.
 func Open(dir string, reserve int64) (*Store, error) {
-	s := &Store{dir: dir, reserve: reserve, free: freeBytes, busy: map[string]bool{}, held: map[string][]string{}}
+	s := &Store{dir: dir, reserve: reserve, left: space.Left, busy: map[string]bool{}, held: map[string][]string{}}
 	for _, sub := range []string{wholeDir, partialDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("cannot make content store: %w", err)

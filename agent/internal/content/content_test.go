@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/tranquil-iot/tranquil/sdk/space"
 )
 
 func digestOf(b []byte) string {
@@ -242,12 +243,14 @@ func TestSpace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.free = func(string) (int64, error) { return 150, nil }
-	if err := s.Reserve(50); err != nil {
+	s.left = func(_ string, reserve int64) (space.Room, error) {
+		return space.Room{Bytes: 150 - reserve, Files: 3}, nil
+	}
+	if err := s.Reserve(50, 3); err != nil {
 		t.Error(err)
 	}
 	var full *SpaceError
-	if err := s.Reserve(51); !errors.As(err, &full) {
+	if err := s.Reserve(51, 1); !errors.As(err, &full) {
 		t.Fatalf("got %v", err)
 	}
 	if diff := cmp.Diff(SpaceError{Need: 51, Have: 150, Reserve: 100}, *full); diff != "" {
@@ -261,8 +264,8 @@ func TestSpace(t *testing.T) {
 	if !errors.As(err, &full) {
 		t.Errorf("got %v", err)
 	}
-	if have, err := freeBytes(t.TempDir()); err != nil || have <= 0 {
-		t.Errorf("free bytes: %d, %v", have, err)
+	if err := s.Reserve(50, 4); !errors.As(err, &full) || !strings.Contains(err.Error(), "inodes") || !strings.Contains(err.Error(), "4 files") {
+		t.Errorf("more files than there are inodes: %v", err)
 	}
 }
 
@@ -391,7 +394,7 @@ func TestFull(t *testing.T) {
 	if err := Full(filepath.Join(dir, "none"), 1<<60); err != nil {
 		t.Errorf("nobody can tell: %v", err)
 	}
-	err = &FullError{Dir: dir, Free: 1 << 30}
+	err = &FullError{Dir: dir, Free: 1 << 30, NoInodes: true}
 	if !strings.Contains(err.Error(), "no inode") {
 		t.Error(err)
 	}

@@ -69,7 +69,7 @@ func (s *Store) attempt(digest string, size int64, fill func(int64, io.Writer) e
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	have = p.len
-	if err := s.Reserve(size - have); err != nil {
+	if err := s.Reserve(size-have, 1); err != nil {
 		return have, err
 	}
 	if have < size || size == 0 {

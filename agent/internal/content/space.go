@@ -2,7 +2,8 @@ package content
 
 import (
 	"fmt"
-	"syscall"
+
+	"github.com/tranquil-iot/tranquil/sdk/space"
 )
 
 // A SpaceError says that the disk is too full for what is to be stored.
@@ -10,39 +11,46 @@ type SpaceError struct {
 	Need    int64 // bytes to be stored
 	Have    int64 // bytes the file system has free
 	Reserve int64 // bytes that must stay free
+	Files   int64 // so many files and directories are too many, if that is why
 }
 
-// Error tells the three numbers and what to do.
+// Error tells the numbers and what to do.
 func (e *SpaceError) Error() string {
+	if e.Files > 0 {
+		return fmt.Sprintf("not enough inodes on the disk for %d files and directories beside those that must stay free: remove some files and try again", e.Files)
+	}
 	return fmt.Sprintf("not enough disk space: need %d bytes, have %d, of which %d must stay free; free %d bytes and try again",
 		e.Need, e.Have, e.Reserve, e.Need+e.Reserve-e.Have)
 }
 
-// Reserve returns a *SpaceError unless that many more bytes can be stored with
-// the reserve left free. It promises nothing to later calls.
-func (s *Store) Reserve(bytes int64) error {
-	have, err := s.free(s.dir)
-	if err != nil {
+// Reserve returns a *SpaceError unless that many more bytes can be stored, in
+// so many files and directories, with the reserve left free, and as large a
+// share of the inodes. It promises nothing to later calls.
+func (s *Store) Reserve(bytes, files int64) error {
+	left, err := s.left(s.dir, s.reserve)
+	switch {
+	case err != nil:
 		return fmt.Errorf("cannot measure free disk space: %w", err)
-	}
-	if have-s.reserve < bytes {
-		return &SpaceError{Need: bytes, Have: have, Reserve: s.reserve}
+	case left.Bytes < bytes:
+		return &SpaceError{Need: bytes, Have: left.Bytes + s.reserve, Reserve: s.reserve}
+	case left.Files < files:
+		return &SpaceError{Need: bytes, Have: left.Bytes + s.reserve, Reserve: s.reserve, Files: files}
 	}
 	return nil
 }
 
 // A FullError says that a disk has less room than shall stay free.
 type FullError struct {
-	Dir    string
-	Free   int64  // bytes
-	Inodes uint64 // files that can still be made, if that is why
+	Dir      string
+	Free     int64 // bytes
+	NoInodes bool  // that is why
 }
 
 // Error tells what is left, and what to do.
 func (e *FullError) Error() string {
 	left := fmt.Sprintf("%d bytes", e.Free)
-	if e.Inodes == 0 {
-		left += " and no inode"
+	if e.NoInodes {
+		left += " and no inode but those that are to stay"
 	}
 	return fmt.Sprintf("the disk that holds %s had only %s free: free some and ask again", e.Dir, left)
 }
@@ -51,27 +59,13 @@ func (e *FullError) Error() string {
 const leastFree = 1 << 20
 
 // Full returns a *FullError if the file system of dir has less than the
-// reserve left, or can take no more files; nil also if that cannot be told.
+// reserve left, or can take no more files beside its share of them; nil also if
+// that cannot be told.
 func Full(dir string, reserve int64) error {
-	var st syscall.Statfs_t
-	if syscall.Statfs(dir, &st) != nil {
-		return nil
+	reserve = max(reserve, leastFree)
+	left, err := space.Left(dir, reserve)
+	if err != nil || left.Bytes >= 0 && left.Files > 0 {
+		return nil //nolint:nilerr // see above
 	}
-	free := int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // the fields are narrower on 32 bits
-	counted := st.Files > 0                    // some file systems make inodes as they need them
-	if free >= max(reserve, leastFree) && (!counted || st.Ffree > 0) {
-		return nil
-	}
-	if !counted {
-		st.Ffree = 1
-	}
-	return &FullError{Dir: dir, Free: free, Inodes: st.Ffree}
-}
-
-func freeBytes(dir string) (int64, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // the fields are narrower on 32 bits
+	return &FullError{Dir: dir, Free: left.Bytes + reserve, NoInodes: left.Files <= 0}
 }

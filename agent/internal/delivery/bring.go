@@ -146,7 +146,7 @@ func (k *Desk) fits(component string, number int, digest string) (*pack.Package,
 			missing += b.Size
 		}
 	}
-	return p, needed, k.Content.Reserve(missing)
+	return p, needed, k.Content.Reserve(missing, int64(len(needed)))
 }
 
 func (k *Desk) hold(component string, number int, digest string, needed []pack.Descriptor) {

@@ -36,7 +36,7 @@ type Content interface {
 	Open(digest string) (*os.File, error)
 	Has(digest string) bool
 	Hold(holder string, digests ...string)
-	Reserve(bytes int64) error
+	Reserve(bytes, files int64) error
 }
 
 // A Remote is a package that a URI names.

@@ -11,7 +11,7 @@ import (
 // Push takes a package that a server sends, of size bytes, or an unknown number
 // if that is 0.
 func (k *Desk) Push(component string, size int64, inPlace bool) (engine.Push, error) {
-	if err := k.Content.Reserve(size); err != nil {
+	if err := k.Content.Reserve(size, 1); err != nil {
 		return nil, k.noRoom(k.refuse(component, inPlace, err))
 	}
 	d, err := k.begin(component, engine.Delivery{}, inPlace)

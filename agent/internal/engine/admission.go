@@ -90,20 +90,20 @@ func (e *Engine) room(u *Update) error {
 	if u.transforms() {
 		generations = 2
 	}
-	if err := e.Content.Reserve(generations * u.StateSize); err != nil {
+	if err := e.Content.Reserve(generations*u.StateSize, generations*u.StateFiles); err != nil {
 		return Wait{For: "room for the state: " + err.Error(), Poll: true}
 	}
 	return nil
 }
 
-// sizeOf returns how many bytes the files below dir have, or which of their
-// names nobody could handle later.
-func sizeOf(dir string) (total int64, err error) {
+// sizeOf returns how many bytes the files below dir have, and how many they are
+// with the directories, or which of their names nobody could handle later.
+func sizeOf(dir string) (total, files int64, err error) {
 	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err := replica.CheckName(strings.TrimPrefix(path, dir+"/")); err != nil {
 			return err
 		}
-		if err != nil || !entry.Type().IsRegular() {
+		if files++; err != nil || !entry.Type().IsRegular() {
 			return err
 		}
 		info, err := entry.Info()
@@ -112,5 +112,5 @@ func sizeOf(dir string) (total int64, err error) {
 		}
 		return err
 	})
-	return total, err
+	return total, files, err
 }

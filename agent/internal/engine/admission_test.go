@@ -110,10 +110,11 @@ func TestAStaleRehearsalIsRepeated(t *testing.T) {
 type full struct {
 	Content
 	limit int64
+	files int64
 }
 
-func (f *full) Reserve(bytes int64) error {
-	if bytes > f.limit {
+func (f *full) Reserve(bytes, files int64) error {
+	if bytes > f.limit || files > f.files {
 		return errors.New("not enough disk space")
 	}
 	return nil
@@ -121,13 +122,19 @@ func (f *full) Reserve(bytes int64) error {
 
 func TestAdmitWaitsForRoom(t *testing.T) {
 	w, e := newWorld(t, build(t, "1m"))
-	disk := &full{e.Content, int64(len(w.state))} // enough to save it, but not to transform it
+	disk := &full{e.Content, int64(len(w.state)), 3} // enough to save it, but not to transform it
 	e.Content = disk
-	var wait Wait
-	if _, err := w.update(t, e, "2.0.0"); !errors.As(err, &wait) || !wait.Poll || !strings.Contains(wait.For, "room for the state") {
-		t.Fatal(err)
+	waits := func() {
+		t.Helper()
+		var wait Wait
+		if _, err := w.update(t, e, "2.0.0"); !errors.As(err, &wait) || !wait.Poll || !strings.Contains(wait.For, "room for the state") {
+			t.Fatal(err)
+		}
 	}
+	waits()
 	disk.limit *= 2
+	waits() // for inodes
+	disk.files = 4
 	if o, err := w.update(t, e, "2.0.0"); err != nil || o.Result != Updated {
 		t.Fatalf("%+v, %v", o, err)
 	}

@@ -73,7 +73,7 @@ type Content interface {
 	Receive(digest string, size int64, fill func(have int64, w io.Writer) error) error
 	Open(digest string) (*os.File, error)
 	Path(digest string) (string, error)
-	Reserve(bytes int64) error
+	Reserve(bytes, files int64) error
 	Collect(keep []string) (freed int64, err error)
 }
 
@@ -257,7 +257,7 @@ func (e *Engine) verify(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
-	return e.Content.Reserve(artifact.Unpacked)
+	return e.Content.Reserve(artifact.Unpacked, 1) // how many files that are is seen when it is unpacked
 }
 
 // discard drops the blobs of a package that will not be installed.
@@ -358,7 +358,7 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (found state.Rehearse
 	if err := h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}); err != nil {
 		return found, err
 	}
-	if u.StateSize, err = sizeOf(dir); err != nil {
+	if u.StateSize, u.StateFiles, err = sizeOf(dir); err != nil {
 		return found, err
 	}
 	steps, err := e.plan(u)

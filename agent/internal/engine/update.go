@@ -60,15 +60,16 @@ type Update struct {
 	From      Installed `json:"from"`
 	To        Installed `json:"to"`
 
-	Fetched   int64             `json:"-"`                   // bytes of Size that are downloaded
-	Size      int64             `json:"-"`                   // of the download, bytes
-	Repair    int64             `json:"repair,omitempty"`    // what an operator has decided: the number from afar, or RepairHere; 0: it is none
-	Doubt     string            `json:"doubt,omitempty"`     // why what vouches for the package may be outdated
-	Unsigned  bool              `json:"unsigned,omitempty"`  // nobody who may has signed for the package, or nobody could be asked
-	Urgent    bool              `json:"urgent,omitempty"`    // asked for at the device: waits for neither window nor consent
-	Requires  map[string]string `json:"requires,omitempty"`  // other components, and which versions of them
-	StateSize int64             `json:"stateSize,omitempty"` // bytes, when it was rehearsed
-	Rehearsed Moment            `json:"rehearsed,omitzero"`  // last
+	Fetched    int64             `json:"-"`                    // bytes of Size that are downloaded
+	Size       int64             `json:"-"`                    // of the download, bytes
+	Repair     int64             `json:"repair,omitempty"`     // what an operator has decided: the number from afar, or RepairHere; 0: it is none
+	Doubt      string            `json:"doubt,omitempty"`      // why what vouches for the package may be outdated
+	Unsigned   bool              `json:"unsigned,omitempty"`   // nobody who may has signed for the package, or nobody could be asked
+	Urgent     bool              `json:"urgent,omitempty"`     // asked for at the device: waits for neither window nor consent
+	Requires   map[string]string `json:"requires,omitempty"`   // other components, and which versions of them
+	StateSize  int64             `json:"stateSize,omitempty"`  // bytes, when it was rehearsed
+	StateFiles int64             `json:"stateFiles,omitempty"` // files and directories, then
+	Rehearsed  Moment            `json:"rehearsed,omitzero"`   // last
 
 	Rehearsal state.Generation `json:"rehearsal,omitempty"` // the live snapshot; the one after it is its transform
 	Saved     state.Generation `json:"saved,omitempty"`

@@ -101,6 +101,7 @@ var errArchive = errors.New("this is no archive of a state")
 type unpacker struct {
 	dir     string
 	room    int64                         // bytes that may still be written
+	inodes  int64                         // entries that may still be made
 	held    int64                         // bytes that stay in memory, see maxHeld
 	outside bool                          // symbolic links may lead out of the state
 	lending bool                          // files may be setuid, setgid or have capabilities
@@ -142,6 +143,9 @@ func cutOff(err error) error {
 }
 
 const blockSize = 512
+
+// entryCost is what an entry takes of a disk beside its content, bytes.
+const entryCost = 4 << 10
 
 // An ending counts the zeros with which what was read ends: an archive ends
 // with two blocks of them, and one that was cut off most likely does not.
@@ -225,8 +229,11 @@ func (u *unpacker) count(h *tar.Header, name string, b replica.Belongings) error
 	if u.held += int64(len(name)); h.Typeflag == tar.TypeDir {
 		u.held += attributes
 	}
-	u.room -= blockSize + int64(len(name)) + attributes
+	u.room -= entryCost + int64(len(name)) + attributes
+	u.inodes--
 	switch {
+	case u.inodes < 0:
+		return errors.New("it has more files and directories than the disk has inodes for")
 	case h.Size < 0 || h.Size > u.room:
 		return errors.New("it has more than the disk has room for")
 	case attributes > maxAttributes:

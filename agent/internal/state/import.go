@@ -13,7 +13,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
-	"golang.org/x/sys/unix"
+	"github.com/tranquil-iot/tranquil/sdk/space"
 )
 
 // importName is where an archive is unpacked, beside the generations.
@@ -27,7 +27,7 @@ type Intake struct {
 	Schema     int   // of the state, if the archive does not say it
 	Outside    bool  // symbolic links may lead out of the state
 	Privileged bool  // files may be setuid, setgid or have capabilities
-	Reserve    int64 // bytes of the disk that stay free
+	Reserve    int64 // bytes of the disk that stay free, and as large a share of its inodes
 }
 
 // Unpack reads what [Manager.Export] has written, or any tar archive of which
@@ -53,11 +53,11 @@ func unpack(component, dir string, r io.Reader, in Intake) (Meta, error) {
 	if err := errors.Join(replica.RemoveAll(dir), os.MkdirAll(files, 0o700)); err != nil {
 		return Meta{}, err
 	}
-	var disk unix.Statfs_t
-	if err := unix.Statfs(dir, &disk); err != nil {
+	left, err := space.Left(dir, in.Reserve)
+	if err != nil {
 		return Meta{}, err
 	}
-	u := &unpacker{dir: files, room: int64(disk.Bavail)*int64(disk.Bsize) - in.Reserve, outside: in.Outside, lending: in.Privileged} //nolint:unconvert // other widths on other systems
+	u := &unpacker{dir: files, room: left.Bytes, inodes: left.Files, outside: in.Outside, lending: in.Privileged}
 	if err := u.unpack(r); err != nil {
 		return Meta{}, err
 	}

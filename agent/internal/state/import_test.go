@@ -288,7 +288,7 @@ func TestUnpackMemory(t *testing.T) {
 		{count: 600, bytes: maxAttributes - 100, want: "directories' extended attributes are more than"},
 	} {
 		const room = 1 << 30
-		u := &unpacker{dir: t.TempDir(), room: room}
+		u := &unpacker{dir: t.TempDir(), room: room, inodes: maxEntries}
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
@@ -305,6 +305,21 @@ func TestUnpackMemory(t *testing.T) {
 	}
 }
 
+// TestUnpackInodes: an archive of empty files takes no more of the inodes than
+// may be had.
+func TestUnpackInodes(t *testing.T) {
+	var all []tar.Header
+	for i := range 4 {
+		all = append(all, tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprint(i), Mode: 0o600, Uid: os.Geteuid(), Gid: os.Getegid()})
+	}
+	for inodes, want := range map[int64]bool{4: true, 3: false} {
+		err := (&unpacker{dir: t.TempDir(), room: 1 << 20, inodes: inodes}).unpack(bytes.NewReader(archiveOf(t, all...)))
+		if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "inodes") {
+			t.Errorf("with %d inodes: %v", inodes, err)
+		}
+	}
+}
+
 // TestUnpackLinks: links that stay inside are taken, dangling ones too.
 func TestUnpackLinks(t *testing.T) {
 	all := []tar.Header{{Typeflag: tar.TypeDir, Name: "a", Mode: 0o700}, {Typeflag: tar.TypeDir, Name: "a/b", Mode: 0o700}}
@@ -315,7 +330,7 @@ func TestUnpackLinks(t *testing.T) {
 		all[i].Uid, all[i].Gid = os.Geteuid(), os.Getegid()
 	}
 	dir := t.TempDir()
-	must(t, (&unpacker{dir: dir, room: 1 << 20}).unpack(bytes.NewReader(archiveOf(t, all...))))
+	must(t, (&unpacker{dir: dir, room: 1 << 20, inodes: maxEntries}).unpack(bytes.NewReader(archiveOf(t, all...))))
 	inside(t, dir)
 }
 
@@ -356,7 +371,7 @@ func unpackAny(t *testing.T, archive []byte, outside bool) {
 	dir := t.TempDir()
 	files := filepath.Join(dir, "files")
 	must(t, os.Mkdir(files, 0o700))
-	u := &unpacker{dir: files, room: 1 << 20, outside: outside}
+	u := &unpacker{dir: files, room: 1 << 20, inodes: maxEntries, outside: outside}
 	err := u.unpack(bytes.NewReader(archive))
 	if entries, e := os.ReadDir(dir); e != nil || len(entries) != 1 {
 		t.Errorf("outside lies %v, %v (%v)", entries, e, err)
