@@ -226,7 +226,11 @@ func (t Transform) checkParams() error {
 	if len(t.Params) > maxEntries {
 		return fmt.Errorf("params: more than %d", maxEntries)
 	}
+	sum := 0
 	for name, value := range t.Params {
+		if sum += len(name) + len(value); sum > maxParams {
+			return fmt.Errorf("params: more than %d bytes together", maxParams)
+		}
 		if !paramPattern.MatchString(name) {
 			return fmt.Errorf("params: %.80q is not a name of a-z, 0-9 and _", name)
 		}

@@ -22,6 +22,7 @@ const (
 	maxEntries        = 64 // of requires, files and params each
 	maxText           = 4096
 	maxParam          = 32 << 10 // bytes of a param: programs and SQL are
+	maxParams         = 96 << 10 // bytes of the names and values of all params of a transform: what the sandbox takes
 	maxInline         = 32 << 10 // bytes of a JSON Schema in an annotation; a longer one is a layer
 	maxSchemas        = 4 << 20  // bytes of all JSON Schemas that are layers: an agent has those of a chain in memory
 	maxPath           = 1024     // of a file in an artifact

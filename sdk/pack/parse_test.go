@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,4 +79,19 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("accepted %+v", p)
 		}
 	})
+}
+
+// TestParamsTogether: no more params than the sandbox takes, however they are
+// divided.
+func TestParamsTogether(t *testing.T) {
+	for n, want := range map[int]string{2: "", 5: "more than 98304 bytes together"} {
+		params := map[string]string{}
+		for i := range n {
+			params[fmt.Sprint("p", i)] = strings.Repeat("v", maxParam)
+		}
+		err := Transform{Params: params}.checkParams()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d params: %v", n, err)
+		}
+	}
 }

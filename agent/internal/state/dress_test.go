@@ -211,6 +211,8 @@ func owner(t testing.TB, name string) string {
 // A grown state has a file more.
 type grown struct{}
 
+func (grown) Key(host.Step) string { return "grown" }
+
 func (grown) Refresh(_ context.Context, _ host.Step, in, out string, _ []host.File, _ func(int64, int64)) (host.Report, error) {
 	if err := os.CopyFS(out, os.DirFS(in)); err != nil {
 		return host.Report{}, err

@@ -19,11 +19,14 @@ import (
 
 // A writer puts "<from>→<to> " in front of each file, and counts.
 type writer struct {
-	ran    []string
-	during func()           // called before each run
-	after  func(out string) // called after each run over a tree
-	large  string           // a database that is too large to be checked
+	ran     []string
+	during  func()           // called before each run
+	after   func(out string) // called after each run over a tree
+	large   string           // a database that is too large to be checked
+	ceiling host.Limits
 }
+
+func (w *writer) Key(step host.Step) string { return (&host.Host{Ceiling: w.ceiling}).Key(step) }
 
 func (w *writer) Refresh(_ context.Context, step host.Step, in, out string, files []host.File, _ func(int64, int64)) (host.Report, error) {
 	if w.during != nil {
@@ -372,8 +375,44 @@ func FuzzReadBook(f *testing.F) {
 		if b := readBook(name); len(b.records) > 0 {
 			t.Errorf("believed %v", b.records)
 		}
-		openTree(filepath.Dir(name), up[0])
+		openTree(filepath.Dir(name), "key")
 	})
+}
+
+// TestMemoOfOtherMemory: what the rehearsal has made with more memory than the
+// device grants now is made again; a shorter time is no reason.
+func TestMemoOfOtherMemory(t *testing.T) {
+	for name, test := range map[string]struct {
+		ceiling host.Limits
+		ran     []string
+	}{
+		"less memory": {host.Limits{Memory: 1 << 20}, []string{"1→2 a", "1→2 b", "1→2 deep/c"}},
+		"less time":   {host.Limits{CPU: 1, Wall: 1, Output: 1, Log: 1}, nil},
+	} {
+		b := newBench(t)
+		b.rehearse(up)
+		b.took()
+		b.writer.ceiling = test.ceiling
+		b.Manager = manager(t, b.root, b.writer) // as after a restart with another configuration
+		if diff := cmp.Diff(b.want("1→2 "), b.update(up)); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff(test.ran, b.took()); diff != "" {
+			t.Errorf("%s: ran: %s", name, diff)
+		}
+	}
+}
+
+// What a package or its transforms call things makes no warning long.
+func TestFew(t *testing.T) {
+	long := strings.Repeat("x", 1000)
+	for want, names := range map[string][]string{
+		"a": {"a"}, "a, b, c": {"a", "b", "c"}, "a, b, c and 2 more": {"a", "b", "c", "d", "e"}, long[:100]: {long},
+	} {
+		if got := few(names); got != want {
+			t.Errorf("%q: got %q", names, got)
+		}
+	}
 }
 
 // A pattern that no file is like is told once; an empty state has none to tell of.

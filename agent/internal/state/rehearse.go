@@ -103,17 +103,31 @@ type Rehearsed struct {
 // SQLite has not looked into.
 func (r *rehearsal) warnings() (all []string) {
 	for _, step := range r.idle {
-		text := fmt.Sprintf("the transform from schema %d to %d is for %s, and no file of the state is like that", step.From, step.To, strings.Join(step.Files, ", "))
+		text := fmt.Sprintf("the transform from schema %d to %d is for %s, and no file of the state is like that", step.From, step.To, few(step.Files))
 		if all = append(all, text); r.manager.Logger != nil {
 			r.manager.Logger.Warn("a transform is for no file of the state", "component", r.component, "from", step.From, "to", step.To, "files", step.Files)
 		}
 	}
 	for i := range r.steps {
 		if paths := slices.Sorted(maps.Keys(r.trees[i].memo.Unchecked)); len(paths) > 0 {
-			all = append(all, fmt.Sprintf("only the format of %s was checked: too large for SQLite's integrity check within the limits of a transform", strings.Join(paths, ", ")))
+			all = append(all, fmt.Sprintf("only the format of %s was checked: too large for SQLite's integrity check within the limits of a transform", few(paths)))
 		}
 	}
 	return all
+}
+
+// few names some of many, shortened: they go into the twin.
+func few(names []string) string {
+	const most = 3
+	var all []string
+	for _, name := range names[:min(len(names), most)] {
+		all = append(all, fmt.Sprintf("%.100s", name))
+	}
+	text := strings.Join(all, ", ")
+	if len(names) > most {
+		text += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return text
 }
 
 // A rehearsal is one call of Rehearse.
@@ -202,12 +216,13 @@ func (m *Manager) refresh(ctx context.Context, p *pass, component string, steps 
 	}
 	source, original := files, in
 	for i, step := range steps {
+		key := m.transformer.Key(step)
 		if i == len(k.trees) {
-			k.trees = append(k.trees, openTree(filepath.Join(dir, memosName, strconv.Itoa(i)), step))
+			k.trees = append(k.trees, openTree(filepath.Join(dir, memosName, strconv.Itoa(i)), key))
 		}
 		t := k.trees[i]
-		if t.memo.Step != stepDigest(step) {
-			t.memo = newMemo(step)
+		if t.memo.Step != key {
+			t.memo = newMemo(key)
 		}
 		in, err = p.refresh(ctx, t, step, files, in, part(progress, i, len(steps)))
 		if err != nil {

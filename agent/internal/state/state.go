@@ -62,8 +62,9 @@ type Meta struct {
 }
 
 // A Transformer applies a transform to some files of a state directory;
-// *[host.Host] does.
+// *[host.Host] does. Results with the same key can stand for each other.
 type Transformer interface {
+	Key(step host.Step) string
 	Refresh(ctx context.Context, step host.Step, in, out string, files []host.File, progress func(done, total int64)) (host.Report, error)
 }
 

@@ -333,6 +333,8 @@ func TestTransform(t *testing.T) {
 
 type failing struct{ error }
 
+func (failing) Key(host.Step) string { return "failing" }
+
 func (f failing) Refresh(context.Context, host.Step, string, string, []host.File, func(int64, int64)) (host.Report, error) {
 	return host.Report{}, f
 }

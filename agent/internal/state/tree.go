@@ -2,9 +2,6 @@ package state
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -32,7 +29,7 @@ type tree struct {
 
 // A memo is the content of memo.json.
 type memo struct {
-	Step      string          // digest of all that makes the step
+	Step      string          // key of the step, see [Transformer]
 	Made      map[string]made // by path; "." is the whole state, of a step in tree mode
 	Unchecked map[string]bool `json:",omitempty"` // databases in it that were too large for SQLite's integrity check
 }
@@ -42,31 +39,17 @@ type made struct{ From, Digest string } // digests of input and output
 const memoName = "memo.json"
 
 // openTree reads the memo of a step. That of another step is of no use.
-func openTree(dir string, step host.Step) *tree {
+func openTree(dir, key string) *tree {
 	t := &tree{dir: dir}
-	if readChecked(filepath.Join(dir, memoName), &t.memo) != nil || t.memo.Step != stepDigest(step) || t.memo.Made == nil {
-		t.memo = newMemo(step)
+	if readChecked(filepath.Join(dir, memoName), &t.memo) != nil || t.memo.Step != key || t.memo.Made == nil {
+		t.memo = newMemo(key)
 	}
 	return t
 }
 
-func newMemo(step host.Step) memo {
-	return memo{Step: stepDigest(step), Made: map[string]made{}}
-}
+func newMemo(key string) memo { return memo{Step: key, Made: map[string]made{}} }
 
 func (t *tree) write() error { return writeChecked(filepath.Join(t.dir, memoName), t.memo) }
-
-// stepDigest covers all of a step but where its module lies, and its limits:
-// no result depends on either.
-func stepDigest(step host.Step) string {
-	step.Module, step.Limits = "", host.Limits{}
-	data, err := json.Marshal(step)
-	if err != nil {
-		return "" // strings, numbers and maps of strings do not fail
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
-}
 
 func (t *tree) files() string { return filepath.Join(t.dir, filesName) }
 

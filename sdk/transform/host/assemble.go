@@ -24,6 +24,15 @@ func (s *stage) assemble(ctx context.Context, p *split) error {
 		return &Error{Class: OutputLimit, Reason: tooMuch(limit)}
 	}
 	kept := p.prefix()
+	var more int64
+	for _, q := range p.pieces[kept:] {
+		more += q.Made
+	}
+	release, err := s.take(ctx, more, 1)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if kept == 0 {
 		return s.compose(ctx, p)
 	}

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
@@ -29,8 +29,8 @@ type engine struct {
 	memory  *linear
 }
 
-// compile reads and compiles the module that the host has checked. A cached
-// result that cannot be used, after a power cut say, is made anew.
+// compile reads and compiles the module that the host has checked. A cache that
+// cannot be used only costs time.
 func compile(s setup, file io.Reader, cache string) (e *engine, result outcome) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -44,36 +44,42 @@ func compile(s setup, file io.Reader, cache string) (e *engine, result outcome) 
 	if sha256.Sum256(module) != s.SHA256 {
 		return nil, outcome{Class: BadModule, Reason: "it changed after it was checked"}
 	}
-	e, err = newEngine(module, s, cache)
-	if err != nil && strings.Contains(err.Error(), "compilationcache") {
-		if err = os.RemoveAll(cache); err == nil {
-			e, err = newEngine(module, s, cache)
+	if !s.Interpret { // of which nothing is kept
+		if e, err = cachedEngine(module, s, filepath.Join(cache, entryName(s.SHA256))); err != nil {
+			result.Uncached = firstLine(printable(err.Error()))
+		}
+		if e != nil {
+			return e, result
 		}
 	}
+	e, err = newEngine(module, s, nil)
 	if err != nil {
 		return nil, outcome{Class: BadModule, Reason: firstLine(printable(err.Error()))}
 	}
-	return e, outcome{}
+	return e, result
 }
 
 // newEngine uses wazero's compiler where there is one for the processor, its
 // interpreter elsewhere. The code runs without checks for cancellation, which
 // would make it several times slower: whoever wants it to stop kills the process.
-func newEngine(module []byte, s setup, dir string) (*engine, error) {
-	cache, err := wazero.NewCompilationCacheWithDir(dir) // keyed by wazero's version
-	if err != nil {
-		return nil, err
-	}
+func newEngine(module []byte, s setup, cache wazero.CompilationCache) (e *engine, err error) {
 	ctx := context.Background()
 	config := wazero.NewRuntimeConfig()
 	if s.Interpret {
 		config = wazero.NewRuntimeConfigInterpreter()
 	}
+	if cache != nil {
+		config = config.WithCompilationCache(cache)
+	}
 	r := wazero.NewRuntimeWithConfig(ctx, config.
 		WithCoreFeatures(api.CoreFeaturesV2&^api.CoreFeatureSIMD).
 		WithMemoryLimitPages(uint32(s.Memory/pageSize)).
-		WithDebugInfoEnabled(false).
-		WithCompilationCache(cache))
+		WithDebugInfoEnabled(false))
+	defer func() {
+		if e == nil {
+			err = errors.Join(err, r.Close(ctx))
+		}
+	}()
 	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,9 @@ const (
 	Crash         Class = "sandbox crashed" // for a reason none of the others name
 )
 
+// classes are all of them.
+var classes = []Class{BadModule, Refused, Exit, Trap, StackOverflow, Deadline, OutputLimit, ResourceLimit, Invalid, Crash}
+
 // An Error is the failure of a module, as against a failure of the host such
 // as a full disk.
 type Error struct {

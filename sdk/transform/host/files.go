@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
@@ -54,13 +55,24 @@ func list(ctx context.Context, root *os.Root) ([]entry, error) {
 func (e entry) regular() bool { return e.mode.IsRegular() }
 
 // makeDirs makes the directories of a state writable for now.
-func makeDirs(ctx context.Context, out *os.Root, entries []entry) error {
-	for _, e := range entries {
+func (s *stage) makeDirs(ctx context.Context) error {
+	var dirs int64
+	for _, e := range s.entries {
+		if e.mode.IsDir() {
+			dirs++
+		}
+	}
+	release, err := s.take(ctx, 0, dirs)
+	if err != nil {
+		return err
+	}
+	defer release()
+	for _, e := range s.entries {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if e.mode.IsDir() && e.path != "." {
-			if err := out.Mkdir(e.path, 0o700); err != nil {
+			if err := s.out.Mkdir(e.path, 0o700); err != nil {
 				return err
 			}
 		}
@@ -109,21 +121,42 @@ func finish(f *os.File, mode fs.FileMode, durable bool) error {
 
 // copyFile copies a file with its holes; where the file system can, without
 // copying its blocks. It is no hard link: the component may write to either later.
-func copyFile(ctx context.Context, in, out *os.Root, e entry, durable bool) error {
+func (s *stage) copyFile(ctx context.Context, e entry) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	from, err := in.Open(e.path)
+	from, err := s.in.Open(e.path)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
-	to, err := create(out, e.path)
+	size, err := written(from)
+	if err != nil {
+		return err
+	}
+	release, err := s.take(ctx, size, 1)
+	if err != nil {
+		return err
+	}
+	defer release()
+	to, err := create(s.out, e.path)
 	if err != nil {
 		return err
 	}
 	err = replica.Content(ctx, to, from)
-	return errors.Join(err, finish(to, e.mode, durable))
+	return errors.Join(err, finish(to, e.mode, s.last))
+}
+
+// written returns how many bytes of a file are no holes.
+func written(f *os.File) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return min(info.Size(), s.Blocks*512), nil
+	}
+	return info.Size(), nil
 }
 
 func syncDir(path string) error {

@@ -34,9 +34,11 @@ import (
 type Host struct {
 	// Cache is a directory for compiled modules, made with mode 0700 if it
 	// is missing. What lies there is executed: it must belong to the caller
-	// alone.
+	// alone. It comes to 256 MiB at most; what was not used for longest leaves.
 	Cache string
-	// Reserve is how much of the disk results must leave free, in bytes.
+	// Reserve is how much of the disk results and compiled modules must leave
+	// free, in bytes, and as large a share of its inodes. All that is under way
+	// keeps to it together.
 	Reserve int64
 	// Ceiling bounds what one module may use; zero fields mean the default.
 	Ceiling Limits
@@ -54,8 +56,11 @@ type Host struct {
 	// race detector, which slows a sandbox down ten times.
 	Program string
 
-	lounge lounge
-	told   sync.Map // cage.Missing that were logged
+	lounge  lounge
+	told    sync.Map // what was logged once
+	ledger  ledger
+	caching caching
+	logs    logs
 }
 
 // Limits bounds one run of a module: that is one file in filter mode, or a piece
@@ -66,7 +71,7 @@ type Limits struct {
 	Wall    time.Duration // default 5 min
 	Compile time.Duration // wall and CPU time to compile a module; default 2 min
 	Output  int64         // bytes of one result; default twice the input and 16 MiB
-	Log     int64         // bytes of stderr that are kept, half head, half tail; default 64 KiB
+	Log     int64         // bytes of stderr that are kept, half head, half tail; default 64 KiB. Of runs that end well as many are logged in an hour
 }
 
 // Modes of a step.

@@ -58,7 +58,7 @@ func (i identity) same(now identity) bool {
 // lost or stale after a crash: then digests tell what of the result is still
 // good. It can be lost but not be wrong.
 type index struct {
-	Step   digest // of all that makes the step
+	Step   string // see [Host.Key]
 	File   string
 	Boot   string // of the device: identities of another one prove nothing
 	Input  identity
@@ -101,15 +101,24 @@ func (s *stage) indexPath(file string) string {
 	return filepath.Join(s.memo+".pieces", fmt.Sprintf("%x", sha256.Sum256([]byte(file))))
 }
 
-// key is the digest of all that makes the step, with the module's content.
-func (s *stage) key() digest {
-	step := s.Step
-	step.Module, step.Digest, step.Limits = "", fmt.Sprintf("%x", s.module.sum), Limits{} // no limit changes a result
+// Key is a digest of all that a result of the step depends on, beside its
+// input. Where the module lies does not count, only its digest. Of the limits
+// memory does: a module may see that there is no more, and do something else
+// then. The others, and all that bound it from outside, end it without a result.
+func (h *Host) Key(step Step) string {
+	step.Module, step.Limits = "", Limits{Memory: h.limits(step.Limits).Memory}
 	data, err := json.Marshal(step)
 	if err != nil {
-		return digest{} // strings, numbers and maps of strings do not fail
+		return "" // strings, numbers and maps of strings do not fail
 	}
-	return sha256.Sum256(data)
+	return fmt.Sprintf("%x", sha256.Sum256(data))
+}
+
+// key is the step's, with the digest that the module has.
+func (s *stage) key() string {
+	step := s.Step
+	step.Digest = fmt.Sprintf("%x", s.module.sum)
+	return s.host.Key(step)
 }
 
 // recall finds the old result of a file and its index, if there are both.

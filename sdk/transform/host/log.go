@@ -1,9 +1,13 @@
 package host
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
+	"sync"
+	"time"
 	"unicode/utf8"
 )
 
@@ -82,4 +86,56 @@ func firstLine(text string) string {
 		line = string(runes[:200]) + "…"
 	}
 	return line
+}
+
+// logEvery is how long what was logged of a module counts.
+const logEvery = time.Hour
+
+// logs bound what modules write into the log of the host by runs that end well:
+// in an update these can be any number, of files, pieces and tries.
+type logs struct {
+	mu    sync.Mutex
+	wrote map[[sha256.Size]byte]wrote
+}
+
+// A wrote is what was logged of a module since a time.
+type wrote struct {
+	since time.Time
+	bytes int64
+	full  bool // what is shorter and would fit is left out as well
+}
+
+// admit returns whether so many bytes more may be logged of a module, and
+// whether it is the first time that they may not. One log is never too long.
+func (l *logs) admit(m module, bytes int64, now time.Time) (admitted, first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.wrote, func(_ [sha256.Size]byte, w wrote) bool { return now.Sub(w.since) > logEvery })
+	w, before := l.wrote[m.sum]
+	if !before {
+		w.since = now
+	}
+	admitted = !w.full && (!before || w.bytes+bytes <= m.limits.Log)
+	first = !w.full && !admitted
+	w.full = !admitted
+	w.bytes += bytes
+	if l.wrote == nil {
+		l.wrote = map[[sha256.Size]byte]wrote{}
+	}
+	l.wrote[m.sum] = w
+	return admitted, first
+}
+
+// tell passes on what a run wrote to its log.
+func (s *stage) tell(file, log string) {
+	if log == "" {
+		return
+	}
+	admitted, first := s.host.logs.admit(s.module, int64(len(log)), time.Now())
+	switch {
+	case admitted:
+		s.host.log().Info("transform wrote to its log", "edge", s.edge(), "file", file, "log", log)
+	case first:
+		s.host.log().Warn("transform writes more to its log than is kept in an hour: what follows is left out", "edge", s.edge(), "file", file)
+	}
 }

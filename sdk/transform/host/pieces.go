@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -51,6 +50,7 @@ type piece struct {
 	at       int64             // where it begins in the input
 	from, to int64             // where its output begins: in the old result or in fresh, and in the result
 	known    bool              // its output is in the old result
+	Ends     bool              `json:",omitempty"` // the output is whole lines, or nothing; an index of former versions does not tell
 }
 
 // A split is a file that is transformed piece by piece.
@@ -92,7 +92,7 @@ func (s *stage) cut(ctx context.Context, e entry) (*split, error) {
 		err = p.divide(ctx)
 	}
 	if err == nil {
-		err = p.reuse(ctx)
+		err = s.reuse(ctx, p)
 	}
 	if err == nil && p.todo > 0 {
 		p.fresh, err = s.archive("fresh")
@@ -211,7 +211,7 @@ func each(n int, f func(int)) {
 
 // reuse finds the pieces in the old result: where they were, rather than their
 // like elsewhere, so that they can stay there.
-func (p *split) reuse(ctx context.Context) error {
+func (s *stage) reuse(ctx context.Context, p *split) error {
 	there, err := p.earlier(ctx)
 	if err != nil {
 		return err
@@ -228,8 +228,8 @@ func (p *split) reuse(ctx context.Context) error {
 		if i < len(there) && there[i].In == q.In && there[i].known {
 			known = there[i]
 		}
-		if known.known && known.Size == q.Size {
-			q.Out, q.Made, q.from, q.known = known.Out, known.Made, known.from, true
+		if known.known && known.Size == q.Size && (known.Ends || s.endsAnyhow(i == len(p.pieces)-1)) {
+			q.Out, q.Made, q.Ends, q.from, q.known = known.Out, known.Made, known.Ends, known.from, true
 		} else {
 			p.todo++
 		}
@@ -334,7 +334,12 @@ func (s *stage) piece(ctx context.Context, w *worker, b *bench, p *split, i int)
 	q := &p.pieces[i]
 	// That the input is the one whose digest was taken makes a memo of it
 	// true, whatever a living component writes.
+	release, err := s.take(ctx, q.Size, 0)
+	if err != nil {
+		return err
+	}
 	got, err := b.put(io.NewSectionReader(p.in, q.at, q.Size))
+	release()
 	if err != nil {
 		return fmt.Errorf("cannot read state: %w", err)
 	}
@@ -374,33 +379,41 @@ func (s *stage) keep(ctx context.Context, b *bench, p *split, q *piece, last boo
 	if err := s.hold(ctx, b.out, p.path); err != nil {
 		return err
 	}
-	if err := endsLine(b.out); err != nil && s.Format == "ndjson" && !last {
+	size, ends, err := endsLine(b.out)
+	if err != nil {
 		return err
+	}
+	if !ends && !s.endsAnyhow(last) {
+		return &Error{Class: Invalid, Reason: "it is not ndjson: the last line has no end, and split = \"lines\" joins results"}
 	}
 	if err := rewind(b.out); err != nil {
 		return err
 	}
+	release, err := s.take(ctx, size, 0)
+	if err != nil {
+		return err
+	}
+	defer release()
 	h := sha256.New()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, err := io.Copy(io.MultiWriter(io.NewOffsetWriter(p.fresh, p.end), h), b.out)
-	q.Out, q.Made, q.from = sum(h), n, p.end
+	q.Out, q.Made, q.Ends, q.from = sum(h), n, ends, p.end
 	p.end += n
 	return err
 }
 
-// endsLine wants whole lines, or nothing, from a piece that another follows.
-func endsLine(f *os.File) error {
-	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil || end == 0 {
-		return err
+// endsAnyhow reports whether the result of a piece need not be whole lines, or
+// nothing: who reads ndjson would take the last line and what follows for one.
+func (s *stage) endsAnyhow(last bool) bool { return last || s.Format != "ndjson" }
+
+// endsLine returns the size of a file, and whether its last line has an end.
+func endsLine(f *os.File) (size int64, ends bool, err error) {
+	size, err = f.Seek(0, io.SeekEnd)
+	if err != nil || size == 0 {
+		return size, true, err
 	}
 	var last [1]byte
-	if _, err := f.ReadAt(last[:], end-1); err != nil {
-		return err
-	}
-	if !bytes.Equal(last[:], []byte("\n")) {
-		return &Error{Class: Invalid, Reason: "it is not ndjson: the last line has no end, and split = \"lines\" joins results"}
-	}
-	return nil
+	_, err = f.ReadAt(last[:], size-1)
+	return size, last[0] == '\n', err
 }

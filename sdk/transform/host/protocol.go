@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform/host/internal/cage"
@@ -23,6 +24,7 @@ const maxMessage = 176 << 10 // 128 KB of text
 type setup struct {
 	SHA256  [32]byte // of the module, which comes as a file
 	Dir     string   // of the cache, see compiledName
+	Cache   int64    // bytes that the compiled module may take there
 	Memory  int64    // limit of the linear memory in bytes
 	CPU     int64    // seconds that all jobs together may take, for the kernel
 	Data    uint64   // bytes, see cage.Limits
@@ -72,7 +74,18 @@ type outcome struct {
 	Memory int64 // linear memory in bytes
 	Native bool  // there was none: Memory is the heap of native code
 
-	Missing []cage.Missing // layers, in the answer to a setup
+	Missing  []cage.Missing // layers, in the answer to a setup
+	Uncached string         // why the compiled module is not kept, in that too; "" if it is
+}
+
+// tame makes an outcome that a sandbox has sent fit to be passed on: it may have
+// been taken over.
+func (o outcome) tame() outcome {
+	if o.Class != "" && !slices.Contains(classes, o.Class) {
+		o.Class = Crash
+	}
+	o.Reason, o.Uncached = firstLine(printable(o.Reason)), firstLine(printable(o.Uncached))
+	return o
 }
 
 func send(conn *net.UnixConn, message any, files ...*os.File) error {

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,5 +35,46 @@ func TestJobKeepsBytes(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestLongParams: what passes the check fits into a message, with a file of the
+// longest name; what does not is refused before anything starts.
+func TestLongParams(t *testing.T) {
+	step := Step{From: 1, To: 2, Params: map[string]string{}}
+	for i := range 64 { // so many a package may have
+		name := fmt.Sprintf("%s%02d", strings.Repeat("n", 61), i)
+		step.Params[name] = strings.Repeat("v", maxParams/64-len(name))
+	}
+	must(t, step.check())
+	host, child, err := socketPair()
+	must(t, err)
+	defer host.Close()
+	defer child.Close()
+	file := strings.Repeat("f", 4095)
+	env, err := step.env(file)
+	must(t, err)
+	if err := send(host, job{Args: step.args(file), Env: env}); err != nil {
+		t.Error(err)
+	}
+	step.Params = map[string]string{}
+	for i := range 5 {
+		step.Params[fmt.Sprint("p", i)] = strings.Repeat("v", 32<<10)
+	}
+	if e := failed(t, step.check()); e.Class != BadModule || !strings.Contains(e.Reason, "params") {
+		t.Errorf("got %v", e)
+	}
+}
+
+// TestTame: what a sandbox says that was taken over is short and harmless.
+func TestTame(t *testing.T) {
+	got := outcome{Class: "all is well", Reason: "one\x1b[2J\ntwo", Uncached: strings.Repeat("x", 1000)}.tame()
+	if got.Class != Crash || strings.ContainsAny(got.Reason, "\n\x1b") || len(got.Uncached) > 300 {
+		t.Errorf("got %+v", got)
+	}
+	for _, class := range append(classes, "") {
+		if got := (outcome{Class: class}).tame(); got.Class != class {
+			t.Errorf("%q became %q", class, got.Class)
+		}
 	}
 }

@@ -21,6 +21,11 @@ const readyJobs = 1000
 // begin of each run; more would cost memory, while the component still runs.
 const readySandboxes = 2
 
+// readyAtAll is how many wait at a time, of all modules: a chain may have many
+// steps, and each that waits costs memory. What does not find a seat has been
+// compiled, and starts when it is its turn.
+const readyAtAll = 8
+
 // A lounge is where sandboxes wait that have compiled a module.
 type lounge struct {
 	mu      sync.Mutex
@@ -67,14 +72,24 @@ func (h *Host) ready(ctx context.Context, m module) error {
 	}
 	h.lounge.empty(m)
 	for _, w := range fresh {
-		h.lounge.seat(m, w)
+		if !h.lounge.seat(m, w) {
+			w.close()
+		}
 	}
 	return nil
 }
 
-func (l *lounge) seat(m module, w *worker) {
+// seat reports whether there is a seat for one more.
+func (l *lounge) seat(m module, w *worker) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	taken := 0
+	for _, guests := range l.waiting {
+		taken += len(guests)
+	}
+	if taken >= readyAtAll {
+		return false
+	}
 	if l.waiting == nil {
 		l.waiting = map[module][]*guest{}
 	}
@@ -88,6 +103,7 @@ func (l *lounge) seat(m module, w *worker) {
 		}
 	})
 	l.waiting[m] = append(l.waiting[m], g)
+	return true
 }
 
 // Close ends the sandboxes that wait. The host can be used on.

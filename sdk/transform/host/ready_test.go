@@ -88,3 +88,20 @@ func TestReadyRefuses(t *testing.T) {
 		t.Errorf("got %v", e)
 	}
 }
+
+// TestReadyAtAll: a chain of many modules does not fill the memory with those
+// that wait.
+func TestReadyAtAll(t *testing.T) {
+	var l lounge
+	for i := range 2 * readyAtAll {
+		m := module{sum: [32]byte{byte(i)}}
+		if seated := l.seat(m, nil); seated != (i < readyAtAll) {
+			t.Errorf("module %d has a seat: %v", i, seated)
+		}
+	}
+	for _, guests := range l.waiting {
+		for _, g := range guests {
+			g.end.Stop()
+		}
+	}
+}

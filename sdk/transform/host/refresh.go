@@ -8,6 +8,8 @@ import (
 	"path"
 	"path/filepath"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // A File is one to which a step is to be applied. Who knows that much of it is
@@ -40,10 +42,10 @@ func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []F
 		return Report{}, nil
 	}
 	r := &run{host: h, work: out + ".work", progress: progress, steps: 1}
-	if err := os.RemoveAll(r.work); err != nil {
+	if err := replica.RemoveAll(r.work); err != nil {
 		return Report{}, fmt.Errorf("cannot clean up before the transform: %w", err)
 	}
-	defer os.RemoveAll(r.work)
+	defer replica.RemoveAll(r.work)
 	if err := os.Mkdir(r.work, 0o700); err != nil {
 		return Report{}, err
 	}
@@ -63,7 +65,7 @@ func (h *Host) Refresh(ctx context.Context, step Step, in, out string, files []F
 		return Report{}, step.name(err, "")
 	}
 	if step.Mode == Tree {
-		err = os.Rename(made, out)
+		err = move(made, out)
 	} else {
 		err = s.replace(made, files)
 	}

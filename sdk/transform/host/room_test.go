@@ -9,28 +9,92 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tranquil-iot/tranquil/sdk/space"
 	"golang.org/x/sys/unix"
 )
 
 // TestReserve: what is to stay free of the disk is no room for results, neither
-// for what a module writes nor for what a tree is unpacked to.
+// for what a module writes nor for what a tree is unpacked to, nor for what the
+// host copies.
 func TestReserve(t *testing.T) {
 	const all = math.MaxInt64 / 2
-	for _, mode := range []string{Filter, Tree} {
-		step := Step{Module: built("subject"), Mode: mode}
+	for name, step := range map[string]Step{
+		"filter": {Mode: Filter}, "tree": {Mode: Tree}, "carried": {Files: []string{"no such file"}},
+	} {
+		step.Module = built("subject")
 		_, _, err := runOne(t, &Host{Cache: cache, Reserve: all}, step, "x")
 		if e := failed(t, err); e.Class != ResourceLimit || !strings.Contains(e.Reason, unix.ENOSPC.Error()) {
-			t.Errorf("%s: got %v", mode, e)
+			t.Errorf("%s: got %v", name, e)
 		}
 	}
 	r := &run{host: &Host{Reserve: all}, work: t.TempDir()}
 	u := unpacker{stage: &stage{run: r}, ctx: t.Context(), most: 2}
-	if e := failed(t, u.count(1)); e.Class != ResourceLimit {
-		t.Errorf("unpacked: %v", e)
+	if _, err := u.count(1); failed(t, err).Class != ResourceLimit {
+		t.Errorf("unpacked: %v", err)
 	}
 	r.host.Reserve = 1
-	if err := u.count(1); err != nil {
-		t.Errorf("with room: %v", err)
+	release, err := u.count(1)
+	must(t, err)
+	release()
+	if r.host.ledger.promised != (space.Room{}) || r.host.ledger.holders != 0 {
+		t.Errorf("%+v is still promised", r.host.ledger.promised)
+	}
+}
+
+// TestReserveIsShared: what one is promised is no room for another; who needs
+// more than is left waits for it, and if nobody is left gets what there is.
+func TestReserveIsShared(t *testing.T) {
+	var l ledger
+	dir := t.TempDir()
+	left, err := space.Left(dir, 1)
+	must(t, err)
+	most := space.Room{Bytes: left.Bytes / 2, Files: 1}
+	first, release, err := l.promise(t.Context(), dir, 1, most)
+	if err != nil || first != most {
+		t.Fatalf("got %v, %v", first, err)
+	}
+	more := space.Room{Bytes: math.MaxInt64 / 4, Files: 1}
+	got, end, freed, err := l.try(dir, 1, more, true)
+	if err != nil || freed != nil || got.Bytes > left.Bytes || got.Bytes < left.Bytes/4 {
+		t.Errorf("at once there were %v of %v, %v", got, left, err)
+	}
+	end()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := l.promise(ended, dir, 1, more); !errors.Is(err, context.Canceled) {
+		t.Errorf("it did not wait: %v", err)
+	}
+	waits := make(chan space.Room)
+	go func() {
+		got, release, err := l.promise(t.Context(), dir, 1, more)
+		if err == nil {
+			release()
+		}
+		waits <- got
+	}()
+	release()
+	if got := <-waits; got.Bytes < left.Bytes*3/4 {
+		t.Errorf("alone there were %v of %v", got, left)
+	}
+	if l.holders != 0 || l.promised != (space.Room{}) {
+		t.Errorf("%d hold %v", l.holders, l.promised)
+	}
+}
+
+// TestInodes: a tree of empty files leaves its share of the inodes alone.
+func TestInodes(t *testing.T) {
+	h, dir := &Host{}, t.TempDir()
+	left, err := space.Left(dir, 1)
+	must(t, err)
+	if left.Files == math.MaxInt64 {
+		t.Skip("NOT TESTED: this file system has inodes without end")
+	}
+	h.Reserve = 1
+	h.ledger.promised.Files = left.Files - 100 // as if others were about to take them
+	s, _ := newUnpacked(t, 1<<30)
+	s.host, s.work = h, dir
+	if e := failed(t, s.unpack(t.Context(), bomb(t, 5000, 1))); e.Class != ResourceLimit || !strings.Contains(e.Reason, "inodes") {
+		t.Errorf("got %v", e)
 	}
 }
 

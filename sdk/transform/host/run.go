@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
 // limits returns the ceiling with its defaults, or what is below it.
@@ -110,13 +112,13 @@ func (h *Host) Compile(ctx context.Context, path string) error {
 func (h *Host) Run(ctx context.Context, steps []Step, in, out string, progress func(done, total int64)) (Report, error) {
 	begin := time.Now()
 	r := &run{host: h, work: out + ".work", progress: progress, steps: len(steps)}
-	if err := os.RemoveAll(r.work); err != nil {
+	if err := replica.RemoveAll(r.work); err != nil {
 		return Report{}, fmt.Errorf("cannot clean up before the transform: %w", err)
 	}
 	if err := os.Remove(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Report{}, fmt.Errorf("cannot transform into a directory that is not empty: %w", err)
 	}
-	defer os.RemoveAll(r.work)
+	defer replica.RemoveAll(r.work)
 	result, err := r.chain(ctx, steps, in)
 	if err != nil {
 		return Report{}, err
@@ -175,8 +177,32 @@ func (r *run) chain(ctx context.Context, steps []Step, in string) (string, error
 
 // publish makes a complete directory appear as out.
 func publish(dir, out string) error {
-	if err := os.Rename(dir, out); err != nil {
+	if err := move(dir, out); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(out))
+}
+
+// move renames a directory. Only root can move one that it may not write to, so
+// the mode of such a one comes last.
+func move(dir, out string) error {
+	err := os.Rename(dir, out)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, out); err != nil {
+		return err
+	}
+	moved, err := os.Open(out)
+	if err != nil {
+		return err
+	}
+	return errors.Join(moved.Chmod(info.Mode().Perm()), moved.Sync(), moved.Close())
 }

@@ -139,6 +139,58 @@ func TestManySplitFiles(t *testing.T) {
 	}
 }
 
+// TestLastPieceIsFollowed: to what was the last piece, without a line end,
+// nothing is joined when the file has grown.
+func TestLastPieceIsFollowed(t *testing.T) {
+	h := newHistory(t)
+	h.step = splitting("unended")
+	text := endingPiece(t)
+	longer := append(bytes.Clone(text), "[1]\n"...)
+	if pieces := cutAll(t, longer); len(pieces) != 2 || !bytes.Equal(pieces[0], text) {
+		t.Fatalf("the text makes %d pieces, not the two that are wanted", len(pieces))
+	}
+	refresh := func(text []byte) error {
+		must(t, os.WriteFile(filepath.Join(h.dir, "log"), text, 0o640))
+		_, err := (&Host{Cache: cache}).Refresh(t.Context(), h.step, h.dir, h.out, []File{{Path: "log"}}, nil)
+		return err
+	}
+	must(t, refresh(text))
+	if e := failed(t, refresh(longer)); e.Class != Invalid || !strings.Contains(e.Reason, "the last line has no end") {
+		t.Errorf("got %v", e)
+	}
+}
+
+// endingPiece is a piece wherever it comes, and its last line has "end" in it.
+func endingPiece(t *testing.T) []byte {
+	t.Helper()
+	text := bytes.Repeat([]byte("[0]\n"), minPiece/4+10)
+	for n := range 10 * spanPiece {
+		line := fmt.Appendf(nil, `["end",%d]`+"\n", n)
+		if hashLine(line)/uint64(len(line)) < ^uint64(0)/spanPiece {
+			return append(text, line...)
+		}
+	}
+	t.Fatal("no line ends a piece")
+	return nil
+}
+
+// TestUntriedSplit: a file of one line says nothing about a split; it is tried
+// when there are more.
+func TestUntriedSplit(t *testing.T) {
+	h := newHistory(t)
+	h.step = splitting("numbered")
+	h.step.Format = "bytes"
+	refresh := func(text string) error {
+		must(t, os.WriteFile(filepath.Join(h.dir, "log"), []byte(text), 0o640))
+		_, err := (&Host{Cache: cache}).Refresh(t.Context(), h.step, h.dir, h.out, []File{{Path: "log"}}, nil)
+		return err
+	}
+	must(t, refresh("1\n"))
+	if e := failed(t, refresh("1\n2\n3\n")); e.Class != Invalid || !strings.Contains(e.Reason, "does not hold") {
+		t.Errorf("got %v", e)
+	}
+}
+
 // Pieces that are all alike stay where they are; what follows may be one of
 // them once more.
 func TestSplitOfLikePieces(t *testing.T) {
@@ -297,4 +349,47 @@ func FuzzIndex(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestKey: a result depends on what the module may see, so also on the memory
+// that it may have, of which the device decides; not on what else bounds it.
+func TestKey(t *testing.T) {
+	h, step := &Host{}, Step{Module: "m", Digest: "sha256:m", From: 1, To: 2, Limits: Limits{Memory: 1 << 20}}
+	moved, hurried, modest, other := step, step, step, step
+	moved.Module = "n"
+	hurried.Limits.CPU, hurried.Limits.Wall, hurried.Limits.Output, hurried.Limits.Log = 1, 1, 1, 1
+	modest.Limits.Memory = 2 << 20
+	other.Digest = "sha256:n"
+	for name, test := range map[string]struct {
+		host *Host
+		step Step
+		same bool
+	}{
+		"elsewhere":            {h, moved, true},
+		"other limits":         {h, hurried, true},
+		"another memory":       {h, modest, false},
+		"another module":       {h, other, false},
+		"a device with less":   {&Host{Ceiling: Limits{Memory: 1 << 19}}, step, false},
+		"a device with more":   {&Host{Ceiling: Limits{Memory: 1 << 30}}, step, true},
+		"a device with enough": {&Host{Ceiling: Limits{Memory: 1 << 20}}, step, true},
+	} {
+		if same := test.host.Key(test.step) == h.Key(step); same != test.same {
+			t.Errorf("%s: the key is the same: %v", name, same)
+		}
+	}
+}
+
+// TestMemoOfOtherMemory: what was made with more memory than there is now is made
+// again.
+func TestMemoOfOtherMemory(t *testing.T) {
+	h := newHistory(t)
+	text := readings(2*minPiece, 1)
+	h.becomes(text)
+	h.step.Limits.Memory = 1 << 20
+	if report := h.becomes(text); report.Kept > 0 {
+		t.Errorf("%d pieces were kept", report.Kept)
+	}
+	if report := h.becomes(text); report.Kept == 0 {
+		t.Error("nothing was kept")
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/space"
 )
 
 // A stage is one step of a run: it makes a directory from a directory.
@@ -109,7 +111,7 @@ const openFiles = 64
 
 // filter runs the module over each file that the step is about, and copies the rest.
 func (s *stage) filter(ctx context.Context) error {
-	if err := makeDirs(ctx, s.out, s.entries); err != nil {
+	if err := s.makeDirs(ctx); err != nil {
 		return err
 	}
 	defer s.crew.dismiss()
@@ -161,7 +163,7 @@ func (b *batch) add(ctx context.Context, e entry) error {
 		b.tasks = append(b.tasks, task{entry: e})
 	default:
 		b.report.Carried++
-		return copyFile(ctx, b.in, b.out, e, b.last)
+		return b.copyFile(ctx, e)
 	}
 	return nil
 }
@@ -386,9 +388,7 @@ func (s *stage) transform(ctx context.Context, w *worker, in, out *os.File, file
 		return err
 	}
 	cpu := w.cpuTime() - before
-	if log != "" {
-		s.host.log().Info("transform wrote to its log", "edge", s.edge(), "file", file, "log", log)
-	}
+	s.tell(file, log)
 	if result.Class != "" {
 		return failure(result, log)
 	}
@@ -414,14 +414,15 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 	if err != nil {
 		return outcome{}, "", err
 	}
-	room, err := s.room()
-	if err == nil && room <= 0 {
-		err = s.full()
-	}
+	limit := s.module.limits.output(size)
+	room, release, err := s.host.ledger.promise(ctx, s.work, s.host.Reserve, space.Room{Bytes: limit, Files: 1})
 	if err != nil {
 		return outcome{}, "", err
 	}
-	output := min(s.module.limits.output(size), room)
+	defer release()
+	if room.Bytes == 0 || room.Files == 0 {
+		return outcome{}, "", s.full()
+	}
 	logs, stderr, err := os.Pipe()
 	if err != nil {
 		return outcome{}, "", err
@@ -430,12 +431,12 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 	log := make(chan *excerpt, 1)
 	go func() { log <- collect(logs, s.module.limits.Log) }()
 
-	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: output},
+	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: room.Bytes},
 		[]*os.File{in, out, stderr}, budget{s.module.limits.Wall, s.module.limits.CPU}, func() { s.tick(in) })
 	if err != nil || result.Class == Deadline {
 		w.close() // it still runs, and holds the log open
 	}
-	if result.Class == OutputLimit && output == room {
+	if result.Class == OutputLimit && room.Bytes < limit {
 		result.Class, result.Reason = ResourceLimit, s.full().Reason
 	}
 	stderr.Close()

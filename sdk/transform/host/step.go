@@ -31,8 +31,22 @@ func (s Step) check() error {
 			return fmt.Errorf("transform %s: files %q: %w", s.edge(), pattern, err)
 		}
 	}
+	if n := s.paramBytes(); n > maxParams {
+		return badModule("its params have %d bytes together, more than %d: shorten them", n, maxParams)
+	}
 	_, err := s.env("")
 	return err
+}
+
+// maxParams is how many bytes the names and values of all params may have
+// together: as many as fit into a message, with a file of a long name.
+const maxParams = 96 << 10
+
+func (s Step) paramBytes() (n int) {
+	for name, value := range s.Params {
+		n += len(name) + len(value)
+	}
+	return n
 }
 
 func (s Step) edge() string { return fmt.Sprintf("%d→%d", s.From, s.To) }

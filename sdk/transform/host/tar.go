@@ -26,8 +26,8 @@ func (s *stage) tree(ctx context.Context) error {
 		return err
 	}
 	defer result.Close()
-	if s.total, err = pack(ctx, old, s.in, s.entries); err != nil {
-		return fmt.Errorf("cannot read state: %w", err)
+	if err := s.pack(ctx, old); err != nil {
+		return err
 	}
 	w, err := s.host.worker(ctx, s.module, 1)
 	if err != nil {
@@ -47,6 +47,23 @@ func (s *stage) archive(name string) (*os.File, error) {
 		return nil, err
 	}
 	return f, os.Remove(f.Name())
+}
+
+// pack writes the state as tar, for which there must be room.
+func (s *stage) pack(ctx context.Context, old *os.File) error {
+	var size int64
+	for _, e := range s.entries {
+		size += e.size
+	}
+	release, err := s.take(ctx, size, int64(len(s.entries))) // what a file costs on a disk is more than a header
+	if err != nil {
+		return err
+	}
+	defer release()
+	if s.total, err = pack(ctx, old, s.in, s.entries); err != nil {
+		return fmt.Errorf("cannot read state: %w", err)
+	}
+	return nil
 }
 
 // pack writes a state as tar, the same bytes for the same state, and returns
@@ -112,10 +129,6 @@ func (s *stage) unpack(ctx context.Context, r io.ReadSeeker) error {
 	return finishDirs(ctx, s.out, u.dirs(), s.last)
 }
 
-// entryCost is what an entry takes on a disk beside its content: a block, and
-// an inode.
-const entryCost = 4 << 10 // bytes
-
 // mostEntries is how many files and directories a tree may have, those that it
 // only implies as well: twice as many as there were, and what the limit of
 // output pays for.
@@ -169,15 +182,16 @@ type unpacker struct {
 	most  int64 // of them
 }
 
-// count counts one more file or directory of so many bytes, before it is made.
-func (u *unpacker) count(size int64) error {
+// count counts one more file or directory of so many bytes, and has room for
+// it until it is made.
+func (u *unpacker) count(size int64) (release func(), err error) {
 	if u.ctx.Err() != nil {
-		return context.Cause(u.ctx)
+		return nil, context.Cause(u.ctx)
 	}
 	if u.made++; u.made > u.most {
-		return &Error{Class: OutputLimit, Reason: fmt.Sprintf("more than %d files and directories", u.most)}
+		return nil, &Error{Class: OutputLimit, Reason: fmt.Sprintf("more than %d files and directories", u.most)}
 	}
-	return u.take(size + entryCost)
+	return u.take(u.ctx, size, 1)
 }
 
 func (u *unpacker) all(a archive) error {
@@ -224,9 +238,11 @@ func (u *unpacker) one(archive *tar.Reader, header *tar.Header) error {
 }
 
 func (u *unpacker) file(archive *tar.Reader, header *tar.Header, name string) error {
-	if err := u.count(header.Size); err != nil {
+	release, err := u.count(header.Size)
+	if err != nil {
 		return err
 	}
+	defer release()
 	f, err := create(u.out, name)
 	if errors.Is(err, os.ErrExist) {
 		return invalidEntry(header, "it is there twice")
@@ -264,10 +280,12 @@ func (u *unpacker) dir(header *tar.Header, e entry) error {
 	if err := u.dir(header, entry{path: path.Dir(e.path)}); err != nil {
 		return err
 	}
-	if err := u.count(0); err != nil {
+	release, err := u.count(0)
+	if err != nil {
 		return err
 	}
-	err := u.out.Mkdir(e.path, 0o700)
+	defer release()
+	err = u.out.Mkdir(e.path, 0o700)
 	if errors.Is(err, os.ErrExist) {
 		return invalidEntry(header, "a file is in the way of a directory")
 	}

@@ -57,13 +57,16 @@ func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, er
 
 // startJudge starts a sandbox that holds results against a schema.
 func (h *Host) startJudge(ctx context.Context, schema []byte, format string) (*worker, error) {
-	file, err := os.CreateTemp(h.Cache, "schema-*")
+	fd, err := unix.MemfdCreate("schema", unix.MFD_CLOEXEC) // a file would stay when the host dies
 	if err != nil {
 		return nil, err
 	}
+	file := os.NewFile(uintptr(fd), "schema")
 	defer file.Close()
-	_, err = file.Write(schema)
-	if err := errors.Join(err, rewind(file), os.Remove(file.Name())); err != nil {
+	if _, err := file.Write(schema); err != nil {
+		return nil, err
+	}
+	if err := rewind(file); err != nil {
 		return nil, err
 	}
 	limits := h.limits(Limits{})
@@ -80,7 +83,7 @@ func (h *Host) startSandbox(ctx context.Context, file *os.File, s setup, within 
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the sandbox of transforms: %w", err)
 	}
-	result, err := w.begin(ctx, file, s, within)
+	result, err := h.begin(ctx, w, file, s, within)
 	if result.Class == Deadline {
 		result.Reason += " to compile"
 	}
@@ -92,11 +95,25 @@ func (h *Host) startSandbox(ctx context.Context, file *os.File, s setup, within 
 		return nil, err
 	}
 	h.tellMissing(append(w.missing, result.Missing...))
+	if result.Uncached != "" {
+		h.tellOnce(result.Uncached, "a compiled transform is not kept: each sandbox compiles it again", "module", entryName(s.SHA256), "why", result.Uncached)
+	}
 	return w, nil
 }
 
 // begin gives the sandbox its module or schema.
-func (w *worker) begin(ctx context.Context, file *os.File, s setup, within time.Duration) (outcome, error) {
+func (h *Host) begin(ctx context.Context, w *worker, file *os.File, s setup, within time.Duration) (outcome, error) {
+	if s.Judge == "" && !s.Interpret {
+		info, err := file.Stat()
+		if err != nil {
+			return outcome{}, err
+		}
+		release, err := h.makeRoom(&s, info.Size())
+		if err != nil {
+			return outcome{}, err
+		}
+		defer release()
+	}
 	// It is there when it has said so: not before are its limits known.
 	if result, err := w.await(ctx, budget{within, within}, nil); err != nil || result.Class != "" {
 		return result, err
@@ -135,9 +152,14 @@ func (w *worker) room(memory uint64) (data, address uint64) {
 // tellMissing logs once what does not confine the sandbox on this device.
 func (h *Host) tellMissing(layers []cage.Missing) {
 	for _, m := range layers {
-		if _, told := h.told.LoadOrStore(m, true); !told {
-			h.log().Warn("the sandbox lacks a layer", "layer", m.Layer, "why", m.Why)
-		}
+		h.tellOnce(m, "the sandbox lacks a layer", "layer", m.Layer, "why", m.Why)
+	}
+}
+
+// tellOnce logs a thing that was not logged before.
+func (h *Host) tellOnce(thing any, text string, about ...any) {
+	if _, told := h.told.LoadOrStore(thing, true); !told {
+		h.log().Warn(text, about...)
 	}
 }
 
@@ -152,7 +174,7 @@ func spawn(dir, program, name string) (*worker, error) {
 			return nil, err
 		}
 	}
-	if err := prune(dir, cacheLimit); err != nil {
+	if err := private(dir); err != nil {
 		return nil, err
 	}
 	null, err := os.Open(os.DevNull) // now, since the thread of live will not be able to
@@ -234,10 +256,13 @@ func (w *worker) await(ctx context.Context, b budget, tick func()) (outcome, err
 			return outcome{}, err
 		}
 		var result outcome
-		_, err := receive(w.conn, &result)
+		files, err := receive(w.conn, &result)
+		for _, f := range files { // nobody has asked for any
+			f.Close()
+		}
 		switch {
 		case err == nil:
-			return result, nil
+			return result.tame(), nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if tick != nil {
 				tick()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,11 @@ func lines() {
 					return transform.Refuse("line %d begins with !", n)
 				}
 			}
-			fmt.Fprintf(out, "[%d,%s]\n", e.To, line[:len(line)-1])
+			end := "\n"
+			if e.Params["lines"] == "unended" && bytes.Contains(line, []byte("end")) {
+				end = ""
+			}
+			fmt.Fprintf(out, "[%d,%s]%s", e.To, line[:len(line)-1], end)
 		}
 		if e.Params["lines"] == "sum" {
 			fmt.Fprintln(out, `"end"`)

@@ -54,6 +54,11 @@ func tree() {
 			return file(out, tar.Header{Name: "a/" + strings.Repeat("b", 256)}, "x")
 		case "nothing":
 			return nil
+		case "locked":
+			if err := out.WriteHeader(&tar.Header{Name: "locked/", Typeflag: tar.TypeDir}); err != nil {
+				return err
+			}
+			return file(out, tar.Header{Name: "locked/f"}, "x")
 		}
 		return file(out, tar.Header{Name: "all/joined", Mode: 0o640}, joined.String())
 	})

@@ -1,0 +1,234 @@
+package host
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPrune: what was not used for longest leaves; so does, with all its module,
+// what may be somebody else's.
+func TestPrune(t *testing.T) {
+	dir := t.TempDir()
+	compiled := filepath.Join(dir, compiledName)
+	entry := func(name string, age time.Duration, mode os.FileMode) {
+		path := filepath.Join(compiled, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		must(t, os.WriteFile(path, make([]byte, 1000), 0o600))
+		must(t, os.Chmod(path, mode))
+		at := time.Now().Add(-age)
+		must(t, os.Chtimes(path, at, at))
+		must(t, os.Chtimes(filepath.Dir(path), at, at))
+	}
+	entry("new/v2", time.Minute, 0o600)
+	entry("older/v2", time.Hour, 0o600)
+	entry("oldest/v2", 4*time.Hour, 0o600)
+	entry("keep/v2", 5*time.Hour, 0o600)
+	entry("keep/v2.1.tmp", 5*time.Hour, 0o600) // of a sandbox that was killed
+	entry("anybody's/v2", 0, 0o666)
+	must(t, os.MkdirAll(filepath.Join(compiled, "link"), 0o700))
+	must(t, os.Symlink("/etc/passwd", filepath.Join(compiled, "link", "v2")))
+	must(t, os.WriteFile(filepath.Join(compiled, "file"), nil, 0o600))
+	if os.Geteuid() == 0 {
+		entry("foreign/v2", 0, 0o600)
+		must(t, os.Chown(filepath.Join(compiled, "foreign/v2"), 1, 1))
+	} else {
+		t.Log("NOT CHECKED: entries of others, for it takes root")
+	}
+	must(t, os.Chmod(dir, 0o755))
+	there, err := prune(dir, "keep", 1000, 2100)
+	must(t, err)
+	if !there {
+		t.Error("the module that is to stay has gone")
+	}
+	code := string(make([]byte, 1000))
+	if diff := cmp.Diff(map[string]string{"new/v2": code, "older/v2": code, "keep/v2": code}, read(t, compiled)); diff != "" {
+		t.Error(diff)
+	}
+	if mode := stat(t, dir).Mode().Perm(); mode != 0o700 {
+		t.Errorf("mode of the cache is %v", mode)
+	}
+	if there, err := prune(dir, "none", 1000, 1500); err != nil || there {
+		t.Errorf("got %v, %v", there, err)
+	}
+	if diff := cmp.Diff(map[string]string{"keep/v2": code}, read(t, compiled)); diff != "" {
+		t.Errorf("what was used last does not stay longest: %s", diff)
+	}
+	if there, err := prune(dir, "keep", 999, 1500); err != nil || there {
+		t.Errorf("what has grown too large is there %v, %v", there, err)
+	}
+	if os.Geteuid() == 0 {
+		must(t, os.Chown(dir, 1, 1))
+		if _, err := prune(dir, "keep", 1000, 2100); err == nil {
+			t.Error("a cache of somebody else is used")
+		}
+	}
+}
+
+// compiledFiles are the files of compiled code in a cache.
+func compiledFiles(t *testing.T, cache string) (files []string) {
+	t.Helper()
+	must(t, filepath.WalkDir(filepath.Join(cache, compiledName), func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && filepath.Ext(name) == "" {
+			files = append(files, name)
+		}
+		return err
+	}))
+	return files
+}
+
+// oneCompiled is the only such file, and what is in it.
+func oneCompiled(t *testing.T, cache string) (string, []byte) {
+	t.Helper()
+	files := compiledFiles(t, cache)
+	if len(files) != 1 {
+		t.Fatalf("the cache has %v", files)
+	}
+	code, err := os.ReadFile(files[0])
+	must(t, err)
+	return files[0], code
+}
+
+// TestDamagedCache: whatever bit of compiled code is flipped, the module is
+// compiled again and runs as before.
+func TestDamagedCache(t *testing.T) {
+	if !compiles {
+		t.Skip("the engine has no compiler for this processor")
+	}
+	h := &Host{Cache: filepath.Join(t.TempDir(), "cache")}
+	step := Step{Module: newHistory(t).step.Module}
+	runs := func() error {
+		got, _, err := runOne(t, h, step, "text")
+		if err == nil && got != "TEXT" {
+			err = fmt.Errorf("got %q", got)
+		}
+		return err
+	}
+	must(t, runs())
+	name, good := oneCompiled(t, h.Cache)
+	const head = 100 // with all that is not code
+	for at := 0; at < len(good); at++ {
+		if at > head && at < len(good)-10 && at%max(1, len(good)/60) != 0 {
+			continue
+		}
+		bad := bytes.Clone(good)
+		bad[at] ^= 1 << (at % 8)
+		must(t, os.WriteFile(name, bad, 0o600))
+		if err := runs(); err != nil {
+			t.Fatalf("byte %d of %d: %v", at, len(good), err)
+		}
+		if healed, err := os.ReadFile(name); err != nil || !bytes.Equal(healed, good) {
+			t.Fatalf("byte %d of %d was not compiled again: %v", at, len(good), err)
+		}
+	}
+	for what, damage := range map[string]func() error{
+		"code cut":      func() error { return os.Truncate(name, int64(len(good)/2)) },
+		"code gone":     func() error { return os.Remove(name) },
+		"code empty":    func() error { return os.Truncate(name, 0) },
+		"checksum cut":  func() error { return os.Truncate(name+sumSuffix, 3) },
+		"checksum gone": func() error { return os.Remove(name + sumSuffix) },
+	} {
+		must(t, damage())
+		if err := runs(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if healed, err := os.ReadFile(name); err != nil || !bytes.Equal(healed, good) {
+			t.Errorf("%s: it was not compiled again: %v", what, err)
+		}
+	}
+}
+
+// TestNoRoomForCompiled: compiled code leaves the reserve of the disk alone as
+// well, and the cache its bound; a module that finds no place there runs all
+// the same, and it is said once.
+func TestNoRoomForCompiled(t *testing.T) {
+	if !compiles {
+		t.Skip("the engine has no compiler for this processor")
+	}
+	var log bytes.Buffer
+	h := &Host{Cache: filepath.Join(t.TempDir(), "cache"), Reserve: math.MaxInt64 / 2, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	for range 2 {
+		must(t, h.Compile(t.Context(), assembled(t, idle)))
+	}
+	if files := compiledFiles(t, h.Cache); len(files) != 0 {
+		t.Errorf("the cache has %v", files)
+	}
+	if said := strings.Count(log.String(), "not kept"); said != 1 || !strings.Contains(log.String(), "no room") {
+		t.Errorf("said %d times: %s", said, log.String())
+	}
+	log.Reset()
+	h = &Host{Cache: filepath.Join(t.TempDir(), "cache"), Log: h.Log}
+	must(t, h.Compile(t.Context(), assembled(t, idle)))
+	h.Reserve = math.MaxInt64 / 2
+	must(t, h.Compile(t.Context(), assembled(t, idle)))
+	if oneCompiled(t, h.Cache); log.Len() > 0 {
+		t.Errorf("what is there was not used: %s", log.String())
+	}
+}
+
+// TestCompiledIsTooLong: code that is longer than it may be is not kept, and
+// no part of it.
+func TestCompiledIsTooLong(t *testing.T) {
+	if !compiles {
+		t.Skip("the engine has no compiler for this processor")
+	}
+	var limit syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	signal.Ignore(syscall.SIGXFSZ) // as the sandbox does
+	dir := filepath.Join(t.TempDir(), "entry")
+	e, err := cachedEngine(assemble(idle), setup{Memory: pageSize, Cache: 10}, dir)
+	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+	signal.Reset(syscall.SIGXFSZ)
+	if e != nil || !errors.Is(err, syscall.EFBIG) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("a part is left: %v", err)
+	}
+}
+
+// TestCacheIsBounded: a module that is not there yet has older ones leave, so
+// that the whole never has more than its bound, and gets as much as it may need
+// and no more.
+func TestCacheIsBounded(t *testing.T) {
+	h := &Host{Cache: t.TempDir()}
+	old := filepath.Join(h.Cache, compiledName, "old", "code")
+	must(t, os.MkdirAll(filepath.Dir(old), 0o700))
+	must(t, os.WriteFile(old, nil, 0o600))
+	must(t, os.Truncate(old, cacheLimit-entryLimit))
+	large := setup{Dir: h.Cache, SHA256: [32]byte{1}}
+	release, err := h.makeRoom(&large, maxModule)
+	must(t, err)
+	if large.Cache != entryLimit {
+		t.Errorf("a large module gets %d bytes", large.Cache)
+	}
+	if _, err := os.Stat(old); err != nil {
+		t.Errorf("what has room has gone: %v", err)
+	}
+	small := setup{Dir: h.Cache, SHA256: [32]byte{2}}
+	releaseSmall, err := h.makeRoom(&small, 1000)
+	must(t, err)
+	if small.Cache < 16_000 || small.Cache > 2<<20 {
+		t.Errorf("a small module gets %d bytes", small.Cache)
+	}
+	if _, err := os.Stat(old); err == nil {
+		t.Error("with two that are being compiled there is more than the cache may have")
+	}
+	release()
+	releaseSmall()
+	if h.caching.under != 0 {
+		t.Errorf("%d bytes are still promised", h.caching.under)
+	}
+}
