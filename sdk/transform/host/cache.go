@@ -19,6 +19,7 @@ import (
 const (
 	cacheLimit = 256 << 20 // some thirty modules of Go
 	entryLimit = 128 << 20 // for one module
+	entryLeast = 1 << 20   // so many each one counts: it takes inodes, and a look at each start
 )
 
 // compiledSize is more than the code has that becomes of so many bytes of Wasm:
@@ -91,12 +92,13 @@ func prune(dir, keep string, most, limit int64) (there bool, err error) {
 	}
 	slices.SortFunc(all, func(a, b compiled) int { return b.used.Compare(a.used) }) // newest first
 	for _, c := range all {
-		if filepath.Base(c.path) == keep && c.ours && c.size <= most {
+		switch kept := filepath.Base(c.path) == keep; {
+		case !c.ours:
+		case kept && c.size <= most:
 			there = c.size > 0
 			continue
-		}
-		if c.ours {
-			if limit -= c.size; limit >= 0 {
+		case !kept:
+			if limit -= max(c.size, entryLeast); limit >= 0 {
 				continue
 			}
 		}

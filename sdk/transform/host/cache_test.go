@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,55 +25,57 @@ import (
 func TestPrune(t *testing.T) {
 	dir := t.TempDir()
 	compiled := filepath.Join(dir, compiledName)
-	entry := func(name string, age time.Duration, mode os.FileMode) {
+	const size = 2 * entryLeast
+	entry := func(name string, size int64, age time.Duration, mode os.FileMode) {
 		path := filepath.Join(compiled, name)
 		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
-		must(t, os.WriteFile(path, make([]byte, 1000), 0o600))
+		must(t, os.WriteFile(path, nil, 0o600))
+		must(t, os.Truncate(path, size))
 		must(t, os.Chmod(path, mode))
 		at := time.Now().Add(-age)
 		must(t, os.Chtimes(path, at, at))
 		must(t, os.Chtimes(filepath.Dir(path), at, at))
 	}
-	entry("new/v2", time.Minute, 0o600)
-	entry("older/v2", time.Hour, 0o600)
-	entry("oldest/v2", 4*time.Hour, 0o600)
-	entry("keep/v2", 5*time.Hour, 0o600)
-	entry("keep/v2.1.tmp", 5*time.Hour, 0o600) // of a sandbox that was killed
-	entry("anybody's/v2", 0, 0o666)
+	entry("new/v2", size, time.Minute, 0o600)
+	entry("older/v2", 1, time.Hour, 0o600)
+	entry("oldest/v2", 1, 4*time.Hour, 0o600)
+	entry("keep/v2", size, 5*time.Hour, 0o600)
+	entry("keep/v2.1.tmp", size, 5*time.Hour, 0o600) // of a sandbox that was killed
+	entry("anybody's/v2", 1, 0, 0o666)
 	must(t, os.MkdirAll(filepath.Join(compiled, "link"), 0o700))
 	must(t, os.Symlink("/etc/passwd", filepath.Join(compiled, "link", "v2")))
 	must(t, os.WriteFile(filepath.Join(compiled, "file"), nil, 0o600))
 	if os.Geteuid() == 0 {
-		entry("foreign/v2", 0, 0o600)
+		entry("foreign/v2", 1, 0, 0o600)
 		must(t, os.Chown(filepath.Join(compiled, "foreign/v2"), 1, 1))
 	} else {
 		t.Log("NOT CHECKED: entries of others, for it takes root")
 	}
 	must(t, os.Chmod(dir, 0o755))
-	there, err := prune(dir, "keep", 1000, 2100)
-	must(t, err)
-	if !there {
-		t.Error("the module that is to stay has gone")
-	}
-	code := string(make([]byte, 1000))
-	if diff := cmp.Diff(map[string]string{"new/v2": code, "older/v2": code, "keep/v2": code}, read(t, compiled)); diff != "" {
-		t.Error(diff)
+	for _, test := range []struct {
+		keep        string
+		most, limit int64
+		there       bool
+		want        []string
+	}{
+		{"keep", size, size + entryLeast, true, []string{"keep/v2", "new/v2", "older/v2"}},
+		{"none", size, size, false, []string{"keep/v2"}}, // which was used last
+		{"keep", size - 1, size, false, nil},
+	} {
+		there, err := prune(dir, test.keep, test.most, test.limit)
+		if err != nil || there != test.there {
+			t.Errorf("%s is there: %v, %v", test.keep, there, err)
+		}
+		if diff := cmp.Diff(test.want, slices.Sorted(maps.Keys(read(t, compiled)))); diff != "" {
+			t.Error(diff)
+		}
 	}
 	if mode := stat(t, dir).Mode().Perm(); mode != 0o700 {
 		t.Errorf("mode of the cache is %v", mode)
 	}
-	if there, err := prune(dir, "none", 1000, 1500); err != nil || there {
-		t.Errorf("got %v, %v", there, err)
-	}
-	if diff := cmp.Diff(map[string]string{"keep/v2": code}, read(t, compiled)); diff != "" {
-		t.Errorf("what was used last does not stay longest: %s", diff)
-	}
-	if there, err := prune(dir, "keep", 999, 1500); err != nil || there {
-		t.Errorf("what has grown too large is there %v, %v", there, err)
-	}
 	if os.Geteuid() == 0 {
 		must(t, os.Chown(dir, 1, 1))
-		if _, err := prune(dir, "keep", 1000, 2100); err == nil {
+		if _, err := prune(dir, "keep", size, size); err == nil {
 			t.Error("a cache of somebody else is used")
 		}
 	}

@@ -116,9 +116,12 @@ func (h *Host) Key(step Step) string {
 
 // key is the step's, with the digest that the module has.
 func (s *stage) key() string {
-	step := s.Step
-	step.Digest = fmt.Sprintf("%x", s.module.sum)
-	return s.host.Key(step)
+	if s.keyed == "" { // a schema may be long, and the files many
+		step := s.Step
+		step.Digest = fmt.Sprintf("%x", s.module.sum)
+		s.keyed = s.host.Key(step)
+	}
+	return s.keyed
 }
 
 // recall finds the old result of a file and its index, if there are both.

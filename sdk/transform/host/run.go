@@ -170,6 +170,11 @@ func (r *run) chain(ctx context.Context, steps []Step, in string) (string, error
 		if err != nil {
 			return "", step.name(err, "")
 		}
+		if i > 0 { // a long chain does not need the room for all at once
+			if err := replica.RemoveAll(in); err != nil {
+				return "", err
+			}
+		}
 		in = out
 	}
 	return in, nil

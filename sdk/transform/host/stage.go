@@ -27,6 +27,7 @@ type stage struct {
 	old     *os.Root // memo
 	pieced  []*split // files that were made of pieces
 	tried   bool     // whether the split holds
+	keyed   string   // see key
 	crew    crew
 	judging sync.Mutex
 	judge   *worker // nil until there is something to hold against the schema

@@ -96,7 +96,7 @@ func (h *Host) startSandbox(ctx context.Context, file *os.File, s setup, within 
 	}
 	h.tellMissing(append(w.missing, result.Missing...))
 	if result.Uncached != "" {
-		h.tellOnce(result.Uncached, "a compiled transform is not kept: each sandbox compiles it again", "module", entryName(s.SHA256), "why", result.Uncached)
+		h.tellOnce(s.SHA256, "a compiled transform is not kept: each sandbox compiles it again", "module", entryName(s.SHA256), "why", result.Uncached)
 	}
 	return w, nil
 }
