@@ -83,7 +83,7 @@ func prune(dir, keep string, most, limit int64) (there bool, err error) {
 	}
 	dir = filepath.Join(dir, compiledName)
 	entries, err := os.ReadDir(dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody has emptied it
 		return false, fmt.Errorf("cannot look through the cache of transforms: %w", err)
 	}
 	var all []compiled

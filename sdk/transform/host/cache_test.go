@@ -12,7 +12,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -234,5 +236,55 @@ func TestCacheIsBounded(t *testing.T) {
 	releaseSmall()
 	if h.caching.under != 0 {
 		t.Errorf("%d bytes are still promised", h.caching.under)
+	}
+}
+
+// TestSharedCache: hosts that share a cache, which is spoiled and emptied under
+// their hands, do not hinder each other.
+func TestSharedCache(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	module := newHistory(t).step.Module
+	for round := range 5 {
+		var group sync.WaitGroup
+		for i := range 4 {
+			in, out := write(t, map[string]string{"f": "text"}), filepath.Join(t.TempDir(), "out")
+			group.Go(func() {
+				if i == 0 && round%2 == 0 {
+					os.RemoveAll(filepath.Join(dir, compiledName))
+				}
+				_, err := (&Host{Cache: dir}).Run(t.Context(), []Step{{Module: module, From: 1, To: 2}}, in, out, nil)
+				if got, _ := os.ReadFile(filepath.Join(out, "f")); err != nil || string(got) != "TEXT" {
+					t.Errorf("round %d: %q, %v", round, got, err)
+				}
+			})
+		}
+		group.Wait()
+	}
+}
+
+// TestKilledSandbox: whenever a sandbox is killed, the next one finds a cache
+// that it can use, and no part of what was not finished is taken for the whole.
+func TestKilledSandbox(t *testing.T) {
+	h := &Host{Cache: filepath.Join(t.TempDir(), "cache")}
+	step := Step{Module: newHistory(t).step.Module}
+	for after := range 20 {
+		must(t, os.RemoveAll(filepath.Join(h.Cache, compiledName)))
+		killed := make(chan bool)
+		go func() {
+			time.Sleep(time.Duration(after) * time.Millisecond)
+			for _, dir := range sandboxes(t, os.Getpid()) {
+				pid, _ := strconv.Atoi(filepath.Base(dir))
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			close(killed)
+		}()
+		_, _, err := runOne(t, h, step, "text")
+		<-killed
+		if err != nil && failed(t, err).Class != ResourceLimit {
+			t.Errorf("killed after %d ms: %v", after, err)
+		}
+		if got, _, err := runOne(t, h, step, "text"); err != nil || got != "TEXT" {
+			t.Errorf("after one that was killed after %d ms: %q, %v", after, got, err)
+		}
 	}
 }
