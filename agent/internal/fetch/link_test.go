@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -20,18 +21,25 @@ import (
 // A link is a path through a network in simulated time: synctest's clock, no
 // socket. Both directions are alike.
 type link struct {
-	delay  time.Duration // each way
-	jitter time.Duration // at most, on top: what is sent later may come earlier
-	loss   float64       // each way
-	rate   float64       // bytes a second of the bottleneck, with what UDP and IP add; 0 is no bottleneck
-	queue  int           // datagrams before the bottleneck; more are lost
+	conditions
 	server func(request []byte) []byte
 	dice   *rand.Rand
 
 	mu       sync.Mutex
-	down     bool // nothing comes through
+	down     bool // nothing comes through, nor out any more
 	up, back lane
 }
+
+type conditions struct {
+	delay  time.Duration // each way
+	jitter time.Duration // at most, on top: what is sent later may come earlier
+	loss   float64       // each way
+	twice  float64       // how likely a datagram comes twice
+	rate   float64       // bytes a second of the bottleneck, with what UDP and IP add; 0 is no bottleneck
+	queue  int           // datagrams before the bottleneck; more are lost
+}
+
+func over(c conditions) *link { return &link{conditions: c} }
 
 // A lane is one direction.
 type lane struct {
@@ -77,7 +85,20 @@ func (l *link) carry(w *lane, b []byte, deliver func([]byte)) {
 	}
 	w.last = out
 	copied := append([]byte{}, b...)
-	time.AfterFunc(out.Sub(now), func() { deliver(copied) })
+	if l.twice > 0 && l.dice.Float64() < l.twice {
+		time.AfterFunc(out.Sub(now)+time.Duration(l.dice.Int64N(int64(2*l.delay))), func() { deliver(copied) })
+	}
+	time.AfterFunc(out.Sub(now), func() {
+		l.mu.Lock()
+		cut := l.down
+		if cut {
+			w.lost++
+		}
+		l.mu.Unlock()
+		if !cut {
+			deliver(copied)
+		}
+	})
 }
 
 // cut has nothing come through for a while.
@@ -241,15 +262,15 @@ func TestRates(t *testing.T) {
 		least float64 // bytes a second
 		waste float64 // at most
 	}{
-		"1 Mbit/s":                   {&link{delay: delay, rate: mbit, queue: 32}, 0.9 * mbit * 1024 / 1100, 0.01},
-		"1 Mbit/s, short queue":      {&link{delay: delay, rate: mbit, queue: 8}, 0.85 * mbit, 0.05},
-		"1 Mbit/s, long queue":       {&link{delay: delay, rate: mbit, queue: 500}, 0.85 * mbit, 0.01},
-		"10 Mbit/s":                  {&link{delay: delay, rate: 10 * mbit, queue: 32}, 0.75 * 10 * mbit, 0.02},
-		"1 Mbit/s, 1 % loss":         {&link{delay: delay, rate: mbit, queue: 32, loss: 0.01}, 0.8 * mbit, 0.05},
-		"10 Mbit/s, 1 % loss":        {&link{delay: delay, rate: 10 * mbit, queue: 32, loss: 0.01}, 68_000 /* 20 × libcoap */, 0.05},
-		"10 Mbit/s, 5 % loss":        {&link{delay: delay, rate: 10 * mbit, queue: 32, loss: 0.05}, 68_000, 0.1},
-		"64 kbit/s, 1 s there":       {&link{delay: time.Second, rate: 8000, queue: 20}, 5_500, 0.05},
-		"what is later comes before": {&link{delay: delay, jitter: 20 * time.Millisecond}, 200_000, 0.05},
+		"1 Mbit/s":                   {over(conditions{delay: delay, rate: mbit, queue: 32}), 0.9 * mbit * 1024 / 1100, 0.01},
+		"1 Mbit/s, short queue":      {over(conditions{delay: delay, rate: mbit, queue: 8}), 0.85 * mbit, 0.05},
+		"1 Mbit/s, long queue":       {over(conditions{delay: delay, rate: mbit, queue: 500}), 0.85 * mbit, 0.01},
+		"10 Mbit/s":                  {over(conditions{delay: delay, rate: 10 * mbit, queue: 32}), 0.75 * 10 * mbit, 0.02},
+		"1 Mbit/s, 1 % loss":         {over(conditions{delay: delay, rate: mbit, queue: 32, loss: 0.01}), 0.8 * mbit, 0.05},
+		"10 Mbit/s, 1 % loss":        {over(conditions{delay: delay, rate: 10 * mbit, queue: 32, loss: 0.01}), 68_000 /* 20 × libcoap */, 0.05},
+		"10 Mbit/s, 5 % loss":        {over(conditions{delay: delay, rate: 10 * mbit, queue: 32, loss: 0.05}), 68_000, 0.1},
+		"64 kbit/s, 1 s there":       {over(conditions{delay: time.Second, rate: 8000, queue: 20}), 5_500, 0.05},
+		"what is later comes before": {over(conditions{delay: delay, jitter: 20 * time.Millisecond}), 200_000, 0.05},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := 2 << 20
@@ -275,7 +296,7 @@ func TestOutage(t *testing.T) {
 		for at := range 8 {
 			from := int64(at * 40_000)
 			once := false
-			s := simulate(t, 300_000, &link{delay: delay, rate: mbit, queue: 32}, nil, func(s *simulation, done int64) {
+			s := simulate(t, 300_000, over(conditions{delay: delay, rate: mbit, queue: 32}), nil, func(s *simulation, done int64) {
 				if !once && done > from {
 					once = true
 					s.cut(long)
@@ -294,7 +315,7 @@ func TestOutage(t *testing.T) {
 // TestSlower has round trips become ten times as long, for good: requests are not
 // sent twice because of that for more than a moment.
 func TestSlower(t *testing.T) {
-	s := simulate(t, 500_000, &link{delay: delay}, nil, func(s *simulation, done int64) {
+	s := simulate(t, 500_000, over(conditions{delay: delay}), nil, func(s *simulation, done int64) {
 		if done > 100_000 {
 			s.mu.Lock()
 			s.delay = 10 * delay
@@ -303,6 +324,42 @@ func TestSlower(t *testing.T) {
 	})
 	if s.wasted() > 0.1 {
 		t.Errorf("%.1f %% of the requests are wasted", 100*s.wasted())
+	}
+}
+
+// TestAnyPath downloads over a hundred paths that lose, double, delay and reorder, with
+// outages and with servers of every kind: always the right bytes, in the end.
+func TestAnyPath(t *testing.T) {
+	for seed := range uint64(100) {
+		dice := rand.New(rand.NewPCG(seed, 3))
+		l := over(conditions{delay: time.Duration(1 + dice.Int64N(int64(300*time.Millisecond))), queue: 1 + dice.IntN(60)})
+		l.loss, l.twice = dice.Float64()*dice.Float64()*0.2, dice.Float64()*dice.Float64()*0.2
+		if dice.IntN(2) == 0 {
+			l.jitter = time.Duration(1 + dice.Int64N(int64(l.delay)))
+		}
+		if dice.IntN(2) == 0 {
+			l.rate = 4000 * math.Pow(1000, dice.Float64())
+		}
+		lowest, from, fickle := uint8(4+dice.IntN(3)), int64(dice.IntN(60_000)), dice.IntN(4) == 0
+		n := 1 + dice.IntN(60_000)
+		cuts := 0
+		s := simulate(t, n, l, func(b block, ans *message.Message) bool {
+			if b.szx > lowest && b.offset() >= from { // smaller blocks from here on
+				size := int64(16) << lowest
+				more := b.offset()+size < int64(n)
+				ans.Payload = ans.Payload[:min(size, int64(len(ans.Payload)))]
+				setUint(ans, message.Block2, block{num: b.offset() / size, szx: lowest, more: more}.encode())
+			}
+			return !fickle || dice.IntN(20) > 0
+		}, func(s *simulation, done int64) {
+			if cuts < 3 && dice.IntN(40) == 0 {
+				cuts++
+				s.cut(time.Duration(dice.Int64N(int64(5 * time.Second))))
+			}
+		})
+		if t.Failed() {
+			t.Fatalf("seed %d: blocks of %d from byte %d of %d on, %+v, %+v, after %v", seed, 16<<lowest, from, n, l.conditions, l.up, s.took)
+		}
 	}
 }
 
@@ -336,7 +393,7 @@ func TestServersOrder(t *testing.T) {
 		"silence": func(*server, block, *message.Message) bool { return false },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := simulate(t, 50_000, &link{delay: delay}, sequence(other), nil)
+			s := simulate(t, 50_000, over(conditions{delay: delay}), sequence(other), nil)
 			if s.up.sent > 49+2*maxProbes {
 				t.Errorf("%d requests for 49 blocks", s.up.sent)
 			}
@@ -344,7 +401,7 @@ func TestServersOrder(t *testing.T) {
 	}
 	t.Run("any", func(t *testing.T) {
 		var asked []int64
-		simulate(t, 20_000, &link{delay: delay}, func(b block, _ *message.Message) bool {
+		simulate(t, 20_000, over(conditions{delay: delay}), func(b block, _ *message.Message) bool {
 			asked = append(asked, b.num)
 			return true
 		}, nil)
@@ -358,7 +415,7 @@ func TestServersOrder(t *testing.T) {
 func TestServerLowersBlockSize(t *testing.T) {
 	const n = 200_000
 	var sent int
-	simulate(t, n, &link{delay: delay}, func(b block, ans *message.Message) bool {
+	simulate(t, n, over(conditions{delay: delay}), func(b block, ans *message.Message) bool {
 		if b.offset() > n/2 && b.szx > 5 {
 			ans.Payload = ans.Payload[:min(512, len(ans.Payload))]
 			setUint(ans, message.Block2, block{num: b.offset() / 512, szx: 5, more: b.offset()+512 < n}.encode())
@@ -376,7 +433,7 @@ func TestServerLowersBlockSize(t *testing.T) {
 func TestLargeBlocksLost(t *testing.T) {
 	const n = 200_000
 	largest := map[int64]uint8{}
-	s := simulate(t, n, &link{delay: delay}, func(b block, _ *message.Message) bool {
+	s := simulate(t, n, over(conditions{delay: delay}), func(b block, _ *message.Message) bool {
 		if b.offset() >= n/2 && b.size() > 512 {
 			return false
 		}
@@ -399,7 +456,7 @@ func TestEcho(t *testing.T) {
 			blob, digest := randomBlob(100_000)
 			server := &coapServer{content: map[string][]byte{blobPath(digest): blob}}
 			token := []byte("first")
-			l := &link{delay: delay, dice: rand.New(rand.NewPCG(1, 1))}
+			l := &link{conditions: conditions{delay: delay}, dice: rand.New(rand.NewPCG(1, 1))}
 			l.server = func(request []byte) []byte {
 				req := message.Message{Options: make(message.Options, 0, 16)}
 				if _, err := coder.DefaultCoder.Decode(request, &req); err != nil {

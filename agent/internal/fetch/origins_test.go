@@ -111,7 +111,7 @@ func TestWrongServer(t *testing.T) {
 // on elsewhere if it can.
 func TestSlow(t *testing.T) {
 	var out strings.Builder
-	l := &link{delay: delay, rate: 300, queue: 32}
+	l := over(conditions{delay: delay, rate: 300, queue: 32})
 	s := simulateWith(t, 64<<10, l, nil, nil, Config{Log: slog.New(slog.NewTextHandler(&out, nil))})
 	if n := strings.Count(out.String(), "download is slow"); n < 2 || n > int(s.took/slowAfter) {
 		t.Errorf("reported %d times in %v: %s", n, s.took, out.String())

@@ -170,8 +170,12 @@ func (t *transfer) another() *ask {
 		t.holes = append(t.holes, span{second, second + t.blockSize()}, span{t.next, second})
 		t.next = second + t.blockSize()
 	}
-	if len(t.holes) > 0 {
+	for len(t.holes) > 0 {
 		hole := &t.holes[0]
+		if t.end >= 0 && hole.from >= max(t.end, 1) { // of a last block that was cut into smaller ones
+			t.holes = t.holes[1:]
+			continue
+		}
 		a := t.within(*hole)
 		if hole.from += a.size(); hole.from >= hole.to {
 			t.holes = t.holes[1:]
