@@ -93,6 +93,9 @@ func (t *tries) pin() *pin {
 // there are other servers that is at once: what has come so far stays.
 func (t *tries) next(ctx context.Context, err error, progress bool) error {
 	if ctx.Err() != nil {
+		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) { // the next call shall not wait for it as well
+			t.origin().failed()
+		}
 		return context.Cause(ctx)
 	}
 	p, passes := errors.AsType[*passingError](err)

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -65,6 +66,25 @@ func TestNextServer(t *testing.T) {
 				t.Error("a server that has failed is asked first")
 			}
 		})
+	}
+}
+
+// TestSilentServer uses up the time of one call, and not that of the next.
+func TestSilentServer(t *testing.T) {
+	first := &coapServer{twist: func(block, *message.Message) bool { return false }}
+	second := &httpServer{content: map[string][]byte{"/trust/timestamp.json": []byte("{}")}}
+	f, err := New(Config{URL: "coap://" + first.start(t, "127.0.0.1:0"), Also: []string{second.start(t)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	hasty, cancel := context.WithTimeout(t.Context(), little)
+	defer cancel()
+	if _, err := f.Trust(hasty, "timestamp.json", 100); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v from a silent server", err)
+	}
+	if b, err := f.Trust(t.Context(), "timestamp.json", 100); string(b) != "{}" || err != nil {
+		t.Errorf("%q, %v", b, err)
 	}
 }
 
