@@ -21,7 +21,10 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	asClient()
+	goleak.VerifyTestMain(m)
+}
 
 // How patient a test is that expects a failure, and one that expects none.
 const (
