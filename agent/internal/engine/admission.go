@@ -50,9 +50,6 @@ func (e *Engine) admit(ctx context.Context, u *Update) error {
 	if u.Rehearsed.Boot == now().Boot && since(u.Rehearsed) < freshTime {
 		return nil
 	}
-	if err := e.drop(u, u.Rehearsal); err != nil {
-		return err
-	}
 	if err := e.rehearse(ctx, u); err != nil {
 		return fmt.Errorf("cannot rehearse again: %w", err)
 	}

@@ -36,8 +36,8 @@ func TestKind(t *testing.T) {
 // A warning rehearsal finds something to tell of.
 type warningRehearsal struct{ Rehearsals }
 
-func (w warningRehearsal) Rehearse(ctx context.Context, c string, live state.Generation, steps []host.Step, told func(done, total int64)) (state.Rehearsed, error) {
-	found, err := w.Rehearsals.Rehearse(ctx, c, live, steps, told)
+func (w warningRehearsal) Rehearse(ctx context.Context, c string, live state.Generation, steps []host.Step, told func(done, total int64), pause func() error) (state.Rehearsed, error) {
+	found, err := w.Rehearsals.Rehearse(ctx, c, live, steps, told, pause)
 	found.Warnings = []string{"no file is like that"}
 	return found, err
 }

@@ -86,8 +86,8 @@ func (l *losing) Seal(ctx context.Context, component string, gen state.Generatio
 	return l.sync()
 }
 
-func (l *losing) Rehearse(ctx context.Context, component string, gen state.Generation, steps []host.Step, progress func(done, total int64)) (state.Rehearsed, error) {
-	found, err := l.Manager.Rehearse(ctx, component, gen, steps, progress)
+func (l *losing) Rehearse(ctx context.Context, component string, gen state.Generation, steps []host.Step, progress func(done, total int64), pause func() error) (state.Rehearsed, error) {
+	found, err := l.Manager.Rehearse(ctx, component, gen, steps, progress, pause)
 	if err != nil {
 		return found, err
 	}

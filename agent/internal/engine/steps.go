@@ -37,7 +37,7 @@ type Engine struct {
 	Log        *slog.Logger
 	Short      func(component string) error                                           // what the disk that holds it lacks, and what to do; nil: nothing, or nobody can tell
 	Vouch      func(context.Context, Update, *pack.Package) (doubt string, err error) // why nobody may install a package, or what is in doubt; nil: all may be
-	Turn       Turn                                                                   // of a download; nil: nobody else waits
+	Turn       Turn                                                                   // of a download or rehearsal; nil: nobody else waits
 	Permit     func(Update) error                                                     // nil, a Wait, or why the update may never disturb its component; nil permits all
 	BootID     string                                                                 // file with the identity of this boot; "" is the kernel's
 
@@ -89,7 +89,7 @@ type States interface {
 // Rehearsals are made on snapshots of the live state. Release drops these: see
 // [Engine.Begin].
 type Rehearsals interface {
-	Rehearse(ctx context.Context, component string, live state.Generation, steps []host.Step, progress func(done, total int64)) (state.Rehearsed, error)
+	Rehearse(ctx context.Context, component string, live state.Generation, steps []host.Step, progress func(done, total int64), pause func() error) (state.Rehearsed, error)
 	Settle(component string, live state.Generation) (snapshot string, err error)
 	Release(component string) error
 }
@@ -306,7 +306,8 @@ func (e *Engine) unstage(ctx context.Context, u *Update) error {
 // here, while the component serves; what it makes is kept, so that only what
 // changes from now on is left to do; and the time that would take now predicts
 // the downtime. The snapshot may be torn, so a failure is tried again with
-// another one, if that can have a part in it.
+// another one, if that can have a part in it. One that takes hours lets others have
+// their turns.
 func (e *Engine) rehearse(ctx context.Context, u *Update) error {
 	if u.removes() { // it does not come back
 		u.Rehearsed = now()
@@ -317,7 +318,7 @@ func (e *Engine) rehearse(ctx context.Context, u *Update) error {
 		return err
 	}
 	found, err := e.rehearsal(ctx, u)
-	if lasting(err) {
+	if _, waits := errors.AsType[Wait](err); waits || lasting(err) {
 		return err
 	}
 	if err != nil {
@@ -348,6 +349,9 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (found state.Rehearse
 		}
 		return found, e.restored(ctx, u)
 	}
+	if err := e.drop(u, u.Rehearsal); err != nil {
+		return found, err
+	}
 	if u.Rehearsal, err = e.States.Next(u.Component); err != nil {
 		return found, err
 	}
@@ -365,7 +369,14 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (found state.Rehearse
 	if err != nil {
 		return found, err
 	}
-	return e.Rehearsals.Rehearse(ctx, u.Component, u.Rehearsal, steps, share(ctx))
+	turn, end := e.turn(ctx, u)
+	defer end()
+	return e.Rehearsals.Rehearse(ctx, u.Component, u.Rehearsal, steps, share(ctx), func() error {
+		if over(ctx, turn) {
+			return othersTurn()
+		}
+		return nil
+	})
 }
 
 // savable finds out, while the component serves, whether its state is one that

@@ -57,3 +57,37 @@ func TestDownloadStandsBack(t *testing.T) {
 		w.check(t, o)
 	}
 }
+
+// TestRehearsalStandsBack: a rehearsal whose turn is over waits, is cancelled
+// meanwhile if somebody asks for it, and comes to its end all the same if each of
+// its turns is over at once.
+func TestRehearsalStandsBack(t *testing.T) {
+	for _, cancelled := range []bool{false, true} {
+		w, e := newWorld(t, build(t, "1m"))
+		rehearsing := false
+		e.Tell = func(p Progress) { rehearsing = p.Step == "rehearse" }
+		e.Turn = func(ctx context.Context, _ string) (context.Context, context.CancelFunc) {
+			ctx, end := context.WithCancel(ctx)
+			if rehearsing {
+				end()
+			}
+			return ctx, end
+		}
+		_, err := w.update(t, e, "2.0.0")
+		if wait, is := errors.AsType[Wait](err); !is || !wait.Poll || wait.Until.IsZero() {
+			t.Fatal("it does not stand back:", err)
+		}
+		want := Updated
+		if cancelled {
+			want = Refused
+			if err := e.Cancel(component, "enough"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o, err := w.update(t, e, "2.0.0")
+		if err != nil || o.Result != want {
+			t.Fatalf("%+v, %v", o, err)
+		}
+		w.check(t, o)
+	}
+}

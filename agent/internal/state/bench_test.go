@@ -126,7 +126,7 @@ func measure(b *testing.B, p programs, size, files int) (result measurement) {
 	snapshot, err := d.m.Fresh(component, 1)
 	must(b, err)
 	must(b, d.Snapshot(b.Context(), updater.SnapshotRequest{Component: component, Dir: snapshot}))
-	_, err = d.m.Rehearse(b.Context(), component, 1, []host.Step{p.step}, nil)
+	_, err = d.m.Rehearse(b.Context(), component, 1, []host.Step{p.step}, nil, nil)
 	must(b, err)
 	must(b, h.Ready(b.Context(), []host.Step{p.step}))
 	defer h.Close()

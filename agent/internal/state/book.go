@@ -27,8 +27,8 @@ import (
 // memory that is mapped, which gives a change time with the first write after
 // the page was brought to the disk, but not with those that follow. So while a
 // component runs, files are brought to the disk before they are read
-// ([book.scanLive]), and one that has changed since is read again, on the file
-// systems that do so ([faithful]).
+// ([book.scanLive]), and one that has changed since, or just before, is read again,
+// on the file systems that do so ([faithful]).
 type book struct {
 	records  map[inode]record
 	marked   map[string]inode // by path: where a file with marks was seen last; what lies there now may be alike
@@ -109,7 +109,7 @@ func (b *book) digest(ctx context.Context, root, path string, at inode, now iden
 	if err != nil {
 		return "", err
 	}
-	r.Early = r.Early || b.mapped(r.identity)
+	r.Early = r.Early || b.writing(r.identity)
 	if len(r.Marks) > 0 {
 		r.Path = path
 		b.marked[path] = r.inode
@@ -171,9 +171,16 @@ func (b *book) own(ctx context.Context, name string, kept int64) (string, error)
 	return r.Digest, nil
 }
 
-// observe brings to the disk what a component has written. A write from the
-// returned time on is seen.
+// observe brings to the disk what a component has written. A write that begins
+// from the returned time on is seen. One that has begun before, and has its
+// time, may still wait for the disk, for as long as that takes to write: so it
+// is given that time, and then the file is brought to the disk again.
 func observe(root string) (time.Time, error) {
+	first := time.Now()
+	if err := syncFileSystem(root); err != nil {
+		return first, err
+	}
+	time.Sleep(time.Since(first))
 	begin := time.Now()
 	return begin, syncFileSystem(root)
 }
@@ -185,10 +192,12 @@ func (b *book) scanLive(ctx context.Context, root string, observed time.Time) (l
 	return b.scan(ctx, root)
 }
 
-// mapped reports whether a file that was just read was written since observe:
-// by a write to a mapped page, perhaps, which further ones follow unseen. If
-// the wall clock was set meanwhile, nobody knows.
-func (b *book) mapped(i identity) bool {
+// writing reports whether a file that was just read may get another content
+// without another time: it was written since observe, by a write to a mapped page,
+// perhaps, which further ones follow unseen; or so shortly before that this write
+// may still be under way, since a write gives the time when it begins. If the wall
+// clock was set meanwhile, nobody knows.
+func (b *book) writing(i identity) bool {
 	if b.observed.IsZero() {
 		return false
 	}
@@ -196,7 +205,10 @@ func (b *book) mapped(i identity) bool {
 	if set := now.Round(0).Sub(b.observed.Round(0)) - now.Sub(b.observed); set.Abs() > tick(i.Changed)/2 {
 		return true
 	}
-	return i.Changed+int64(tick(i.Changed)) >= b.observed.UnixNano() && !ahead(i.Changed, now)
+	since := func(stamp int64, d time.Duration) bool {
+		return stamp+int64(d) >= b.observed.UnixNano() && !ahead(stamp, now)
+	}
+	return since(i.Changed, tick(i.Changed)) || since(i.Modified, hot)
 }
 
 // stat begins the record of a file.

@@ -35,3 +35,27 @@ func TestSteppedClock(t *testing.T) {
 		t.Errorf("the snapshot of a file of ten years from now is no link: %v", err)
 	}
 }
+
+// TestWriting: a write gives a file its time when it begins, and may come to the
+// file seconds later, when the disk has taken what it waited for.
+func TestWriting(t *testing.T) {
+	b := newBook()
+	b.observed = time.Now()
+	for name, test := range map[string]struct {
+		modified, changed time.Duration // before the files were brought to the disk
+		want              bool
+	}{
+		"since":                         {-time.Millisecond, -time.Millisecond, true},
+		"just before":                   {4 * time.Second, 4 * time.Second, true},
+		"before, and moved":             {4 * time.Second, 0, true},
+		"linked just now":               {time.Minute, 50 * time.Millisecond, true},
+		"linked":                        {time.Minute, 200 * time.Millisecond, false},
+		"long ago":                      {time.Minute, time.Minute, false},
+		"of ten years from now, linked": {-10 * 365 * 24 * time.Hour, time.Second, false},
+	} {
+		stamp := func(d time.Duration) int64 { return b.observed.Add(-d).UnixNano() | 1 }
+		if got := b.writing(identity{Modified: stamp(test.modified), Changed: stamp(test.changed)}); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

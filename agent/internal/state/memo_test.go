@@ -28,7 +28,10 @@ type writer struct {
 
 func (w *writer) Key(step host.Step) string { return (&host.Host{Ceiling: w.ceiling}).Key(step) }
 
-func (w *writer) Refresh(_ context.Context, step host.Step, in, out string, files []host.File, _ func(int64, int64)) (host.Report, error) {
+func (w *writer) Refresh(_ context.Context, step host.Step, in, out string, files []host.File, progress func(done, total int64)) (host.Report, error) {
+	if progress != nil {
+		defer progress(1, 1)
+	}
 	if w.during != nil {
 		w.during()
 	}
@@ -78,9 +81,11 @@ type bench struct {
 
 var up = []host.Step{{From: 1, To: 2, Module: "m", Digest: "sha256:m"}}
 
-func newBench(t *testing.T) *bench {
-	b := &bench{TB: t, writer: &writer{}, live: filepath.Join(t.TempDir(), "live")}
-	b.Manager = manager(t, filepath.Join(t.TempDir(), "state"), b.writer)
+func newBench(t *testing.T) *bench { return newBenchIn(t, t.TempDir()) }
+
+func newBenchIn(t *testing.T, dir string) *bench {
+	b := &bench{TB: t, writer: &writer{}, live: filepath.Join(dir, "live")}
+	b.Manager = manager(t, filepath.Join(dir, "state"), b.writer)
 	for _, name := range []string{"a", "b", "deep/c"} {
 		b.put(name, name)
 	}
@@ -99,7 +104,7 @@ func (b *bench) rehearse(steps []host.Step) Rehearsed {
 	dir, err := b.Fresh(component, 1)
 	must(b, err)
 	link(b, b.live, dir)
-	found, err := b.Rehearse(b.Context(), component, 1, steps, nil)
+	found, err := b.Rehearse(b.Context(), component, 1, steps, nil, nil)
 	must(b, err)
 	return found
 }
@@ -302,6 +307,45 @@ func TestChangeDuringRehearsal(t *testing.T) {
 	b.during = nil
 	b.put("a", "x") // what it was when the first pass had read it
 	if diff := cmp.Diff(b.want("1→2 "), b.update(up)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A rehearsal that lets others through, or is cut off after that, goes on where it
+// was.
+func TestRehearsalPauses(t *testing.T) {
+	b := newBench(t)
+	for _, name := range []string{"a", "b", "deep/c"} {
+		b.put(name, name+strings.Repeat(" ", firstLot))
+	}
+	dir, err := b.Fresh(component, 1)
+	must(t, err)
+	link(b, b.live, dir)
+	paused := errors.New("others")
+	for i, want := range []string{"1→2 a", "1→2 b", "1→2 deep/c"} {
+		var told []float64
+		progress := func(done, total int64) { told = append(told, float64(done)/float64(total)) }
+		_, err := b.Rehearse(t.Context(), component, 1, up, progress, func() error { return paused })
+		if !errors.Is(err, paused) {
+			t.Fatalf("pause %d: %v", i, err)
+		}
+		if diff := cmp.Diff([]string{want}, b.took()); diff != "" {
+			t.Errorf("pause %d: ran: %s", i, diff)
+		}
+		if len(told) != 1 || told[0] < 0.3 {
+			t.Errorf("pause %d: told %v", i, told)
+		}
+		b.Manager = manager(t, b.root, b.writer) // as after a power cut
+	}
+	if _, err := b.Rehearse(t.Context(), component, 1, up, nil, func() error { return paused }); err != nil {
+		t.Fatal(err)
+	}
+	if ran := b.took(); len(ran) != 1 { // for the prediction
+		t.Error("ran again:", ran)
+	}
+	b.put("a", "other")
+	want := b.want("1→2 ")
+	if diff := cmp.Diff(want, b.update(up)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -62,8 +62,12 @@ func (m *Manager) known(component string) (*knowledge, error) {
 //
 // It tells how long the transformation would take now: it does it a second
 // time, with what the component has changed during the first.
+//
+// Now and then during the first time it calls pause, which may be nil. If that
+// fails so does Rehearse, but what it has made by then, at least something, needs
+// not be made again. Nor after a crash, save for what was made in the last minute.
 func (m *Manager) Rehearse(ctx context.Context, component string, gen Generation,
-	steps []host.Step, progress func(done, total int64),
+	steps []host.Step, progress func(done, total int64), pause func() error,
 ) (found Rehearsed, err error) {
 	dir, err := m.dir(component, gen)
 	if err != nil {
@@ -79,15 +83,15 @@ func (m *Manager) Rehearse(ctx context.Context, component string, gen Generation
 	if err := calm(ctx, files); err != nil {
 		return found, fmt.Errorf("cannot rehearse on state %s/%d: %w", component, gen, err)
 	}
-	r := rehearsal{manager: m, component: component, knowledge: k, files: files, steps: steps}
-	if err := r.once(ctx, progress); err != nil {
+	r := rehearsal{manager: m, component: component, knowledge: k, files: files, steps: steps, written: time.Now()}
+	if err := r.once(ctx, progress, pause); err != nil {
 		return found, err
 	}
 	changed := append(r.changed(), r.smallest()...)
 	for _, t := range k.trees {
 		t.forget(changed)
 	}
-	if err := r.once(ctx, nil); err != nil {
+	if err := r.once(ctx, nil, nil); err != nil {
 		return found, err
 	}
 	return Rehearsed{Took: r.took, Warnings: r.warnings()}, r.write()
@@ -140,9 +144,10 @@ type rehearsal struct {
 	list      listing
 	took      time.Duration // by the last pass
 	idle      []host.Step   // of the last pass
+	written   time.Time     // when the memo was
 }
 
-func (r *rehearsal) once(ctx context.Context, progress func(done, total int64)) error {
+func (r *rehearsal) once(ctx context.Context, progress func(done, total int64), pause func() error) error {
 	observed, err := observe(r.files)
 	if err != nil {
 		return err
@@ -154,7 +159,7 @@ func (r *rehearsal) once(ctx context.Context, progress func(done, total int64)) 
 		return fmt.Errorf("cannot read the live state: %w", err)
 	}
 	r.list = list
-	p := &pass{transformer: r.manager.transformer, book: r.book, live: true}
+	p := &pass{transformer: r.manager.transformer, book: r.book, live: true, between: func() error { return r.between(pause) }}
 	_, err = r.manager.refresh(ctx, p, r.component, r.steps, r.files, list, progress)
 	r.idle = p.idle
 	return err
@@ -183,8 +188,23 @@ func (r *rehearsal) smallest() []string {
 	return []string{slices.MinFunc(files, func(a, b node) int { return cmp.Compare(a.size, b.size) }).path}
 }
 
+// writeInterval is how often a long rehearsal makes the memo durable.
+const writeInterval = time.Minute
+
+// between is called after each lot.
+func (r *rehearsal) between(pause func() error) (err error) {
+	if pause != nil {
+		err = pause()
+	}
+	if err != nil || time.Since(r.written) >= writeInterval {
+		return errors.Join(err, r.write())
+	}
+	return nil
+}
+
 // write makes the memo durable, and then that it is there.
 func (r *rehearsal) write() error {
+	r.written = time.Now()
 	if err := syncFileSystem(r.files); err != nil {
 		return err
 	}
@@ -270,21 +290,23 @@ func (m *Manager) Settle(component string, gen Generation) (string, error) {
 }
 
 // hot is how long ago a file was written that may be written again while the
-// rehearsal reads it.
-const hot = time.Second
+// rehearsal reads it, or by a write that began then and has not come to its end:
+// see [book.writing].
+const hot = 5 * time.Second
 
 // calm readies a live snapshot: hard links to files that are just being
 // written become copies, which stay as they are, and the clock is past the
-// last change of the others.
+// last change of the others. Where a file system does not tell what is written
+// through mapped memory, as tmpfs, any file may be.
 func calm(ctx context.Context, root string) error {
 	var last time.Duration
-	begin := time.Now()
+	begin, tells := time.Now(), faithful(root)
 	err := walk(root, func(e *entry) error {
 		if !e.regular() || e.stat.Nlink == 1 {
 			return ctx.Err()
 		}
 		_, i := e.identify()
-		if begin.UnixNano()-i.Modified < int64(hot) && !ahead(i.Modified, begin) {
+		if !tells || begin.UnixNano()-i.Modified < int64(hot) && !ahead(i.Modified, begin) {
 			return separate(ctx, filepath.Join(root, e.path), filepath.Join(filepath.Dir(root), "calm"))
 		}
 		last = max(last, min(tick(i.Changed), time.Duration(i.Changed-begin.UnixNano())+tick(i.Changed)))

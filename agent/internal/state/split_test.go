@@ -39,7 +39,7 @@ func newLogbook(t *testing.T, h *host.Host, step host.Step, text []byte, hot boo
 	snapshot, err := b.Fresh(component, 1)
 	must(t, err)
 	link(t, filepath.Dir(b.live), snapshot)
-	_, err = b.Rehearse(t.Context(), component, 1, b.steps, nil)
+	_, err = b.Rehearse(t.Context(), component, 1, b.steps, nil, nil)
 	must(t, err)
 	return b
 }

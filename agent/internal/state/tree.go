@@ -57,7 +57,8 @@ func (t *tree) files() string { return filepath.Join(t.dir, filesName) }
 type pass struct {
 	transformer Transformer
 	book        *book
-	live        bool // the component runs, and may change its files meanwhile
+	live        bool         // the component runs, and may change its files meanwhile
+	between     func() error // called after each [lot]; nil: there is only one
 	report      host.Report
 	idle        []host.Step // whose patterns no file of the state is like
 }
@@ -110,13 +111,10 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 		return nil, err
 	}
 	p.heads(from, changed)
-	report, err := p.transformer.Refresh(ctx, step, from, t.files(), changed, progress)
-	if err != nil {
+	if err := p.make(ctx, t, step, from, in.paths(), there, changed, progress); err != nil {
 		return nil, err
 	}
-	p.add(report)
-	t.trust(report.Unchecked)
-	return p.note(ctx, t, from, in, there, changed, report.Extended)
+	return t.list(in, there)
 }
 
 // atRest refuses a database whose journal SQLite would write over the result.
@@ -256,28 +254,16 @@ func (t *tree) trust(paths []string) {
 	}
 }
 
-// note lists the tree and notes what the changed files were made from.
-func (p *pass) note(ctx context.Context, t *tree, from string, in listing, have places, changed []host.File, kept map[string]int64) (listing, error) {
-	fresh := make(map[string]bool, len(changed))
-	for _, f := range changed {
-		fresh[f.Path] = true
-	}
+// list lists the tree, in which all is made, and gives it the permissions of in.
+func (t *tree) list(in listing, have places) (listing, error) {
 	out := slices.Clone(in)
 	for i := range slices.Backward(out) { // directories after their content
 		n, old := &out[i], have.at(in[i].path)
 		if n.mode.IsRegular() {
 			n.size, n.digest = old.size, old.digest
 		}
-		name := filepath.Join(t.files(), n.path)
-		if fresh[n.path] {
-			if err := p.noteOne(ctx, name, n, kept[n.path]); err != nil {
-				return nil, err
-			}
-			if !p.live || p.book.same(filepath.Join(from, n.path)) {
-				t.memo.Made[n.path] = made{in[i].digest, n.digest}
-			}
-		} else if n.mode.IsDir() || n.mode.IsRegular() && n.mode.Perm() != old.mode.Perm() {
-			if err := os.Chmod(name, n.mode.Perm()); err != nil {
+		if n.mode.IsDir() || n.mode.IsRegular() && n.mode.Perm() != old.mode.Perm() {
+			if err := os.Chmod(filepath.Join(t.files(), n.path), n.mode.Perm()); err != nil {
 				return nil, err
 			}
 		}
