@@ -105,13 +105,13 @@ func (p *pass) refresh(ctx context.Context, t *tree, step host.Step, from string
 	if idle(step, in) {
 		p.idle = append(p.idle, step)
 	}
-	there := have.paths()
-	changed, err := t.prepare(in, there)
+	want, there := in.paths(), have.paths()
+	changed, err := t.prepare(in, want, there)
 	if err != nil {
 		return nil, err
 	}
 	p.heads(from, changed)
-	if err := p.make(ctx, t, step, from, in.paths(), there, changed, progress); err != nil {
+	if err := p.make(ctx, t, step, from, want, there, changed, progress); err != nil {
 		return nil, err
 	}
 	return t.list(in, there)
@@ -181,8 +181,8 @@ func (p *pass) whole(ctx context.Context, t *tree, step host.Step, from string, 
 
 // prepare removes what the new state does not have, makes its directories,
 // and returns the files that have to be made.
-func (t *tree) prepare(in listing, have places) (changed []host.File, err error) {
-	if err := t.clear(in.paths(), have); err != nil {
+func (t *tree) prepare(in listing, want, have places) (changed []host.File, err error) {
+	if err := t.clear(want, have); err != nil {
 		return nil, err
 	}
 	for _, n := range in {
