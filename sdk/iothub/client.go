@@ -32,6 +32,7 @@ func NewClient(cs ConnectionString) *Client { return &Client{ConnectionString: c
 type Error struct {
 	Status  int    // HTTP status
 	Code    string // Azure's name, as in DeviceNotFound, DeviceAlreadyExists, PreconditionFailed; "" if unknown
+	Number  int    // Azure's number, as in 404103, where an answer has one; else 0
 	Message string
 }
 
@@ -41,7 +42,14 @@ func (e *Error) Error() string {
 }
 
 // IsNotFound tells whether err is the hub's answer that there is no such device.
-func IsNotFound(err error) bool { return hasStatus(err, http.StatusNotFound) }
+func IsNotFound(err error) bool { return hasStatus(err, http.StatusNotFound) && !IsNotOnline(err) }
+
+// IsNotOnline tells whether err is the hub's answer that a device takes no methods now, or that its connection ended
+// before it had answered one.
+func IsNotOnline(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && (e.Number == 404103 || e.Number == 404104)
+}
 
 // IsConflict tells whether err is the hub's answer that the device exists or that an etag has changed.
 func IsConflict(err error) bool {
@@ -95,6 +103,32 @@ func (c *Client) PatchTwin(ctx context.Context, id string, patch TwinPatch, etag
 		body["properties"] = map[string]any{"desired": patch.Desired}
 	}
 	return call[Twin](ctx, c, http.MethodPatch, twinPath(id), etag, body)
+}
+
+// A Method is what a device shall do now.
+type Method struct {
+	Name    string
+	Payload any // becomes JSON, at most 128 KB; nil is null
+	// ConnectTimeout is how long the hub waits for a device that takes no methods now, up to 300 s; 0 not at all.
+	ConnectTimeout time.Duration
+	// ResponseTimeout is how long it waits for the answer, from 5 s to 300 s; 0 is 30 s. Both are cut to seconds.
+	ResponseTimeout time.Duration
+}
+
+// A MethodAnswer is the device's: its status has what meaning the device gives it, mostly that of HTTP.
+type MethodAnswer struct {
+	Status  int             `json:"status"`
+	Payload json.RawMessage `json:"payload"`
+}
+
+// CallMethod has a device do something and answers what the device answers. IsNotOnline tells that it takes no methods
+// now; after status 504 and after IsNotOnline it may have done it all the same.
+func (c *Client) CallMethod(ctx context.Context, id string, m Method) (*MethodAnswer, error) {
+	body := map[string]any{"methodName": m.Name, "payload": m.Payload, "connectTimeoutInSeconds": int(m.ConnectTimeout / time.Second)}
+	if m.ResponseTimeout != 0 {
+		body["responseTimeoutInSeconds"] = int(m.ResponseTimeout / time.Second)
+	}
+	return call[MethodAnswer](ctx, c, http.MethodPost, twinPath(id)+"/methods", "", body)
 }
 
 func devicePath(id string) string { return "/devices/" + url.PathEscape(id) }
@@ -169,7 +203,8 @@ func (c *Client) send(req *http.Request) (*http.Response, error) {
 	return nil, readError(res)
 }
 
-// readError takes Azure's `{"Message":"ErrorCode:DeviceNotFound;text"}` apart.
+// readError takes Azure's `{"Message":"ErrorCode:DeviceNotFound;text"}` apart. Of methods the message is JSON itself:
+// `{"Message":"{\"errorCode\":404103,\"message\":\"text\"}"}`.
 func readError(res *http.Response) *Error {
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 16<<10))
 	var body struct{ Message string }
@@ -178,6 +213,14 @@ func readError(res *http.Response) *Error {
 		return e
 	}
 	e.Message = body.Message
+	var inner struct {
+		ErrorCode int
+		Message   string
+	}
+	if json.Unmarshal([]byte(body.Message), &inner) == nil && inner.ErrorCode != 0 {
+		e.Code, e.Number, e.Message = res.Header.Get("iothub-errorcode"), inner.ErrorCode, inner.Message
+		return e
+	}
 	if code, message, ok := strings.Cut(body.Message, ";"); ok {
 		if name, found := strings.CutPrefix(code, "ErrorCode:"); found {
 			e.Code, e.Message = name, message

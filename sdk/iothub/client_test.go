@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -68,6 +69,38 @@ func TestErrors(t *testing.T) {
 	}
 	if _, err = c.Device(t.Context(), "plain"); err == nil || !strings.Contains(err.Error(), "502") {
 		t.Error(err)
+	}
+}
+
+// TestCallMethod sees the wire, and the error of a device that is away, which has the form of Azure's.
+func TestCallMethod(t *testing.T) {
+	c := client(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.Method+r.URL.Path != "POST/twins/d/methods" {
+			t.Error(r.Method, r.URL.Path)
+		}
+		if strings.Contains(string(body), `"away"`) {
+			w.Header().Set("iothub-errorcode", "DeviceNotOnline")
+			w.WriteHeader(http.StatusNotFound)
+			io.WriteString(w, `{"Message":"{\"errorCode\":404103,\"trackingId\":\"1\",\"message\":\"Timed out waiting for device to connect.\",\"info\":{}}","ExceptionMessage":""}`)
+			return
+		}
+		if want := `{"connectTimeoutInSeconds":60,"methodName":"read","payload":{"path":"/3"},"responseTimeoutInSeconds":5}`; string(body) != want {
+			t.Errorf("%s", body)
+		}
+		io.WriteString(w, `{"status":201,"payload":[9007199254740993]}`)
+	})
+	m := iothub.Method{Name: "read", Payload: map[string]any{"path": "/3"}, ConnectTimeout: time.Minute, ResponseTimeout: 5 * time.Second}
+	answer, err := c.CallMethod(t.Context(), "d", m)
+	if err != nil || answer.Status != 201 || string(answer.Payload) != "[9007199254740993]" {
+		t.Error(answer, err)
+	}
+	_, err = c.CallMethod(t.Context(), "d", iothub.Method{Name: "away"})
+	if !iothub.IsNotOnline(err) || iothub.IsNotFound(err) {
+		t.Error(err)
+	}
+	if e, _ := errors.AsType[*iothub.Error](err); e.Code != "DeviceNotOnline" || e.Message != "Timed out waiting for device to connect." {
+		t.Errorf("%+v", e)
 	}
 }
 

@@ -1,5 +1,5 @@
 // Package iothub speaks Azure IoT Hub's contract from the outside: connection strings, shared access signatures (SAS),
-// the MQTT topics of a device, and a small client for the service side (registry, twins, events).
+// the MQTT topics of a device, and a small client for the service side (registry, twins, methods, events).
 // The hub, the bridge, the CLI and third-party applications share it, so that each of them works against
 // Tranquil's own hub, and all but [Client.Events] against Azure IoT Hub.
 //

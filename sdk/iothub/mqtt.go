@@ -13,6 +13,8 @@ const (
 	TopicDesired = "$iothub/twin/PATCH/properties/desired/#"
 	// TopicMethods carries direct methods: `$iothub/methods/POST/{name}/?$rid={rid}`.
 	TopicMethods = "$iothub/methods/POST/#"
+	// TopicMethodResponses is where the device answers a direct method: append `{status}/?$rid={rid}`.
+	TopicMethodResponses = "$iothub/methods/res/"
 )
 
 // TopicTelemetry is where a device publishes messages, with an optional property bag appended (`k=v&k=v`, url-encoded).

@@ -64,11 +64,12 @@ type Hub struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session // by device
+	arrival  chan struct{}       // closed, and made anew, when a device begins to take methods
 }
 
 // New reads or makes the policies' keys and binds both addresses.
 func New(cfg Config, store Store) (*Hub, error) {
-	h := &Hub{store: store, log: cfg.Log, secure: cfg.TLSCert != "", sessions: map[string]*session{}}
+	h := &Hub{store: store, log: cfg.Log, secure: cfg.TLSCert != "", sessions: map[string]*session{}, arrival: make(chan struct{})}
 	var err error
 	if h.policies, err = loadPolicies(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("cannot start hub: %w", err)

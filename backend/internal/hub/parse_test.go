@@ -49,6 +49,7 @@ func TestParseTopic(t *testing.T) {
 		"devices/d/messages/events/%24.ct=a%2Fb&x=%z":               {operation: opTelemetry, properties: map[string]string{"$.ct": "a/b", "x": "%z"}},
 		"$iothub/twin/GET/?$rid=7":                                  {operation: opTwinGet, rid: "7"},
 		"$iothub/twin/PATCH/properties/reported/?$rid=7&$version=3": {operation: opReported, rid: "7", base: 3},
+		"$iothub/methods/res/-7/?$rid=1f":                           {operation: opMethodAnswer, rid: "1f", status: -7},
 	} {
 		got, err := parseTopic("d", topic)
 		if err != nil {
@@ -62,7 +63,7 @@ func TestParseTopic(t *testing.T) {
 		"", "devices/e/messages/events/", "devices/d/messages/eventsx", "devices/d/messages/events/a/b", "devices/d/messages/events/+",
 		"$iothub/twin/GET/", "$iothub/twin/GET/?$rid=", "$iothub/twin/GET/?$rid=#", "$iothub/twin/PATCH/properties/desired/?$rid=1",
 		"$iothub/twin/PATCH/properties/reported/?$rid=1&$version=x", "$iothub/twin/PATCH/properties/reported/?$rid=1&$version=0",
-		"$iothub/methods/res/200/?$rid=1",
+		"$iothub/methods/res/200", "$iothub/methods/res/200/?$rid=", "$iothub/methods/res/ok/?$rid=1", "$iothub/methods/res//?$rid=1",
 	} {
 		if got, err := parseTopic("d", topic); err == nil {
 			t.Errorf("%q: %+v", topic, got)

@@ -35,6 +35,8 @@ func (s *session) publish(ctx context.Context, p *packets.PublishPacket) error {
 		err = s.getTwin(ctx, r)
 	case opReported:
 		err = s.patchReported(ctx, r, p.Payload)
+	case opMethodAnswer:
+		s.answered(r, p.Payload)
 	}
 	if err != nil || p.Qos == 0 {
 		return err

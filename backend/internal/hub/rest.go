@@ -59,6 +59,7 @@ func (h *Hub) routes() http.Handler {
 	handle("GET /twins/{id}", serviceConnect, h.getTwin)
 	handle("PATCH /twins/{id}", serviceConnect, h.updateTwin)
 	handle("PUT /twins/{id}", serviceConnect, h.replaceTwin)
+	handle("POST /twins/{id}/methods", serviceConnect, h.callMethod)
 	handle("GET /api/v1/events", serviceConnect, h.streamEvents)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	return mux
@@ -97,9 +98,21 @@ func (h *Hub) refusal(err error) *twin.Error {
 func writeError(w http.ResponseWriter, e *twin.Error) {
 	w.Header().Set("iothub-errorcode", e.Name)
 	writeJSON(w, e.Code/1000, map[string]string{
-		"Message":          "ErrorCode:" + e.Name + ";" + e.Message,
+		"Message":          errorMessage(e),
 		"ExceptionMessage": "Tracking ID:" + newTracking(),
 	})
+}
+
+// errorMessage of a method that a device has not answered is JSON, as IoT Hub has it.
+func errorMessage(e *twin.Error) string {
+	switch e.Code {
+	case twin.DeviceNotOnline.Code, twin.DeviceClosed.Code, twin.NoAnswer.Code:
+		text, _ := json.Marshal(map[string]any{ // of plain values only
+			"errorCode": e.Code, "trackingId": newTracking(), "message": e.Message, "timestampUtc": time.Now().UTC(),
+		})
+		return string(text)
+	}
+	return "ErrorCode:" + e.Name + ";" + e.Message
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) error {

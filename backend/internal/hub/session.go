@@ -47,6 +47,7 @@ type session struct {
 	out    chan packets.ControlPacket
 	subs   atomic.Uint32 // subscriptions
 	active atomic.Int64  // when the last packet came, Unix nanoseconds
+	calls  calls
 	done   chan struct{} // closed when the session has left the hub
 }
 
@@ -70,6 +71,7 @@ func (s *session) run(ctx context.Context, subs subscriptions, resumed bool) err
 	answer.SessionPresent = resumed
 	s.out <- answer
 	s.subs.Store(uint32(subs)) // only now may the hub send: CONNACK comes first
+	s.hub.arrived(subs)
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -173,6 +175,7 @@ func (s *session) unsubscribe(ctx context.Context, p *packets.UnsubscribePacket)
 
 func (s *session) setSubscriptions(ctx context.Context, subs subscriptions) error {
 	before := subscriptions(s.subs.Swap(uint32(subs)))
+	s.hub.arrived(subs &^ before)
 	if before == subs || s.connect.CleanSession {
 		return nil
 	}

@@ -41,12 +41,14 @@ const (
 	opTelemetry operation = iota
 	opTwinGet
 	opReported
+	opMethodAnswer
 )
 
 // request is a topic taken apart.
 type request struct {
 	operation  operation
-	rid        string            // twin requests: as sent, goes into the answer
+	rid        string            // twin requests: as sent, goes into the answer; opMethodAnswer: of the call
+	status     int               // opMethodAnswer: the device's own
 	base       int64             // opReported: only if reported has this $version; 0: always
 	properties map[string]string // opTelemetry: the property bag
 }
@@ -68,6 +70,9 @@ func parseTopic(device, topic string) (request, error) {
 	}
 	if query, ok := strings.CutPrefix(topic, topicReported); ok {
 		return parseTwinRequest(opReported, query)
+	}
+	if rest, ok := strings.CutPrefix(topic, iothub.TopicMethodResponses); ok {
+		return parseMethodAnswer(rest)
 	}
 	bag, ok := strings.CutPrefix(topic, "devices/"+device+"/messages/events")
 	if !ok || bag != "" && bag[0] != '/' {
@@ -103,6 +108,18 @@ func parseTwinRequest(op operation, query string) (request, error) {
 		return request{}, errTopic
 	}
 	return r, nil
+}
+
+// parseMethodAnswer reads `{status}/?$rid={rid}`.
+func parseMethodAnswer(text string) (request, error) {
+	code, query, ok := strings.Cut(text, "/")
+	status, err := strconv.Atoi(code)
+	if !ok || err != nil {
+		return request{}, errTopic
+	}
+	r, err := parseTwinRequest(opMethodAnswer, query)
+	r.status = status
+	return r, err
 }
 
 // parseBag reads `k=v&k=v`, url-encoded; what is encoded badly stays as it is.

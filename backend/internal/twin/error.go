@@ -15,10 +15,15 @@ var (
 	ArgumentInvalid    = &Error{400004, "ArgumentInvalid", "an argument is invalid"}
 	Unauthorized       = &Error{401003, "IotHubUnauthorizedAccess", "no valid token for this"}
 	DeviceNotFound     = &Error{404001, "DeviceNotFound", "there is no such device"}
+	DeviceNotOnline    = &Error{404103, "DeviceNotOnline", "Timed out waiting for device to connect."}
+	DeviceClosed       = &Error{404104, "DeviceConnectionClosedRemotely", "The connection to the device was closed before it answered."}
 	DeviceExists       = &Error{409001, "DeviceAlreadyExists", "the device exists already"}
 	PreconditionFailed = &Error{412002, "PreconditionFailed", "it has changed since: read it again"}
 	TooLarge           = &Error{413001, "RequestEntityTooLarge", "the document would be too large"}
+	Throttled          = &Error{429001, "ThrottlingException", "too much at once: try again"}
 	ServerError        = &Error{500001, "ServerError", "the hub has an error of its own: see its log"}
+	BadAnswer          = &Error{502001, "BadDeviceResponse", "the device's answer cannot be understood"}
+	NoAnswer           = &Error{504101, "GatewayTimeout", "Timed out waiting for the response from device."}
 )
 
 // Error tells name, code and message.
