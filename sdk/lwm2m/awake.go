@@ -17,6 +17,17 @@ func (d *Device) Awake() bool {
 	return !d.registration.QueueMode || time.Now().Before(d.listens)
 }
 
+// AwakeUntil is when a device in queue mode that is awake will sleep unless it is
+// heard of before; the zero time if it never sleeps.
+func (d *Device) AwakeUntil() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.registration.QueueMode {
+		return time.Time{}
+	}
+	return d.listens
+}
+
 // heard notes a sign of life: whoever waits for the device goes on.
 func (d *Device) heard() {
 	d.mu.Lock()

@@ -36,6 +36,10 @@ func (d *Device) Create(ctx context.Context, p Path, records []Record) (Path, er
 		return Path{}, err
 	}
 	payload, err := Encode(f, base, records)
+	if p.Depth() > DepthObject && len(records) == 0 { // only TLV can name an instance without values
+		f = FormatTLV
+		payload, err = appendTLV(nil, tlvInstance, p.Instance(), nil)
+	}
 	if err != nil {
 		return Path{}, err
 	}

@@ -219,8 +219,9 @@ func (s *Server) register(peer string, m *Message) (*Message, error) {
 	}
 	s.devices[r.Endpoint], s.locations[r.ID], s.addresses[peer] = d, d, d
 	d.expiry = time.AfterFunc(r.Lifetime, func() { s.expire(d) })
+	d.heard() // before anybody asks whether it is awake
 	s.report(Registered, d, r)
-	s.alive(d)
+	s.work(d)
 	return &Message{Code: CodeCreated, Location: []string{"rd", r.ID}}, nil
 }
 
@@ -267,8 +268,9 @@ func (s *Server) update(peer string, m *Message) (*Message, error) {
 	}
 	s.addresses[peer] = d
 	d.expiry.Reset(r.Lifetime)
+	d.heard()
 	s.report(Updated, d, r)
-	s.alive(d)
+	s.work(d)
 	return &Message{Code: CodeChanged}, nil
 }
 

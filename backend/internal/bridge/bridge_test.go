@@ -90,6 +90,7 @@ type device struct {
 	updates *objects.Memory
 	sensor  objects.Sensor
 	thing   *objects.Memory
+	parts   *objects.Instances
 	client  *lwm2m.Client
 
 	registered chan struct{} // closed when it is
@@ -139,14 +140,14 @@ func startDevice(t *testing.T, server string, options ...coap.Option) (*device, 
 
 func startDeviceWith(t *testing.T, server string, change func(*lwm2m.ClientConfig), options ...coap.Option) (*device, func()) {
 	t.Helper()
-	d := &device{updates: objects.NewMemory(objects.ComponentUpdate), sensor: objects.NewSensor(objects.TemperatureID), thing: newThing(), registered: make(chan struct{})}
+	d := &device{updates: objects.NewMemory(objects.ComponentUpdate), sensor: objects.NewSensor(objects.TemperatureID), thing: newThing(), parts: newParts(), registered: make(chan struct{})}
 	registered := sync.OnceFunc(func() { close(d.registered) })
 	d.updates.OnWrite, d.updates.OnExecute, d.thing.OnExecute = d.write, d.execute, d.pull
 	d.updates.SetValue(0, objects.ComponentName, lwm2m.String(name))
 	d.updates.SetValue(0, objects.ComponentVersion, lwm2m.String("1.0.0"))
 	d.sensor.Reading(0, 21.5, "Cel", time.Now())
 	config := lwm2m.ClientConfig{
-		Endpoint: endpoint, Server: server, Lifetime: time.Minute, Objects: []lwm2m.Object{d.updates, d.sensor, d.thing}, Logger: quiet,
+		Endpoint: endpoint, Server: server, Lifetime: time.Minute, Objects: []lwm2m.Object{d.updates, d.sensor, d.thing, d.parts}, Logger: quiet,
 		OnRegistered: func(yes bool) {
 			if yes {
 				registered()

@@ -24,6 +24,7 @@ type reply struct {
 // itself, once for each registration: what the device refuses is its answer, and
 // what it changes afterwards is not fought over.
 func (s *session) askForResources(ctx context.Context, d *lwm2m.Device) error {
+	defer s.forget()
 	for path, was := range s.replies {
 		if err := s.retract(ctx, d, path, was); err != nil {
 			return err
@@ -73,9 +74,8 @@ func (s *session) retract(ctx context.Context, d *lwm2m.Device, path lwm2m.Path,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !asked && !s.watching[path.Prefix(lwm2m.DepthInstance)] {
-		maps.DeleteFunc(s.values, func(p lwm2m.Path, _ lwm2m.Record) bool { return path.Contains(p) })
-	}
+	delete(s.followed, path)
+	s.left = append(s.left, path)
 	return nil
 }
 
@@ -150,6 +150,9 @@ func (s *session) look(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, ob
 	case observed && !covered:
 		_ = d.WriteAttributes(ctx, path, lwm2m.MinPeriod(readingsPeriod)) // it may not know attributes
 		_, err := d.Observe(ctx, path, func(records []lwm2m.Record) { s.take(d, records) })
+		if err == nil {
+			s.following(d, path)
+		}
 		return err
 	}
 	records, err := d.Read(ctx, path)
@@ -157,6 +160,16 @@ func (s *session) look(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, ob
 		s.take(d, records)
 	}
 	return err
+}
+
+// following notes that the twin has a resource observed.
+func (s *session) following(d *lwm2m.Device, path lwm2m.Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.device == d {
+		s.followed[path] = true
+		delete(s.viewed, path)
+	}
 }
 
 // put writes a resource that has another value; or once for each value, if what it

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -46,6 +47,9 @@ func (s *session) collectFrom(ctx context.Context, d *lwm2m.Device, name string,
 		now, err := d.Read(ctx, path.Child(objects.ComponentOutcome))
 		if err != nil {
 			return err
+		}
+		if len(now) == 0 {
+			return fmt.Errorf("the device does not show the outcome of %s that it has", name)
 		}
 		if s.take(d, now); !s.hasOutcome(instance) {
 			return nil

@@ -27,10 +27,15 @@ const (
 // values is all that a device has told of itself, by path.
 type values map[lwm2m.Path]lwm2m.Record
 
+// maxValues bounds what is kept of one device; a twin could hold a tenth of it.
+const maxValues = 8192
+
 // take adds what was read or notified.
 func (v values) take(records []lwm2m.Record) {
 	for _, r := range records {
-		v[r.Path] = r
+		if _, known := v[r.Path]; known || len(v) < maxValues {
+			v[r.Path] = r
+		}
 	}
 }
 

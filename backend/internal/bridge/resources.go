@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -121,6 +122,8 @@ func valueOf(v any, kind lwm2m.Kind) (lwm2m.Value, error) {
 			kind = lwm2m.KindInteger
 		}
 		return lwm2m.Float(v).Convert(kind)
+	case json.Number:
+		return numberOf(v, kind)
 	case string:
 		if t, err := time.Parse(time.RFC3339, v); err == nil && kind == lwm2m.KindTime {
 			return lwm2m.Time(t), nil

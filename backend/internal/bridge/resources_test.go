@@ -22,6 +22,10 @@ func newThing() *objects.Memory {
 		{ID: 2, Operations: lwm2m.E},
 		{ID: 3, Operations: lwm2m.W, Kind: lwm2m.KindString},
 		{ID: 4, Operations: lwm2m.R, Kind: lwm2m.KindInteger, Multiple: true},
+		{ID: 5, Operations: lwm2m.RW, Kind: lwm2m.KindOpaque},
+		{ID: 6, Operations: lwm2m.RW, Kind: lwm2m.KindInteger, Multiple: true},
+		{ID: 7, Operations: lwm2m.RW, Kind: lwm2m.KindTime},
+		{ID: 8, Operations: lwm2m.RW, Kind: lwm2m.KindFloat},
 	}})
 	m.SetValue(0, 0, lwm2m.String("attic"))
 	m.SetValue(0, 1, lwm2m.Int(1))

@@ -27,13 +27,19 @@ type session struct {
 	link     *twinLink
 	log      *slog.Logger
 	wake     chan struct{}
+	doze     *time.Timer     // wakes it when its device falls asleep
+	life     context.Context // of the session
 
 	mu        sync.Mutex
 	device    *lwm2m.Device       // the present registration; nil when it is over
-	watching  map[lwm2m.Path]bool // what is observed in this registration
-	fresh     bool                // the twin is as we know it
-	values    values              // what this registration has told
-	interrupt func()              // ends the step that is under way
+	watching  map[lwm2m.Path]bool // instances that are observed in this registration
+	followed  map[lwm2m.Path]bool // and resources, since the twin asks for it
+	viewed    map[lwm2m.Path]bool // and all else, since a method has asked for it
+	left      []lwm2m.Path        // what nobody asks for any more
+	callers   callers
+	fresh     bool   // the twin is as we know it
+	values    values // what this registration has told
+	interrupt func() // ends the step that is under way
 
 	base    map[string]any // reported document as the hub has it
 	wants   map[string]want
@@ -68,8 +74,7 @@ type upkeep struct {
 	busy    atomic.Bool         // there is one
 	push    *push
 	pushes  sync.WaitGroup
-	life    context.Context // of the session
-	alarm   *time.Timer     // wakes it
+	alarm   *time.Timer // wakes it
 }
 
 // How the session paces itself.
@@ -87,7 +92,8 @@ func newSession(hub iothub.ConnectionString, endpoint string, model lwm2m.Model,
 	}
 	s.alarm = time.AfterFunc(time.Hour, s.poke)
 	s.interrupt = func() {}
-	s.link = dial(hub, endpoint, s.stale, s.stale, log)
+	s.doze = time.AfterFunc(time.Hour, s.poke)
+	s.link = dial(hub, endpoint, callbacks{up: s.stale, desired: s.stale, method: s.invoked}, log)
 	return s
 }
 
@@ -113,7 +119,7 @@ func (s *session) unsure() {
 func (s *session) attach(d *lwm2m.Device) {
 	s.mu.Lock()
 	s.interrupt()
-	s.device, s.watching = d, map[lwm2m.Path]bool{}
+	s.device, s.watching, s.followed, s.viewed = d, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}
 	if d != nil {
 		s.values, s.fresh = values{}, false // what waited in the twin is written, not what was wanted before
 	}
@@ -144,10 +150,12 @@ func (s *session) poke() {
 
 // run works until ctx ends.
 func (s *session) run(ctx context.Context) {
-	defer s.link.close()
 	s.life = ctx
+	defer s.endMethods()
+	defer s.link.close()
 	defer s.pushes.Wait()
 	defer s.alarm.Stop()
+	defer s.doze.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
@@ -157,12 +165,25 @@ func (s *session) run(ctx context.Context) {
 		case <-s.wake:
 		case <-retry.C:
 		}
+		s.offerMethods()
 		if err := s.interruptible(ctx); err != nil {
 			if !errors.Is(err, errDown) {
 				s.log.Warn("device and twin are not in step, trying again", "error", err)
 			}
 			retry.Reset(retryPause)
 		}
+	}
+}
+
+// offerMethods has the hub let methods through while the device can be asked.
+func (s *session) offerMethods() {
+	s.mu.Lock()
+	d := s.device
+	s.mu.Unlock()
+	yes := listens(d)
+	s.link.offer(yes)
+	if yes && d.Registration().QueueMode {
+		s.doze.Reset(time.Until(d.AwakeUntil()))
 	}
 }
 
@@ -230,13 +251,23 @@ func (s *session) watch(ctx context.Context) error {
 	return nil
 }
 
+// observe has a device tell of changes. A sensor that cannot is read, once for each
+// registration: it must not stand in the way of all else.
 func (s *session) observe(ctx context.Context, d *lwm2m.Device, p lwm2m.Path) error {
-	if p.Object() != objects.ComponentUpdateID {
-		if err := d.WriteAttributes(ctx, p, lwm2m.MinPeriod(readingsPeriod)); err != nil {
+	sensor := p.Object() != objects.ComponentUpdateID
+	if sensor {
+		if err := d.WriteAttributes(ctx, p, lwm2m.MinPeriod(readingsPeriod)); unreachable(err) {
 			return err
 		}
 	}
 	first, err := d.Observe(ctx, p, func(records []lwm2m.Record) { s.take(d, records) })
+	if sensor && err != nil && !unreachable(err) {
+		s.log.Info("a sensor is not observed", "path", p.String(), "error", err)
+		if first, err = d.Read(ctx, p); err != nil && !unreachable(err) {
+			s.log.Info("a sensor is not shown", "path", p.String(), "error", err)
+			err = nil
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -21,16 +21,28 @@ import (
 
 // A twinLink is one device's MQTT connection to the hub, as Azure's SDKs make
 // it: it asks for the twin, patches reported properties, and hears of desired
-// ones.
+// ones and of direct methods.
 type twinLink struct {
 	client mqtt.Client
 	log    *slog.Logger
+	callbacks
+
+	telling sync.Mutex
+	told    bool // the hub lets methods through, on this connection; guarded by telling
 
 	mu      sync.Mutex
 	ready   bool   // answers are subscribed to
+	offered bool   // methods are taken
 	reason  string // why there is no connection, the last time
 	lastID  int
 	waiting map[string]chan answer // by request id
+}
+
+// callbacks must not block.
+type callbacks struct {
+	up      func()           // the connection stands and is subscribed, each time anew
+	desired func()           // a patch of the desired properties has arrived
+	method  func(invocation) // so has a direct method
 }
 
 type answer struct {
@@ -50,11 +62,9 @@ const (
 // errDown says that the connection is being made again.
 var errDown = errors.New("no connection to the hub")
 
-// dial begins to connect, and goes on until close. up is called each time the
-// connection stands and is subscribed, desired when a patch of the desired
-// properties arrives; both must not block.
-func dial(hub iothub.ConnectionString, device string, up, desired func(), log *slog.Logger) *twinLink {
-	l := &twinLink{log: log, waiting: map[string]chan answer{}}
+// dial begins to connect, and goes on until close.
+func dial(hub iothub.ConnectionString, device string, on callbacks, log *slog.Logger) *twinLink {
+	l := &twinLink{log: log, callbacks: on, waiting: map[string]chan answer{}}
 	o := mqtt.NewClientOptions().AddBroker(hub.MQTTURL()).SetClientID(device).
 		SetProtocolVersion(4).SetCleanSession(true).SetKeepAlive(keepAlive).
 		SetConnectRetry(true).SetConnectRetryInterval(firstPause).SetMaxReconnectInterval(maxPause).
@@ -66,8 +76,8 @@ func dial(hub iothub.ConnectionString, device string, up, desired func(), log *s
 		}
 		return iothub.Username(hub.HostName, device), token
 	})
-	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { l.receive(m, desired) })
-	o.SetOnConnectHandler(func(mqtt.Client) { go l.subscribe(up) })
+	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { l.receive(m) })
+	o.SetOnConnectHandler(func(mqtt.Client) { go l.subscribe() })
 	o.SetConnectionNotificationHandler(func(_ mqtt.Client, n mqtt.ConnectionNotification) {
 		if failed, is := n.(mqtt.ConnectionNotificationFailed); is {
 			l.failed(device, failed.Reason)
@@ -76,7 +86,7 @@ func dial(hub iothub.ConnectionString, device string, up, desired func(), log *s
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) {
 		log.Warn("hub connection lost", "error", err)
 		l.abandon()
-		l.subscribe(up) // if it stands again already
+		l.subscribe() // if it stands again already
 	})
 	l.client = mqtt.NewClient(o)
 	l.client.Connect() // retries by itself
@@ -103,7 +113,10 @@ func (l *twinLink) failed(device string, err error) {
 func (l *twinLink) close() { l.client.Disconnect(250) }
 
 // subscribe goes on until it has succeeded or the connection is lost.
-func (l *twinLink) subscribe(up func()) {
+func (l *twinLink) subscribe() {
+	l.telling.Lock()
+	l.told = false
+	l.telling.Unlock()
 	for ; l.client.IsConnectionOpen(); time.Sleep(time.Second) {
 		t := l.client.SubscribeMultiple(map[string]byte{iothub.TopicTwinResponses: 0, iothub.TopicDesired: 0}, nil)
 		if !t.WaitTimeout(requestTimeout) || t.Error() != nil {
@@ -113,17 +126,22 @@ func (l *twinLink) subscribe(up func()) {
 		l.mu.Lock()
 		l.ready = true
 		l.mu.Unlock()
-		up()
+		l.tellOffer()
+		l.up()
 		return
 	}
 }
 
 // receive sorts what the hub publishes.
-func (l *twinLink) receive(m mqtt.Message, desired func()) {
+func (l *twinLink) receive(m mqtt.Message) {
 	status, id, ok := parseResponse(m.Topic())
 	if !ok {
 		if strings.HasPrefix(m.Topic(), strings.TrimSuffix(iothub.TopicDesired, "#")) {
-			desired()
+			l.desired()
+		}
+		if call, ok := parseInvocation(m.Topic()); ok {
+			call.payload = m.Payload()
+			l.method(call)
 		}
 		return
 	}

@@ -231,7 +231,10 @@ func TestCreateAndDelete(t *testing.T) {
 		wantCode(t, "delete what the device keeps", remote.Delete(ctx, component), lwm2m.CodeMethodNotAllowed)
 		_, err = remote.Create(ctx, lwm2m.NewPath(objects.TemperatureID), nil)
 		wantCode(t, "create what the device keeps", err, lwm2m.CodeMethodNotAllowed)
-		if got := managed.Instances(); !slices.Equal(got, []uint16{0, 5}) {
+		if p, err := remote.Create(ctx, object.Child(300), nil); p != object.Child(300) || err != nil {
+			t.Errorf("without values: %v, %v", p, err)
+		}
+		if got := managed.Instances(); !slices.Equal(got, []uint16{0, 5, 300}) {
 			t.Errorf("instances %v", got)
 		}
 	}
