@@ -335,15 +335,30 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+// gated are packages that nobody gets before the gate is open.
+func gated(packages Packages, gate <-chan struct{}) Packages {
+	return func(ctx context.Context, path string) (io.ReadCloser, error) {
+		select {
+		case <-gate:
+			return packages(ctx, path)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
 // TestTheBridgeRestartsAtEachStep stops the bridge at each step of an update, and
 // has the device go on meanwhile.
 func TestTheBridgeRestartsAtEachStep(t *testing.T) {
 	for _, step := range []struct {
-		name    string
-		hold    string // the gate of the gadget that the step waits at, if it does
-		consent bool   // or it waits for consent
-		change  func(y *yard, g *gadget)
+		name      string
+		hold      string // the gate of the gadget that the step waits at, if it does
+		consent   bool   // or it waits for consent
+		packages  bool   // or for the file server
+		change    func(y *yard, g *gadget)
+		meanwhile func(g *gadget)
 	}{
+		{name: "resolve", packages: true},
 		{name: "clear", hold: "give up", change: func(_ *yard, g *gadget) { g.setSoftware(objects.SoftwareDelivered, objects.SoftwareResultVerified) }},
 		{name: "permit", consent: true},
 		{name: "vacate", hold: "uninstall"},
@@ -352,10 +367,21 @@ func TestTheBridgeRestartsAtEachStep(t *testing.T) {
 		{name: "admit", consent: true, change: func(_ *yard, g *gadget) { g.setSoftware(objects.SoftwareInitial, 0) }},
 		{name: "install", hold: "install"},
 		{name: "activate", hold: "activate"},
+		{
+			name: "probe", change: func(_ *yard, g *gadget) { g.sticks = true },
+			meanwhile: func(g *gadget) {
+				g.nine.SetValue(0, objects.SoftwarePackageVersion, lwm2m.String("2.0.0"))
+				g.changed(objects.SoftwareManagementID)
+			},
+		},
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			t.Parallel()
-			y := newYard(t, quietly)
+			gate := make(chan struct{})
+			if !step.packages {
+				close(gate)
+			}
+			y := newYard(t, func(c *Config) { c.Packages = gated(c.Packages, gate) })
 			y.publish(t, gadgetSoftware, "2.0.0", 5000, "")
 			g := newGadget(t, "gadget")
 			g.oneByOne = true
@@ -383,6 +409,12 @@ func TestTheBridgeRestartsAtEachStep(t *testing.T) {
 			id := y.reported(g.endpoint, "components", gadgetSoftware, "update", "id")
 			y.stop()
 			g.open(step.hold)
+			if step.meanwhile != nil {
+				step.meanwhile(g)
+			}
+			if step.packages {
+				close(gate)
+			}
 			y.open(t, y.bridge.Addr())
 			if step.consent {
 				y.desire(t, g.endpoint, gadgetSoftware, map[string]any{"consented": id})

@@ -17,6 +17,7 @@ type deviceCmd struct {
 	Create createCmd     `cmd:"" help:"Register a device."`
 	List   listCmd       `cmd:"" help:"List all devices."`
 	Show   showDeviceCmd `cmd:"" help:"Show a device and its components."`
+	Call   callCmd       `cmd:"" help:"Have a device do something now, such as read a resource."`
 }
 
 // hub connects to the twin hub.

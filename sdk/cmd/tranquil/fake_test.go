@@ -74,6 +74,13 @@ func newFakeServer(log string) http.Handler {
 	mux.HandleFunc("PATCH /twins/quick", s.answer(fakeTwin))
 	mux.HandleFunc("GET /twins/unknown", s.refuse)
 	mux.HandleFunc("PATCH /twins/unknown", s.refuse)
+	mux.HandleFunc("POST /twins/d1/methods", s.answer(`{"status":200,"payload":{"request":"GET /3/0/9","response":80}}`))
+	mux.HandleFunc("POST /twins/good/methods", s.answer(`{"status":200,"payload":{"request":"POST /3/0/4"}}`))
+	mux.HandleFunc("POST /twins/bad/methods", s.answer(`{"status":404,"payload":{"request":"GET /3/0/99","error":"4.04: no such\nresource"}}`))
+	mux.HandleFunc("POST /twins/away/methods", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		io.WriteString(w, `{"Message":"{\"errorCode\":404103,\"message\":\"Timed out waiting for device to connect.\"}","ExceptionMessage":""}`)
+	})
 	mux.HandleFunc("GET /api/v1/events", s.events)
 	return mux
 }

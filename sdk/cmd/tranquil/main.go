@@ -26,7 +26,7 @@ type cli struct {
 	Package   packageCmd   `cmd:"" help:"Build, inspect, verify and push update packages."`
 	Transform transformCmd `cmd:"" help:"Check, run and test state transforms."`
 	Trust     trustCmd     `cmd:"" help:"Say who may sign for packages, and sign for them."`
-	Device    deviceCmd    `cmd:"" help:"Create, list and show devices."`
+	Device    deviceCmd    `cmd:"" help:"Create, list, show and call devices."`
 	Twin      twinCmd      `cmd:"" help:"Read and change the twin of a device."`
 	Update    updateCmd    `cmd:"" help:"Wish a version of a component onto a device."`
 	Wish      wishCmd      `cmd:"" help:"List what is asked of a device, or take it back."`
