@@ -77,7 +77,7 @@ func TestCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	resolve := func(l lwm2mConfig, within time.Duration) error {
-		conn, err := l.dial("device-1", slog.New(slog.DiscardHandler))
+		conn, err := l.dial(l.Server, "device-1", slog.New(slog.DiscardHandler))
 		if err != nil {
 			return err
 		}

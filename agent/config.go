@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -89,9 +90,16 @@ func (t transformConfig) limits() host.Limits {
 }
 
 type lwm2mConfig struct {
-	Server   string   `toml:"server"`   // "coaps://host:5684", which is DTLS, or "coap://127.0.0.1:5683"
+	Server   string   `toml:"server"`   // "coaps://host:5684", which is DTLS, "coaps+tcp://host:5684", TLS, or without either "coap://127.0.0.1:5683", "coap+tcp://…"
 	Lifetime duration `toml:"lifetime"` // of the registration
-	Insecure bool     `toml:"insecure"` // allow plaintext beyond this machine: anyone there can command the device
+
+	// Bootstrap, in place of Server, is where the device asks for its server and its
+	// key there; what follows is then for the bootstrap server. It asks again if the
+	// server has not taken it for so long.
+	Bootstrap      string   `toml:"bootstrap"`
+	BootstrapAfter duration `toml:"bootstrap_after"`
+
+	Insecure bool `toml:"insecure"` // allow plaintext beyond this machine: anyone there can command the device
 
 	// What the device proves itself with: a key that the server knows as well, or
 	// a certificate.
@@ -105,17 +113,24 @@ type lwm2mConfig struct {
 // check tells what does not fit together. The files are read when they are
 // used: not everyone who may read the configuration may read them.
 func (l lwm2mConfig) check() error {
-	secure, psk := strings.HasPrefix(l.Server, "coaps://"), l.PSK != ""
+	server := cmp.Or(l.Bootstrap, l.Server)
+	secure, psk := strings.HasPrefix(server, "coaps"), l.PSK != ""
 	cert := l.Cert != "" || l.Key != "" || l.Roots != ""
 	switch {
 	case l.Lifetime < duration(10*time.Second):
 		return errors.New("lwm2m.lifetime is below 10s")
+	case l.Bootstrap != "" && l.Server != "":
+		return errors.New("lwm2m: a device that has a server needs no bootstrap: leave out one of them")
+	case l.Bootstrap != "" && l.BootstrapAfter < duration(time.Second):
+		return errors.New("lwm2m.bootstrap_after is below 1s")
+	case strings.HasPrefix(server, "coaps+tcp://") && (psk || !cert):
+		return errors.New("lwm2m: coaps+tcp needs cert, key and roots: TLS knows no psk here")
 	case secure && psk == cert:
 		return errors.New("lwm2m: coaps needs either psk, the file that tranquil device create --psk has written, or cert, key and roots")
 	case cert && (l.Cert == "" || l.Key == "" || l.Roots == ""):
 		return errors.New("lwm2m: cert, key and roots belong together")
 	case !secure && (psk || cert):
-		return fmt.Errorf("lwm2m.server %s does not use the key or certificate that is configured: write coaps://", l.Server)
+		return fmt.Errorf("lwm2m.server %s does not use the key or certificate that is configured: write coaps://", server)
 	case !psk && l.Identity != "":
 		return errors.New("lwm2m.identity is that of a psk, and there is none")
 	}
@@ -184,7 +199,7 @@ func (d *duration) UnmarshalText(b []byte) error {
 func readConfig(path string) (config, error) {
 	c := config{
 		Data: "/var/lib/tranquil", Run: "/run/tranquil", Reserve: space.Reserve,
-		LwM2M: lwm2mConfig{Server: "coap://127.0.0.1:5683", Lifetime: duration(5 * time.Minute)},
+		LwM2M: lwm2mConfig{Lifetime: duration(5 * time.Minute), BootstrapAfter: duration(time.Hour)},
 		Files: filesConfig{URL: "coap://127.0.0.1:5685"},
 		State: stateConfig{Keep: state.DefaultRetention.Keep, KeepFor: duration(state.DefaultRetention.For)},
 	}
@@ -198,6 +213,9 @@ func readConfig(path string) (config, error) {
 			return c, fmt.Errorf("cannot read configuration %s: unknown key:\n%s", path, strict.String())
 		}
 		return c, fmt.Errorf("cannot read configuration %s: %w", path, err)
+	}
+	if c.LwM2M.Server == "" && c.LwM2M.Bootstrap == "" {
+		c.LwM2M.Server = "coap://127.0.0.1:5683"
 	}
 	return c, c.validate()
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 )
 
-// dial opens the socket to the LwM2M server, with what the device proves itself
-// with.
-func (l lwm2mConfig) dial(endpoint string, log *slog.Logger) (*coap.Conn, error) {
+// dial opens the socket to the LwM2M or bootstrap server, with what the device
+// proves itself with.
+func (l lwm2mConfig) dial(server, endpoint string, log *slog.Logger) (*coap.Conn, error) {
 	options := []coap.Option{coap.WithLogger(log)}
 	if l.Insecure {
 		options = append(options, coap.NoSec())
@@ -36,7 +36,7 @@ func (l lwm2mConfig) dial(endpoint string, log *slog.Logger) (*coap.Conn, error)
 		}
 		options = append(options, coap.Certificate(certificate, roots))
 	}
-	return coap.Dial(l.Server, options...)
+	return coap.Dial(server, options...)
 }
 
 // readPSK reads a key of 16 to 64 bytes in base64, as registries of IoT hubs

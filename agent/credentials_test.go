@@ -11,15 +11,22 @@ import (
 
 func TestLwM2MConfig(t *testing.T) {
 	for name, test := range map[string]struct{ text, err string }{
-		"defaults":             {"", ""},
-		"psk":                  {"server = \"coaps://host\"\npsk = \"key\"\nidentity = \"x\"", ""},
-		"certificate":          {"server = \"coaps://host\"\ncert = \"c\"\nkey = \"k\"\nroots = \"r\"", ""},
-		"nothing for coaps":    {"server = \"coaps://host\"", "needs either psk"},
-		"both":                 {"server = \"coaps://host\"\npsk = \"key\"\ncert = \"c\"\nkey = \"k\"\nroots = \"r\"", "needs either psk"},
-		"half a certificate":   {"server = \"coaps://host\"\ncert = \"c\"", "belong together"},
-		"plaintext with a key": {"server = \"coap://127.0.0.1\"\npsk = \"key\"", "write coaps://"},
-		"identity of nothing":  {"identity = \"x\"", "there is none"},
-		"short lifetime":       {"lifetime = \"1s\"", "below 10s"},
+		"defaults":              {"", ""},
+		"psk":                   {"server = \"coaps://host\"\npsk = \"key\"\nidentity = \"x\"", ""},
+		"certificate":           {"server = \"coaps://host\"\ncert = \"c\"\nkey = \"k\"\nroots = \"r\"", ""},
+		"tls":                   {"server = \"coaps+tcp://host\"\ncert = \"c\"\nkey = \"k\"\nroots = \"r\"", ""},
+		"tls with a psk":        {"server = \"coaps+tcp://host\"\npsk = \"key\"", "knows no psk"},
+		"tcp":                   {"server = \"coap+tcp://127.0.0.1\"", ""},
+		"tcp with a key":        {"server = \"coap+tcp://127.0.0.1\"\npsk = \"key\"", "write coaps://"},
+		"bootstrap":             {"bootstrap = \"coaps://host\"\npsk = \"key\"", ""},
+		"bootstrap for nothing": {"bootstrap = \"coap://127.0.0.1\"\nserver = \"coap://127.0.0.1\"", "leave out one"},
+		"bootstrap at once":     {"bootstrap = \"coap://127.0.0.1\"\nbootstrap_after = \"0s\"", "below 1s"},
+		"nothing for coaps":     {"server = \"coaps://host\"", "needs either psk"},
+		"both":                  {"server = \"coaps://host\"\npsk = \"key\"\ncert = \"c\"\nkey = \"k\"\nroots = \"r\"", "needs either psk"},
+		"half a certificate":    {"server = \"coaps://host\"\ncert = \"c\"", "belong together"},
+		"plaintext with a key":  {"server = \"coap://127.0.0.1\"\npsk = \"key\"", "write coaps://"},
+		"identity of nothing":   {"identity = \"x\"", "there is none"},
+		"short lifetime":        {"lifetime = \"1s\"", "below 10s"},
 	} {
 		file := filepath.Join(t.TempDir(), "agent.toml")
 		if err := os.WriteFile(file, []byte("endpoint = \"d\"\n[lwm2m]\n"+test.text), 0o600); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,8 @@ type agent struct {
 	dependants *dependants.Registry
 	link       *link.Server
 
+	registration registration
+
 	importing  sync.Mutex
 	dependence sync.Mutex
 	known      map[string]map[string]string // terms of dependants, by component; nil: not read yet
@@ -66,17 +69,17 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		return err
 	}
 	defer a.close()
-	transport, err := c.LwM2M.dial(c.Endpoint, log)
+	register, hangUp, err := a.connect()
 	if err != nil {
-		return fmt.Errorf("cannot use LwM2M server %s: %w", c.LwM2M.Server, err)
+		return err
 	}
-	defer transport.Close()
+	defer hangUp()
 	log.Info("agent starts", "version", version, "endpoint", c.Endpoint, "components", c.Components)
 
 	work, cancel := context.WithCancel(ctx)
 	parts := []func() error{
 		func() error { return a.link.Serve(work) },
-		func() error { return a.device.Run(work, transport) },
+		func() error { return register(work) },
 		func() error { a.desk.Resume(c.Components); return a.manager.Run(work) },
 	}
 	var beside sync.WaitGroup
@@ -168,7 +171,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Book: a.manager, Content: a.content, Collect: a.released, Locate: a.locate, Judge: judge, Platform: platform(), Log: log,
 	})
 	a.device, err = device.New(device.Config{
-		Endpoint: c.Endpoint, Server: c.LwM2M.Server, Lifetime: time.Duration(c.LwM2M.Lifetime), Version: version,
+		Endpoint: c.Endpoint, Server: cmp.Or(c.LwM2M.Server, c.LwM2M.Bootstrap), Lifetime: time.Duration(c.LwM2M.Lifetime), Registered: a.registration.tell, Version: version,
 		Firmware: c.Firmware, Deliveries: a.desk, Data: c.Data, Reboot: a.reboot(),
 		Components: c.Components, Manager: a.manager, Schedule: schedule.Check, Window: manager.CheckWindow, Outbox: a.store, Log: log,
 	})

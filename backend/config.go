@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
@@ -39,6 +40,7 @@ type filesConfig struct {
 
 type bridgeConfig struct {
 	LwM2M    string `toml:"lwm2m"`    // UDP listen address: "coaps://0.0.0.0:5684" is DTLS, "127.0.0.1:5683" plaintext
+	TCP      string `toml:"tcp"`      // TCP listen address beside it: "coaps+tcp://0.0.0.0:5684" is TLS, "coap+tcp://127.0.0.1:5683" plaintext; "" none
 	Hub      string `toml:"hub"`      // connection string of a policy that may connect devices; "" is the hub of this process
 	Registry string `toml:"registry"` // connection string of a policy that may see keys, for DTLS; "" is the hub of this process
 	Cert     string `toml:"cert"`     // PEM files, for devices that have certificates
@@ -66,6 +68,9 @@ func (d *duration) UnmarshalText(b []byte) error {
 func (c bridgeConfig) check() error {
 	if c.MaxDevices <= 0 || c.MaxLifetime < duration(time.Minute) {
 		return errors.New("bridge: max_devices must be above 0, and max_lifetime not below 1m")
+	}
+	if scheme, _, _ := strings.Cut(c.TCP, "://"); c.TCP != "" && scheme != "coap+tcp" && scheme != "coaps+tcp" {
+		return fmt.Errorf("bridge: tcp %q is no address such as coaps+tcp://0.0.0.0:5684", c.TCP)
 	}
 	for _, address := range append([]string{c.Packages}, c.Files...) {
 		if u, err := url.Parse(address); err != nil || address != "" && u.Host == "" {

@@ -16,6 +16,8 @@ func TestBridgeConfig(t *testing.T) {
 		"no devices":       {"max_devices = 0", "above 0"},
 		"a short lifetime": {"max_lifetime = \"5s\"", "below 1m"},
 		"no duration":      {"max_lifetime = \"long\"", "cannot read configuration"},
+		"tcp":              {"tcp = \"coap+tcp://127.0.0.1:0\"", ""},
+		"tcp over UDP":     {"tcp = \"coaps://127.0.0.1:0\"", "no address such as coaps+tcp"},
 		"an unknown key":   {"psk = \"x\"", "unknown key"},
 	} {
 		file := filepath.Join(t.TempDir(), "backend.toml")

@@ -46,6 +46,7 @@ type endpoints struct {
 	} `json:"files"`
 	Bridge struct {
 		LwM2M string `json:"lwm2m,omitempty"`
+		TCP   string `json:"tcp,omitempty"`
 	} `json:"bridge"`
 }
 
@@ -176,7 +177,7 @@ func (b *backend) startBridge(context.Context) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	cfg := bridge.Config{Hub: cs, Listen: c.LwM2M, NoSec: c.Insecure, MaxDevices: c.MaxDevices, MaxLifetime: time.Duration(c.MaxLifetime), Log: b.log}
+	cfg := bridge.Config{Hub: cs, Listen: c.LwM2M, TCP: c.TCP, NoSec: c.Insecure, MaxDevices: c.MaxDevices, MaxLifetime: time.Duration(c.MaxLifetime), Log: b.log}
 	if err := secure(&cfg, c); err != nil {
 		return part{}, fmt.Errorf("bridge: %w", err)
 	}
@@ -185,7 +186,7 @@ func (b *backend) startBridge(context.Context) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	b.endpoints.Bridge.LwM2M = br.Addr()
+	b.endpoints.Bridge.LwM2M, b.endpoints.Bridge.TCP = br.Addr(), br.TCPAddr()
 	return part{"bridge", br.Serve}, nil
 }
 

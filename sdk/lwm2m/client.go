@@ -130,7 +130,7 @@ func (c *Client) check() error {
 // Run keeps the device registered over t until ctx ends, then deregisters and
 // returns nil. While the server does not answer it tries again, with growing,
 // jittered pauses. An error means that the transport is broken. Run may be
-// called once; t is not closed.
+// called again when it has returned, perhaps after [Client.Move]; t is not closed.
 func (c *Client) Run(ctx context.Context, t Transport) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -152,6 +152,21 @@ func (c *Client) Run(ctx context.Context, t Transport) error {
 	c.doze()
 	stop()
 	return <-served
+}
+
+// Move gives the device another server, as a bootstrap server has named it. It may
+// be called before Run and between two, but not while Run runs.
+func (c *Client) Move(a Account) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case a.URI == "" || a.Bootstrap:
+		return errors.New("cannot move to another LwM2M server: the account is not one of a management server")
+	case a.Lifetime < time.Second:
+		return fmt.Errorf("cannot move to another LwM2M server: the lifetime %v is shorter than a second", a.Lifetime)
+	}
+	c.config.Server, c.config.ShortID, c.lifetime = a.URI, a.ShortID, a.Lifetime
+	return nil
 }
 
 // Registered tells whether the device is registered now.

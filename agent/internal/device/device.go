@@ -48,7 +48,8 @@ type Config struct {
 	Endpoint   string // LwM2M endpoint name, the device's identity in the hub
 	Server     string // "coap://host:5683"
 	Lifetime   time.Duration
-	Version    string // of the agent
+	Registered func(yes bool) // hears when the device becomes registered, and when it is not any more; it must not block. May be nil
+	Version    string         // of the agent
 	Components []string
 	Manager    Components
 	Schedule   func(expr string) error // says why a schedule cannot be used
@@ -101,7 +102,7 @@ func New(c Config) (*Device, error) {
 		}
 	}
 	client, err := lwm2m.NewClient(lwm2m.ClientConfig{
-		Endpoint: c.Endpoint, Server: c.Server, Lifetime: c.Lifetime, Objects: all, Logger: c.Log,
+		Endpoint: c.Endpoint, Server: c.Server, Lifetime: c.Lifetime, Objects: all, OnRegistered: c.Registered, Logger: c.Log,
 	})
 	d.client = client
 	return d, err
@@ -113,7 +114,11 @@ const (
 	lastSensor  = 3350
 )
 
-// Run keeps the device registered, and outcomes told, until ctx ends.
+// Move gives the device another server, for the next [Device.Run].
+func (d *Device) Move(a lwm2m.Account) error { return d.client.Move(a) }
+
+// Run keeps the device registered, and outcomes told, until ctx ends. It may be
+// called again when it has returned.
 func (d *Device) Run(ctx context.Context, t lwm2m.Transport) error {
 	for _, c := range d.Components {
 		d.Changed(c)

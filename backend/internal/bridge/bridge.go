@@ -29,6 +29,7 @@ import (
 type Config struct {
 	Hub    iothub.ConnectionString // of a policy that may connect devices
 	Listen string                  // UDP address for LwM2M: "coaps://0.0.0.0:5684" is DTLS, "127.0.0.1:5683" plaintext; port 0 takes a free one
+	TCP    string                  // TCP address for LwM2M beside it: "coaps+tcp://0.0.0.0:5684" is TLS, "coap+tcp://127.0.0.1:5683" plaintext; "" none
 	NoSec  bool                    // allow plaintext beyond this machine: anyone there can be any device
 	Log    *slog.Logger
 
@@ -58,8 +59,8 @@ const defaultMaxDevices = 10_000
 // A Bridge listens from New on and works during Serve.
 type Bridge struct {
 	Config
-	transport *coap.Conn
-	model     lwm2m.Model
+	udp, tcp *coap.Conn // tcp may be nil
+	model    lwm2m.Model
 
 	mu       sync.Mutex
 	sessions map[string]*live // by endpoint
@@ -81,14 +82,22 @@ func New(c Config) (*Bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read which updates are under way: %w", err)
 	}
-	t, err := coap.Listen(c.Listen, c.options()...)
-	if err != nil {
+	b := &Bridge{Config: c, model: model(), sessions: map[string]*live{}, pace: standardPace, ledger: open}
+	if b.udp, err = coap.Listen(c.Listen, c.options(c.Listen)...); err != nil {
 		return nil, fmt.Errorf("cannot listen for devices on %s: %w", c.Listen, err)
 	}
-	return &Bridge{Config: c, transport: t, model: model(), sessions: map[string]*live{}, pace: standardPace, ledger: open}, nil
+	if c.TCP == "" {
+		return b, nil
+	}
+	if b.tcp, err = coap.Listen(c.TCP, c.options(c.TCP)...); err != nil {
+		b.udp.Close()
+		return nil, fmt.Errorf("cannot listen for devices on %s: %w", c.TCP, err)
+	}
+	return b, nil
 }
 
-func (c Config) options() []coap.Option {
+// options are those of the socket at an address.
+func (c Config) options(address string) []coap.Option {
 	options := []coap.Option{coap.WithLogger(c.Log)}
 	if c.NoSec {
 		options = append(options, coap.NoSec())
@@ -96,7 +105,7 @@ func (c Config) options() []coap.Option {
 	if c.AckTimeout > 0 {
 		options = append(options, coap.WithTransmission(coap.Transmission{AckTimeout: c.AckTimeout}))
 	}
-	if !c.secure() {
+	if !secure(address) {
 		return options
 	}
 	if c.Registry != nil {
@@ -108,22 +117,44 @@ func (c Config) options() []coap.Option {
 	return options
 }
 
-const secureScheme = "coaps://"
-
-func (c Config) secure() bool { return strings.HasPrefix(c.Listen, secureScheme) }
+func secure(address string) bool { return strings.HasPrefix(address, "coaps") }
 
 // Addr is the bound LwM2M address as Listen has it: host:port, or
 // coaps://host:port.
-func (b *Bridge) Addr() string {
-	if b.secure() {
-		return secureScheme + b.transport.LocalAddr().String()
+func (b *Bridge) Addr() string { return bound(b.Listen, b.udp) }
+
+// TCPAddr is the bound TCP address as TCP has it; "" if there is none.
+func (b *Bridge) TCPAddr() string {
+	if b.tcp == nil {
+		return ""
 	}
-	return b.transport.LocalAddr().String()
+	return bound(b.TCP, b.tcp)
+}
+
+// bound is an address with the port that it has got.
+func bound(address string, at *coap.Conn) string {
+	scheme, _, given := strings.Cut(address, "://")
+	if !given {
+		return at.LocalAddr().String()
+	}
+	return scheme + "://" + at.LocalAddr().String()
+}
+
+// transport is by what devices are reached.
+func (b *Bridge) transport() (lwm2m.Transport, error) {
+	if b.tcp == nil {
+		return b.udp, nil
+	}
+	return coap.Join(b.udp, b.tcp)
 }
 
 // Serve works until ctx ends.
 func (b *Bridge) Serve(ctx context.Context) error {
-	defer b.transport.Close()
+	transport, err := b.transport()
+	if err != nil {
+		return err
+	}
+	defer transport.Close()
 	server := lwm2m.NewServer(lwm2m.ServerConfig{
 		Model:   b.model,
 		OnEvent: func(e lwm2m.Event) { b.event(ctx, e) },
@@ -132,8 +163,8 @@ func (b *Bridge) Serve(ctx context.Context) error {
 		AwakeTime: b.AwakeTime, Authorize: b.authorize, MaxDevices: b.MaxDevices, MaxLifetime: b.MaxLifetime,
 	})
 	b.resume(ctx)
-	b.Log.Info("bridge is listening", "lwm2m", b.Addr(), "hub", b.Hub)
-	err := server.Run(ctx, b.transport)
+	b.Log.Info("bridge is listening", "lwm2m", b.Addr(), "tcp", b.TCPAddr(), "hub", b.Hub)
+	err = server.Run(ctx, transport)
 	b.running.Wait()
 	return err
 }

@@ -449,6 +449,28 @@ func TestMend(t *testing.T) {
 	}
 }
 
+// TestOverTCP: devices come over UDP and TCP, and one changes over.
+func TestOverTCP(t *testing.T) {
+	h, _ := startHub(t, t.TempDir(), "127.0.0.1:0", "127.0.0.1:0")
+	s := system{service: iothub.NewClient(connection(t, h, hub.PolicyOwner))}
+	create(t, s.service, endpoint)
+	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", TCP: "coap+tcp://127.0.0.1:0", Log: quiet, AckTimeout: ackTimeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, b.Serve)
+	for version, address := range map[string]string{"1.1.0": b.TCPAddr(), "1.2.0": "coap://" + b.Addr(), "1.3.0": b.TCPAddr()} {
+		d, stop := startDevice(t, address)
+		s.device = d
+		d.await(t)
+		d.set(objects.ComponentVersion, lwm2m.String(version))
+		eventually(t, "its version", s.at(t, "components", name, "version"), is(version))
+		s.desire(t, wish(map[string]any{"version": version}))
+		eventually(t, "the wish", s.wishes, last(version))
+		stop()
+	}
+}
+
 // TestNotRegistered: whoever starts an agent before its device exists reads in
 // the log what to do, once.
 func TestNotRegistered(t *testing.T) {

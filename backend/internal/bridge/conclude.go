@@ -29,10 +29,13 @@ func (s *session) conclude(ctx context.Context, j *job) (again bool, err error) 
 	}
 	component := map[string]any{
 		"outcome": report, "update": last, "job": nil, "stale": false,
-		"answered": map[string]any{"version": orNil(j.Goal.Version), "package": orNil(j.Goal.Package), "attempt": float64(j.Goal.Attempt)},
+		"answered": map[string]any{"version": orNil(j.Goal.Version), "package": orNil(j.Goal.Package), "attempt": float64(j.Goal.Attempt), "remove": orNil(j.Goal.Remove)},
 	}
-	if j.Ending.Result == resultUpdated {
+	switch j.Ending.Result {
+	case resultUpdated:
 		component["version"], component["schema"] = orNil(j.version(s)), float64(j.Schema)
+	case resultRemoved:
+		component["version"], component["schema"], component["running"] = nil, nil, false
 	}
 	patch := map[string]any{"components": map[string]any{j.Component: component}}
 	err = s.link.report(ctx, patch)
@@ -62,10 +65,13 @@ func (j *job) outcome(now time.Time) objects.Outcome {
 		ID: j.ID, Kind: "update", From: j.From, To: j.To, Result: j.Ending.Result, Cause: j.Ending.Cause,
 		Step: j.Ending.Step, Cancelled: j.Ending.Cancelled, At: now,
 	}
+	if j.Goal.Remove != "" {
+		o.Kind = "remove"
+	}
 	if pack.CheckVersion(j.From) == nil && pack.CheckVersion(j.To) == nil && pack.CompareVersions(j.To, j.From) < 0 {
 		o.Kind = "rollback"
 	}
-	if !j.Began.IsZero() && o.Result == resultUpdated {
+	if !j.Began.IsZero() && o.Result == resultUpdated { // what was removed is not back
 		o.Downtime = now.Sub(j.Began).Seconds()
 	}
 	if j.Warning != "" {
@@ -135,7 +141,7 @@ func (s *session) describe(t *target) map[string]any {
 // report is a job as people read it.
 func (j *job) report() map[string]any {
 	step := j.step()
-	at := float64(max(position(j.Step), 0))
+	at := float64(max(j.position(j.Step), 0))
 	u := map[string]any{
 		"id": j.ID, "to": orNil(j.To), "phase": step.phase, "step": step.name, "waitingFor": orNil(j.waits.shown()),
 	}
@@ -146,7 +152,7 @@ func (j *job) report() map[string]any {
 		u["bytes"], u["size"] = float64(j.sent), float64(j.Size)
 		at += float64(j.sent) / float64(max(j.Size, 1))
 	}
-	u["progress"] = hundredths(at / float64(len(steps())))
+	u["progress"] = hundredths(at / float64(len(j.steps())))
 	if !j.waits.until.IsZero() {
 		u["waitingUntil"] = j.waits.until.Format(time.RFC3339)
 	}
@@ -166,8 +172,8 @@ func (s *session) refuseBeyond() {
 		if w.mend.number != 0 {
 			s.refuse(name, "repair: this device has no agent that could repair it")
 		}
-		if w.version == "" && w.file == "" && (w.remove != "" || w.state != "") {
-			s.refuse(name, "remove and state: this device has no agent, only a version can be asked of it")
+		if w.state != "" && !w.goal().wished() {
+			s.refuse(name, "state: this device has no agent that would save any")
 		}
 	}
 }

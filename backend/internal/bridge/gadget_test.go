@@ -31,6 +31,8 @@ type gadget struct {
 	forgets   bool // and does not know how that went, or that it had a package
 	dies      bool // it is not heard of again
 	refuses   bool // to install, with 4.05
+	clings    bool // to what runs: it has to be stopped before it is removed
+	keeps     bool // what it was told to remove
 
 	mu       sync.Mutex
 	server   string
@@ -355,6 +357,8 @@ func (g *gadget) updateFirmware() {
 	}
 }
 
+var nineActive = lwm2m.NewPath(objects.SoftwareManagementID, 0, objects.SoftwareActivationState)
+
 func (g *gadget) executeSoftware(_ context.Context, p lwm2m.Path, arguments string) error {
 	state := g.state(objects.SoftwareManagementID)
 	active := func(yes bool) { g.nine.SetValue(0, objects.SoftwareActivationState, lwm2m.Bool(yes)) }
@@ -365,6 +369,21 @@ func (g *gadget) executeSoftware(_ context.Context, p lwm2m.Path, arguments stri
 			active(false)
 			g.setSoftware(objects.SoftwareInitial, 0)
 		})
+	case p.Resource() == objects.SoftwareUninstall && state == objects.SoftwareInstalled && arguments == "" && !(g.clings && g.nine.Value(nineActive).Bool()):
+		g.running.Go(func() {
+			g.pass("remove")
+			if g.keeps {
+				g.setSoftware(objects.SoftwareInstalled, objects.SoftwareResultUninstallFailed)
+				return
+			}
+			active(false)
+			g.nine.SetValue(0, objects.SoftwarePackageName, lwm2m.String(""))
+			g.nine.SetValue(0, objects.SoftwarePackageVersion, lwm2m.String(""))
+			g.setSoftware(objects.SoftwareInitial, 0)
+		})
+	case p.Resource() == objects.SoftwareDeactivate && state == objects.SoftwareInstalled:
+		active(false)
+		g.changed(objects.SoftwareManagementID)
 	case p.Resource() == objects.SoftwareUninstall && state == objects.SoftwareDelivered:
 		g.running.Go(func() {
 			g.pass("give up")

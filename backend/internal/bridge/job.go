@@ -33,7 +33,7 @@ type job struct {
 	Since    time.Time `json:"since,omitzero"`    // when it was offered, or told
 	Before   int64     `json:"before,omitempty"`  // Update Result before that
 	Vacated  bool      `json:"vacated,omitempty"` // what was installed has made way
-	Began    time.Time `json:"began,omitzero"`    // when it was told to install first
+	Began    time.Time `json:"began,omitzero"`    // when it was told that first
 	Until    time.Time `json:"until,omitzero"`    // when it should be back
 	Warning  string    `json:"warning,omitempty"` // what is odd, though it has worked
 	Ending   *ending   `json:"ending,omitempty"`  // how it ends; until then nothing may be left behind on the device
@@ -73,7 +73,7 @@ func recallJob(reported map[string]any) *job {
 		}
 		j := &job{Component: name}
 		b, err := json.Marshal(component["job"])
-		if err == nil && json.Unmarshal(b, j) == nil && objectOf(j.Object) != nil && position(j.Step) >= 0 {
+		if err == nil && json.Unmarshal(b, j) == nil && objectOf(j.Object) != nil && j.position(j.Step) >= 0 {
 			return j
 		}
 	}

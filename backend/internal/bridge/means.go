@@ -49,6 +49,10 @@ type goal struct {
 	Version string `json:"version,omitempty"`
 	Package string `json:"package,omitempty"`
 	Attempt int64  `json:"attempt,omitempty"`
+	Remove  string `json:"remove,omitempty"` // "keep" or "purge" of its states, which such a device does not tell apart
 }
 
-func (w want) goal() goal { return goal{w.version, w.file, w.attempt} }
+func (w want) goal() goal { return goal{w.version, w.file, w.attempt, w.remove} }
+
+// wished tells whether there is one at all.
+func (g goal) wished() bool { return g.Version != "" || g.Package != "" || g.Remove != "" }

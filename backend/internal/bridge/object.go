@@ -81,7 +81,7 @@ var software = &object{
 		objects.SoftwareResultInvalidURI:      {"the device cannot use the URI, or finds nothing there", reroute},
 		objects.SoftwareResultDeviceError:     {"the device reports an error of its own", retry},
 		objects.SoftwareResultInstallFailed:   {"the device could not install the package", hopeless},
-		objects.SoftwareResultUninstallFailed: {"the device could not make way for the package", retry},
+		objects.SoftwareResultUninstallFailed: {"the device could not uninstall what it has", retry},
 	},
 }
 

@@ -20,8 +20,8 @@ func (r *run) resolve(ctx context.Context) error {
 		return failure{cause: "this bridge has no file server to take packages from: configure bridge.packages"}
 	}
 	w := r.wants[r.j.Component]
-	if w.remove != "" || w.state == "saved" {
-		return failure{cause: "this device can neither remove a component nor go back to a saved state on demand: it has no agent"}
+	if w.state == "saved" {
+		return failure{cause: "this device cannot go back to a saved state: it has no agent that would save any"}
 	}
 	if file := r.j.Goal.Package; file != "" && pack.CheckDigest(file) != nil {
 		if _, err := pack.ParseFileName(file); err != nil {

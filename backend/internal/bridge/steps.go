@@ -31,7 +31,16 @@ func steps() []step {
 	}
 }
 
-const firstStep, lastStep = "resolve", "probe"
+// removing takes software off such a device.
+func removing() []step {
+	return []step{
+		{firstStep, "request", 2 * time.Minute, 1, (*run).resolveRemoval}, // may it be?
+		{"admit", "preparation", 0, 1, (*run).admit},                      // window and consent
+		{"uninstall", "execution", 30 * time.Minute, 3, (*run).uninstall}, // object 9: Uninstall
+	}
+}
+
+const firstStep = "resolve"
 
 // withdrawal is what is done at the end if the update does not succeed.
 func withdrawal() step {
@@ -45,9 +54,17 @@ type step struct {
 	do          func(*run, context.Context) error
 }
 
-// position is where a step stands, -1 if there is no such step.
-func position(name string) int {
-	return slices.IndexFunc(steps(), func(s step) bool { return s.name == name })
+// steps are those of the job.
+func (j *job) steps() []step {
+	if j.Goal.Remove != "" {
+		return removing()
+	}
+	return steps()
+}
+
+// position is where a step of the job stands, -1 if it has no such step.
+func (j *job) position(name string) int {
+	return slices.IndexFunc(j.steps(), func(s step) bool { return s.name == name })
 }
 
 // step is where the job is.
@@ -55,7 +72,7 @@ func (j *job) step() step {
 	if j.Ending != nil {
 		return withdrawal()
 	}
-	return steps()[position(j.Step)]
+	return j.steps()[j.position(j.Step)]
 }
 
 // waiting says that a step goes on later: for what it waits, and until when, if that
@@ -173,11 +190,14 @@ func (s *session) judge(ctx context.Context, j *job, step step, err error) (agai
 		return true, nil
 	case j.Ending != nil && (!waits || late): // what is left behind is cleared before the next update
 		return s.conclude(ctx, j)
-	case err == nil && step.name == lastStep:
+	case err == nil && j.position(step.name) == len(j.steps())-1:
 		j.Ending = &ending{Result: resultUpdated}
+		if j.Goal.Remove != "" {
+			j.Ending.Result = resultRemoved
+		}
 		return s.conclude(ctx, j)
 	case err == nil:
-		j.Step, j.Tries, j.Deadline, j.pause, j.looks = steps()[position(j.Step)+1].name, 0, time.Time{}, time.Time{}, 0
+		j.Step, j.Tries, j.Deadline, j.pause, j.looks = j.steps()[j.position(j.Step)+1].name, 0, time.Time{}, time.Time{}, 0
 		return true, nil
 	case fails:
 		s.fail(j, final)
@@ -220,7 +240,7 @@ func (s *session) tryAgain(j *job, step step, cause error) (again bool) {
 	switch step.name {
 	case "deliver":
 		j.Offered, j.Pushed = false, false
-	case "install":
+	case "install", "uninstall":
 		j.Told = false
 	}
 	j.Deadline, j.looks = time.Time{}, 0
@@ -242,8 +262,16 @@ func (s *session) absent(ctx context.Context, j *job, step step) (again bool, er
 		s.wakeIn(time.Until(j.Deadline))
 		return false, nil
 	}
-	s.fail(j, failure{resultInconsistent, fmt.Sprintf("the device has not been heard of since it was told to install %s: look at it; if it comes back its version shows what has become of it", j.To)})
+	s.fail(j, failure{resultInconsistent, fmt.Sprintf("the device has not been heard of since it was told to %s: look at it; if it comes back its version shows what has become of it", j.order())})
 	return true, nil
+}
+
+// order is what the device was told at last.
+func (j *job) order() string {
+	if j.Goal.Remove != "" {
+		return "remove " + j.Component
+	}
+	return "install " + j.To
 }
 
 // limitOf is how long one try of a step may take. A device that sleeps may be heard
@@ -300,7 +328,7 @@ func (s *session) begin() {
 	for _, t := range s.targets {
 		w, wished := s.wants[t.component]
 		was, is := answered(s.base, t.component)
-		if !wished || w.keepsWish || w.version == "" && w.file == "" || is && was == w.goal() {
+		if !wished || w.keepsWish || !w.goal().wished() || is && was == w.goal() {
 			continue
 		}
 		s.job = &job{
@@ -313,7 +341,7 @@ func (s *session) begin() {
 }
 
 // reconsider ends a job that nobody wants any more, before the device was told to
-// install.
+// install or to remove something.
 func (s *session) reconsider(j *job) {
 	w, wished := s.wants[j.Component]
 	_, unreadable := s.refused["components"]
@@ -322,7 +350,7 @@ func (s *session) reconsider(j *job) {
 	case j.Ending != nil || j.Told || unreadable || w.keepsWish:
 	case wished && w.terms.refused == j.ID:
 		cause = "cancelled as asked"
-	case w.version == "" && w.file == "":
+	case !w.goal().wished():
 		cause = "the wish was taken back"
 	case w.goal() != j.Goal:
 		cause = "another wish has taken its place"
@@ -335,6 +363,7 @@ func (s *session) reconsider(j *job) {
 
 const (
 	resultUpdated      = "updated"
+	resultRemoved      = "removed"
 	resultUnchanged    = "unchanged"
 	resultRefused      = "refused"
 	resultTurnedBack   = "turned back"
@@ -353,7 +382,7 @@ func (s *session) fail(j *job, f failure) {
 	case j.Object.Object() == objects.SoftwareManagementID && j.From != "" && j.Active && (t == nil || !t.view.active):
 		result = resultInconsistent
 		cause += "; what was installed has made way and does not run: have the version tried anew, or another one"
-	case position(j.Step) > position("install"):
+	case j.Goal.Remove == "" && j.position(j.Step) > j.position("install"):
 		result = resultInconsistent
 	default:
 		result = resultTurnedBack

@@ -68,7 +68,8 @@ func (s *Store) open(ctx context.Context, cfg Config) error {
 	if s.server, err = startServer(cfg.Dir, cfg.Log); err != nil {
 		return err
 	}
-	if s.conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.MaxReconnects(-1)); err != nil {
+	// The server is in this process: only a machine that does much else makes it late.
+	if s.conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.MaxReconnects(-1), nats.Timeout(time.Minute)); err != nil {
 		return err
 	}
 	if s.js, err = jetstream.New(s.conn); err != nil {

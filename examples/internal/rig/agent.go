@@ -63,6 +63,9 @@ func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 
 // server is what the agent's configuration says of the bridge.
 func (s *System) server() string {
+	if s.endpoints.Bridge.TCP != "" {
+		return fmt.Sprintf("server = %q", s.endpoints.Bridge.TCP)
+	}
 	host, secure := strings.CutPrefix(s.endpoints.Bridge.LwM2M, secureScheme)
 	if host = cmp.Or(s.Via, host); secure {
 		return fmt.Sprintf("server = %q\npsk = %q", secureScheme+host, s.psk())

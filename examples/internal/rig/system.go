@@ -42,7 +42,7 @@ type System struct {
 type endpoints struct {
 	Hub    struct{ MQTT, HTTP string }
 	Files  struct{ CoAP, HTTP string }
-	Bridge struct{ LwM2M string }
+	Bridge struct{ LwM2M, TCP string }
 }
 
 // credentials is the backend's credentials.json.
@@ -64,6 +64,9 @@ lwm2m = %q
 // had, since the device knows no other.
 func (e endpoints) configure() string {
 	text := fmt.Sprintf(backendConfig, e.Hub.MQTT, e.Hub.HTTP, e.Files.HTTP, e.Files.CoAP, e.Bridge.LwM2M)
+	if e.Bridge.TCP != "" {
+		text += fmt.Sprintf("tcp = %q\n", e.Bridge.TCP)
+	}
 	return strings.ReplaceAll(text, `""`, `"127.0.0.1:0"`)
 }
 
@@ -84,6 +87,13 @@ func Start(ctx context.Context, built Built, dir string, agent ...Edit) (*System
 func StartSecure(ctx context.Context, built Built, dir string, agent ...Edit) (*System, error) {
 	s := &System{}
 	s.endpoints.Bridge.LwM2M = secureScheme + "127.0.0.1:0"
+	return begin(ctx, s, built, dir, agent)
+}
+
+// StartTCP is [Start] with CoAP over TCP between bridge and agent.
+func StartTCP(ctx context.Context, built Built, dir string, agent ...Edit) (*System, error) {
+	s := &System{}
+	s.endpoints.Bridge.TCP = "coap+tcp://127.0.0.1:0"
 	return begin(ctx, s, built, dir, agent)
 }
 

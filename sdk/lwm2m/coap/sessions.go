@@ -26,6 +26,10 @@ const (
 	// maxWaiting bounds the datagrams that were received and not yet handled; UDP's
 	// own buffer bounds those before.
 	maxWaiting = 256
+	// maxNameless bounds the sessions of peers that prove nothing, over plaintext TCP;
+	// maxNamelessEach those of one network (see networkOf), but for loopback's.
+	maxNameless     = 16_384
+	maxNamelessEach = 64
 	// maxOffered is how much of an unproven identity is logged, in bytes.
 	maxOffered = 128
 )
@@ -45,8 +49,9 @@ type sessions struct {
 
 	mu     sync.Mutex
 	serial uint64
-	open   map[string]*session // by peer
-	byName map[string]*session // by proven identity
+	open   map[string]*session  // by peer
+	byName map[string]*session  // by proven identity
+	shares map[netip.Prefix]int // of the open sessions of peers that prove nothing
 }
 
 // carrier is what the kinds of sessions differ in.
@@ -74,6 +79,8 @@ type session struct {
 	idle  *time.Timer
 	ended chan struct{}
 
+	network netip.Prefix // by which it is counted, if it is
+
 	record []byte // of DTLS, for what is read
 
 	// Of TCP and TLS: what is read, what is sent, how long a message the peer takes, and
@@ -87,7 +94,7 @@ type session struct {
 func newSessions(c carrier, s settings) *sessions {
 	l := &sessions{
 		settings: s, carrier: c, arrived: make(chan arrival, maxWaiting), closed: make(chan struct{}),
-		open: map[string]*session{}, byName: map[string]*session{},
+		open: map[string]*session{}, byName: map[string]*session{}, shares: map[netip.Prefix]int{},
 	}
 	l.stop = sync.OnceValue(l.shut)
 	return l
@@ -254,6 +261,9 @@ func (l *sessions) enter(s *session) error {
 		return net.ErrClosed
 	default:
 	}
+	if err := l.admit(s); err != nil {
+		return err
+	}
 	l.serial++
 	s.peer = s.conn.RemoteAddr().String() + "#" + strconv.FormatUint(l.serial, 10)
 	s.ended = make(chan struct{})
@@ -272,6 +282,38 @@ func (l *sessions) enter(s *session) error {
 	}
 	l.byName[s.identity] = s
 	return nil
+}
+
+var errCrowded = errors.New("too many connections in plaintext are open")
+
+// admit counts a session of a peer that proves nothing, if there is room for it.
+// Nobody gives way: whoever is here may be a device that is needed. The caller holds
+// the lock.
+func (l *sessions) admit(s *session) error {
+	if l.listener == nil || !l.nameless() {
+		return nil
+	}
+	from, _ := netip.ParseAddrPort(s.conn.RemoteAddr().String())
+	network := networkOf(from.Addr())
+	switch {
+	case len(l.open) >= maxNameless:
+		return errCrowded
+	case l.shares[network] >= maxNamelessEach && !from.Addr().IsLoopback():
+		return fmt.Errorf("%w from %v", errCrowded, network)
+	}
+	s.network = network
+	l.shares[network]++
+	return nil
+}
+
+// release gives back what admit has counted. The caller holds the lock.
+func (l *sessions) release(s *session) {
+	if !s.network.IsValid() {
+		return
+	}
+	if l.shares[s.network]--; l.shares[s.network] == 0 {
+		delete(l.shares, s.network)
+	}
 }
 
 // read passes on what comes over a session until it ends.
@@ -307,6 +349,7 @@ func (l *sessions) leave(s *session) {
 	l.mu.Lock()
 	current := l.open[s.peer] == s
 	delete(l.open, s.peer)
+	l.release(s)
 	if l.byName[s.identity] == s {
 		delete(l.byName, s.identity)
 	}
