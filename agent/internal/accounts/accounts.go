@@ -10,10 +10,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 )
 
@@ -103,7 +103,7 @@ func (k Keeper) ask(ctx context.Context) (lwm2m.Account, error) {
 	}
 	text, err := lwm2m.Encode(lwm2m.FormatSenMLJSON, lwm2m.Path{}, records)
 	if err == nil {
-		err = replace(k.File, text)
+		err = durable.WriteFile(k.File, text, 0o600)
 	}
 	if err != nil {
 		return account, fmt.Errorf("cannot keep the account: %w", err)
@@ -137,26 +137,4 @@ func choose(records []lwm2m.Record) (lwm2m.Account, error) {
 		return lwm2m.Account{}, errors.New("there is no account of a management server")
 	}
 	return all[i], nil
-}
-
-// replace writes a file that a power cut leaves as it was or as it shall be.
-func replace(path string, text []byte) error {
-	dir := filepath.Dir(path)
-	temp, err := os.CreateTemp(dir, ".account-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(text)
-	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

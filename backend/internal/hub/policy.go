@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 )
 
 // Azure's access policies.
@@ -68,37 +69,14 @@ func loadPolicies(dir string) (map[string]string, error) {
 	if text, err = json.MarshalIndent(keys, "", "  "); err != nil {
 		return nil, err
 	}
-	return keys, writeSecret(path, text)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return keys, durable.WriteFile(path, text, 0o600)
 }
 
 func newKey() string {
 	var secret [32]byte
 	rand.Read(secret[:])
 	return base64.StdEncoding.EncodeToString(secret[:])
-}
-
-// writeSecret replaces a file that only its owner may read; after it returns a power cut does not lose it.
-func writeSecret(path string, text []byte) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	temp, err := os.CreateTemp(dir, ".policies-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(text)
-	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
