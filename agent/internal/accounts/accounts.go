@@ -40,7 +40,10 @@ const (
 // asked once for another account, and without one the old has to do.
 func (k Keeper) Run(ctx context.Context, register func(context.Context, lwm2m.Account) error) error {
 	account, err := k.load()
-	if errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			k.Log.Error("the account is lost, asking for another one", "error", err)
+		}
 		account, err = k.insist(ctx)
 	}
 	for pause := firstPause; err == nil && ctx.Err() == nil; pause = min(2*pause, lastPause) {
@@ -121,7 +124,7 @@ func (k Keeper) load() (lwm2m.Account, error) {
 	model := lwm2m.NewModel(lwm2m.SecurityDefinition, lwm2m.ServerDefinition, lwm2m.AccessControlDefinition)
 	records, err := lwm2m.Decode(lwm2m.FormatSenMLJSON, lwm2m.Path{}, text, model)
 	if err != nil {
-		return lwm2m.Account{}, fmt.Errorf("%s is damaged, remove it and the bootstrap server is asked again: %w", k.File, err)
+		return lwm2m.Account{}, fmt.Errorf("%s is damaged: %w", k.File, err)
 	}
 	return choose(records)
 }

@@ -82,7 +82,10 @@ func (s *session) observeNow(ctx context.Context, d *lwm2m.Device, o operation) 
 	case many:
 		return nil, methodError{http.StatusTooManyRequests, "too much of this device is observed already"}
 	}
-	records, err := d.Observe(ctx, o.Path, func(records []lwm2m.Record) { s.take(d, records) })
+	records, err := d.Observe(ctx, o.Path, func(records []lwm2m.Record) {
+		s.take(d, records)
+		s.altered(o.paths()) // this took the place of the session's own observation, if it had one
+	})
 	if err != nil {
 		return nil, err
 	}
