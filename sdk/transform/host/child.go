@@ -84,7 +84,7 @@ func prepare(s setup, file *os.File, natives map[string]Native) (w work, result 
 	if s.Judge != "" {
 		w, result = newJudge(file, s.Judge, natives)
 	} else if code := s.native(natives); code != nil {
-		w = &engine{native: code}
+		w, result.Native = &engine{native: code}, true
 	} else {
 		w, result = compile(s, file, cache)
 	}

@@ -58,6 +58,7 @@ type Host struct {
 
 	lounge  lounge
 	told    sync.Map // what was logged once
+	natives sync.Map // digests of modules for which the sandbox has native code
 	ledger  ledger
 	caching caching
 	logs    logs

@@ -72,7 +72,7 @@ type outcome struct {
 	Code   int
 	Reason string
 	Memory int64 // linear memory in bytes
-	Native bool  // there was none: Memory is the heap of native code
+	Native bool  // there was none: Memory is the heap of native code. In the answer to a setup: there will be none
 
 	Missing  []cage.Missing // layers, in the answer to a setup
 	Uncached string         // why the compiled module is not kept, in that too; "" if it is

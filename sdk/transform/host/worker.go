@@ -95,6 +95,9 @@ func (h *Host) startSandbox(ctx context.Context, file *os.File, s setup, within 
 		return nil, err
 	}
 	h.tellMissing(append(w.missing, result.Missing...))
+	if result.Native { // for which the cache need not make room
+		h.natives.Store(s.SHA256, true)
+	}
 	if result.Uncached != "" {
 		h.tellOnce(s.SHA256, "a compiled transform is not kept: each sandbox compiles it again", "module", entryName(s.SHA256), "why", result.Uncached)
 	}
@@ -103,7 +106,7 @@ func (h *Host) startSandbox(ctx context.Context, file *os.File, s setup, within 
 
 // begin gives the sandbox its module or schema.
 func (h *Host) begin(ctx context.Context, w *worker, file *os.File, s setup, within time.Duration) (outcome, error) {
-	if s.Judge == "" && !s.Interpret {
+	if _, native := h.natives.Load(s.SHA256); !native && s.Judge == "" && !s.Interpret {
 		info, err := file.Stat()
 		if err != nil {
 			return outcome{}, err
