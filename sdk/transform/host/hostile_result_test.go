@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,15 +35,56 @@ func holdLog() {
 
 // TestHeldLog: a sandbox that was taken over holds nobody up by its log.
 func TestHeldLog(t *testing.T) {
-	self, err := os.ReadFile("/proc/self/exe")
-	must(t, err)
-	program := filepath.Join(t.TempDir(), taken)
-	must(t, os.WriteFile(program, self, 0o700))
-	h := &Host{Cache: cache, Program: program, Ceiling: Limits{Wall: time.Second}}
-	_, err = h.Run(t.Context(), []Step{{Module: assembled(t, spinning), From: 1, To: 2}}, write(t, map[string]string{"f": "x"}), filepath.Join(t.TempDir(), "out"), nil)
+	h := &Host{Cache: cache, Program: impostor(t, taken), Ceiling: Limits{Wall: time.Second}}
+	_, err := h.Run(t.Context(), []Step{{Module: assembled(t, spinning), From: 1, To: 2}}, write(t, map[string]string{"f": "x"}), filepath.Join(t.TempDir(), "out"), nil)
 	if e, is := errors.AsType[*Error](err); !is || strings.Contains(e.Error(), "\n") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// flooded is the name under which it is one that writes what it likes.
+const flooded = "flooded"
+
+// floodResult reads its input, and lifts the limit of its output.
+func floodResult() {
+	c, err := net.FileConn(os.NewFile(3, "host"))
+	if err != nil {
+		return
+	}
+	host := c.(*net.UnixConn)
+	var files []*os.File
+	for range 2 {
+		if err := send(host, outcome{}); err != nil {
+			return
+		}
+		if files, err = receive(host, &struct{}{}); err != nil {
+			return
+		}
+	}
+	_, _ = io.Copy(io.Discard, files[0])
+	_, _ = files[1].Write(make([]byte, 3<<20))
+	_ = send(host, outcome{})
+	time.Sleep(time.Hour)
+}
+
+// TestLiftedLimit: a sandbox that was taken over gets no more output accepted
+// than any other.
+func TestLiftedLimit(t *testing.T) {
+	h := &Host{Cache: cache, Program: impostor(t, flooded), Ceiling: Limits{Output: 1 << 20}}
+	_, _, err := runOne(t, h, Step{Module: assembled(t, idle)}, "text")
+	if e := failed(t, err); e.Class != OutputLimit {
+		t.Errorf("got %v", e)
+	}
+}
+
+// impostor is a copy of this program that is another sandbox by its name.
+func impostor(t *testing.T, name string) string {
+	t.Helper()
+	self, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	program := filepath.Join(t.TempDir(), name)
+	must(t, os.WriteFile(program, self, 0o700))
+	return program
 }
 
 // TestSparseTar: holes of any size cost nobody time.

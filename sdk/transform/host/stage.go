@@ -433,7 +433,16 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 	go func() { log <- collect(logs, s.module.limits.Log) }()
 
 	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: room.Bytes},
-		[]*os.File{in, out, stderr}, budget{s.module.limits.Wall, s.module.limits.CPU}, func() { s.tick(in) })
+		[]*os.File{in, out, stderr}, budget{s.module.limits.Wall, s.module.limits.CPU}, func() {
+			s.tick(in)
+			if longer(out, room.Bytes) {
+				w.cmd.Process.Kill() // what it says then does not count
+			}
+		})
+	if err == nil && longer(out, room.Bytes) { // it was taken over: it has lifted its own limit
+		w.close()
+		result = outcome{Class: OutputLimit, Reason: tooMuch(room.Bytes)}
+	}
 	if err != nil || result.Class == Deadline {
 		w.close() // it still runs, and holds the log open
 	}
@@ -449,6 +458,12 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 		logs.Close()
 		return result, withoutTrace((<-log).String()), err
 	}
+}
+
+// longer reports whether a file has more than so many bytes.
+func longer(f *os.File, most int64) bool {
+	info, err := f.Stat()
+	return err == nil && info.Size() > most
 }
 
 // logGrace is how long the end of a log may take after the answer.
