@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
 
 // certify makes a certificate and its key as PEM files; issued by itself if
@@ -72,7 +73,7 @@ func TestCertificate(t *testing.T) {
 	}
 	defer listener.Close()
 	_, port, _ := net.SplitHostPort(listener.LocalAddr().String())
-	good := lwm2mConfig{Server: "coaps://localhost:" + port, Lifetime: duration(time.Minute), Cert: certFile, Key: keyFile, Roots: rootFile}
+	good := lwm2mConfig{Server: "coaps://localhost:" + port, Lifetime: settings.Duration(time.Minute), Cert: certFile, Key: keyFile, Roots: rootFile}
 	if err := good.check(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,22 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 	"github.com/tranquil-iot/tranquil/sdk/space"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
@@ -45,9 +42,9 @@ type config struct {
 // Whatever the bounds are, age and number never remove the one that the way
 // back to the version before needs.
 type stateConfig struct {
-	Keep      int      `toml:"keep"`       // at most so many
-	KeepFor   duration `toml:"keep_for"`   // none that is older, in time that the device was on; "0s" is no bound
-	KeepSpace int64    `toml:"keep_space"` // bytes, at most so many together; 0 is no bound
+	Keep      int               `toml:"keep"`       // at most so many
+	KeepFor   settings.Duration `toml:"keep_for"`   // none that is older, in time that the device was on; "0s" is no bound
+	KeepSpace int64             `toml:"keep_space"` // bytes, at most so many together; 0 is no bound
 
 	// KeepPackages keeps the packages of the installed and the previous version
 	// too: going back needs no file server then.
@@ -55,8 +52,13 @@ type stateConfig struct {
 }
 
 func (s stateConfig) check() error {
-	if s.Keep < 0 || s.KeepFor < 0 || s.KeepSpace < 0 {
-		return errors.New("state: keep, keep_for and keep_space cannot be negative")
+	return errors.Join(
+		notNegative("keep", int64(s.Keep)), notNegative("keep_for", int64(s.KeepFor)), notNegative("keep_space", s.KeepSpace))
+}
+
+func notNegative(key string, v int64) error {
+	if v < 0 {
+		return settings.In(key, errors.New("cannot be negative"))
 	}
 	return nil
 }
@@ -64,22 +66,18 @@ func (s stateConfig) check() error {
 // A transformConfig is the ceiling of what one run of a state transform may use;
 // 0 is the default of [host.Limits].
 type transformConfig struct {
-	Memory  int64    `toml:"memory"`  // bytes
-	Output  int64    `toml:"output"`  // bytes
-	Log     int64    `toml:"log"`     // bytes that are kept
-	CPU     duration `toml:"cpu"`     // processor time
-	Wall    duration `toml:"wall"`    //
-	Compile duration `toml:"compile"` // of processor and wall time, for the module
+	Memory  int64             `toml:"memory"`  // bytes
+	Output  int64             `toml:"output"`  // bytes
+	Log     int64             `toml:"log"`     // bytes that are kept
+	CPU     settings.Duration `toml:"cpu"`     // processor time
+	Wall    settings.Duration `toml:"wall"`    //
+	Compile settings.Duration `toml:"compile"` // of processor and wall time, for the module
 }
 
-// What a module may be given at most: a process of 32 bits has no room for more.
-const maxTransformMemory = 1 << 30
-
+// check wants the limits in the ranges that those of packages have.
 func (t transformConfig) check() error {
-	if min(t.Memory, t.Output, t.Log, int64(t.CPU), int64(t.Wall), int64(t.Compile)) < 0 || t.Memory > maxTransformMemory || 0 < t.Memory && t.Memory < 1<<20 {
-		return errors.New("transform: limits cannot be negative, and memory is from 1 MiB to 1 GiB")
-	}
-	return nil
+	limits := pack.TransformLimits{Memory: t.Memory, Output: t.Output, CPU: t.CPU, Wall: t.Wall}
+	return errors.Join(limits.Check(), notNegative("log", t.Log), notNegative("compile", int64(t.Compile)))
 }
 
 func (t transformConfig) limits() host.Limits {
@@ -90,14 +88,14 @@ func (t transformConfig) limits() host.Limits {
 }
 
 type lwm2mConfig struct {
-	Server   string   `toml:"server"`   // "coaps://host:5684", which is DTLS, "coaps+tcp://host:5684", TLS, or without either "coap://127.0.0.1:5683", "coap+tcp://…"
-	Lifetime duration `toml:"lifetime"` // of the registration
+	Server   string            `toml:"server"`   // "coaps://host:5684", which is DTLS, "coaps+tcp://host:5684", TLS, or without either "coap://127.0.0.1:5683", "coap+tcp://…"
+	Lifetime settings.Duration `toml:"lifetime"` // of the registration
 
 	// Bootstrap, in place of Server, is where the device asks for its server and its
 	// key there; what follows is then for the bootstrap server. It asks again if the
 	// server has not taken it for so long.
-	Bootstrap      string   `toml:"bootstrap"`
-	BootstrapAfter duration `toml:"bootstrap_after"`
+	Bootstrap      string            `toml:"bootstrap"`
+	BootstrapAfter settings.Duration `toml:"bootstrap_after"`
 
 	Insecure bool `toml:"insecure"` // allow plaintext beyond this machine: anyone there can command the device
 
@@ -117,22 +115,22 @@ func (l lwm2mConfig) check() error {
 	secure, psk := strings.HasPrefix(server, "coaps"), l.PSK != ""
 	cert := l.Cert != "" || l.Key != "" || l.Roots != ""
 	switch {
-	case l.Lifetime < duration(10*time.Second):
-		return errors.New("lwm2m.lifetime is below 10s")
+	case l.Lifetime < settings.Duration(10*time.Second):
+		return settings.In("lifetime", errors.New("is below 10s"))
 	case l.Bootstrap != "" && l.Server != "":
-		return errors.New("lwm2m: a device that has a server needs no bootstrap: leave out one of them")
-	case l.Bootstrap != "" && l.BootstrapAfter < duration(time.Second):
-		return errors.New("lwm2m.bootstrap_after is below 1s")
+		return settings.In("bootstrap", errors.New("a device that has a server needs no bootstrap: leave out one of them"))
+	case l.Bootstrap != "" && l.BootstrapAfter < settings.Duration(time.Second):
+		return settings.In("bootstrap_after", errors.New("is below 1s"))
 	case strings.HasPrefix(server, "coaps+tcp://") && (psk || !cert):
-		return errors.New("lwm2m: coaps+tcp needs cert, key and roots: TLS knows no psk here")
+		return errors.New("coaps+tcp needs cert, key and roots: TLS knows no psk here")
 	case secure && psk == cert:
-		return errors.New("lwm2m: coaps needs either psk, the file that tranquil device create --psk has written, or cert, key and roots")
+		return errors.New("coaps needs either psk, the file that tranquil device create --psk has written, or cert, key and roots")
 	case cert && (l.Cert == "" || l.Key == "" || l.Roots == ""):
-		return errors.New("lwm2m: cert, key and roots belong together")
+		return errors.New("cert, key and roots belong together")
 	case !secure && (psk || cert):
-		return fmt.Errorf("lwm2m.server %s does not use the key or certificate that is configured: write coaps://", server)
+		return settings.In("server", fmt.Errorf("%s does not use the key or certificate that is configured: write coaps://", server))
 	case !psk && l.Identity != "":
-		return errors.New("lwm2m.identity is that of a psk, and there is none")
+		return settings.In("identity", errors.New("is that of a psk, and there is none"))
 	}
 	return nil
 }
@@ -145,9 +143,9 @@ type filesConfig struct {
 
 // check refuses plaintext that others could alter, unless that was asked for.
 func (f filesConfig) check() error {
-	errs := []error{f.checkURL("files.url", f.URL)}
+	errs := []error{f.checkURL("url", f.URL)}
 	for _, also := range f.Also {
-		errs = append(errs, f.checkURL("files.also", also))
+		errs = append(errs, f.checkURL("also", also))
 	}
 	return errors.Join(errs...)
 }
@@ -155,12 +153,12 @@ func (f filesConfig) check() error {
 func (f filesConfig) checkURL(key, from string) error {
 	u, err := url.Parse(from)
 	if err != nil {
-		return fmt.Errorf("%s: %w", key, err)
+		return settings.In(key, err)
 	}
 	if f.Insecure || !fetch.Exposed(u) {
 		return nil
 	}
-	return fmt.Errorf("%s %s://%s is plaintext beyond this machine, where others can replace packages: use https, or set files.insecure = true", key, u.Scheme, u.Host)
+	return settings.In(key, fmt.Errorf("%s://%s is plaintext beyond this machine, where others can replace packages: use https, or set files.insecure = true", u.Scheme, u.Host))
 }
 
 // A meteredConfig is a network interface whose bytes cost something.
@@ -182,16 +180,7 @@ type updaterConfig struct {
 	Path   string `toml:"path"`   // of the executable
 	SHA256 string `toml:"sha256"` // pinned checksum of the executable, hex
 
-	Answer duration `toml:"answer"` // time for a sign of life, before a frozen updater is killed
-}
-
-// A duration is written as in "90s".
-type duration time.Duration
-
-func (d *duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	*d = duration(v)
-	return err
+	Answer settings.Duration `toml:"answer"` // time for a sign of life, before a frozen updater is killed
 }
 
 // readConfig reads a file over the defaults. A key that is not known is an
@@ -199,68 +188,70 @@ func (d *duration) UnmarshalText(b []byte) error {
 func readConfig(path string) (config, error) {
 	c := config{
 		Data: "/var/lib/tranquil", Run: "/run/tranquil", Reserve: space.Reserve,
-		LwM2M: lwm2mConfig{Lifetime: duration(5 * time.Minute), BootstrapAfter: duration(time.Hour)},
+		LwM2M: lwm2mConfig{Lifetime: settings.Duration(5 * time.Minute), BootstrapAfter: settings.Duration(time.Hour)},
 		Files: filesConfig{URL: "coap://127.0.0.1:5685"},
-		State: stateConfig{Keep: state.DefaultRetention.Keep, KeepFor: duration(state.DefaultRetention.For)},
+		State: stateConfig{Keep: state.DefaultRetention.Keep, KeepFor: settings.Duration(state.DefaultRetention.For)},
 	}
-	b, err := os.ReadFile(path)
+	file, err := settings.Read(path, &c)
 	if err != nil {
 		return c, fmt.Errorf("cannot read configuration: %w", err)
-	}
-	if err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&c); err != nil {
-		var strict *toml.StrictMissingError
-		if errors.As(err, &strict) {
-			return c, fmt.Errorf("cannot read configuration %s: unknown key:\n%s", path, strict.String())
-		}
-		return c, fmt.Errorf("cannot read configuration %s: %w", path, err)
 	}
 	if c.LwM2M.Server == "" && c.LwM2M.Bootstrap == "" {
 		c.LwM2M.Server = "coap://127.0.0.1:5683"
 	}
-	return c, c.validate()
+	return c, file.Place(c.validate())
 }
 
 func (c config) validate() error {
-	var errs []error
+	errs := []error{
+		c.checkComponents(), settings.In("lwm2m", c.LwM2M.check()), settings.In("files", c.Files.check()), settings.In("trust", c.Trust.check()),
+		settings.In("state", c.State.check()), settings.In("transform", c.Transform.check()), notNegative("reserve", c.Reserve),
+		absolute("data", c.Data), absolute("run", c.Run),
+	}
 	if c.Endpoint == "" {
 		errs = append(errs, errors.New(`endpoint is missing: the device's name, as in endpoint = "mica-1"`))
 	}
-	for _, name := range c.Components {
-		kind, _, _ := strings.Cut(name, "/")
-		if err := pack.CheckComponent(name); err != nil {
-			errs = append(errs, fmt.Errorf("components: %w", err))
-		} else if !slices.ContainsFunc(c.Updaters, func(u updaterConfig) bool { return u.Type == kind }) {
-			errs = append(errs, fmt.Errorf("components: %s needs an [[updater]] with type = %q", name, kind))
-		}
+	if len(c.Reboot) > 0 {
+		errs = append(errs, absolute("reboot", c.Reboot[0]))
 	}
-	errs = append(errs, c.LwM2M.check(), c.Files.check(), c.Trust.check(), c.State.check(), c.Transform.check())
-	for _, name := range c.Ask {
-		if !slices.Contains(c.Components, name) {
-			errs = append(errs, fmt.Errorf("ask: %s is none of the components", name))
-		}
-	}
-	if c.Firmware != "" && !slices.Contains(c.Components, c.Firmware) {
-		errs = append(errs, fmt.Errorf("firmware: %s is none of the components", c.Firmware))
-	}
-	if len(c.Reboot) > 0 && !filepath.IsAbs(c.Reboot[0]) {
-		errs = append(errs, fmt.Errorf("reboot: %q is not an absolute path", c.Reboot[0]))
-	}
-	for _, m := range c.Metered {
+	for i, m := range c.Metered {
 		if m.Interface == "" || m.Budget < 0 {
-			errs = append(errs, errors.New(`metered: interface is its name, as in "wwan0", and budget is in bytes a month`))
+			errs = append(errs, settings.In(fmt.Sprintf("metered %d", i+1), errors.New(`interface is its name, as in "wwan0", and budget is in bytes a month`)))
 		}
 	}
 	for i, d := range c.Dependants {
-		if err := d.Check(); err != nil {
-			errs = append(errs, fmt.Errorf("dependant %d: %w", i+1, err))
-		}
-	}
-	for _, dir := range []string{c.Data, c.Run} {
-		if !filepath.IsAbs(dir) {
-			errs = append(errs, fmt.Errorf("%q is not an absolute path", dir))
-		}
+		errs = append(errs, settings.In(fmt.Sprintf("dependant %d", i+1), d.Check()))
 	}
 	return errors.Join(errs...)
+}
+
+// checkComponents wants an updater for each, and no other name elsewhere.
+func (c config) checkComponents() error {
+	var errs []error
+	for _, name := range c.Components {
+		kind, _, _ := strings.Cut(name, "/")
+		if err := pack.CheckComponent(name); err != nil {
+			errs = append(errs, settings.In("components", err))
+		} else if !slices.ContainsFunc(c.Updaters, func(u updaterConfig) bool { return u.Type == kind }) {
+			errs = append(errs, settings.In("components", fmt.Errorf("%s needs an [[updater]] with type = %q", name, kind)))
+		}
+	}
+	for _, name := range c.Ask {
+		if !slices.Contains(c.Components, name) {
+			errs = append(errs, settings.In("ask", fmt.Errorf("%s is none of the components", name)))
+		}
+	}
+	if c.Firmware != "" && !slices.Contains(c.Components, c.Firmware) {
+		errs = append(errs, settings.In("firmware", fmt.Errorf("%s is none of the components", c.Firmware)))
+	}
+	return errors.Join(errs...)
+}
+
+func absolute(key, path string) error {
+	if !filepath.IsAbs(path) {
+		return settings.In(key, fmt.Errorf("%q is not an absolute path", path))
+	}
+	return nil
 }
 
 // updaters is where the updaters keep what is theirs, and with it the

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
@@ -16,9 +17,9 @@ func TestStateConfig(t *testing.T) {
 		want stateConfig
 		err  string
 	}{
-		"defaults": {"", stateConfig{Keep: 2, KeepFor: duration(720 * time.Hour)}, ""},
+		"defaults": {"", stateConfig{Keep: 2, KeepFor: settings.Duration(720 * time.Hour)}, ""},
 		"all":      {"[state]\nkeep = 5\nkeep_for = \"0s\"\nkeep_space = 1048576\nkeep_packages = true\n", stateConfig{Keep: 5, KeepSpace: 1 << 20, KeepPackages: true}, ""},
-		"negative": {"[state]\nkeep = -1\n", stateConfig{}, "cannot be negative"},
+		"negative": {"[state]\nkeep = -1\n", stateConfig{}, "agent.toml, line 3: state: keep: cannot be negative"},
 		"unknown":  {"[state]\nkeep_age = \"1h\"\n", stateConfig{}, "unknown key"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -37,10 +38,12 @@ func TestStateConfig(t *testing.T) {
 func TestTransformConfig(t *testing.T) {
 	for text, want := range map[string]string{
 		"memory = 16777216\ncpu = \"2s\"\noutput = 1000": "",
-		"memory = 1000":        "memory is from 1 MiB to 1 GiB",
-		"wall = \"-1s\"":       "cannot be negative",
-		"stack = 1":            "unknown key",
-		"memory = 99999999999": "memory is from 1 MiB to 1 GiB",
+		"memory = 1000":        "agent.toml, line 3: transform: memory: 1000 bytes is not between 65536 (64 KiB) and 1073741824 (1 GiB)",
+		"wall = \"-1s\"":       "line 3: transform: wall: -1s is not between 1ms and 24h",
+		"wall = 5":             "line 3: transform wall: 5 is a whole number; it takes a duration in quotes, with its units",
+		"stack = 1":            "line 3: transform: unknown key \"stack\": there are memory, output, log, cpu, wall, compile",
+		"menory = 1":           "line 3: transform: unknown key \"menory\": did you mean \"memory\"?",
+		"memory = 99999999999": "memory: 99999999999 bytes is not between",
 	} {
 		file := filepath.Join(t.TempDir(), "agent.toml")
 		if err := os.WriteFile(file, []byte("endpoint = \"d\"\n[transform]\n"+text), 0o600); err != nil {

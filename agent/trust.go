@@ -23,7 +23,7 @@ type trustConfig struct {
 
 func (c trustConfig) check() error {
 	if c.Root != "" && c.Unsigned {
-		return errors.New("trust: either root, or unsigned = true")
+		return errors.New("either root, or unsigned = true")
 	}
 	return nil
 }

@@ -1,16 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/pelletier/go-toml/v2"
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
 
 // A config is the backend's configuration file (TOML). Without one everything
@@ -52,29 +50,23 @@ type bridgeConfig struct {
 	Files    []string `toml:"files"`    // where they reach the file server, such as "https://files.example.org"; by default the file server of this process
 	Packages string   `toml:"packages"` // where the bridge reads packages; "" is the file server of this process
 
-	MaxDevices  int      `toml:"max_devices"`  // registered at once; more are refused with 5.03
-	MaxLifetime duration `toml:"max_lifetime"` // of a registration; a longer one is refused with 4.00
-}
-
-// A duration is written as in "90s".
-type duration time.Duration
-
-func (d *duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	*d = duration(v)
-	return err
+	MaxDevices  int               `toml:"max_devices"`  // registered at once; more are refused with 5.03
+	MaxLifetime settings.Duration `toml:"max_lifetime"` // of a registration; a longer one is refused with 4.00
 }
 
 func (c bridgeConfig) check() error {
-	if c.MaxDevices <= 0 || c.MaxLifetime < duration(time.Minute) {
-		return errors.New("bridge: max_devices must be above 0, and max_lifetime not below 1m")
+	if c.MaxDevices <= 0 {
+		return settings.In("max_devices", fmt.Errorf("%d is not above 0", c.MaxDevices))
+	}
+	if c.MaxLifetime < settings.Duration(time.Minute) {
+		return settings.In("max_lifetime", fmt.Errorf("%v is below 1m", c.MaxLifetime))
 	}
 	if scheme, _, _ := strings.Cut(c.TCP, "://"); c.TCP != "" && scheme != "coap+tcp" && scheme != "coaps+tcp" {
-		return fmt.Errorf("bridge: tcp %q is no address such as coaps+tcp://0.0.0.0:5684", c.TCP)
+		return settings.In("tcp", fmt.Errorf("%q is no address such as coaps+tcp://0.0.0.0:5684", c.TCP))
 	}
 	for _, address := range append([]string{c.Packages}, c.Files...) {
 		if u, err := url.Parse(address); err != nil || address != "" && u.Host == "" {
-			return fmt.Errorf("bridge: %q is no address such as https://files.example.org", address)
+			return fmt.Errorf("%q is no address such as https://files.example.org", address)
 		}
 	}
 	return nil
@@ -87,19 +79,13 @@ func readConfig(path, data string) (config, error) {
 		Data:   "tranquil-data",
 		Hub:    hubConfig{MQTT: "127.0.0.1:1883", HTTP: "127.0.0.1:8080"},
 		Files:  filesConfig{HTTP: "127.0.0.1:8081", CoAP: "127.0.0.1:5685"},
-		Bridge: bridgeConfig{LwM2M: "127.0.0.1:5683", MaxDevices: 10_000, MaxLifetime: duration(31 * 24 * time.Hour)},
+		Bridge: bridgeConfig{LwM2M: "127.0.0.1:5683", MaxDevices: 10_000, MaxLifetime: settings.Duration(31 * 24 * time.Hour)},
 	}
+	var file *settings.File
 	if path != "" {
-		b, err := os.ReadFile(path)
-		if err != nil {
+		var err error
+		if file, err = settings.Read(path, &c); err != nil {
 			return c, fmt.Errorf("cannot read configuration: %w", err)
-		}
-		if err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&c); err != nil {
-			var strict *toml.StrictMissingError
-			if errors.As(err, &strict) {
-				return c, fmt.Errorf("cannot read configuration %s: unknown key:\n%s", path, strict.String())
-			}
-			return c, fmt.Errorf("cannot read configuration %s: %w", path, err)
 		}
 	}
 	if data != "" {
@@ -107,5 +93,5 @@ func readConfig(path, data string) (config, error) {
 	}
 	abs, err := filepath.Abs(c.Data)
 	c.Data = abs
-	return c, errors.Join(err, c.Bridge.check())
+	return c, errors.Join(err, file.Place(settings.In("bridge", c.Bridge.check())))
 }

@@ -13,9 +13,9 @@ func TestBridgeConfig(t *testing.T) {
 	for name, test := range map[string]struct{ text, err string }{
 		"defaults":         {"", ""},
 		"limits":           {"max_devices = 5\nmax_lifetime = \"1h\"", ""},
-		"no devices":       {"max_devices = 0", "above 0"},
-		"a short lifetime": {"max_lifetime = \"5s\"", "below 1m"},
-		"no duration":      {"max_lifetime = \"long\"", "cannot read configuration"},
+		"no devices":       {"max_devices = 0", "backend.toml, line 2: bridge: max_devices: 0 is not above 0"},
+		"a short lifetime": {"max_lifetime = \"5s\"", "line 2: bridge: max_lifetime: 5s is below 1m"},
+		"no duration":      {"max_lifetime = \"long\"", "cannot read configuration: "},
 		"tcp":              {"tcp = \"coap+tcp://127.0.0.1:0\"", ""},
 		"tcp over UDP":     {"tcp = \"coaps://127.0.0.1:0\"", "no address such as coaps+tcp"},
 		"an unknown key":   {"psk = \"x\"", "unknown key"},

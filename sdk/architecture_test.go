@@ -39,7 +39,7 @@ var heavy = []rule{
 	{"github.com/plgd-dev/go-coap", []string{"sdk/lwm2m/coap", "agent/internal/fetch", "backend/internal/files"}, "LwM2M knows no transport"},
 	{"github.com/pion/dtls", []string{"sdk/lwm2m/coap$"}, "as go-coap"},
 	{"github.com/eclipse/paho.mqtt.golang", []string{"backend/internal/bridge", "backend/internal/hub"}, "the bridge is a client, the hub uses the packet codec"},
-	{"github.com/pelletier/go-toml", []string{"sdk/pack$", "agent$", "backend$", "examples"}, "configuration is read where it is used"},
+	{"github.com/pelletier/go-toml", []string{"sdk/settings$", "examples"}, "what people write has one reader, which speaks their words"},
 	{"github.com/Masterminds/semver", []string{"sdk/pack$"}, "one idea of which version is newer"},
 	{"github.com/alecthomas/kong", []string{"sdk/cmd/tranquil"}, "only the command line has commands"},
 	{"github.com/itchyny/gojq", []string{"transforms/jq$"}, "a transform knows its own language only"},

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
 
 // Build writes the package as an OCI image layout into dir, which must be
@@ -28,7 +30,7 @@ func (r *Recipe) Build(dir string) (*Package, error) {
 	}
 	p, err := w.write(r, outline)
 	if err != nil {
-		return nil, fmt.Errorf("cannot build package: %w", err)
+		return nil, fmt.Errorf("cannot build package: %w", r.Place(err))
 	}
 	return p, nil
 }
@@ -100,18 +102,18 @@ func (w *layoutWriter) write(r *Recipe, p *Package) (*Package, error) {
 		}
 		d, unpacked, err := pack(r.path(a.Path))
 		if err != nil {
-			return nil, fmt.Errorf("artifact %d: %w", i+1, err)
+			return nil, settings.In(fmt.Sprintf("artifact %d", i+1), settings.In("path", err))
 		}
 		p.Artifacts[i].Descriptor, p.Artifacts[i].Unpacked = d, unpacked
 	}
 	for i, t := range r.Transforms {
 		d, err := w.module(r.path(t.Module))
 		if err != nil {
-			return nil, fmt.Errorf("transform %d: %w", i+1, err)
+			return nil, settings.In(transformKey(i), settings.In("module", err))
 		}
 		p.Transforms[i].Descriptor = d
 		if err := w.schema(r, t, p.Transforms[i]); err != nil {
-			return nil, fmt.Errorf("transform %d: %w", i+1, err)
+			return nil, settings.In(transformKey(i), err)
 		}
 	}
 	config, err := json.Marshal(p.Manifest)

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
 
 // Modes of a transform.
@@ -59,72 +61,72 @@ func (p *Package) check() error {
 	}
 	errs := []error{p.Manifest.check()}
 	if len(p.Artifacts) == 0 {
-		errs = append(errs, errors.New("artifact: there is none"))
+		errs = append(errs, settings.In("artifact", errors.New("there is none")))
 	}
 	platforms := map[string]bool{}
 	for i, a := range p.Artifacts {
-		errs = append(errs, inField(fmt.Sprintf("artifact %d", i+1), a.check(platforms)))
+		errs = append(errs, settings.In(fmt.Sprintf("artifact %d", i+1), a.check(platforms)))
 	}
 	for i, t := range p.Transforms {
-		errs = append(errs, inField(fmt.Sprintf("transform %d", i+1), t.check()))
+		errs = append(errs, settings.In(fmt.Sprintf("transform %d", i+1), t.check()))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	if p.Manifest.State == nil && len(p.Transforms) > 0 {
+		return settings.In("transform", errors.New("the package declares no [state] schema"))
 	}
 	return errors.Join(p.checkFile(), p.checkSchemas(), checkGraph(p.Transforms, p.Manifest.Schema()))
 }
 
 func (p *Package) checkFile() error {
 	f, err := ParseFileName(p.File)
-	if err != nil {
-		return fmt.Errorf("file: %w", err)
+	if err == nil && f.Component() != p.Manifest.Component() {
+		err = fmt.Errorf("%s names component %s, not %.80q", p.File, f.Component(), p.Manifest.Component())
 	}
-	if f.Component() != p.Manifest.Component() {
-		return fmt.Errorf("file: %s names component %s, not %.80q", p.File, f.Component(), p.Manifest.Component())
-	}
-	return nil
+	return settings.In("file", err)
 }
 
 func (m *Manifest) check() error {
 	errs := []error{
-		inField("type", checkName(m.Type)),
-		inField("name", checkName(m.Name)),
-		inField("version", CheckVersion(m.Version)),
-		inField("downtime", checkDuration(m.Downtime)),
-		inField("maxDowntime", checkDuration(m.MaxDowntime)),
-		inField("probe deadline", checkDuration(m.Probe.Deadline)),
-		inField("probe probation", checkDuration(m.Probe.Probation)),
+		settings.In("type", checkName(m.Type)),
+		settings.In("name", checkName(m.Name)),
+		settings.In("version", CheckVersion(m.Version)),
+		settings.In("downtime", checkDuration(m.Downtime)),
+		settings.In("maxDowntime", checkDuration(m.MaxDowntime)),
+		settings.In("probe deadline", checkDuration(m.Probe.Deadline)),
+		settings.In("probe probation", checkDuration(m.Probe.Probation)),
 		m.checkRequires(),
 		m.checkDependants(),
 	}
 	if m.Epoch < 0 || m.Epoch > maxSchema {
-		errs = append(errs, fmt.Errorf("epoch: %d is negative or too large", m.Epoch))
+		errs = append(errs, settings.In("epoch", fmt.Errorf("%d is not between 0 and %d", m.Epoch, maxSchema)))
 	}
 	if m.MaxDowntime > 0 && m.MaxDowntime < m.Downtime {
-		errs = append(errs, errors.New("maxDowntime: is less than downtime"))
+		errs = append(errs, settings.In("maxDowntime", fmt.Errorf("%v is less than downtime, %v", m.MaxDowntime, m.Downtime)))
 	}
 	if m.State != nil && (m.State.Schema < 1 || m.State.Schema > maxSchema) {
-		errs = append(errs, fmt.Errorf("state schema: %d is not a positive number", m.State.Schema))
+		errs = append(errs, settings.In("state schema", fmt.Errorf("%d is not a positive number", m.State.Schema)))
 	}
 	if len(m.Settings) > maxSettings {
-		errs = append(errs, fmt.Errorf("settings: more than %d bytes", maxSettings))
+		errs = append(errs, settings.In("settings", fmt.Errorf("more than %d bytes", maxSettings)))
 	}
 	if len(m.Settings) > 0 && m.Settings[0] != '{' {
-		errs = append(errs, errors.New("settings: is not an object"))
+		errs = append(errs, settings.In("settings", errors.New("is not an object")))
 	}
 	return errors.Join(errs...)
 }
 
 func (m *Manifest) checkRequires() error {
 	if len(m.Requires) > maxEntries {
-		return fmt.Errorf("requires: more than %d components", maxEntries)
+		return settings.In("requires", fmt.Errorf("more than %d components", maxEntries))
 	}
 	for _, component := range slices.Sorted(maps.Keys(m.Requires)) {
 		if err := CheckComponent(component); err != nil {
-			return fmt.Errorf("requires: %w", err)
+			return settings.In("requires", err)
 		}
 		if err := checkConstraint(m.Requires[component]); err != nil {
-			return fmt.Errorf("requires %s: %w", component, err)
+			return settings.In("requires "+component, err)
 		}
 	}
 	return nil
@@ -164,17 +166,17 @@ func (t Transform) check() error {
 	case ModeFilter:
 	case ModeTree:
 		if len(t.Files) > 0 {
-			return errors.New("files: mode tree transforms the whole state")
+			return settings.In("files", errors.New("mode tree transforms the whole state"))
 		}
 	default:
-		return fmt.Errorf("mode %.80q is unknown: use %s or %s", t.Mode, ModeFilter, ModeTree)
+		return settings.In("mode", fmt.Errorf("%.80q is unknown: use %s or %s", t.Mode, ModeFilter, ModeTree))
 	}
 	switch t.Format {
 	case FormatJSON, FormatNDJSON, FormatSQLite, FormatTar, FormatBytes:
 	default:
-		return fmt.Errorf("format %.80q is unknown: use %s, %s, %s, %s or %s", t.Format, FormatJSON, FormatNDJSON, FormatSQLite, FormatTar, FormatBytes)
+		return settings.In("format", fmt.Errorf("%.80q is unknown: use %s, %s, %s, %s or %s", t.Format, FormatJSON, FormatNDJSON, FormatSQLite, FormatTar, FormatBytes))
 	}
-	return cmp.Or(t.checkSplit(), t.checkSchema(), t.checkFiles(), t.checkParams(), t.Limits.check(), checkDescriptor(t.Descriptor, MaxTransformSize))
+	return cmp.Or(t.checkSplit(), t.checkSchema(), t.checkFiles(), t.checkParams(), settings.In("limits", t.Limits.Check()), checkDescriptor(t.Descriptor, MaxTransformSize))
 }
 
 func (t Transform) checkSplit() error {
@@ -182,11 +184,11 @@ func (t Transform) checkSplit() error {
 	case t.Split == "":
 		return nil
 	case t.Split != SplitLines:
-		return fmt.Errorf("split %.80q is unknown: use %s, or leave it out", t.Split, SplitLines)
+		return settings.In("split", fmt.Errorf("%.80q is unknown: use %s, or leave it out", t.Split, SplitLines))
 	case t.Mode != ModeFilter:
-		return errors.New("split: only a filter's files can be split")
+		return settings.In("split", errors.New("only a filter's files can be split"))
 	case t.Format != FormatNDJSON && t.Format != FormatBytes:
-		return fmt.Errorf("split: the result must be %s or %s, since it is joined of parts", FormatNDJSON, FormatBytes)
+		return settings.In("split", fmt.Errorf("the result must be %s or %s, since it is joined of parts", FormatNDJSON, FormatBytes))
 	}
 	return nil
 }
@@ -197,26 +199,26 @@ func (t Transform) checkSchema() error {
 	case len(t.Schema) == 0 && t.SchemaBlob == Descriptor{}:
 		return nil
 	case len(t.Schema) > maxInline:
-		return fmt.Errorf("schema: more than %d bytes have to be a layer", maxInline)
+		return settings.In("schema", fmt.Errorf("more than %d bytes have to be a layer", maxInline))
 	case t.Format != FormatJSON && t.Format != FormatNDJSON:
-		return fmt.Errorf("schema: is for results in %s or %s", FormatJSON, FormatNDJSON)
+		return settings.In("schema", fmt.Errorf("is for results in %s or %s", FormatJSON, FormatNDJSON))
 	}
 	if len(t.Schema) == 0 {
-		return inField("schema", checkDescriptor(t.SchemaBlob, MaxSchemaSize))
+		return settings.In("schema", checkDescriptor(t.SchemaBlob, MaxSchemaSize))
 	}
-	return inField("schema", checkJSON(t.Schema))
+	return settings.In("schema", checkJSON(t.Schema))
 }
 
 func (t Transform) checkFiles() error {
 	if len(t.Files) > maxEntries {
-		return fmt.Errorf("files: more than %d globs", maxEntries)
+		return settings.In("files", fmt.Errorf("more than %d globs", maxEntries))
 	}
 	for _, glob := range t.Files {
 		if _, err := path.Match(glob, "x"); err != nil || glob == "" || len(glob) > maxText {
-			return fmt.Errorf("files: %.80q is not a valid glob", glob)
+			return settings.In("files", fmt.Errorf("%.80q is not a valid glob", glob))
 		}
 		if path.IsAbs(glob) || path.Clean(glob) != glob || strings.HasPrefix(glob, "..") {
-			return fmt.Errorf("files: %.80q must be relative to the state directory, with no part . or .. in it", glob)
+			return settings.In("files", fmt.Errorf("%.80q must be relative to the state directory, with no part . or .. in it", glob))
 		}
 	}
 	return nil
@@ -224,7 +226,7 @@ func (t Transform) checkFiles() error {
 
 func (t Transform) checkParams() error {
 	if len(t.Params) > maxEntries {
-		return fmt.Errorf("params: more than %d", maxEntries)
+		return settings.In("params", fmt.Errorf("more than %d", maxEntries))
 	}
 	sum := 0
 	for name, value := range t.Params {
@@ -232,31 +234,19 @@ func (t Transform) checkParams() error {
 			return fmt.Errorf("params: more than %d bytes together", maxParams)
 		}
 		if !paramPattern.MatchString(name) {
-			return fmt.Errorf("params: %.80q is not a name of a-z, 0-9 and _", name)
+			return settings.In("params", fmt.Errorf("%.80q is not a name of a-z, 0-9 and _", name))
 		}
 		if len(value) > maxParam || strings.ContainsRune(value, 0) {
-			return fmt.Errorf("params: %s is longer than %d bytes or has a zero byte", name, maxParam)
+			return settings.In("params", fmt.Errorf("%s is longer than %d bytes or has a zero byte", name, maxParam))
 		}
-	}
-	return nil
-}
-
-// minMemory is less than any transform can do with, bytes.
-const minMemory = 64 << 10
-
-func (l TransformLimits) check() error {
-	if l.Memory < 0 || l.Output < 0 || l.CPU < 0 || l.Wall < 0 || 0 < l.Memory && l.Memory < minMemory {
-		return fmt.Errorf("limits: none can be negative, and memory is at least %d bytes", minMemory)
 	}
 	return nil
 }
 
 // checkGraph reports transforms that no device could use, and ways forward
-// that have no way back and are not declared lossy.
+// that have no way back and are not declared lossy. Schema 0 is one that is not
+// known yet.
 func checkGraph(transforms []Transform, schema int) error {
-	if schema == 0 && len(transforms) > 0 {
-		return errors.New("transform: the package declares no [state] schema")
-	}
 	var errs []error
 	edges := map[[2]int]bool{}
 	for i, t := range transforms {
@@ -267,14 +257,14 @@ func checkGraph(transforms []Transform, schema int) error {
 		switch {
 		case edges[[2]int{t.From, t.To}]:
 			err = errors.New("is given twice")
-		case forth != nil || onward != nil:
+		case schema != 0 && (forth != nil || onward != nil):
 			err = fmt.Errorf("does not lead to the package's schema %d", schema)
 		case back != nil && !t.Lossy:
 			err = errors.New("has no way back: add one, or declare lossy = true")
 		}
 		edges[[2]int{t.From, t.To}] = true
 		if err != nil {
-			errs = append(errs, fmt.Errorf("transform %d: from %d to %d %w", i+1, t.From, t.To, err))
+			errs = append(errs, settings.In(fmt.Sprintf("transform %d", i+1), fmt.Errorf("from %d to %d %w", t.From, t.To, err)))
 		}
 	}
 	return errors.Join(errs...)
@@ -287,16 +277,4 @@ func checkDescriptor(d Descriptor, maxSize int64) error {
 	return CheckDigest(d.Digest)
 }
 
-func checkDuration(d Duration) error {
-	if d < 0 || d > maxDuration {
-		return errors.New("is negative or longer than 30 days")
-	}
-	return nil
-}
-
-func inField(field string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s: %w", field, err)
-	}
-	return nil
-}
+func checkDuration(d Duration) error { return settings.Within(d, 0, maxDuration) }

@@ -3,6 +3,8 @@ package pack
 import (
 	"errors"
 	"fmt"
+
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
 
 // Policies of a dependant: what happens to it when the component that it
@@ -24,17 +26,17 @@ type Dependant struct {
 
 // Check reports what is wrong with a dependant that has a name.
 func (d Dependant) Check() error {
-	errs := []error{inField("component", CheckComponent(d.Component)), inField("of", CheckComponent(d.Of)), checkDuration(d.MaxDelay)}
+	errs := []error{settings.In("component", CheckComponent(d.Component)), settings.In("of", CheckComponent(d.Of)), settings.In("maxDelay", checkDuration(d.MaxDelay))}
 	if d.Component == d.Of {
 		errs = append(errs, fmt.Errorf("%s cannot depend on itself", d.Of))
 	}
 	switch d.Policy {
 	case PolicyTell, PolicyStop, PolicyDefer:
 	default:
-		errs = append(errs, fmt.Errorf("policy %.80q is none of tell, stop and defer", d.Policy))
+		errs = append(errs, settings.In("policy", fmt.Errorf("%.80q is none of tell, stop and defer", d.Policy)))
 	}
 	if d.MaxDelay != 0 && d.Policy != PolicyDefer {
-		errs = append(errs, errors.New("maxDelay: only a dependant with the policy defer can delay"))
+		errs = append(errs, settings.In("maxDelay", errors.New("only a dependant with the policy defer can delay")))
 	}
 	return errors.Join(errs...)
 }
@@ -42,15 +44,15 @@ func (d Dependant) Check() error {
 // checkDependants are what this package's component depends on.
 func (m *Manifest) checkDependants() error {
 	if len(m.Dependants) > maxEntries {
-		return fmt.Errorf("dependant: more than %d", maxEntries)
+		return settings.In("dependant", fmt.Errorf("more than %d", maxEntries))
 	}
 	var errs []error
 	for i, d := range m.Dependants {
 		if d.Component != "" {
-			errs = append(errs, fmt.Errorf("dependant %d: component: it is this package's own, leave it out", i+1))
+			errs = append(errs, settings.In(fmt.Sprintf("dependant %d", i+1), settings.In("component", errors.New("it is this package's own, leave it out"))))
 		}
 		d.Component = m.Component()
-		errs = append(errs, inField(fmt.Sprintf("dependant %d", i+1), d.Check()))
+		errs = append(errs, settings.In(fmt.Sprintf("dependant %d", i+1), d.Check()))
 	}
 	return errors.Join(errs...)
 }

@@ -19,7 +19,7 @@ func TestDependants(t *testing.T) {
 		"no component":     {Dependant{Of: "b", Policy: PolicyTell}, "of"},
 		"somebody else":    {Dependant{Component: "application/c", Of: "application/b", Policy: PolicyTell}, "leave it out"},
 		"delay of another": {Dependant{Of: "application/b", Policy: PolicyStop, MaxDelay: 1}, "maxDelay"},
-		"negative delay":   {Dependant{Of: "application/b", Policy: PolicyDefer, MaxDelay: -1}, "negative"},
+		"negative delay":   {Dependant{Of: "application/b", Policy: PolicyDefer, MaxDelay: -1}, "is not between 0s and 720h"},
 	} {
 		m := Manifest{Type: "application", Name: "a", Dependants: []Dependant{test.d}}
 		err := m.checkDependants()

@@ -2,7 +2,8 @@ package pack
 
 import (
 	"encoding/json"
-	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
 
 // Media types of a package (OCI image spec 1.1).
@@ -88,15 +89,6 @@ type Transform struct {
 	Limits     TransformLimits   `json:"limits,omitzero"`     // of one run of it, below what a device grants
 }
 
-// TransformLimits are what one run of a transform needs at most; zero is what
-// the device grants, which no package can raise.
-type TransformLimits struct {
-	Memory int64    `toml:"memory" json:"memory,omitempty"` // bytes
-	CPU    Duration `toml:"cpu" json:"cpu,omitempty"`       // processor time
-	Wall   Duration `toml:"wall" json:"wall,omitempty"`
-	Output int64    `toml:"output" json:"output,omitempty"` // bytes of one result
-}
-
 // A Descriptor names a blob by digest.
 type Descriptor struct {
 	MediaType string `json:"mediaType"`
@@ -105,14 +97,4 @@ type Descriptor struct {
 }
 
 // Duration is a time.Duration written as in "1m30s".
-type Duration time.Duration
-
-// MarshalText writes d as time.Duration does.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-// UnmarshalText reads what time.ParseDuration reads.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	*d = Duration(v)
-	return err
-}
+type Duration = settings.Duration

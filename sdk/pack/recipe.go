@@ -1,16 +1,13 @@
 package pack
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-	"github.com/pelletier/go-toml/v2/unstable"
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
 
 // RecipeFile is the name of the recipe in an author's directory.
@@ -37,7 +34,8 @@ type Recipe struct {
 	// Attachments are for referrers, such as an SBOM; no recipe has them.
 	Attachments []Attachment `toml:"-"`
 
-	dir string
+	dir  string
+	file *settings.File
 }
 
 // RecipeProbe is the table [probe]: see [Probe].
@@ -79,65 +77,24 @@ type RecipeTransform struct {
 	Transform  string `toml:"transform"`
 	Program    string `toml:"program"`    // of jq
 	Migrations string `toml:"migrations"` // directory of SQL for sqlite
-
-	Line int `toml:"-"` // of the recipe, where it begins; 0 if that is not known
 }
 
-// ReadRecipe reads the tranquil.toml in dir. Errors name its lines.
+// ReadRecipe reads the tranquil.toml in dir.
 func ReadRecipe(dir string) (*Recipe, error) {
-	text, err := os.ReadFile(filepath.Join(dir, RecipeFile))
+	r := &Recipe{dir: dir}
+	file, err := settings.Read(filepath.Join(dir, RecipeFile), r)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("no %s in %s: write one, or name the directory that has it", RecipeFile, dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read recipe: %w", err)
 	}
-	r := &Recipe{dir: dir}
-	dec := toml.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(r); err != nil {
-		return nil, fmt.Errorf("cannot read %s:\n%w", filepath.Join(dir, RecipeFile), withLines(err))
-	}
-	r.locate(text)
+	r.file = file
 	return r, nil
 }
 
-// locate notes where each [[transform]] begins; those of an array in one line
-// have no place of their own.
-func (r *Recipe) locate(text []byte) {
-	var lines []int
-	var p unstable.Parser
-	p.Reset(text)
-	for p.NextExpression() {
-		e := p.Expression()
-		if key := e.Key(); e.Kind == unstable.ArrayTable && key.Next() && key.IsLast() && string(key.Node().Data) == "transform" {
-			lines = append(lines, p.Shape(key.Node().Raw).Start.Line)
-		}
-	}
-	if len(lines) != len(r.Transforms) {
-		return
-	}
-	for i, line := range lines {
-		r.Transforms[i].Line = line
-	}
-}
-
-// withLines turns the decoder's errors into one line each, with its place.
-func withLines(err error) error {
-	if missing, ok := errors.AsType[*toml.StrictMissingError](err); ok {
-		var errs []error
-		for _, e := range missing.Errors {
-			line, _ := e.Position()
-			errs = append(errs, fmt.Errorf("line %d: unknown key %q", line, strings.Join(e.Key(), ".")))
-		}
-		return errors.Join(errs...)
-	}
-	if e, ok := errors.AsType[*toml.DecodeError](err); ok {
-		line, column := e.Position()
-		return fmt.Errorf("line %d, column %d: %s", line, column, strings.TrimPrefix(e.Error(), "toml: "))
-	}
-	return err
-}
+// Place names the file, and the line of its key, of each problem with r.
+func (r *Recipe) Place(err error) error { return r.file.Place(err) }
 
 // manifest returns the component manifest that r describes.
 func (r *Recipe) manifest() (Manifest, error) {
@@ -150,11 +107,11 @@ func (r *Recipe) manifest() (Manifest, error) {
 		m.State = &State{Schema: r.State.Schema}
 	}
 	if len(r.Settings) > 0 {
-		settings, err := json.Marshal(r.Settings) // sorts its keys
+		object, err := json.Marshal(r.Settings) // sorts its keys
 		if err != nil {
-			return Manifest{}, fmt.Errorf("settings: cannot write as JSON: %w", err)
+			return Manifest{}, settings.In("settings", fmt.Errorf("cannot write as JSON: %w", err))
 		}
-		m.Settings = settings
+		m.Settings = object
 	}
 	return m, nil
 }
@@ -173,51 +130,95 @@ func (r *Recipe) fileName(m Manifest) string {
 func (r *Recipe) outline() (*Package, error) {
 	m, err := r.manifest()
 	if err != nil {
-		return nil, err
+		return nil, r.Place(err)
 	}
-	empty := Descriptor{Digest: DigestOf(nil)}
 	p := &Package{Manifest: m, File: r.fileName(m)}
 	for _, a := range r.Artifacts {
-		outline := empty
+		outline := Descriptor{Digest: DigestOf(nil)}
 		if a.Raw {
 			outline.MediaType = MediaTypeRaw
 		}
 		p.Artifacts = append(p.Artifacts, Artifact{Descriptor: outline, OS: a.OS, Arch: a.Arch, Variant: a.Variant})
 	}
-	for _, t := range r.Transforms {
+	if p.Transforms, err = r.edges(); err != nil {
+		return nil, r.Place(err)
+	}
+	return p, r.Place(errors.Join(p.check(), r.checkPaths()))
+}
+
+// edges returns the transforms without their modules.
+func (r *Recipe) edges() ([]Transform, error) {
+	var edges []Transform
+	var errs []error
+	for i, t := range r.Transforms {
 		edge := Transform{
-			Descriptor: empty, From: t.From, To: t.To, Mode: t.Mode,
+			Descriptor: Descriptor{Digest: DigestOf(nil)}, From: t.From, To: t.To, Mode: t.Mode,
 			Files: t.Files, Format: t.Format, Split: t.Split, Lossy: t.Lossy, Params: t.Params, Limits: t.Limits,
 		}
 		edge.setDefaults()
-		if err := r.addSchema(&edge, t); err != nil {
-			return nil, fmt.Errorf("transform %d: %w", len(p.Transforms)+1, err)
-		}
-		p.Transforms = append(p.Transforms, edge)
+		err := errors.Join(r.addSchema(&edge, t), r.checkGiven(i, t.Limits))
+		errs = append(errs, settings.In(transformKey(i), err))
+		edges = append(edges, edge)
 	}
-	return p, errors.Join(p.check(), r.checkPaths())
+	return edges, errors.Join(errs...)
+}
+
+// transformKey is that of the i-th [[transform]].
+func transformKey(i int) string { return fmt.Sprintf("transform %d", i+1) }
+
+// checkGiven refuses limits that are zero because somebody wrote so.
+func (r *Recipe) checkGiven(i int, l TransformLimits) error {
+	var given []string
+	for _, key := range []string{"memory", "cpu", "wall", "output"} {
+		if r.file.Has(transformKey(i) + " limits " + key) {
+			given = append(given, key)
+		}
+	}
+	return settings.In("limits", l.Check(given...))
+}
+
+// CheckTransforms says what [Recipe.Build] would say of the transforms; their
+// modules, and the rest of the package, may still be missing.
+func (r *Recipe) CheckTransforms() error {
+	edges, err := r.edges()
+	if err != nil {
+		return r.Place(err)
+	}
+	var errs []error
+	for i, t := range edges {
+		errs = append(errs, settings.In(transformKey(i), t.check()))
+	}
+	schema := 0
+	if r.State != nil {
+		schema = r.State.Schema
+	}
+	if err := errors.Join(errs...); err != nil {
+		return r.Place(err)
+	}
+	return r.Place(checkGraph(edges, schema))
 }
 
 // checkPaths reports files that the recipe names but that are not there.
 func (r *Recipe) checkPaths() error {
 	var errs []error
 	for i, a := range r.Artifacts {
-		errs = append(errs, r.checkPath(fmt.Sprintf("artifact %d", i+1), "path", a.Path))
+		errs = append(errs, settings.In(fmt.Sprintf("artifact %d", i+1), r.checkPath("path", a.Path)))
 	}
 	for i, t := range r.Transforms {
-		errs = append(errs, r.checkPath(fmt.Sprintf("transform %d", i+1), "module", t.Module))
+		errs = append(errs, settings.In(transformKey(i), r.checkPath("module", t.Module)))
 	}
 	return errors.Join(errs...)
 }
 
-func (r *Recipe) checkPath(what, key, path string) error {
+func (r *Recipe) checkPath(key, path string) error {
 	if path == "" {
-		return fmt.Errorf("%s: %s is missing", what, key)
+		return settings.In(key, errors.New("is missing"))
 	}
-	if _, err := os.Stat(r.path(path)); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	_, err := os.Stat(r.path(path))
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("there is no %s", r.path(path))
 	}
-	return nil
+	return settings.In(key, err)
 }
 
 // path resolves a path of the recipe.

@@ -46,16 +46,24 @@ func TestRecipeErrors(t *testing.T) {
 		"schema":             {replace("schema = 2", "schema = -1"), "not a positive number"},
 		"file with path":     {"file = \"../x.tar\"\n" + goodRecipe, "is not package.ext"},
 		"no artifact":        {replace("[[artifact]]\npath = \"greeter\"\n", ""), "artifact: there is none"},
-		"artifact missing":   {replace(`"greeter"`+"\n[state]", `"greeter"`+"\n[state]") + "[[artifact]]\npath = \"gone\"\nos = \"linux\"\n", "artifact 2: stat"},
-		"artifact no path":   {goodRecipe + "[[artifact]]\nos = \"linux\"\n", "artifact 2: path is missing"},
+		"artifact missing":   {replace(`"greeter"`+"\n[state]", `"greeter"`+"\n[state]") + "[[artifact]]\npath = \"gone\"\nos = \"linux\"\n", "line 9: artifact 2: path: there is no "},
+		"artifact no path":   {goodRecipe + "[[artifact]]\nos = \"linux\"\n", "line 8: artifact 2: path: is missing"},
 		"platform twice":     {goodRecipe + "[[artifact]]\npath = \"m.wasm\"\n", "there is one for any/any already"},
 		"not lossy":          {goodRecipe + wayForth, "from 1 to 2 has no way back: add one, or declare lossy = true"},
-		"module missing":     {goodRecipe + wayForth + "lossy = true\n" + strings.Replace(wayForth, "m.wasm", "gone.wasm", 1), "transform 2: stat"},
+		"module missing":     {goodRecipe + wayForth + "lossy = true\n" + strings.Replace(wayForth, "m.wasm", "gone.wasm", 1), "line 16: transform 2: module: there is no "},
 		"split of JSON":      {goodRecipe + wayForth + "lossy = true\nsplit = \"lines\"\nformat = \"json\"\n", "split: the result must be"},
 		"split of a tree":    {goodRecipe + wayForth + "lossy = true\nsplit = \"lines\"\nmode = \"tree\"\n", "split: only a filter's"},
 		"schema of bytes":    {goodRecipe + wayForth + "lossy = true\nschema = \"tranquil.toml\"\n", "is no JSON"},
 		"schema is missing":  {goodRecipe + wayForth + "lossy = true\nformat = \"json\"\nschema = \"gone.json\"\n", "schema: open"},
-		"split unknown":      {goodRecipe + wayForth + "lossy = true\nsplit = \"words\"\n", "split \"words\" is unknown"},
+		"split unknown":      {goodRecipe + wayForth + "lossy = true\nsplit = \"words\"\n", "line 13: transform 1: split: \"words\" is unknown"},
+		"limit without unit": {goodRecipe + wayForth + "lossy = true\nlimits = { cpu = 5 }\n", "line 13: transform 1 limits cpu: 5 is a whole number; it takes a duration in quotes, with its units"},
+		"limit in quotes":    {goodRecipe + wayForth + "lossy = true\nlimits = { cpu = \"5\" }\n", `line 13: transform 1 limits cpu: "5" is no duration`},
+		"limit negative":     {goodRecipe + wayForth + "lossy = true\n[transform.limits]\nwall = \"-1s\"\n", "line 14: transform 1: limits: wall: -1s is not between 1ms and 24h"},
+		"limit of nothing":   {goodRecipe + wayForth + "lossy = true\nlimits.memory = 0\n", "line 13: transform 1: limits: memory: 0 bytes is not between 65536 (64 KiB) and 1073741824 (1 GiB)"},
+		"limit too small":    {goodRecipe + wayForth + "lossy = true\nlimits = { cpu = \"5ns\" }\n", "line 13: transform 1: limits: cpu: 5ns is not between 1ms and 24h"},
+		"limit too large":    {goodRecipe + wayForth + "lossy = true\nlimits = { memory = 16, output = 99999999999999 }\n", "line 13: transform 1: limits: output: 99999999999999 bytes is not between 1 and 1099511627776 (1 TiB)"},
+		"no such platform":   {replace("path = \"greeter\"", "path = \"greeter\"\nos = \"Linux 6\""), "line 6: artifact 1: "},
+		"nothing to go":      {goodRecipe + strings.Replace(wayForth, "to = 2", "to = 3", 1) + "lossy = true\n", "line 8: transform 1: from 1 to 3 does not lead to the package's schema 2"},
 		"params not strings": {goodRecipe + wayForth + "lossy = true\nparams = { n = 1 }\n", "line 13"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,6 +75,24 @@ func TestRecipeErrors(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// Without the rest of a package transforms are judged in the same words.
+func TestCheckTransforms(t *testing.T) {
+	for recipe, want := range map[string]string{
+		wayForth:                    "line 1: transform 1: from 1 to 2 has no way back: add one, or declare lossy = true",
+		wayForth + "lossy = true\n": "",
+		wayForth + "lossy = true\nlimits = { cpu = \"5ns\" }\n": "line 6: transform 1: limits: cpu: 5ns is not between 1ms and 24h",
+		"[state]\nschema = 3\n" + wayForth + "lossy = true\n":   "does not lead to the package's schema 3",
+	} {
+		r, err := ReadRecipe(recipeDir(t, recipe))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.CheckTransforms(); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %s", recipe, err, want)
+		}
 	}
 }
 

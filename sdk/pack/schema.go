@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
 
 // A JSON Schema of up to maxInline bytes is an annotation of its transform. A
@@ -19,14 +21,14 @@ func (r *Recipe) JSONSchema(t RecipeTransform) (json.RawMessage, error) {
 	}
 	text, err := os.ReadFile(r.path(t.Schema))
 	if err != nil {
-		return nil, fmt.Errorf("schema: %w", err)
+		return nil, settings.In("schema", err)
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, text); err != nil {
-		return nil, fmt.Errorf("schema: %s is no JSON: %w", t.Schema, err)
+		return nil, settings.In("schema", fmt.Errorf("%s is no JSON: %w", t.Schema, err))
 	}
 	if compact.Len() > MaxSchemaSize {
-		return nil, fmt.Errorf("schema: %s has %d bytes without its white space, more than %d", t.Schema, compact.Len(), MaxSchemaSize)
+		return nil, settings.In("schema", fmt.Errorf("%s has %d bytes without its white space, more than %d", t.Schema, compact.Len(), MaxSchemaSize))
 	}
 	return compact.Bytes(), nil
 }
@@ -40,7 +42,7 @@ func (r *Recipe) addSchema(edge *Transform, t RecipeTransform) error {
 		return err
 	}
 	if err := checkJSON(text); err != nil {
-		return fmt.Errorf("schema: %s: %w", t.Schema, err)
+		return settings.In("schema", fmt.Errorf("%s: %w", t.Schema, err))
 	}
 	edge.SchemaBlob = Descriptor{MediaType: MediaTypeSchema, Digest: DigestOf(text), Size: int64(len(text))}
 	return nil
@@ -57,7 +59,7 @@ func (w *layoutWriter) schema(r *Recipe, t RecipeTransform, edge Transform) erro
 	}
 	d, err := w.blob(MediaTypeSchema, bytes.NewReader(text))
 	if err == nil && d != edge.SchemaBlob {
-		err = fmt.Errorf("schema: %s changed while it was packed", t.Schema)
+		err = settings.In("schema", fmt.Errorf("%s changed while it was packed", t.Schema))
 	}
 	return err
 }
@@ -128,5 +130,5 @@ func (l *Layout) Schema(t Transform) ([]byte, error) {
 	if err == nil {
 		err = checkJSON(text)
 	}
-	return text, inField("schema", err)
+	return text, settings.In("schema", err)
 }

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
@@ -41,7 +39,7 @@ func (c *buildCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := cmp.Or(checkTransforms(path), tryMigrations(s, recipe, c.Dir)); err != nil {
+	if err := cmp.Or(recipe.Place(checkTransforms(path)), tryMigrations(s, recipe, c.Dir)); err != nil {
 		return errors.Join(err, os.RemoveAll(path)) // nobody should push it
 	}
 	warnUnused(s, recipe, c.Dir)
@@ -72,36 +70,28 @@ func (c *buildCmd) build(recipe *pack.Recipe) (*pack.Package, string, error) {
 // have meant others.
 func warnUnused(s *session, recipe *pack.Recipe, dir string) {
 	_, edges, cases, err := readProject(dir, "")
-	if err != nil || len(cases) == 0 {
+	if err != nil {
 		return // no examples to go by
 	}
-	for i, t := range recipe.Transforms {
-		var names []string
-		for _, c := range cases {
-			names = slices.AppendSeq(names, maps.Keys(c.States[t.From]))
-		}
-		for _, pattern := range edges[i].Files {
-			like := func(name string) bool { ok, _ := path.Match(pattern, name); return ok }
-			if len(names) > 0 && !slices.ContainsFunc(names, like) {
-				fmt.Fprintf(s.err, "warning: transform %d → %d: no example has a file like %q, one of its files\n", t.From, t.To, pattern)
-			}
+	for _, e := range edges {
+		for _, pattern := range e.Unused(cases) {
+			fmt.Fprintf(s.err, "warning: %s\n", unused(e, pattern))
 		}
 	}
 }
 
-// checkTransforms refuses a package with a module that no device would run.
+// checkTransforms refuses a package with modules that no device would run.
 func checkTransforms(path string) error {
 	l, err := pack.Open(path)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	for _, t := range l.Package.Transforms {
-		if err := checkTransform(l, t); err != nil {
-			return fmt.Errorf("transform %d → %d: %w", t.From, t.To, err)
-		}
+	var errs []error
+	for i, t := range l.Package.Transforms {
+		errs = append(errs, inTransform(i, checkTransform(l, t)))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func checkTransform(l *pack.Layout, t pack.Transform) error {
@@ -111,7 +101,7 @@ func checkTransform(l *pack.Layout, t pack.Transform) error {
 	}
 	if len(schema) > 0 {
 		if err := host.CheckSchema(schema); err != nil {
-			return err
+			return settings.In("schema", err)
 		}
 	}
 	r, err := l.Blob(t.Descriptor)
@@ -123,7 +113,11 @@ func checkTransform(l *pack.Layout, t pack.Transform) error {
 	if err != nil {
 		return err
 	}
-	return host.Check(module)
+	err = host.CheckMemory(module, t.Limits.Memory)
+	if e, ok := errors.AsType[*host.Error](err); ok {
+		err = errors.New(e.Reason) // of which module, the key says
+	}
+	return settings.In("module", err)
 }
 
 type verifyCmd struct {

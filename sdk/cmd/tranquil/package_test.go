@@ -34,7 +34,7 @@ lossy = true
 		}
 	}
 	err := (&buildCmd{Dir: dir, Output: out}).Run(&session{out: io.Discard})
-	if err == nil || !strings.Contains(err.Error(), "transform 1 → 2") {
+	if err == nil || !strings.Contains(err.Error(), "tranquil.toml, line 11: transform 1: module: it ") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := os.Stat(out); !os.IsNotExist(err) {

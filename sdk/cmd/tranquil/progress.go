@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,19 +13,35 @@ import (
 // A bar shows how far something is, on a terminal only: a log wants no bars.
 type bar struct {
 	out  io.Writer // nil: show nothing
+	log  io.Writer // for lines now and then, where there is no terminal
 	what string
 	last int
+	told time.Time
 }
 
 func (s *session) bar(what string) *bar {
+	b := &bar{what: what, last: -1, told: time.Now()}
 	f, ok := s.err.(*os.File)
-	if !ok {
-		return &bar{what: what}
+	if ok {
+		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+		ok = err == nil
 	}
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
-		return &bar{what: what}
+	if b.log = s.err; ok {
+		b.out = f
 	}
-	return &bar{out: f, what: what, last: -1}
+	return b
+}
+
+// tellEvery is how long nothing is said where there is no terminal.
+const tellEvery = 10 * time.Second
+
+// tell is show for what may take many minutes: then a log gets a line as well.
+func (b *bar) tell(done, total int64) {
+	b.show(done, total)
+	if b.out == nil && total > 0 && time.Since(b.told) >= tellEvery {
+		b.told = time.Now()
+		fmt.Fprintf(b.log, "%s: %d of %d done\n", b.what, done, total)
+	}
 }
 
 const barWidth = 30

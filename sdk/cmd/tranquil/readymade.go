@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 	"github.com/tranquil-iot/tranquil/transforms/native"
 )
 
@@ -32,13 +33,13 @@ var readymades = map[string]readymade{
 // settle fills in mode and format, or says why those of a recipe cannot work.
 func (r readymade) settle(t *pack.RecipeTransform) error {
 	if t.Mode = cmp.Or(t.Mode, r.mode); r.mode != "" && t.Mode != r.mode {
-		return fmt.Errorf("%s needs mode %q, not %q: leave mode out", t.Transform, r.mode, t.Mode)
+		return settings.In("mode", fmt.Errorf("%s needs %q, not %q: leave mode out", t.Transform, r.mode, t.Mode))
 	}
 	if len(r.formats) == 0 {
 		return nil
 	}
 	if t.Format = cmp.Or(t.Format, r.formats[0]); !slices.Contains(r.formats, t.Format) {
-		return fmt.Errorf("%s needs format %s, not %q", t.Transform, strings.Join(r.formats, ", "), t.Format)
+		return settings.In("format", fmt.Errorf("%s needs %s, not %q", t.Transform, strings.Join(r.formats, ", "), t.Format))
 	}
 	return nil
 }
@@ -48,21 +49,13 @@ func (r readymade) settle(t *pack.RecipeTransform) error {
 func resolveTransforms(recipe *pack.Recipe, dir string) error {
 	var errs []error
 	for i := range recipe.Transforms {
-		t := &recipe.Transforms[i]
-		if err := resolve(t, dir); err != nil {
-			errs = append(errs, fmt.Errorf("%stransform %d: from %d to %d: %w", place(t, dir), i+1, t.From, t.To, err))
-		}
+		errs = append(errs, inTransform(i, resolve(&recipe.Transforms[i], dir)))
 	}
-	return errors.Join(errs...)
+	return recipe.Place(errors.Join(errs...))
 }
 
-// place names the line of a transform, if it is known.
-func place(t *pack.RecipeTransform, dir string) string {
-	if t.Line == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%s, line %d: ", filepath.Join(dir, pack.RecipeFile), t.Line)
-}
+// inTransform is about the i-th [[transform]] of a recipe.
+func inTransform(i int, err error) error { return settings.In(fmt.Sprintf("transform %d", i+1), err) }
 
 func resolve(t *pack.RecipeTransform, dir string) error {
 	known, ok := readymades[t.Transform]
@@ -70,13 +63,13 @@ func resolve(t *pack.RecipeTransform, dir string) error {
 	case t.Transform == "" && t.Program == "" && t.Migrations == "":
 		return nil
 	case !ok:
-		return fmt.Errorf("transform %q is none of the ready-made %s", t.Transform, strings.Join(slices.Sorted(maps.Keys(readymades)), ", "))
+		return settings.In("transform", fmt.Errorf("%q is none of the ready-made %s", t.Transform, strings.Join(slices.Sorted(maps.Keys(readymades)), ", ")))
 	case t.Module != "":
-		return errors.New("give either module or transform")
+		return settings.In("module", errors.New("give either module or transform"))
 	case t.Program != "" && t.Transform != "jq":
-		return errors.New("program is for jq")
+		return settings.In("program", errors.New("is for jq"))
 	case t.Migrations != "" && t.Transform != "sqlite":
-		return errors.New("migrations is for sqlite")
+		return settings.In("migrations", errors.New("is for sqlite"))
 	}
 	if err := known.settle(t); err != nil {
 		return err
@@ -91,16 +84,27 @@ func resolve(t *pack.RecipeTransform, dir string) error {
 	if t.Migrations != "" {
 		sql, err := migrations(filepath.Join(dir, filepath.FromSlash(t.Migrations)), t.From, t.To)
 		if err != nil {
-			return err
+			return settings.In("migrations", err)
 		}
 		t.Params["sql"] = sql
 	}
 	if err := native.Check(t.Transform, t.Params); err != nil {
-		return err
+		return settings.In(cmp.Or(paramsKey(t), "params"), err)
 	}
 	var err error
 	t.Module, err = findModule(t.Transform)
-	return err
+	return settings.In("transform", err)
+}
+
+// paramsKey returns the key that stands in place of params, if one does.
+func paramsKey(t *pack.RecipeTransform) string {
+	switch {
+	case t.Program != "":
+		return "program"
+	case t.Migrations != "":
+		return "migrations"
+	}
+	return ""
 }
 
 // findModule returns the path of a ready-made module: they lie beside this

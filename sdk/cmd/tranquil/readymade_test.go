@@ -55,19 +55,19 @@ func TestResolve(t *testing.T) {
 		"jq.wasm json .a":                 {Transform: "jq", Program: ".a"},
 		"jq.wasm ndjson .b":               {Transform: "jq", Format: "ndjson", Params: map[string]string{"program": ".b"}},
 		"none of the ready-made":          {Transform: "awk"},
-		"transform \"\" is none":          {Program: ".a"},
+		"transform: \"\" is none":         {Program: ".a"},
 		"either module or transform":      {Transform: "jq", Module: "a.wasm"},
-		"program is for jq":               {Transform: "identity", Program: ".a"},
-		"migrations is for sqlite":        {Transform: "jq", Migrations: "sql"},
+		"program: is for jq":              {Transform: "identity", Program: ".a"},
+		"migrations: is for sqlite":       {Transform: "jq", Migrations: "sql"},
 		"rename.wasm: run make transfo":   {Transform: "rename", Params: map[string]string{"rules": "a -> b"}},
 		"cannot read the param program":   {Transform: "jq", Program: ".a | ("},
 		"cannot read the param patch":     {Transform: "jsonpatch", Params: map[string]string{"patch": "[{"}},
 		"line 2: near \"t\": syntax err":  {Transform: "sqlite", Params: map[string]string{"sql": "SELECT 1;\nSELECT a FORM t"}},
 		"the param sql is missing":        {Transform: "sqlite"},
 		"give the param patch or merge":   {Transform: "jsonpatch"},
-		"needs mode \"tree\", not \"filt": {Transform: "rename", Mode: "filter", Params: map[string]string{"rules": "a -> b"}},
-		"needs mode \"filter\", not \"tr": {Transform: "jq", Mode: "tree", Program: ".a"},
-		"sqlite needs format sqlite, no":  {Transform: "sqlite", Format: "bytes", Params: map[string]string{"sql": "SELECT 1"}},
+		"mode: rename needs \"tree\", no": {Transform: "rename", Mode: "filter", Params: map[string]string{"rules": "a -> b"}},
+		"mode: jq needs \"filter\", not":  {Transform: "jq", Mode: "tree", Program: ".a"},
+		"format: sqlite needs sqlite, no": {Transform: "sqlite", Format: "bytes", Params: map[string]string{"sql": "SELECT 1"}},
 		"identity takes no params":        {Transform: "identity", Params: map[string]string{"a": "b"}},
 		"has no param \"programm\": it ":  {Transform: "jq", Program: ".a", Params: map[string]string{"programm": ".b"}},
 		"it calls now/0, which":           {Transform: "jq", Program: ".at = now"},
@@ -97,7 +97,7 @@ func TestResolveLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := filepath.Join(dir, pack.RecipeFile) + ", line 8: transform 2: from 2 to 1: identity takes no params"
+	want := filepath.Join(dir, pack.RecipeFile) + ", line 12: transform 2: params: identity takes no params"
 	if err := resolveTransforms(recipe, dir); err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}

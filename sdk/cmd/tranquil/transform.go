@@ -4,16 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
 type transformCmd struct {
 	New   transformNewCmd   `cmd:"" help:"Make a project for a transform, in one of several languages."`
-	Check transformCheckCmd `cmd:"" help:"Tell whether a device would run a module, and why not."`
+	Check transformCheckCmd `cmd:"" help:"Tell whether a device could run a module, and why not, without running it."`
 	Run   transformRunCmd   `cmd:"" help:"Transform a file or a directory, in the sandbox of the device."`
 	Test  transformTryCmd   `cmd:"" help:"Test the transforms of a tranquil.toml on examples and variations of them."`
 	Bench transformBenchCmd `cmd:"" help:"Measure the transforms of a tranquil.toml, and tell what a device will need."`
@@ -21,9 +24,9 @@ type transformCmd struct {
 
 // A sandbox is where the commands run modules, with the limits of a device.
 type sandbox struct {
-	Memory  int64         `default:"128" placeholder:"MIB" help:"Limit of linear memory, in MiB."`
-	CPU     time.Duration `default:"1m" help:"Limit of CPU time for one run."`
-	Wall    time.Duration `default:"5m" help:"Limit of time for one run."`
+	Memory  int64         `default:"128" placeholder:"MIB" help:"Limit of linear memory, in MiB, up to 1024."`
+	CPU     time.Duration `default:"1m" help:"Limit of CPU time for one run, 1ms to 24h."`
+	Wall    time.Duration `default:"5m" help:"Limit of time for one run, 1ms to 24h."`
 	Output  int64         `placeholder:"MIB" help:"Limit of one result, in MiB (default: twice the input and 16 MiB)."`
 	Verbose bool          `short:"v" help:"Show what the module writes to stderr."`
 }
@@ -59,14 +62,61 @@ func (b *sandbox) host(s *session) (*host.Host, error) {
 	return h, nil
 }
 
+// lower returns the limits of one run of an edge.
+func (b *sandbox) lower(edge host.Limits) host.Limits {
+	l := host.Limits{Memory: b.Memory << 20, CPU: b.CPU, Wall: b.Wall, Output: b.Output << 20}
+	if edge.Memory > 0 {
+		l.Memory = min(l.Memory, edge.Memory)
+	}
+	if edge.CPU > 0 {
+		l.CPU = min(l.CPU, edge.CPU)
+	}
+	if edge.Wall > 0 {
+		l.Wall = min(l.Wall, edge.Wall)
+	}
+	return l
+}
+
+// Validate refuses what no recipe could say either; kong calls it.
+func (b *sandbox) Validate() error {
+	given := []string{"memory", "cpu", "wall"}
+	if b.Output != 0 {
+		given = append(given, "output")
+	}
+	limits := pack.TransformLimits{Memory: mebibytes(b.Memory), CPU: pack.Duration(b.CPU), Wall: pack.Duration(b.Wall), Output: mebibytes(b.Output)}
+	if err := limits.Check(given...); err != nil {
+		return errors.New("--" + strings.ReplaceAll(err.Error(), "\n", "; --"))
+	}
+	return nil
+}
+
+// mebibytes is how many bytes a flag means, or more than any limit may be.
+func mebibytes(n int64) int64 {
+	if n > math.MaxInt64>>20 || n < math.MinInt64>>20 {
+		return n
+	}
+	return n << 20
+}
+
 type transformCheckCmd struct {
 	Modules []string `arg:"" name:"module" help:"Wasm modules."`
+	Memory  int64    `default:"128" placeholder:"MIB" help:"Memory that the device grants, in MiB, up to 1024: the module must begin with no more."`
+}
 
-	sandbox
+// Help tells what the check does not.
+func (transformCheckCmd) Help() string {
+	return `The module is looked at as a device does before it runs one (sdk/transform/ABI.md, section 4) and compiled in the sandbox. ` +
+		`It is never run, so whether it is a good transform this does not tell: "tranquil transform run" runs it on a state, ` +
+		`"tranquil transform test" on examples, there and back.`
+}
+
+// Validate refuses an amount of memory that no device could grant.
+func (c *transformCheckCmd) Validate() error {
+	return (&sandbox{Memory: c.Memory, CPU: time.Minute, Wall: time.Minute}).Validate()
 }
 
 func (c *transformCheckCmd) Run(s *session) error {
-	h, err := c.host(s)
+	h, err := (&sandbox{Memory: c.Memory}).host(s)
 	if err != nil {
 		return err
 	}
@@ -88,7 +138,7 @@ func (c *transformCheckCmd) check(s *session, h *host.Host, path string) error {
 	if err := h.Compile(s.ctx, path); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "%s is fit for a device: %s, compiled or found in the cache in %v\n",
+	fmt.Fprintf(s.out, "%s can run on a device: %s, compiled or found in the cache in %v; it was not run\n",
 		path, amount(info.Size()), time.Since(begin).Round(time.Millisecond))
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -49,14 +50,14 @@ func (c *transformBenchCmd) Run(s *session) error {
 // A measurement is what bench tells about one edge.
 type measurement struct {
 	edge                  transformtest.Edge
-	engine                string // of the rate compiled
-	grown                 bool
+	engine                string        // of the rate compiled
+	limits                host.Limits   // of one run
 	compile               time.Duration // from nothing
 	compiled, interpreted transformtest.Rate
 }
 
 func (c *transformBenchCmd) measure(s *session, e transformtest.Edge, cases []transformtest.Case) (measurement, error) {
-	m := measurement{edge: e, engine: "compiled (amd64, arm64)"}
+	m := measurement{edge: e, engine: "compiled (amd64, arm64)", limits: c.lower(e.Limits)}
 	if c.Native {
 		m.engine = "native code, if there is any"
 	}
@@ -77,36 +78,56 @@ func (c *transformBenchCmd) measure(s *session, e transformtest.Edge, cases []tr
 		return m, err
 	}
 	m.compile = time.Since(begin)
-	if m.compiled, m.grown, err = transformtest.Bench(s.ctx, h, e, state, c.Size<<10); err != nil {
+	if m.compiled, err = transformtest.Bench(s.ctx, h, e, state, c.Size<<10); err != nil {
 		return m, err
 	}
 	slow := &host.Host{Cache: h.Cache, Ceiling: h.Ceiling, Interpret: true}
-	m.interpreted, _, err = transformtest.Bench(s.ctx, slow, e, state, c.Size<<6)
+	m.interpreted, err = transformtest.Bench(s.ctx, slow, e, state, c.Size<<6)
 	return m, err
 }
 
-// largest returns the largest example that an edge begins with.
+// largest returns the example with most of what an edge is about.
 func largest(e transformtest.Edge, cases []transformtest.Case) (transformtest.State, error) {
 	var found transformtest.State
+	var most int64
+	there := false
 	for _, c := range cases {
-		if state := c.States[e.From]; c.Refused == "" && state != nil && (found == nil || state.Size() > found.Size()) {
-			found = state
+		state := c.States[e.From]
+		there = there || state != nil
+		if size := e.Size(state); c.Refused == "" && size > most {
+			found, most = state, size
 		}
 	}
-	if found == nil {
-		return nil, fmt.Errorf("transform %d → %d: there is no example of schema %d to measure with: put the files of such a state into testdata/NAME/%d", e.From, e.To, e.From, e.From)
+	switch {
+	case found != nil:
+		return found, nil
+	case there && len(e.Files) > 0:
+		return nil, fmt.Errorf("transform %d → %d: no example that is accepted has anything in a file like %s, so there is nothing to measure", e.From, e.To, quoted(e.Files))
+	case there:
+		return nil, fmt.Errorf("transform %d → %d: no example that is accepted has anything in its files, so there is nothing to measure", e.From, e.To)
 	}
-	return found, nil
+	return nil, fmt.Errorf("transform %d → %d: there is no example of schema %d to measure with: put the files of such a state into testdata/NAME/%d", e.From, e.To, e.From, e.From)
+}
+
+func quoted(patterns []string) string {
+	var b strings.Builder
+	for i, p := range patterns {
+		if i > 0 {
+			b.WriteString(" or ")
+		}
+		fmt.Fprintf(&b, "%q", p)
+	}
+	return b.String()
 }
 
 func (m measurement) print(out io.Writer, budget time.Duration) error {
 	fmt.Fprintf(out, "%d → %d, measured with %s, interpreted with %s\n",
 		m.edge.From, m.edge.To, amount(m.compiled.Input), amount(m.interpreted.Input))
-	if !m.grown {
-		fmt.Fprintln(out, "(the transform refused the examples blown up: without a larger one the rates mean little)")
+	if m.compiled.Small != "" {
+		fmt.Fprintf(out, "(on a larger state it failed, so the rates mean little without a larger example: %s)\n", m.compiled.Small)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "\tMB/s\tmemory\tstart\t10 MB take")
+	fmt.Fprintf(w, "\tMB/s\tmemory of %s\tstart\t10 MB take\tin one run of %v", amount(m.limits.Memory), m.time())
 	if budget > 0 {
 		fmt.Fprintf(w, "\tin the downtime of %v", budget)
 	}
@@ -114,9 +135,9 @@ func (m measurement) print(out io.Writer, budget time.Duration) error {
 	arm := m.interpreted
 	arm.CPU *= armSlower
 	arm.Start *= armSlower
-	rateRow(w, m.engine, m.compiled, budget)
-	rateRow(w, "interpreted", m.interpreted, budget)
-	rateRow(w, "ARMv7, estimated", arm, budget)
+	m.row(w, m.engine, m.compiled, budget)
+	m.row(w, "interpreted", m.interpreted, budget)
+	m.row(w, "ARMv7, estimated", arm, budget)
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -125,16 +146,23 @@ func (m measurement) print(out io.Writer, budget time.Duration) error {
 	return nil
 }
 
-func rateRow(w io.Writer, name string, r transformtest.Rate, budget time.Duration) {
-	fmt.Fprintf(w, "%s\t%.3g\t%s\t%s\t%s", name, r.PerSecond()/1e6, amount(r.Memory), brief(r.Start), brief(r.Per(10e6)))
-	switch {
-	case budget <= 0:
-	case budget <= r.Start:
-		fmt.Fprint(w, "\tnothing: too short for the start")
-	default:
-		fmt.Fprintf(w, "\t%s", amount(int64((budget-r.Start).Seconds()*r.PerSecond())))
+// time is how long one run may take.
+func (m measurement) time() time.Duration { return min(m.limits.CPU, m.limits.Wall) }
+
+func (m measurement) row(w io.Writer, name string, r transformtest.Rate, budget time.Duration) {
+	fmt.Fprintf(w, "%s\t%.3g\t%s\t%s\t%s\t%s", name, r.PerSecond()/1e6, amount(r.Memory), brief(r.Start), brief(r.Per(10e6)), within(r, m.time()))
+	if budget > 0 {
+		fmt.Fprintf(w, "\t%s", within(r, budget))
 	}
 	fmt.Fprintln(w)
+}
+
+// within says how much is transformed in a time.
+func within(r transformtest.Rate, time time.Duration) string {
+	if time <= r.Start {
+		return "nothing: too short for the start"
+	}
+	return amount(int64((time - r.Start).Seconds() * r.PerSecond()))
 }
 
 // brief rounds a duration to what matters of it.

@@ -35,7 +35,8 @@ func TestSummarize(t *testing.T) {
 		{transformtest.Result{Refused: 3}, first + "3 were refused\nover half of the variations were refused, which tests little: give more examples\n"},
 		{transformtest.Result{Binary: true}, first + "0 were refused\nbinary files are not varied: give more examples of them\n"},
 		{transformtest.Result{Unchecked: []string{"a"}}, first + "0 were refused\na: lossy both ways and no a/back: what comes back is not checked\n"},
-		{transformtest.Result{Skipped: 5}, first + "0 were refused\nstopped at the first that ran into a limit: 5 checks were left out\n"},
+		{transformtest.Result{Skipped: 5, Stopped: "it ran into a limit"}, first + "0 were refused\nstopped there, since it ran into a limit: 5 checks were left out\n"},
+		{transformtest.Result{Skipped: 1, Refused: 1, Stopped: "x"}, first + "1 was refused\nstopped there, since x: 1 check was left out\n"},
 	} {
 		var out strings.Builder
 		test.result.Checks, test.result.Variations = 9, 4

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/sdk/transform/transformtest"
 )
@@ -42,10 +43,10 @@ func (c *transformTryCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.err, "testing %d transforms on %d examples and %d variations of each\n", len(edges), len(cases), c.Variations)
+	fmt.Fprintf(s.err, "testing %s on %s and %s of each\n", count(len(edges), "transform"), count(len(cases), "example"), count(c.Variations, "variation"))
 	bar := s.bar("test")
 	suite := transformtest.Suite{
-		Host: h, Edges: edges, Cases: cases, Variations: c.Variations, Seed: c.Seed, Progress: bar.show,
+		Host: h, Edges: edges, Cases: cases, Variations: c.Variations, Seed: c.Seed, Progress: bar.tell,
 	}
 	result, err := suite.Run(s.ctx)
 	bar.clear()
@@ -56,16 +57,34 @@ func (c *transformTryCmd) Run(s *session) error {
 		fmt.Fprintf(s.out, "%s\n\n", failure)
 	}
 	summarize(s.out, result, len(cases))
+	for _, e := range edges {
+		for _, pattern := range e.Unused(cases) {
+			fmt.Fprintln(s.out, unused(e, pattern))
+		}
+	}
 	if n := len(result.Failures); n > 0 {
-		return fmt.Errorf("%d of %d checks failed", n, result.Checks)
+		return fmt.Errorf("%s of %d failed", count(n, "check"), result.Checks)
 	}
 	return nil
 }
 
+// unused says that an edge has a pattern for which no example has a file.
+func unused(e transformtest.Edge, pattern string) string {
+	return fmt.Sprintf("transform %d → %d: no example has a file like %q, one of its files", e.From, e.To, pattern)
+}
+
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
 // summarize tells what was checked, and what was not.
 func summarize(out io.Writer, r transformtest.Result, examples int) {
-	fmt.Fprintf(out, "%d checks on %d examples; %d variations, of which %d were refused\n",
-		r.Checks, examples, r.Variations, r.Refused)
+	fmt.Fprintf(out, "%s on %s; %s, of which %d %s refused\n", count(r.Checks, "check"), count(examples, "example"),
+		count(r.Variations, "variation"), r.Refused, be(r.Refused))
 	for _, name := range r.Unchecked {
 		fmt.Fprintf(out, "%s: lossy both ways and no %s/back: what comes back is not checked\n", name, name)
 	}
@@ -76,8 +95,15 @@ func summarize(out io.Writer, r transformtest.Result, examples int) {
 		fmt.Fprintln(out, "binary files are not varied: give more examples of them")
 	}
 	if r.Skipped > 0 {
-		fmt.Fprintf(out, "stopped at the first that ran into a limit: %d checks were left out\n", r.Skipped)
+		fmt.Fprintf(out, "stopped there, since %s: %s %s left out\n", r.Stopped, count(r.Skipped, "check"), be(r.Skipped))
 	}
+}
+
+func be(n int) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
 }
 
 // readProject reads a recipe, its transforms and their examples.
@@ -94,7 +120,8 @@ func readProject(dir, examples string) (*pack.Recipe, []transformtest.Edge, []tr
 	return recipe, edges, cases, err
 }
 
-// edgesOf returns the transforms of a recipe, ready to run.
+// edgesOf returns the transforms of a recipe, ready to run. What building the
+// package would refuse is refused here too.
 func edgesOf(recipe *pack.Recipe, dir string) ([]transformtest.Edge, error) {
 	if len(recipe.Transforms) == 0 {
 		return nil, fmt.Errorf("%s has no [[transform]]", filepath.Join(dir, pack.RecipeFile))
@@ -102,23 +129,33 @@ func edgesOf(recipe *pack.Recipe, dir string) ([]transformtest.Edge, error) {
 	if err := resolveTransforms(recipe, dir); err != nil {
 		return nil, err
 	}
-	var edges []transformtest.Edge
-	for _, t := range recipe.Transforms {
-		module := t.Module
-		if !filepath.IsAbs(module) {
-			module = filepath.Join(dir, filepath.FromSlash(module))
-		}
-		if _, err := os.Stat(module); errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("transform %d → %d: there is no %s: build it first", t.From, t.To, module)
-		}
-		schema, err := recipe.JSONSchema(t)
-		if err != nil {
-			return nil, fmt.Errorf("transform %d → %d: %w", t.From, t.To, err)
-		}
-		edges = append(edges, transformtest.Edge{Lossy: t.Lossy, Step: host.Step{
-			Module: module, From: t.From, To: t.To, Mode: t.Mode, Files: t.Files, Format: t.Format, Split: t.Split, Schema: schema, Params: t.Params,
-			Limits: host.Limits{Memory: t.Limits.Memory, CPU: time.Duration(t.Limits.CPU), Wall: time.Duration(t.Limits.Wall), Output: t.Limits.Output},
-		}})
+	if err := recipe.CheckTransforms(); err != nil {
+		return nil, err
 	}
-	return edges, nil
+	var edges []transformtest.Edge
+	var errs []error
+	for i, t := range recipe.Transforms {
+		edge, err := edgeOf(recipe, t, dir)
+		errs = append(errs, inTransform(i, err))
+		edges = append(edges, edge)
+	}
+	return edges, recipe.Place(errors.Join(errs...))
+}
+
+func edgeOf(recipe *pack.Recipe, t pack.RecipeTransform, dir string) (transformtest.Edge, error) {
+	module := t.Module
+	if module == "" {
+		return transformtest.Edge{}, settings.In("module", errors.New("is missing: name the Wasm module, or in transform a ready-made one"))
+	}
+	if !filepath.IsAbs(module) {
+		module = filepath.Join(dir, filepath.FromSlash(module))
+	}
+	if _, err := os.Stat(module); errors.Is(err, os.ErrNotExist) {
+		return transformtest.Edge{}, settings.In("module", fmt.Errorf("there is no %s: build it first", module))
+	}
+	schema, err := recipe.JSONSchema(t)
+	return transformtest.Edge{Lossy: t.Lossy, Step: host.Step{
+		Module: module, From: t.From, To: t.To, Mode: t.Mode, Files: t.Files, Format: t.Format, Split: t.Split, Schema: schema, Params: t.Params,
+		Limits: host.Limits{Memory: t.Limits.Memory, CPU: time.Duration(t.Limits.CPU), Wall: time.Duration(t.Limits.Wall), Output: t.Limits.Output},
+	}}, err
 }

@@ -70,7 +70,11 @@ func sectionName(id byte) string {
 // transform must. It takes time and memory in proportion to the module and
 // returns an *[Error] of class [BadModule]. It does not validate the code,
 // which is the engine's part.
-func Check(module []byte) error {
+func Check(module []byte) error { return CheckMemory(module, 0) }
+
+// CheckMemory is [Check] for a module that may have so many bytes of linear
+// memory: it must not begin with more. Zero is no limit.
+func CheckMemory(module []byte, limit int64) error {
 	if len(module) > maxModule {
 		return badModule("it has %d bytes, more than %d", len(module), maxModule)
 	}
@@ -82,6 +86,9 @@ func Check(module []byte) error {
 	if c.err == nil {
 		c.contract()
 	}
+	if c.err == nil && limit > 0 && c.memory > limit {
+		c.err = badModule("it begins with %s of memory, more than the limit of %s", mebibytes(c.memory), mebibytes(limit))
+	}
 	if c.err != nil {
 		return c.err
 	}
@@ -90,11 +97,12 @@ func Check(module []byte) error {
 
 // Check reads a module and checks it, see the function [Check].
 func (h *Host) Check(path string) error {
-	_, err := readModule(path)
+	_, err := readModule(path, 0)
 	return err
 }
 
-func readModule(path string) ([]byte, error) {
+// readModule reads a module that may have so much memory, see [CheckMemory].
+func readModule(path string, memory int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read transform: %w", err)
@@ -106,8 +114,11 @@ func readModule(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read transform: %w", err)
 	}
-	return module, Check(module)
+	return module, CheckMemory(module, memory)
 }
+
+// mebibytes writes an amount of memory as people set it.
+func mebibytes(n int64) string { return fmt.Sprintf("%.4g MiB", float64(n)/(1<<20)) }
 
 // A checker collects what later sections and the contract depend on.
 type checker struct {
@@ -118,6 +129,7 @@ type checker struct {
 	bodies      int
 	outsize     int // functions larger than usual
 	memories    int
+	memory      int64 // bytes that it begins with
 	start       int // function exported as _start, -1 if none
 	hasMemory   bool
 	locals      uint64

@@ -59,7 +59,8 @@ func compile(s setup, file io.Reader, cache string) (e *engine, result outcome) 
 	return e, result
 }
 
-// newEngine uses wazero's compiler where there is one for the processor, its
+// newEngine leaves the limit of memory to [linear], which then knows that it was
+// met. It uses wazero's compiler where there is one for the processor, its
 // interpreter elsewhere. The code runs without checks for cancellation, which
 // would make it several times slower: whoever wants it to stop kills the process.
 func newEngine(module []byte, s setup, cache wazero.CompilationCache) (e *engine, err error) {
@@ -73,7 +74,6 @@ func newEngine(module []byte, s setup, cache wazero.CompilationCache) (e *engine
 	}
 	r := wazero.NewRuntimeWithConfig(ctx, config.
 		WithCoreFeatures(api.CoreFeaturesV2&^api.CoreFeatureSIMD).
-		WithMemoryLimitPages(uint32(s.Memory/pageSize)).
 		WithDebugInfoEnabled(false))
 	defer func() {
 		if e == nil {
@@ -123,6 +123,10 @@ func (e *engine) run(j job, stdin io.Reader, stdout, stderr io.Writer) (result o
 	_, err = module.ExportedFunction("_start").Call(ctx)
 	result = classify(err)
 	result.Memory = int64(memory.Size())
+	// A program has other words for that: it aborts, or exits with 1.
+	if e.memory.refused && (result.Class == Trap || result.Class == Exit) {
+		result.Class, result.Reason = ResourceLimit, outOfMemory
+	}
 	return result
 }
 

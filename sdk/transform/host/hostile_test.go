@@ -17,7 +17,11 @@ var (
 	exiting3 = []byte{0x41, 0x03, 0x10, 0x00, 0x0b}       // proc_exit(3)
 	diving   = []byte{0x10, 0x02, 0x0b}                   // call itself
 	flooding = []byte{0x03, 0x40, 0x41, 1, 0x41, 0, 0x41, 1, 0x41, 16, 0x10, 0x01, 0x1a, 0x0c, 0, 0x0b, 0x0b}
-	growing  = []byte{0x03, 0x40, 0x41, 1, 0x40, 0, 0x41, 0x7f, 0x47, 0x0d, 0, 0x0b, 0x0b} // until memory.grow gives -1
+	burning  = []byte{ // counts to 20 million in memory
+		0x03, 0x40, 0x41, 0, 0x41, 0, 0x28, 2, 0, 0x41, 1, 0x6a, 0x36, 2, 0, // store(0, load(0) + 1)
+		0x41, 0, 0x28, 2, 0, 0x41, 0x80, 0xda, 0xc4, 0x9, 0x47, 0x0d, 0, 0x0b, 0x0b,
+	}
+	growing = []byte{0x03, 0x40, 0x41, 1, 0x40, 0, 0x41, 0x7f, 0x47, 0x0d, 0, 0x0b, 0x0b} // until memory.grow gives -1
 )
 
 // section frames a section; all of these are shorter than 128 bytes.
@@ -70,7 +74,8 @@ func TestHostileCode(t *testing.T) {
 		"burns CPU":      {spinning, Limits{CPU: time.Second}, Deadline, "CPU time"},
 		"floods":         {flooding, Limits{Output: 1 << 20}, OutputLimit, "more than 1048576 bytes"},
 		"ignores input":  {idle, Limits{}, Invalid, "left 2 of 2 bytes"},
-		"no such memory": {idle, Limits{Memory: 1}, BadModule, "memory"},
+		"no such memory": {idle, Limits{Memory: 1}, BadModule, "it begins with 0.0625 MiB of memory, more than the limit of"},
+		"short of CPU":   {burning, Limits{CPU: time.Millisecond}, Deadline, "more than 1ms of CPU time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &Host{Cache: cache, Ceiling: test.limits}

@@ -72,11 +72,12 @@ func (h *Host) module(step Step) (module, error) {
 	if err != nil {
 		return module{}, err
 	}
-	data, err := readModule(path)
+	limits := h.limits(step.Limits)
+	data, err := readModule(path, limits.Memory)
 	if err != nil {
 		return module{}, err
 	}
-	m := module{path, sha256.Sum256(data), h.limits(step.Limits)}
+	m := module{path, sha256.Sum256(data), limits}
 	if step.Digest != "" && step.Digest != "sha256:"+hex.EncodeToString(m.sum[:]) {
 		return module{}, badModule("its digest is not %s", step.Digest)
 	}

@@ -81,9 +81,11 @@ func (c *checker) tableSection(r *reader) {
 func (c *checker) memorySection(r *reader) {
 	c.memories = r.count("memories", 1)
 	for range c.memories {
-		if limits(r) > maxMemoryPages {
+		pages := limits(r)
+		if pages > maxMemoryPages {
 			r.fail("its memory starts above 4 GiB")
 		}
+		c.memory = int64(pages) * pageSize
 	}
 }
 

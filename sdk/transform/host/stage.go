@@ -390,8 +390,11 @@ func (s *stage) transform(ctx context.Context, w *worker, in, out *os.File, file
 	}
 	cpu := w.cpuTime() - before
 	s.tell(file, log)
+	if result.Class == "" && cpu > s.module.limits.CPU { // between two looks at it
+		result = outcome{Class: Deadline, Reason: fmt.Sprintf("more than %v of CPU time", s.module.limits.CPU)}
+	}
 	if result.Class != "" {
-		return failure(result, log)
+		return s.memoryHint(failure(result, log))
 	}
 	read, err := in.Seek(0, io.SeekCurrent)
 	if err != nil {
@@ -481,12 +484,29 @@ func failure(result outcome, log string) *Error {
 		// A Go program that crashes exits with 2 as well.
 		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
 			e.Class, e.Reason = Exit, firstLine(line)
-			if strings.Contains(line, "out of memory") || strings.Contains(line, "cannot allocate memory") {
+			if strings.Contains(line, outOfMemory) || strings.Contains(line, "cannot allocate memory") {
 				e.Class = ResourceLimit
 			}
 			break
 		}
 	}
+	return e
+}
+
+// outOfMemory is the reason of a module that has met its limit of memory.
+const outOfMemory = "out of memory"
+
+// memoryHint tells of a module that had too little memory what there was, and
+// who can give more.
+func (s *stage) memoryHint(e *Error) *Error {
+	if e.Class != ResourceLimit || !strings.Contains(e.Reason, outOfMemory) {
+		return e
+	}
+	who := "grant transforms more"
+	if own := s.Limits.Memory; own > 0 && own <= s.module.limits.Memory {
+		who = "raise memory in the limits of the transform"
+	}
+	e.Reason = fmt.Sprintf("%s: the limit is %s, %s", e.Reason, mebibytes(s.module.limits.Memory), who)
 	return e
 }
 

@@ -255,7 +255,7 @@ func (w *worker) await(ctx context.Context, b budget, tick func()) (outcome, err
 		if w.cpuTime()-cpu > b.cpu {
 			return outcome{Class: Deadline, Reason: fmt.Sprintf("more than %v of CPU time", b.cpu)}, nil
 		}
-		if err := w.conn.SetReadDeadline(time.Now().Add(tickEvery)); err != nil {
+		if err := w.conn.SetReadDeadline(time.Now().Add(min(tickEvery, time.Until(deadline)))); err != nil {
 			return outcome{}, err
 		}
 		var result outcome
@@ -297,7 +297,7 @@ func (w *worker) died() outcome {
 	status, _ := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	switch {
 	case strings.Contains(text, "out of memory") || strings.Contains(text, "cannot allocate memory"):
-		return outcome{Class: ResourceLimit, Reason: "out of memory"}
+		return outcome{Class: ResourceLimit, Reason: outOfMemory}
 	case status.Signaled() && status.Signal() == syscall.SIGKILL:
 		return outcome{Class: ResourceLimit, Reason: "killed by the system, probably for want of memory"}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -49,6 +50,9 @@ type Rate struct {
 	CPU    time.Duration // of the module alone
 	Start  time.Duration // of a sandbox with the module compiled, and a run on a small state
 	Memory int64         // bytes of linear memory
+	// Small says why the state could not be made larger; "" if it could. The
+	// rates then mean little.
+	Small string
 }
 
 // PerSecond returns bytes of input per second.
@@ -59,27 +63,35 @@ func (r Rate) Per(n int64) time.Duration {
 	return r.Start + time.Duration(float64(n)/r.PerSecond()*float64(time.Second))
 }
 
-// Bench measures an edge on a state that is made to have about size bytes. The
-// module must be in the cache of the host already. grown tells whether that
-// went well: a transform may not know a state that was blown up.
-func Bench(ctx context.Context, h *host.Host, e Edge, state State, size int) (rate Rate, grown bool, err error) {
+// Bench measures an edge on a state that is made to have about size bytes, within
+// the limits of the edge and of the host. The module must be in the cache of the
+// host already. A transform may not know a state that was blown up, or have no
+// room for it: then the state itself has to do.
+func Bench(ctx context.Context, h *host.Host, e Edge, state State, size int) (Rate, error) {
 	dir, err := os.MkdirTemp("", "transformbench-")
 	if err != nil {
-		return Rate{}, false, fmt.Errorf("cannot make room for the benchmark: %w", err)
+		return Rate{}, fmt.Errorf("cannot make room for the benchmark: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	small, err := benchOnce(ctx, h, e, state, filepath.Join(dir, "small"))
 	if err != nil {
-		return Rate{}, false, err
+		return Rate{}, err
 	}
+	why := ""
 	for i, large := range []State{e.grow(state, size), e.copies(state, size)} {
 		report, err := benchOnce(ctx, h, e, large, filepath.Join(dir, strconv.Itoa(i)))
-		if wrong, ok := errors.AsType[*host.Error](err); ok && refuses(wrong) {
-			continue
+		wrong, ok := errors.AsType[*host.Error](err)
+		if !ok {
+			return rateOf(small, report), err
 		}
-		return rateOf(small, report), true, err
+		if !refuses(wrong) && !slices.Contains(limits, wrong.Class) {
+			return Rate{}, err
+		}
+		why = wrong.Error()
 	}
-	return rateOf(small, small), false, nil
+	rate := rateOf(small, small)
+	rate.Small = why
+	return rate, nil
 }
 
 func rateOf(small, large host.Report) Rate {
@@ -94,14 +106,39 @@ func benchOnce(ctx context.Context, h *host.Host, e Edge, state State, dir strin
 	return h.Run(ctx, steps(e), in, filepath.Join(dir, "out"), nil)
 }
 
+// Size returns the bytes of the files of a state that an edge is about.
+func (e Edge) Size(state State) (n int64) {
+	for _, name := range e.about(state) {
+		n += int64(len(state[name]))
+	}
+	return n
+}
+
+// Unused returns the patterns of an edge that are like no file of the cases that
+// it begins with; none if there is no such case.
+func (e Edge) Unused(cases []Case) []string {
+	var names []string
+	for _, c := range cases {
+		names = slices.AppendSeq(names, maps.Keys(c.States[e.From]))
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(e.Files), func(pattern string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return matches(pattern, name) })
+	})
+}
+
+func matches(pattern, name string) bool {
+	ok, _ := path.Match(pattern, name)
+	return ok
+}
+
 // about returns the names of the files that an edge is about.
 func (e Edge) about(state State) []string {
 	var names []string
 	for name := range state {
-		if len(e.Files) == 0 || slices.ContainsFunc(e.Files, func(pattern string) bool {
-			ok, _ := path.Match(pattern, name)
-			return ok
-		}) {
+		if len(e.Files) == 0 || slices.ContainsFunc(e.Files, func(pattern string) bool { return matches(pattern, name) }) {
 			names = append(names, name)
 		}
 	}

@@ -26,6 +26,13 @@ func TestFaults(t *testing.T) {
 		"unicode":   {"notes.conf", 12, "é"},
 		"twice":     {"notes.conf", 20, "\n"},
 		"blank":     {"notes.conf", 8, "\n"},
+		"end":       {"notes.conf", 8, "="},
+		"return":    {"notes.conf", 12, "\r\n"},
+		"long":      {"notes.conf", 70_020, "xxx"},
+		"mark":      {"notes.conf", 12, "\ufeff"},
+		"space":     {"notes.conf", 12, " \n"},
+		"sign":      {"notes.conf", 12, "+"},
+		"zero":      {"notes.conf", 12, "-0"},
 		"order":     {"notes.json", 60, `"id":`},
 		"digits":    {"notes.json", 60, ""},
 	} {

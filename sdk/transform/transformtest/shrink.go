@@ -28,7 +28,7 @@ func (r *suiteRun) variation(c Case, e Edge, state State) error {
 	if slices.ContainsFunc(r.found.Failures, func(f Failure) bool { return f.Case == c.Name && f.Check == found.check }) {
 		return nil // one example is enough
 	}
-	if r.limited {
+	if r.stopped() {
 		r.found.Failures = append(r.found.Failures, Failure{Case: c.Name, Check: found.check, Detail: found.detail, Example: state})
 		return nil
 	}
@@ -52,7 +52,7 @@ func (r *suiteRun) variation(c Case, e Edge, state State) error {
 // shrink looks for one smaller state that fails in the same way.
 func (r *suiteRun) shrink(e Edge, state State, kind string, tries *int) (State, bool, error) {
 	for candidate := range smaller(state) {
-		if *tries++; *tries > maxShrinks || r.limited {
+		if *tries++; *tries > maxShrinks || r.stopped() {
 			break
 		}
 		found, err := r.survives(e, candidate)
@@ -104,7 +104,7 @@ func (r *suiteRun) comesBack(e Edge, state, there State) (finding, error) {
 		detail, err := moduleFailure("", err)
 		return finding{check: name, kind: "back", detail: detail}, err
 	}
-	if detail := Diff(state.canonical(r.Edges).ended(), again.canonical(r.Edges).ended()); detail != "" {
+	if detail := Diff(state.canonical(r.Edges), again.canonical(r.Edges)); detail != "" {
 		return finding{check: name, kind: "differs", detail: detail}, nil
 	}
 	return finding{}, nil

@@ -127,8 +127,8 @@ func pretty(content string) string {
 }
 
 // canonical returns the state with its JSON rewritten: the order of members,
-// white space and how numbers are written are no part of what a component remembers. Only files that
-// one of the edges writes as JSON are looked at.
+// white space and how numbers are written are no part of what a component
+// remembers. Only files that one of the edges writes as JSON are looked at.
 func (s State) canonical(edges []Edge) State {
 	c := State{}
 	for name, content := range s {
@@ -138,19 +138,6 @@ func (s State) canonical(edges []Edge) State {
 		c[name] = content
 	}
 	return c
-}
-
-// ended returns the state with an end to each last line: a transform that adds
-// it has lost nothing.
-func (s State) ended() State {
-	ended := State{}
-	for name, content := range s {
-		if isText(content) && !strings.HasSuffix(content, "\n") {
-			content += "\n"
-		}
-		ended[name] = content
-	}
-	return ended
 }
 
 func isJSON(name string, edges []Edge) bool {

@@ -35,7 +35,8 @@ type Suite struct {
 	Cases      []Case
 	Variations int    // for each edge and example of its schema
 	Seed       uint64 // of the variations; the same seed gives the same ones
-	// Progress gets the checks done and the total, and may be nil.
+	// Progress gets the checks done and the total, also in the middle of one that
+	// takes many runs, and may be nil.
 	Progress func(done, total int64)
 }
 
@@ -50,15 +51,17 @@ type Result struct {
 	Unchecked []string
 	// Binary reports that examples have files which do not vary, see [Vary].
 	Binary bool
-	// Skipped are the checks left undone after one that ran into a limit:
-	// each of the others might take as long.
+	// Skipped are the checks left undone after one that nothing can be said
+	// after, and Stopped says why: the module is one that no device would run,
+	// or it ran into a limit, where each of the others might take as long.
 	Skipped int
+	Stopped string
 }
 
 // A Failure is one check that failed.
 type Failure struct {
-	Case   string
-	Check  string // as in "1→2" or "round trip 1→2→1"
+	Case   string // "" if it is about no case
+	Check  string // as in "1→2" or "round trip 1→2→1"; "" if no check is possible
 	Detail string // of several lines: the error or the difference
 	// Example is the smallest variation found that fails; nil if the
 	// example itself does.
@@ -66,19 +69,24 @@ type Failure struct {
 }
 
 func (f Failure) String() string {
-	text := fmt.Sprintf("%s: %s: %s", f.Case, f.Check, strings.TrimSpace(f.Detail))
+	text := strings.TrimSpace(f.Detail)
+	for _, about := range []string{f.Check, f.Case} {
+		if about != "" {
+			text = about + ": " + text
+		}
+	}
 	if f.Example == nil {
 		return text
 	}
 	text += "\nthe smallest state that does this:\n"
 	for _, name := range slices.Sorted(maps.Keys(f.Example)) {
-		text += fmt.Sprintf("-- %s --\n%s\n", name, strings.TrimSuffix(f.Example[name], "\n"))
+		text += fmt.Sprintf("-- %s --\n%s\n", name, visible(f.Example[name]))
 	}
 	return strings.TrimSpace(text)
 }
 
-// Run does all checks, up to the first that runs into a limit of the sandbox.
-// An error is a failure of the host or of ctx, not of a
+// Run does all checks, up to the first that runs into a limit of the sandbox, or
+// whose module is refused. An error is a failure of the host or of ctx, not of a
 // transform.
 func (s *Suite) Run(ctx context.Context) (Result, error) {
 	dir, err := os.MkdirTemp("", "transformtest-")
@@ -88,17 +96,17 @@ func (s *Suite) Run(ctx context.Context) (Result, error) {
 	defer os.RemoveAll(dir)
 	r := &suiteRun{Suite: s, ctx: ctx, dir: dir}
 	checks := r.plan()
-	for i, c := range checks {
+	r.total = len(checks)
+	for _, c := range checks {
 		if err := r.do(c); err != nil {
 			return r.found, err
 		}
-		if r.limited {
-			r.found.Skipped = len(checks) - i - 1
+		r.done++
+		if r.stopped() {
+			r.found.Skipped = r.total - r.done
 			break
 		}
-		if s.Progress != nil {
-			s.Progress(int64(i+1), int64(len(checks)))
-		}
+		r.progress()
 	}
 	return r.found, nil
 }
@@ -110,7 +118,16 @@ type suiteRun struct {
 	dir   string
 	runs  int
 
-	limited bool // a module has run into a limit
+	done, total int // checks
+}
+
+// stopped reports whether the rest is left undone.
+func (r *suiteRun) stopped() bool { return r.found.Stopped != "" }
+
+func (r *suiteRun) progress() {
+	if r.Progress != nil {
+		r.Progress(int64(r.done), int64(r.total))
+	}
 }
 
 // A check is one thing to do; it returns what is wrong, or "", or the failure
@@ -124,8 +141,8 @@ type check struct {
 
 // plan lists all checks.
 func (r *suiteRun) plan() []check {
-	var checks []check
-	for _, c := range r.Cases {
+	checks := r.idle()
+	for i, c := range r.Cases {
 		if c.Refused != "" {
 			checks = append(checks, r.refusals(c)...)
 			continue
@@ -134,9 +151,27 @@ func (r *suiteRun) plan() []check {
 		for _, schema := range slices.Sorted(maps.Keys(c.States)) {
 			for _, e := range r.Edges {
 				if e.From == schema {
-					checks = append(checks, r.properties(c, e, c.States[schema])...)
+					checks = append(checks, r.properties(c, e, c.States[schema], i*r.Variations)...)
 				}
 			}
+		}
+	}
+	return checks
+}
+
+// idle are edges that no example is about: nothing of them would be tested.
+func (r *suiteRun) idle() []check {
+	var checks []check
+	for _, e := range r.Edges {
+		there, used := false, false
+		for _, c := range r.Cases {
+			state, ok := c.States[e.From]
+			there, used = there || ok, used || len(e.about(state)) > 0
+		}
+		if there && !used {
+			checks = append(checks, check{name: way(e), do: func() (string, error) {
+				return fmt.Sprintf("no example has a file like its files, %q: nothing of it is tested", e.Files), nil
+			}})
 		}
 	}
 	return checks
@@ -148,6 +183,10 @@ func (r *suiteRun) do(c check) error {
 	}
 	r.found.Checks++
 	detail, err := c.do()
+	if e, ok := errors.AsType[*host.Error](err); ok && e.Class == host.BadModule {
+		r.found.Failures = append(r.found.Failures, Failure{Detail: e.Error()}) // whatever was to be checked
+		return nil
+	}
 	if detail, err = moduleFailure(detail, err); err != nil {
 		return err
 	}
@@ -182,7 +221,7 @@ func (r *suiteRun) refusals(c Case) []check {
 				switch {
 				case err == nil:
 					return "it was not refused", nil
-				case !ok:
+				case !ok || wrong.Class == host.BadModule:
 					return "", err
 				case wrong.Class != host.Refused:
 					return "it was not refused: " + wrong.Error(), nil
@@ -262,8 +301,9 @@ func (r *suiteRun) returns(c Case, name string, from, want State, chain []Edge) 
 	}}
 }
 
-// properties are the checks that need no wanted state.
-func (r *suiteRun) properties(c Case, e Edge, state State) []check {
+// properties are the checks that need no wanted state. Each case begins its
+// variations, by the number of the first, where the one before has ended.
+func (r *suiteRun) properties(c Case, e Edge, state State, first int) []check {
 	checks := []check{{in: c.Name, name: "again " + way(e), do: func() (string, error) { return r.again(state, e) }}}
 	if back := r.chain(e.To, e.From, -1); back != nil && !e.Lossy {
 		checks = append(checks, check{in: c.Name, name: "round trip " + way(append([]Edge{e}, back...)...), do: func() (string, error) {
@@ -280,13 +320,14 @@ func (r *suiteRun) properties(c Case, e Edge, state State) []check {
 		}})
 	}
 	r.found.Binary = r.found.Binary || r.Variations > 0 && state.binary()
+	all := twists(rand.New(rand.NewPCG(r.Seed, 0)), state, e.about(state))
 	variations := r.Variations
-	if len(state.text()) == 0 {
+	if len(all) == 0 {
 		variations = 0
 	}
 	for i := range variations {
-		seed := rand.New(rand.NewPCG(r.Seed, uint64(i)))
-		checks = append(checks, check{vary: func() error { return r.variation(c, e, vary(seed, state, i)) }})
+		seed, n := rand.New(rand.NewPCG(r.Seed, uint64(i))), i+first%max(len(all), 1)
+		checks = append(checks, check{vary: func() error { return r.variation(c, e, vary(seed, state, all, n)) }})
 	}
 	return checks
 }
@@ -349,8 +390,14 @@ func (r *suiteRun) apply(state State, chain ...Edge) (State, error) {
 	}
 	_, err := r.Host.Run(r.ctx, steps(chain...), in, out, nil)
 	if e, ok := errors.AsType[*host.Error](err); ok {
-		r.limited = r.limited || slices.Contains(limits, e.Class)
+		switch {
+		case e.Class == host.BadModule:
+			r.found.Stopped = "no device would run the module"
+		case slices.Contains(limits, e.Class):
+			r.found.Stopped = "it ran into a limit"
+		}
 	}
+	r.progress()
 	if err != nil {
 		return nil, err
 	}

@@ -116,7 +116,7 @@ func read(t testing.TB, dir string) State {
 }
 
 // variations is how many variations of each example Test tries on each edge.
-const variations = 10
+const variations = 24
 
 // Test does all that a [Suite] can on the cases in a directory (see
 // [ReadCases]).

@@ -155,9 +155,42 @@ func TestEndless(t *testing.T) {
 	if err != nil || result.Checks != 1 || result.Skipped < 40 || len(result.Failures) != 1 || !strings.Contains(result.Failures[0].String(), "deadline") {
 		t.Errorf("%+v, %v", result, err)
 	}
-	r := &suiteRun{Suite: &s, ctx: t.Context(), dir: t.TempDir()}
+	r := &suiteRun{Suite: &s, ctx: t.Context(), dir: t.TempDir(), total: 1}
 	if err := r.variation(s.Cases[0], s.Edges[0], example); err != nil || r.runs != 1 || len(r.found.Failures) != 1 {
 		t.Errorf("%d runs, %+v, %v", r.runs, r.found, err)
+	}
+}
+
+// A module that no device would run fails once, whatever was to be checked, and
+// examples that an edge is about have to be there.
+func TestNothingToTest(t *testing.T) {
+	module := filepath.Join(t.TempDir(), "bad.wasm")
+	if err := os.WriteFile(module, []byte(endless[:40]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	examples := []Case{
+		{Name: "a", States: map[int]State{1: {"a.json": "[1]"}}, Refused: "no c"},
+		{Name: "b", States: map[int]State{1: {"a.json": "[1]", "c": "2"}, 2: {"a.json": "[1]"}}},
+	}
+	for module, want := range map[string]string{
+		module:                      "transform 1→2: module refused: it is truncated",
+		"testdata/gauge/gauge.wasm": `1→2: no example has a file like its files, ["*.jsn" "b"]: nothing of it is tested`,
+	} {
+		all := edges(module, "", 1, 2, 2, 1)
+		if !strings.HasPrefix(want, "transform") {
+			all[0].Files, all[1].Files = []string{"*.jsn", "b"}, []string{"*.json", "d"}
+		}
+		suite := Suite{Host: Host(t), Edges: all, Cases: examples, Variations: 2}
+		result, err := suite.Run(t.Context())
+		if err != nil || len(result.Failures) == 0 || !strings.HasPrefix(result.Failures[0].String(), want) {
+			t.Errorf("%+v, %v, want %s", result, err, want)
+		}
+		if bad := strings.HasPrefix(want, "transform"); bad && (result.Checks != 1 || len(result.Failures) != 1 || result.Skipped == 0 || result.Stopped == "") {
+			t.Errorf("it went on: %+v", result)
+		}
+		if all[0].Files[0] == "*.jsn" && (len(all[0].Unused(examples)) != 2 || len(all[1].Unused(examples)) != 1) {
+			t.Errorf("unused: %v, %v", all[0].Unused(examples), all[1].Unused(examples))
+		}
 	}
 }
 
@@ -191,7 +224,7 @@ func TestVary(t *testing.T) {
 			t.Fatalf("%q: %v", varied, err)
 		}
 		different = different || varied["a.json"] != state["a.json"]
-		varied = vary(r, state, i)
+		varied = vary(r, state, twists(r, state, state.text()), i)
 		for steps := 0; ; steps++ {
 			next, ok := State(nil), false
 			for s := range smaller(varied) {
@@ -208,6 +241,18 @@ func TestVary(t *testing.T) {
 	}
 	if !different {
 		t.Error("nothing varied")
+	}
+}
+
+// What cannot be seen in a text is shown.
+func TestVisible(t *testing.T) {
+	for content, want := range map[string]string{
+		"a=1\n\tb\n": "a=1\n\tb", "": "(empty)", "a": "a\n(no end of line)", "a\r\n\n": "\"a\\r\"\n", "\ufeffé\n": "\"\\ufeffé\"", "a \n": "\"a \"",
+		strings.Repeat("x", 1000) + "\n": strings.Repeat("x", 200) + "… (1000 bytes)",
+	} {
+		if got := visible(content); got != want {
+			t.Errorf("%q: got %q, want %q", content, got, want)
+		}
 	}
 }
 

@@ -21,24 +21,56 @@ func Vary(r *rand.Rand, state State) State {
 	varied := maps.Clone(state)
 	for range 1 + r.IntN(3) {
 		name := names[r.IntN(len(names))]
-		varied[name] = twist(r, varied[name], r.IntN(1000), false)
+		kinds := values(varied[name])
+		for _, i := range r.Perm(len(kinds)) {
+			if next := kinds[i](r, varied[name]); next != varied[name] {
+				varied[name] = next
+				break
+			}
+		}
 	}
 	return varied
 }
 
-// vary returns the n-th variation for a [Suite]. The first ones have one twist
-// each, those of form included, so that few of them try each kind; in later ones
-// several come together.
-func vary(r *rand.Rand, state State, n int) State {
-	names := state.text()
-	if len(names) == 0 {
+// A kind is one way to change a file.
+type kind func(*rand.Rand, string) string
+
+// A twist changes one file of a state in one way.
+type twist struct {
+	file string
+	kind kind
+}
+
+// twists lists the ways in which some files of a state vary that change
+// something, the files taking turns, so that few variations try many kinds.
+func twists(r *rand.Rand, state State, names []string) []twist {
+	var all []twist
+	for i, more := 0, true; more; i++ {
+		more = false
+		for _, name := range names {
+			kinds := kindsOf(state[name])
+			if i >= len(kinds) || !isText(state[name]) {
+				continue
+			}
+			more = true
+			if kinds[i](r, state[name]) != state[name] {
+				all = append(all, twist{name, kinds[i]})
+			}
+		}
+	}
+	return all
+}
+
+// vary returns the n-th variation for a [Suite]: one twist, those of form
+// included; when all had their turn, several at a time.
+func vary(r *rand.Rand, state State, all []twist, n int) State {
+	if len(all) == 0 {
 		return state
 	}
-	const kinds = 12 // about as many as a file has
-	name := names[(n+n/kinds)%len(names)]
+	t := all[n%len(all)]
 	varied := maps.Clone(state)
-	varied[name] = twist(r, varied[name], n, true)
-	if n >= kinds*len(names) {
+	varied[t.file] = t.kind(r, varied[t.file])
+	if n >= len(all) {
 		return Vary(r, varied)
 	}
 	return varied
@@ -65,62 +97,119 @@ func (s State) binary() bool {
 	return false
 }
 
-// twist applies the n-th kind of change to a file, or the next one that changes
-// something; form adds those of how a file is written.
-func twist(r *rand.Rand, content string, n int, form bool) string {
-	var kinds []func() string
-	if docs, err := parseDocuments(content); err == nil && len(docs) > 0 {
-		for _, change := range documentTwists {
-			kinds = append(kinds, func() string {
-				varied, err := parseDocuments(content) // a copy
-				if err != nil {
-					return content
-				}
-				return format(change(r, varied), content)
-			})
-		}
-	} else {
-		for _, change := range textTwists {
-			kinds = append(kinds, func() string { return change(r, content) })
+// kindsOf lists the ways in which a file varies: by turns in what it says and in
+// how it is written.
+func kindsOf(content string) []kind {
+	var all []kind
+	for i, value := range values(content) {
+		all = append(all, value)
+		if i < len(forms) {
+			all = append(all, forms[i])
 		}
 	}
-	if form {
-		for _, change := range formTwists {
-			kinds = append(kinds, func() string { return change(r, content) })
-		}
-	}
-	for i := range kinds {
-		if varied := kinds[(n+i)%len(kinds)](); varied != content {
-			return varied
-		}
-	}
-	return content
+	return all
 }
 
-// formTwists change how a file is written: what a component may well do, and
-// who writes a transform does not think of.
-var formTwists = []func(*rand.Rand, string) string{
-	func(_ *rand.Rand, content string) string { // the last line has no end, or has one
-		if cut := strings.TrimSuffix(content, "\n"); cut != content && cut != "" {
-			return cut
+// values lists the ways in which what a file says varies, those that authors
+// overlook most first.
+func values(content string) []kind {
+	if docs, err := parseDocuments(content); err == nil && len(docs) > 0 {
+		return documentValues
+	}
+	return textValues
+}
+
+// ofDocuments applies a change of documents to a file of them.
+func ofDocuments(change func(*rand.Rand, []*document) []*document) kind {
+	return func(r *rand.Rand, content string) string {
+		docs, err := parseDocuments(content) // a copy
+		if err != nil || len(docs) == 0 {
+			return content
 		}
-		return content + "\n"
-	},
-	func(*rand.Rand, string) string { return "" },
+		return format(change(r, docs), content)
+	}
+}
+
+// documentValues change JSON documents.
+var documentValues = []kind{
+	ofDocuments(func(_ *rand.Rand, docs []*document) []*document { return shift(docs, 1) }),
+	ofDocuments(numbersTo("9007199254740993")), // 2⁵³ + 1
+	ofDocuments(func(r *rand.Rand, docs []*document) []*document { return one(r, docs, 's', varyString) }),
+	ofDocuments(reorder),
+	ofDocuments(func(r *rand.Rand, docs []*document) []*document { return one(r, docs, 'n', varyNumber) }),
+	ofDocuments(func(r *rand.Rand, docs []*document) []*document { return one(r, docs, '[', varyList) }),
+	ofDocuments(numbersTo("9223372036854775808")), // 2⁶³
+	ofDocuments(func(_ *rand.Rand, docs []*document) []*document { return shift(docs, -1) }),
+	ofDocuments(numbersTo("1e308")),
+	ofDocuments(func(r *rand.Rand, docs []*document) []*document { return one(r, docs, 'c', varyConstant) }),
+	ofDocuments(varyDocuments),
+	ofDocuments(numbersTo("-0")),
+	ofDocuments(func(r *rand.Rand, docs []*document) []*document {
+		return one(r, docs, 's', func(_ *rand.Rand, d *document) { d.text = strings.Repeat("long ", longLine/5) })
+	}),
+	ofDocuments(numbersTo("0")),
+	ofDocuments(func(r *rand.Rand, docs []*document) []*document { return one(r, docs, 'n', enlarge) }),
+}
+
+// forms change how a file is written: what a component may well do, and who
+// writes a transform does not think of.
+var forms = []kind{
+	lastEnd, returns, empty, blankLine,
 	func(_ *rand.Rand, content string) string { return pretty(content) },
 }
 
-// documentTwists change JSON documents.
-var documentTwists = []func(*rand.Rand, []*document) []*document{
-	func(r *rand.Rand, docs []*document) []*document { return one(r, docs, 'n', varyNumber) },
-	func(_ *rand.Rand, docs []*document) []*document { return shift(docs, 1) },
-	func(r *rand.Rand, docs []*document) []*document { return one(r, docs, 's', varyString) },
-	func(_ *rand.Rand, docs []*document) []*document { return shift(docs, -1) },
-	reorder,
-	func(r *rand.Rand, docs []*document) []*document { return one(r, docs, '[', varyList) },
-	func(r *rand.Rand, docs []*document) []*document { return one(r, docs, 'n', enlarge) },
-	func(r *rand.Rand, docs []*document) []*document { return one(r, docs, 'c', varyConstant) },
-	varyDocuments,
+// lastEnd takes the end of the last line, or adds one.
+func lastEnd(_ *rand.Rand, content string) string {
+	if cut := strings.TrimSuffix(content, "\n"); cut != content && cut != "" {
+		return cut
+	}
+	return content + "\n"
+}
+
+func empty(*rand.Rand, string) string { return "" }
+
+// returns ends lines as on Windows.
+func returns(_ *rand.Rand, content string) string {
+	if strings.Contains(content, "\r\n") {
+		return content
+	}
+	return strings.ReplaceAll(content, "\n", "\r\n")
+}
+
+// longLine is more than what readers of lines have room for by default.
+const longLine = 70_000
+
+func blankLine(r *rand.Rand, content string) string {
+	return reline(content, func(lines []string) []string { return slices.Insert(lines, r.IntN(len(lines)+1), "\n") })
+}
+
+// numbersTo makes some numbers, or all, a number at the border of what programs
+// can count.
+func numbersTo(border string) func(*rand.Rand, []*document) []*document {
+	return func(r *rand.Rand, docs []*document) []*document {
+		var all []*document
+		for _, doc := range docs {
+			doc.walk(func(d *document) {
+				if d.kind == 'n' {
+					all = append(all, d)
+				}
+			})
+		}
+		for _, i := range some(r, len(all)) {
+			all[i].text = border
+		}
+		return docs
+	}
+}
+
+// some picks one of n, about half of them, or all: one that is refused hides
+// what is done to the others.
+func some(r *rand.Rand, n int) []int {
+	if n == 0 {
+		return nil
+	}
+	order := r.Perm(n)
+	return order[:[]int{1, (n + 1) / 2, n}[r.IntN(3)]]
 }
 
 // one changes one value of a kind.

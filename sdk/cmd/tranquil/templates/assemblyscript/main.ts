@@ -1,5 +1,5 @@
 // A state transform: settings.conf of schema 1 has interval=SECONDS, that of
-// schema 2 has interval_ms=MILLISECONDS.
+// schema 2 has interval_ms=MILLISECONDS. All else stays as it is, byte by byte.
 
 const chunk = new ArrayBuffer(65536);
 
@@ -14,7 +14,13 @@ function readAll(): string {
     longer.set(Uint8Array.wrap(chunk, 0, <i32>n), text.length);
     text = longer;
   }
-  return String.UTF8.decode(text.buffer);
+  const decoded = String.UTF8.decode(text.buffer);
+  // What is no UTF-8 would not come back.
+  const again = Uint8Array.wrap(String.UTF8.encode(decoded));
+  let same = again.length == text.length;
+  for (let i = 0; same && i < text.length; i++) same = again[i] == text[i];
+  if (!same) refuse("the file is no UTF-8");
+  return decoded;
 }
 
 // refuse ends the transform: this is not the state that it knows.
@@ -24,14 +30,11 @@ function refuse(why: string): void {
 }
 
 // number has at most so many digits: three more in milliseconds, so that there
-// is a way back.
+// is a way back. It refuses "+7" and "07" as well: they would come back as 7.
 function number(value: string, digits: i32): i64 {
-  if (value.length == 0 || value.length > digits) refuse("no interval: " + value);
-  for (let i = 0; i < value.length; i++) {
-    const c = value.charCodeAt(i);
-    if (c < 0x30 || c > 0x39) refuse("no interval: " + value);
-  }
-  return I64.parseInt(value);
+  const n = value.length <= digits ? I64.parseInt(value) : -1;
+  if (n < 0 || n.toString() != value) refuse("no interval: " + value);
+  return n;
 }
 
 const args = process.argv;
