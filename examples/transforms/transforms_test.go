@@ -26,7 +26,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin = dir
-	digests, err := exec.Command("go", "run", "../../transforms/build", "-o", filepath.Join(bin, "transforms"), "jq", "rename", "sqlite").Output()
+	digests, err := exec.Command("go", "run", "../../transforms/build", "-o", filepath.Join(bin, "transforms"), "jq", "jsonpatch", "rename", "sqlite").Output()
 	if err != nil {
 		log.Printf("cannot build the ready-made transforms: %v", err)
 		return 1

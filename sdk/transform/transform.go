@@ -82,26 +82,34 @@ func Archive(fn func(in *tar.Reader, out *tar.Writer, e Edge) error) func(in io.
 }
 
 // JSON is [Filter] for files that are one JSON document: it decodes the file
-// into Old and writes what fn returns. Numbers in an any become float64: use
-// json.Number or a struct where that loses digits. Documents of many megabytes
-// want a streaming Filter instead: in Wasm, encoding/json takes about 25 times
-// their size in memory.
-func JSON[Old, New any](fn func(Old, Edge) (New, error)) {
-	Filter(func(in io.Reader, out io.Writer, e Edge) error {
-		data, err := io.ReadAll(in)
-		if err != nil {
-			return err
+// into Old and writes what fn returns. Numbers in an any are json.Number, which
+// keeps all their digits. Documents of many megabytes want a streaming Filter
+// instead: in Wasm, encoding/json takes about 25 times their size in memory.
+func JSON[Old, New any](fn func(Old, Edge) (New, error)) { Filter(document(fn)) }
+
+// document makes a function for [Filter] from one for [JSON].
+func document[Old, New any](fn func(Old, Edge) (New, error)) func(in io.Reader, out io.Writer, e Edge) error {
+	return func(in io.Reader, out io.Writer, e Edge) error {
+		d := json.NewDecoder(in)
+		d.UseNumber() // a float64 would lose digits of what fn does not touch
+		var old Old
+		err := d.Decode(&old)
+		if err == nil {
+			if _, err = d.Token(); errors.Is(err, io.EOF) {
+				err = nil
+			} else {
+				err = errors.New("something follows the document")
+			}
 		}
-		var document Old
-		if err := json.Unmarshal(data, &document); err != nil {
+		if err != nil {
 			return Refuse("%s is not the JSON of schema %d: %v", e.File, e.From, err)
 		}
-		result, err := fn(document, e)
+		result, err := fn(old, e)
 		if err != nil {
 			return err
 		}
 		return json.NewEncoder(out).Encode(result)
-	})
+	}
 }
 
 // Exec is [Filter] without the process around it: it returns the exit code. The

@@ -58,3 +58,26 @@ func FuzzParseEdge(f *testing.F) {
 		}
 	})
 }
+
+// What a transform of JSON does not touch keeps all its digits.
+func TestDocument(t *testing.T) {
+	same := document(func(state map[string]any, _ Edge) (map[string]any, error) { return state, nil })
+	for in, want := range map[string]string{
+		"{\"n\": [9007199254740993, 1e308, -0, 2.50]}\r\n": `{"n":[9007199254740993,1e308,-0,2.50]}` + "\n",
+		"{} {}": "state refused: f is not the JSON of schema 1: something follows the document",
+		"{":     "state refused: f is not the JSON of schema 1: unexpected EOF",
+		"":      "state refused: f is not the JSON of schema 1: EOF",
+		"[1]":   "state refused: f is not the JSON of schema 1: json: cannot unmarshal array into Go value of type map[string]interface {}",
+	} {
+		var out strings.Builder
+		got := ""
+		if err := same(strings.NewReader(in), &out, Edge{From: 1, To: 2, File: "f"}); err != nil {
+			got = err.Error()
+		} else {
+			got = out.String()
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}

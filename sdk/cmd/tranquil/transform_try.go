@@ -20,7 +20,7 @@ import (
 type transformTryCmd struct {
 	Dir        string `arg:"" default:"." help:"Directory of a tranquil.toml with transforms (default: here)."`
 	Cases      string `placeholder:"DIR" help:"Directory of the examples (default: testdata beside the tranquil.toml)."`
-	Variations int    `default:"20" help:"Variations of each example to try on each edge."`
+	Variations int    `default:"40" help:"Variations of each example to try on each edge."`
 	Seed       uint64 `help:"Seed of the variations: another one gives others."`
 
 	runner

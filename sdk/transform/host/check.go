@@ -130,7 +130,7 @@ type checker struct {
 	outsize     int // functions larger than usual
 	memories    int
 	memory      int64 // bytes that it begins with
-	start       int // function exported as _start, -1 if none
+	start       int   // function exported as _start, -1 if none
 	hasMemory   bool
 	locals      uint64
 	customs     int

@@ -161,7 +161,7 @@ func (e Edge) grow(state State, size int) State {
 }
 
 // maxCopies bounds the files of a state made of copies.
-const maxCopies = 2000
+const maxCopies = 200
 
 // copies adds copies of the largest file beside it, with names that the edge
 // is still about.
