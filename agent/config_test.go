@@ -60,9 +60,9 @@ func TestTransformConfig(t *testing.T) {
 func TestFilesConfig(t *testing.T) {
 	for text, want := range map[string]string{
 		"[files]\nurl = \"https://a\"\nalso = [\"coap://127.0.0.1\", \"https://b\"]":            "",
-		"[files]\nurl = \"https://a\"\nalso = [\"http://b\"]":                                   "files.also http://b is plaintext",
+		"[files]\nurl = \"https://a\"\nalso = [\"http://b\"]":                                   "files: also: http://b is plaintext",
 		"[files]\nurl = \"https://a\"\nalso = [\"http://b\"]\ninsecure = true":                  "",
-		"[files]\nurl = \"coap://b\"":                                                           "files.url coap://b is plaintext",
+		"[files]\nurl = \"coap://b\"":                                                           "files: url: coap://b is plaintext",
 		"[[metered]]\ninterface = \"wwan0\"\nbudget = 1000\n[[metered]]\ninterface = \"wwan1\"": "",
 		"[[metered]]\nbudget = 1000":                                                            "interface is its name",
 		"[[metered]]\ninterface = \"wwan0\"\nbudget = -1":                                       "budget is in bytes",

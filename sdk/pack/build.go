@@ -54,8 +54,10 @@ func (r *Recipe) BuildFile(path string) (*Package, string, error) {
 		if p, err = r.Build(dir); err != nil {
 			return err
 		}
-		err := writeFile(path, func(w io.Writer) error { return WriteTar(w, dir) })
-		return inField("cannot write package", err)
+		if err := writeFile(path, func(w io.Writer) error { return WriteTar(w, dir) }); err != nil {
+			return fmt.Errorf("cannot write package: %w", err)
+		}
+		return nil
 	})
 	return p, path, err
 }
