@@ -14,6 +14,7 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
+	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
 
 var quietLog = slog.New(slog.DiscardHandler)
@@ -87,7 +88,7 @@ func TestBootstrap(t *testing.T) {
 	defer os.RemoveAll(run1)
 	c := config{
 		Endpoint: "device-1", Data: t.TempDir(), Run: run1, Reserve: 1,
-		LwM2M: lwm2mConfig{Bootstrap: "coap://" + address, BootstrapAfter: duration(2 * time.Second), Lifetime: duration(time.Minute)},
+		LwM2M: lwm2mConfig{Bootstrap: "coap://" + address, BootstrapAfter: settings.Duration(2 * time.Second), Lifetime: settings.Duration(time.Minute)},
 		Files: filesConfig{URL: "coap://127.0.0.1:1"},
 	}
 	start := func() (stop func()) {
