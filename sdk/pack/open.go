@@ -105,7 +105,7 @@ func (l *Layout) load() error {
 	if err != nil {
 		return err
 	}
-	if b, err = l.readBlob(config, MaxConfigSize); err != nil {
+	if b, err = l.ReadBlob(config, MaxConfigSize); err != nil {
 		return err
 	}
 	if l.Package, err = Parse(l.manifest, b); err != nil {
@@ -118,7 +118,7 @@ func (l *Layout) load() error {
 // any order, since tools of others may have written it; and returns the others.
 func (l *Layout) readManifests(listed []Descriptor) (others [][]byte, err error) {
 	for _, d := range listed {
-		b, err := l.readBlob(d, MaxManifestSize)
+		b, err := l.ReadBlob(d, MaxManifestSize)
 		if err != nil {
 			return nil, err
 		}
@@ -185,7 +185,8 @@ func parseIndex(b []byte) (listed []Descriptor, err error) {
 	return listed, nil
 }
 
-func (l *Layout) readBlob(d Descriptor, limit int64) ([]byte, error) {
+// ReadBlob returns a blob of at most limit bytes, checked.
+func (l *Layout) ReadBlob(d Descriptor, limit int64) ([]byte, error) {
 	if err := checkDescriptor(d, limit); err != nil {
 		return nil, err
 	}

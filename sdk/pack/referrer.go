@@ -101,6 +101,19 @@ func IsPackage(manifest []byte) bool {
 	return err == nil && m.ArtifactType == ArtifactType
 }
 
+// Announced is how many bytes the blobs have that a manifest of whatever kind lists,
+// 0 if it cannot be read: enough to tell how far a transfer is.
+func Announced(manifest []byte) (bytes int64) {
+	m, err := decodeAnyManifest(manifest)
+	if err != nil {
+		return 0
+	}
+	for _, d := range append(m.Layers, m.Config) {
+		bytes += max(d.Size, 0)
+	}
+	return bytes
+}
+
 // An Attachment becomes a referrer of a package when that is built.
 type Attachment struct {
 	Type    string                            // media type, and artifact type of the manifest

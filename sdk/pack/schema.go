@@ -126,7 +126,7 @@ func (l *Layout) Schema(t Transform) ([]byte, error) {
 	if t.SchemaBlob == (Descriptor{}) {
 		return t.Schema, nil
 	}
-	text, err := l.readBlob(t.SchemaBlob, MaxSchemaSize)
+	text, err := l.ReadBlob(t.SchemaBlob, MaxSchemaSize)
 	if err == nil {
 		err = checkJSON(text)
 	}

@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"cmp"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -70,6 +72,41 @@ func unpack(r io.Reader, dir string, limits Limits, sync bool) error {
 		return syncDirs(dir)
 	}
 	return nil
+}
+
+// A File is one entry of an artifact that is no directory.
+type File struct {
+	Name   string `json:"name"`
+	Mode   int64  `json:"mode"`
+	Size   int64  `json:"size"`
+	Digest string `json:"digest,omitempty"` // of a file's content
+	Link   string `json:"link,omitempty"`   // target of a symlink
+}
+
+// Files lists what is in an artifact; a raw one is one file without a name.
+func (l *Layout) Files(a Artifact) (all []File, err error) {
+	if a.MediaType == MediaTypeRaw {
+		return []File{{Size: a.Size, Digest: a.Digest}}, nil
+	}
+	err = l.verifyBlob(a.Descriptor, func(r io.Reader) error {
+		_, err := walkLayer(r, DefaultLimits, func(name string, header *tar.Header, content io.Reader) error {
+			if header.Typeflag == tar.TypeDir {
+				return nil
+			}
+			sum := sha256.New()
+			if _, err := io.Copy(sum, content); err != nil {
+				return err
+			}
+			f := File{Name: name, Mode: header.Mode, Size: header.Size, Link: header.Linkname}
+			if header.Typeflag == tar.TypeReg {
+				f.Digest = digestPrefix + hex.EncodeToString(sum.Sum(nil))
+			}
+			all = append(all, f)
+			return nil
+		})
+		return err
+	})
+	return all, err
 }
 
 // An entryFunc takes one entry of a layer; name is clean and relative.

@@ -5,11 +5,8 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 const fakeToken = "publisher-token"
@@ -21,20 +18,14 @@ type fakeServer struct {
 	log string
 
 	mu      sync.Mutex
-	blobs   map[string]int // sizes by digest
-	pushed  []byte         // the manifest
 	streams int
 	reads   int
 }
 
 func newFakeServer(log string) http.Handler {
-	s := &fakeServer{log: log, blobs: map[string]int{}}
+	s := &fakeServer{log: log}
 	mux := http.NewServeMux()
-	mux.HandleFunc("HEAD /v2/application/greeter/blobs/{digest}", s.publisher(s.head))
-	mux.HandleFunc("POST /v2/application/greeter/blobs/uploads/", s.publisher(s.begin))
-	mux.HandleFunc("PUT /v2/application/greeter/blobs/uploads/1", s.publisher(s.blob))
-	mux.HandleFunc("PUT /v2/application/greeter/manifests/{version}", s.publisher(s.manifest))
-	mux.HandleFunc("HEAD /v2/application/greeter/manifests/{version}", s.known)
+	mux.Handle("/v2/", newFakeRegistry(s.record))
 	mux.HandleFunc("PUT /devices/{id}", s.answer(`{"deviceId":"d1","authentication":{"symmetricKey":{"primaryKey":"a2V5"}}}`))
 	mux.HandleFunc("PUT /devices/forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	mux.HandleFunc("GET /devices/", s.answer(`[{"deviceId":"d1","status":"enabled","connectionState":"Connected","authentication":{"symmetricKey":{"primaryKey":"a2V5"}}}]`))
@@ -122,72 +113,6 @@ func (s *fakeServer) record(r *http.Request, body string) {
 	}
 	defer f.Close()
 	fmt.Fprintf(f, "%s %s %s\n", r.Method, r.URL.Path, body)
-}
-
-func (s *fakeServer) publisher(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer "+fakeToken {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		next(w, r)
-	}
-}
-
-func (s *fakeServer) head(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	size, ok := s.blobs[r.PathValue("digest")]
-	if !ok {
-		w.WriteHeader(http.StatusNotFound)
-		return
-	}
-	w.Header().Set("Content-Length", strconv.Itoa(size))
-}
-
-func (s *fakeServer) begin(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Location", "/v2/application/greeter/blobs/uploads/1")
-	w.WriteHeader(http.StatusAccepted)
-}
-
-func (s *fakeServer) blob(w http.ResponseWriter, r *http.Request) {
-	b, err := io.ReadAll(r.Body)
-	digest := r.URL.Query().Get("digest")
-	if err != nil || pack.DigestOf(b) != digest {
-		w.WriteHeader(http.StatusBadRequest)
-		return
-	}
-	s.record(r, digest)
-	s.mu.Lock()
-	s.blobs[digest] = len(b)
-	s.mu.Unlock()
-	w.WriteHeader(http.StatusCreated)
-}
-
-func (s *fakeServer) manifest(w http.ResponseWriter, r *http.Request) {
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		w.WriteHeader(http.StatusBadRequest)
-		return
-	}
-	s.record(r, pack.DigestOf(b))
-	s.mu.Lock()
-	s.pushed = b
-	s.mu.Unlock()
-	w.Header().Set("Docker-Content-Digest", pack.DigestOf(b))
-	w.WriteHeader(http.StatusCreated)
-}
-
-func (s *fakeServer) known(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pushed == nil {
-		w.WriteHeader(http.StatusNotFound)
-		return
-	}
-	w.Header().Set("Content-Type", pack.MediaTypeManifest)
-	w.Header().Set("Content-Length", strconv.Itoa(len(s.pushed)))
-	w.Header().Set("Docker-Content-Digest", pack.DigestOf(s.pushed))
 }
 
 // quick answers a wish before anybody follows its events.

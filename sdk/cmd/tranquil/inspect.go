@@ -25,18 +25,22 @@ func (c *inspectCmd) Run(s *session) error {
 		return err
 	}
 	defer l.Close()
-	ways := waysOf(l.Package)
+	ways, said := waysOf(l.Package), statementsOf(l)
 	if c.JSON {
 		return s.printJSON(struct {
 			*pack.Package
-			Ways []way `json:"ways,omitempty"`
-		}{l.Package, ways})
+			Ways      []way       `json:"ways,omitempty"`
+			Referrers []statement `json:"referrers,omitempty"`
+		}{l.Package, ways, said})
 	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	showManifest(w, l.Package)
 	showLayers(w, l.Package)
 	for _, way := range ways {
 		fmt.Fprintf(w, "way\t%s\tback %s\n", way.Forth, cmp.Or(way.Back, "none"))
+	}
+	for _, st := range said {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", st.kind(), st.ArtifactType, st.Digest, st)
 	}
 	return w.Flush()
 }

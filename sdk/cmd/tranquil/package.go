@@ -15,16 +15,23 @@ import (
 )
 
 type packageCmd struct {
+	Init    initCmd    `cmd:"" help:"Write a tranquil.toml to begin with."`
 	Build   buildCmd   `cmd:"" help:"Build a package from the tranquil.toml in a directory."`
 	Inspect inspectCmd `cmd:"" help:"Show what a package says about itself."`
 	Verify  verifyCmd  `cmd:"" help:"Read all of a package and check every digest."`
+	Diff    diffCmd    `cmd:"" help:"Show how two packages differ."`
 	Push    pushCmd    `cmd:"" help:"Upload a package to a file server or OCI registry."`
+	Pull    pullCmd    `cmd:"" help:"Fetch a package from a file server or OCI registry."`
+	Bundle  bundleCmd  `cmd:"" help:"Put a package and what vouches for it on a USB stick, for devices without a network."`
 }
 
 type buildCmd struct {
 	Dir    string `arg:"" help:"Directory of the tranquil.toml."`
 	Output string `short:"o" default:"." help:"File to write, with an extension, or a directory for a file named type.component.package.ext, made if it is not there."`
 	Layout bool   `help:"Write an OCI image layout directory instead of a single file."`
+
+	SBOM       []string `name:"sbom" placeholder:"FILE" help:"Bill of materials that travels with the package: CycloneDX or SPDX, as JSON."`
+	Provenance bool     `help:"Have the package say what it was built of: an in-toto statement with SLSA provenance."`
 }
 
 func (c *buildCmd) Run(s *session) error {
@@ -33,6 +40,9 @@ func (c *buildCmd) Run(s *session) error {
 		return err
 	}
 	if err := resolveTransforms(recipe, c.Dir); err != nil {
+		return err
+	}
+	if recipe.Attachments, err = c.attachments(s, recipe); err != nil {
 		return err
 	}
 	p, path, err := c.build(recipe)
@@ -52,18 +62,28 @@ func (c *buildCmd) build(recipe *pack.Recipe) (*pack.Package, string, error) {
 		p, err := recipe.Build(c.Output)
 		return p, c.Output, err
 	}
-	info, err := os.Stat(c.Output)
+	output, err := fileOutput(c.Output)
+	if err != nil {
+		return nil, "", err
+	}
+	return recipe.BuildFile(output)
+}
+
+// fileOutput says whether an output is a file or a directory for one, and refuses
+// to replace what is no package.
+func fileOutput(path string) (string, error) {
+	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.Mode().IsRegular():
-		old, err := pack.Open(c.Output)
+		old, err := pack.Open(path)
 		if err != nil {
-			return nil, "", fmt.Errorf("%s is there already, and is no package that could be replaced: name another output", c.Output)
+			return "", fmt.Errorf("%s is there already, and is no package that could be replaced: name another output", path)
 		}
 		old.Close()
-	case errors.Is(err, fs.ErrNotExist) && filepath.Ext(c.Output) == "":
-		c.Output += string(filepath.Separator) // a package has an extension, so this is a directory
+	case errors.Is(err, fs.ErrNotExist) && filepath.Ext(path) == "":
+		path += string(filepath.Separator) // a package has an extension, so this is a directory
 	}
-	return recipe.BuildFile(c.Output)
+	return path, nil
 }
 
 // warnUnused tells of patterns for which no example has a file: the author may

@@ -3,16 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/url"
-
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2/registry/remote"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
@@ -21,6 +12,18 @@ type pushCmd struct {
 	Package  string `arg:"" help:"Package file or layout directory."`
 	URL      string `arg:"" optional:"" help:"File server or OCI registry, as in https://packages.example.org; default: --files."`
 	Insecure bool   `help:"Send the token unencrypted to a host that is not this one."`
+	JSON     bool   `help:"Print JSON."`
+}
+
+// A transfer is what push and pull tell.
+type transfer struct {
+	Reference string `json:"reference"` // "host/type/name:version"
+	Version   string `json:"version"`
+	Digest    string `json:"digest"`
+	Path      string `json:"path,omitempty"` // where a pull has put it
+	Bytes     int64  `json:"bytes"`          // that went over the network, manifests of packages aside
+	Referrers int    `json:"referrers"`      // SBOM, provenance and the like
+	There     bool   `json:"there,omitempty"`
 }
 
 func (c *pushCmd) Run(s *session) error {
@@ -29,83 +32,66 @@ func (c *pushCmd) Run(s *session) error {
 		return err
 	}
 	defer l.Close()
-	repo, err := c.repository(l.Package.Manifest, cmp.Or(c.URL, s.Files), s.Token)
+	m := l.Package.Manifest
+	to, err := s.shop(m.Component(), cmp.Or(c.URL, s.Files), c.Insecure)
 	if err != nil {
 		return err
 	}
-	m := l.Package.Manifest
+	t := transfer{Reference: to.named(m.Version), Version: m.Version, Digest: l.Package.Digest, Referrers: len(l.Referrers)}
 	// Whatever goes wrong here the push will tell.
-	if known, err := repo.Resolve(s.ctx, m.Version); err == nil && known.Digest.String() == l.Package.Digest {
-		fmt.Fprintf(s.out, "%s:%s is there already\n%s\n", repo.Reference, m.Version, l.Package.Digest)
-		return nil
-	}
-	if err := push(s.ctx, repo, l); err != nil {
+	known, err := to.Resolve(s.ctx, m.Version)
+	t.There = err == nil && known.Digest.String() == t.Digest
+	if t.Bytes, err = c.push(s, to, l, t.There); err != nil {
 		return fmt.Errorf("cannot push package: %w", err)
 	}
-	fmt.Fprintf(s.out, "pushed %s:%s\n%s\n", repo.Reference, m.Version, l.Package.Digest)
+	t.There = t.There && t.Bytes == 0
+	switch {
+	case c.JSON:
+		return s.printJSON(t)
+	case t.There:
+		fmt.Fprintf(s.out, "%s is there already\n%s\n", t.Reference, t.Digest)
+	default:
+		fmt.Fprintf(s.out, "pushed %s\n%s\n", t.Reference, t.Digest)
+	}
 	return nil
 }
 
-// repository returns where a component's packages live: type/name at a server.
-func (c *pushCmd) repository(m pack.Manifest, server, token string) (*remote.Repository, error) {
-	if server == "" {
-		return nil, errors.New("no file server: give a URL, --files or $TRANQUIL_FILES")
-	}
-	u, err := url.Parse(server)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" {
-		return nil, fmt.Errorf("%q is not the URL of a file server: want http(s)://host:port", server)
-	}
-	if u.Scheme == "http" && token != "" && !isLoopback(u.Hostname()) && !c.Insecure {
-		return nil, fmt.Errorf("would send the token unencrypted to %s: use https, or --insecure to do it all the same", u.Host)
-	}
-	repo, err := remote.NewRepository(u.Host + "/" + m.Component())
-	if err != nil {
-		return nil, fmt.Errorf("cannot push to %s: %w", server, err)
-	}
-	repo.PlainHTTP = u.Scheme == "http"
-	repo.Client = bearer{token}
-	return repo, nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// bearer is an HTTP client that shows a token with every request.
-type bearer struct{ token string }
-
-func (b bearer) Do(req *http.Request) (*http.Response, error) {
-	if b.token != "" {
-		req.Header.Set("Authorization", "Bearer "+b.token)
-	}
-	return http.DefaultClient.Do(req)
-}
-
-// push uploads the blobs that the server does not have, and then the manifest,
-// so that a package that can be seen is whole.
-func push(ctx context.Context, repo *remote.Repository, l *pack.Layout) error {
-	for _, d := range l.Package.Blobs() {
-		if err := pushBlob(ctx, repo, l, d); err != nil {
-			return fmt.Errorf("blob %s: %w", d.Digest, err)
+// push uploads the blobs that the server does not have, and then the manifest, so
+// that a package that can be seen is whole; and then what is said about it.
+func (c *pushCmd) push(s *session, to shop, l *pack.Layout, there bool) (sent int64, err error) {
+	bar := s.bar("pushing")
+	defer bar.clear()
+	var done int64
+	progress := func(n int64) { done += n; bar.show(done, volume(l)) }
+	if !there {
+		for _, d := range l.Package.Blobs() {
+			n, err := to.put(s.ctx, l, d, progress)
+			if err != nil {
+				return sent, fmt.Errorf("blob %s: %w", d.Digest, err)
+			}
+			sent += n
+		}
+		if err := to.PushReference(s.ctx, describeOCI(l.Package.Descriptor()), bytes.NewReader(l.Manifest()), l.Package.Manifest.Version); err != nil {
+			return sent, err
 		}
 	}
-	return repo.PushReference(ctx, describeOCI(l.Package.Descriptor()), bytes.NewReader(l.Manifest()), l.Package.Manifest.Version)
+	for _, r := range l.Referrers {
+		n, err := to.refer(s.ctx, l, r, progress)
+		if err != nil {
+			return sent, fmt.Errorf("%s: %w", r.ArtifactType, err)
+		}
+		sent += n
+	}
+	return sent, nil
 }
 
-func pushBlob(ctx context.Context, repo *remote.Repository, l *pack.Layout, d pack.Descriptor) error {
-	known, err := repo.Blobs().Exists(ctx, describeOCI(d))
-	if err != nil || known {
-		return err
+// volume is the size of all blobs.
+func volume(l *pack.Layout) (total int64) {
+	total = size(l.Package) - l.Package.Size
+	for _, r := range l.Referrers {
+		for _, d := range r.Blobs() {
+			total += d.Size
+		}
 	}
-	blob, err := l.Blob(d)
-	if err != nil {
-		return err
-	}
-	defer blob.Close()
-	return repo.Blobs().Push(ctx, describeOCI(d), blob)
-}
-
-func describeOCI(d pack.Descriptor) ocispec.Descriptor {
-	return ocispec.Descriptor{MediaType: d.MediaType, Digest: digest.Digest(d.Digest), Size: d.Size}
+	return total
 }
