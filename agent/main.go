@@ -57,6 +57,10 @@ const usage = `usage: tranquil-agent <command> [--config FILE] [-v]
                      (every file is read and checked), one as a tar archive; or
                      have the component continue on one, by an update. An archive
                      becomes a saved state again
+  sideload FILE|DIR [--yes]
+                     install the package that is there, as on a USB stick, if the
+                     metadata in the folder trust beside it, or what is known
+                     already, vouches for it
   rollback COMPONENT [--yes]
                      go back to the version before the installed one
   version, --version of this program
@@ -83,7 +87,7 @@ func main() {
 }
 
 // commands are all of them, by the first word.
-var commands = []string{"run", "status", "components", link.Consent, link.Refuse, link.Cancel, "repair", "state", "rollback"}
+var commands = []string{"run", "status", "components", link.Consent, link.Refuse, link.Cancel, "repair", "state", "sideload", "rollback"}
 
 func command(ctx context.Context, args []string, out io.Writer) error {
 	o := &options{out: out, in: os.Stdin}
@@ -123,6 +127,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return o.answer(ctx, words[0], words[1:])
 	case "state":
 		return o.state(ctx, words[1:])
+	case "sideload":
+		return o.sideload(ctx, words[1:])
 	}
 	return o.rollback(ctx, words[1:])
 }

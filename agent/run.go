@@ -58,6 +58,7 @@ type agent struct {
 	registration registration
 
 	importing  sync.Mutex
+	sideloads  sync.Map // ids of the updates to what somebody has brought, by component
 	dependence sync.Mutex
 	known      map[string]map[string]string // terms of dependants, by component; nil: not read yet
 }
@@ -165,7 +166,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
-		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: operator{a}.Mend, States: operator{a}, Import: operator{a}.Import, Log: log, Publish: a.publish,
+		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: operator{a}.Mend, States: operator{a}, Import: operator{a}.Import, Sideload: operator{a}.Sideload, Log: log, Publish: a.publish,
 	})
 	a.desk = delivery.New(delivery.Config{
 		Book: a.manager, Content: a.content, Collect: a.released, Locate: a.locate, Judge: judge, Platform: platform(), Log: log,
@@ -237,6 +238,7 @@ func (a *agent) publish(r component.Reading) error {
 func (a *agent) changed(component string) {
 	if v, err := a.manager.View(component); err == nil {
 		a.desk.Observe(v)
+		a.unload(v)
 	}
 	a.device.Changed(component)
 	if v, err := a.manager.View(component); err == nil {

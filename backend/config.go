@@ -34,6 +34,19 @@ type filesConfig struct {
 	Cert     string `toml:"cert"`
 	Key      string `toml:"key"`
 	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: the publisher's token can be read
+
+	Keep     int     `toml:"keep"`      // packages of a component, those pushed last and the newest; 0 is all
+	Quota    int64   `toml:"quota"`     // bytes of all packages and uploads; 0 is no bound
+	HTTPRate float64 `toml:"http_rate"` // requests a second and source address; 0 is 200
+}
+
+func (c filesConfig) check() error {
+	for key, negative := range map[string]bool{"keep": c.Keep < 0, "quota": c.Quota < 0, "http_rate": c.HTTPRate < 0} {
+		if negative {
+			return settings.In(key, errors.New("cannot be negative"))
+		}
+	}
+	return nil
 }
 
 type bridgeConfig struct {
@@ -93,5 +106,5 @@ func readConfig(path, data string) (config, error) {
 	}
 	abs, err := filepath.Abs(c.Data)
 	c.Data = abs
-	return c, errors.Join(err, file.Place(settings.In("bridge", c.Bridge.check())))
+	return c, errors.Join(err, file.Place(errors.Join(settings.In("files", c.Files.check()), settings.In("bridge", c.Bridge.check()))))
 }

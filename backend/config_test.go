@@ -52,3 +52,20 @@ func TestSecureBridge(t *testing.T) {
 		}
 	}
 }
+
+func TestFilesConfig(t *testing.T) {
+	for name, test := range map[string]struct{ text, err string }{
+		"bounds":       {"keep = 5\nquota = 1073741824\nhttp_rate = 50.0", ""},
+		"a quota of -": {"quota = -1", "cannot be negative"},
+		"keep of -":    {"keep = -1", "cannot be negative"},
+	} {
+		file := filepath.Join(t.TempDir(), "backend.toml")
+		if err := os.WriteFile(file, []byte("[files]\n"+test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := readConfig(file, "")
+		if test.err == "" && err != nil || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
+			t.Errorf("%s: %v, want %q", name, err, test.err)
+		}
+	}
+}

@@ -82,6 +82,7 @@ var siblings = map[string][]string{
 	"backend/internal/bridge":   {"backend/internal/twin"},
 	"backend/internal/files":    nil,
 	"agent/internal/fetch":      nil,
+	"agent/internal/sideload":   nil,
 	"agent/internal/content":    nil,
 	"agent/internal/state":      nil,
 	"agent/internal/pluginhost": nil,

@@ -18,8 +18,7 @@ import (
 // be asked. More than limit bytes need not be read.
 type Fetch func(ctx context.Context, name string, limit int64) ([]byte, error)
 
-// Folder fetches from a directory, such as one on a USB stick. What is missing
-// there cannot be asked for, so it is as if nobody could be reached.
+// Folder fetches from a directory, such as one on a USB stick.
 func Folder(dir string) Fetch {
 	return func(_ context.Context, name string, _ int64) ([]byte, error) {
 		b, err := os.ReadFile(filepath.Join(dir, name))
@@ -73,7 +72,7 @@ type Verdict struct {
 // Verify returns why p is not to be installed, or by what it is trusted. The
 // time that it goes by is that of its beginning.
 func (c *Client) Verify(ctx context.Context, p Package) (Verdict, error) {
-	r, err := c.refresh(ctx, p.Component, false)
+	r, err := c.refresh(ctx, p.Component, func(*run) {})
 	v := Verdict{Author: r.author, Doubt: r.at.doubt, Offline: r.offline != nil}
 	if err != nil {
 		return v, err
@@ -85,20 +84,30 @@ func (c *Client) Verify(ctx context.Context, p Package) (Verdict, error) {
 	return v, r.lists(p)
 }
 
+// Learn goes through the workflow for a component with metadata that comes another
+// way, as on a USB stick. What is verified is remembered like what the repository
+// says; what is not changes nothing. Whether a package may be installed [Client.Verify]
+// tells after that, and asks the repository if it can be reached: it may know of
+// something newer.
+func (c *Client) Learn(ctx context.Context, from Fetch, component string) error {
+	_, err := c.refresh(ctx, component, func(r *run) { r.from = from })
+	return err
+}
+
 // refresh brings all that is needed to judge packages of a component. If it has
 // expired by a clock that nobody has set it is held against the time that is
 // known to be past: a device must not depend on its clock.
-func (c *Client) refresh(ctx context.Context, component string, renewing bool) (*run, error) {
+func (c *Client) refresh(ctx context.Context, component string, prepare func(*run)) (*run, error) {
 	c.walks.Lock()
 	defer c.walks.Unlock()
 	r := c.newRun(component)
-	r.renewing = renewing
+	prepare(r)
 	err := r.walk(ctx)
 	if !errors.Is(err, ErrExpired) || c.cfg.Clock.synchronised() {
 		return r, err
 	}
 	r = c.newRun(component)
-	r.renewing = renewing
+	prepare(r)
 	r.clock = func(floor time.Time) moment {
 		return moment{floor, "it has expired by the clock, which nobody has set"}
 	}
@@ -107,7 +116,7 @@ func (c *Client) refresh(ctx context.Context, component string, renewing bool) (
 
 func (c *Client) newRun(component string) *run {
 	return &run{
-		Client: c, clock: c.cfg.Clock.now, component: component, kept: cache{}, chain: cache{},
+		Client: c, from: c.cfg.Fetch, clock: c.cfg.Clock.now, component: component, kept: cache{}, chain: cache{},
 		known: readCache(c.cfg.Dir, c.cfg.Log), floors: readFloors(c.cfg.Dir, c.cfg.Log),
 	}
 }
@@ -174,7 +183,7 @@ type Author struct {
 // than what was seen before: who signs anew what a thief shows makes it good. So
 // Dir has to be the same each time.
 func (c *Client) Author(ctx context.Context, component string) (Author, error) {
-	r, err := c.refresh(ctx, component, true)
+	r, err := c.refresh(ctx, component, func(r *run) { r.renewing = true })
 	if r.author == "" || r.unkept != nil {
 		return Author{}, err
 	}

@@ -32,6 +32,7 @@ var workflow = []struct {
 // A run is one walk through the workflow.
 type run struct {
 	*Client
+	from      Fetch
 	clock     func(floor time.Time) moment // what time it is, given one that is past
 	at        moment                       // by which all is judged
 	component string
@@ -51,7 +52,7 @@ func (r *run) fetch(ctx context.Context, name string, limit int64) ([]byte, erro
 	if r.offline != nil {
 		return nil, r.offline
 	}
-	b, err := r.cfg.Fetch(ctx, name, limit)
+	b, err := r.from(ctx, name, limit)
 	if errors.Is(err, ErrUnreachable) {
 		r.offline = err
 	}

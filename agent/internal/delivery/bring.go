@@ -57,18 +57,25 @@ func (k *Desk) pull(ctx context.Context, component string, d engine.Delivery) er
 // unpack takes the package that r is, in its single-file form, as it comes. If r
 // can seek, what is here already is passed over.
 func (k *Desk) unpack(component string, d engine.Delivery, r io.Reader) error {
+	_, err := k.take(component, d.Number, r, func(p *pack.Package) ([]pack.Descriptor, error) { return k.accept(component, d, p.Digest) })
+	return err
+}
+
+// take is unpack for whatever number; accept lists what is needed of the package, or
+// refuses it before that comes.
+func (k *Desk) take(component string, number int, r io.Reader, accept func(*pack.Package) ([]pack.Descriptor, error)) (*pack.Package, error) {
 	s, err := pack.NewStream(r)
 	if err != nil {
-		return unsupported(err)
+		return nil, unsupported(err)
 	}
 	digest := s.Package.Digest
-	k.Content.Hold(holder(component, d.Number), digest, s.Package.Config.Digest)
+	k.Content.Hold(holder(component, number), digest, s.Package.Config.Digest)
 	if err := errors.Join(k.keep(digest, s.Manifest), k.keep(s.Package.Config.Digest, s.Config)); err != nil {
-		return err
+		return nil, err
 	}
-	needed, err := k.accept(component, d, digest)
+	needed, err := accept(s.Package)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	wanted := map[pack.Descriptor]bool{}
 	for _, b := range needed {
@@ -77,10 +84,10 @@ func (k *Desk) unpack(component string, d engine.Delivery, r io.Reader) error {
 	for {
 		layer, err := s.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return s.Package, nil
 		}
 		if err != nil {
-			return unsupported(err)
+			return nil, unsupported(err)
 		}
 		if !wanted[layer] {
 			continue
@@ -93,7 +100,7 @@ func (k *Desk) unpack(component string, d engine.Delivery, r io.Reader) error {
 			return err
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 }

@@ -38,6 +38,20 @@ func Mend(ctx context.Context, control, component string, c engine.Choice) (upda
 	return update, err
 }
 
+// Sideload brings a package and what vouches for it to the agent behind a control
+// socket, and begins the update to it.
+func Sideload(ctx context.Context, control, component string, load io.Reader) (update string, err error) {
+	answer, done, err := ask(ctx, control, http.MethodPost, "/v1/sideload/"+component, load)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	if err := json.NewDecoder(answer.Body).Decode(&update); err != nil {
+		return "", fmt.Errorf("cannot read the agent's answer: %w", err)
+	}
+	return update, nil
+}
+
 // What can be said to the update of a component that is in progress.
 const (
 	Consent = "consent" // it may begin

@@ -24,6 +24,7 @@
 //	         POST /v1/state/{type}/{name}/{generation}/restore  begins an update: its id
 //	         POST /v1/state/{type}/{name}/import?schema=…       a tar archive: its generation
 //	         POST /v1/rollback/{type}/{name}                    begins an update: its id
+//	         POST /v1/sideload/{type}/{name}                    what package sideload writes; begins an update: its id
 package link
 
 import (
@@ -58,6 +59,7 @@ type Config struct {
 	Mend       func(component string, c engine.Choice) (update string, err error)
 	States     States
 	Import     func(ctx context.Context, component string, archive io.Reader, schema int, outside, privileged bool) (generation uint64, err error)
+	Sideload   func(ctx context.Context, component string, load io.Reader) (update string, err error)
 	Log        *slog.Logger
 }
 
@@ -110,6 +112,9 @@ func (s *Server) Serve(ctx context.Context) error {
 			return nil, err
 		}
 		return s.Mend(r.PathValue("type")+"/"+r.PathValue("name"), choice)
+	}))
+	control.HandleFunc("POST /v1/sideload/{type}/{name}", s.answer(func(r *http.Request) (any, error) {
+		return s.Sideload(r.Context(), r.PathValue("type")+"/"+r.PathValue("name"), r.Body)
 	}))
 	s.handleStates(control)
 

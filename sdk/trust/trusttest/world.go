@@ -168,19 +168,38 @@ func (w *World) Get(name string) (b []byte, found bool) {
 // Run makes one attack after the other against new devices, each with a world of
 // its own: fetch brings metadata from that.
 func Run(t *testing.T, fetch func(t *testing.T, w *World) trust.Fetch) {
+	RunOn(t, func(t *testing.T, w *World, c trust.Config) Device {
+		c.Fetch = fetch(t, w)
+		return w.open(c)
+	})
+}
+
+// A Device judges packages; a trust.Client is one.
+type Device interface {
+	Verify(ctx context.Context, p trust.Package) (trust.Verdict, error)
+}
+
+// RunOn is Run for devices that get at metadata in a way of their own; the
+// configuration lacks only Fetch.
+func RunOn(t *testing.T, open func(t *testing.T, w *World, c trust.Config) Device) {
 	for _, a := range Attacks {
 		t.Run(a.Name, func(t *testing.T) {
 			t.Parallel()
 			w := New(t)
-			a.run(t, w, fetch(t, w))
+			dir := t.TempDir()
+			a.run(t, w, dir, open(t, w, trust.Config{Dir: dir, Root: w.FirstRoot(), Clock: w.Clock()}))
 		})
 	}
 }
 
-func (a Attack) run(t *testing.T, w *World, fetch trust.Fetch) {
-	dir := t.TempDir()
-	device, err := trust.Open(trust.Config{Dir: dir, Root: w.FirstRoot(), Fetch: fetch, Clock: w.Clock()})
+func (w *World) open(c trust.Config) *trust.Client {
+	w.t.Helper()
+	device, err := trust.Open(c)
 	w.must(err)
+	return device
+}
+
+func (a Attack) run(t *testing.T, w *World, dir string, device Device) {
 	w.visit = func() {
 		t.Helper()
 		_, err := device.Verify(t.Context(), w.Good)
@@ -191,7 +210,7 @@ func (a Attack) run(t *testing.T, w *World, fetch trust.Fetch) {
 	if a.Fresh {
 		w.must(os.Remove(filepath.Join(dir, "metadata")))
 	}
-	_, err = device.Verify(t.Context(), p)
+	_, err := device.Verify(t.Context(), p)
 	if !slices.ContainsFunc(a.Want, func(want error) bool { return errors.Is(err, want) }) {
 		t.Errorf("%s is judged: %v; want %v", p.Version, err, a.Want)
 	}
