@@ -260,24 +260,46 @@ func TestReferrers(t *testing.T) {
 	}
 }
 
-// exported is a package file, what is in its layout, and where a tool finds it.
+// exported is a layout of a package with an SBOM.
 func exported(t *testing.T) (dir string, p *pack.Package) {
 	t.Helper()
-	return build(t, variation{version: "1.0.0", arch: "amd64", body: strings.Repeat("tools of others ", 5000)})
+	return build(t, variation{version: "1.0.0", arch: "amd64", body: strings.Repeat("tools of others ", 5000), sbom: true})
 }
 
-// TestOtherTools has the usual command lines copy a package in and out: they
-// change nothing.
+// single is the single-file form of a layout.
+func single(t *testing.T, dir string) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "p.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := pack.WriteTar(f, dir); err != nil {
+		t.Fatal(err)
+	}
+	return f.Name()
+}
+
+// TestOtherTools has the usual command lines copy a package in and out, as README.md
+// says: they change nothing.
 func TestOtherTools(t *testing.T) {
-	for name, test := range map[string]struct{ in, out []string }{
-		"oras": {
-			[]string{"cp", "--from-oci-layout", "DIR:1.0.0", "--to-plain-http", "--to-username=x", "--to-password=" + token, "HOST:1.0.0"},
-			[]string{"cp", "--from-plain-http", "HOST:1.0.0", "--to-oci-layout", "OUT:1.0.0"},
-		},
-		"skopeo": {
-			[]string{"--insecure-policy", "copy", "--preserve-digests", "--dest-tls-verify=false", "--dest-creds=x:" + token, "oci:DIR:1.0.0", "docker://HOST:1.0.0"},
-			[]string{"--insecure-policy", "copy", "--preserve-digests", "--src-tls-verify=false", "docker://HOST:1.0.0", "oci:OUT:1.0.0"},
-		},
+	for name, test := range map[string]struct {
+		referrers int // that it copies
+		commands  []string
+	}{
+		"oras": {1, []string{
+			"login HOST -u publisher -p TOKEN --plain-http",
+			"cp -r --from-oci-layout FILE:1.0.0 --to-plain-http REPOSITORY:1.0.0",
+			"discover --plain-http REPOSITORY:1.0.0",
+			"cp -r --from-plain-http REPOSITORY:1.0.0 --to-oci-layout OUT:1.0.0",
+			"manifest delete -f --plain-http REPOSITORY:1.0.0",
+		}},
+		"skopeo": {0, []string{
+			"--insecure-policy copy --preserve-digests --dest-tls-verify=false --dest-creds=publisher:TOKEN oci-archive:FILE:1.0.0 docker://REPOSITORY:1.0.0",
+			"list-tags --tls-verify=false docker://REPOSITORY",
+			"--insecure-policy copy --preserve-digests --src-tls-verify=false docker://REPOSITORY:1.0.0 oci:OUT:1.0.0",
+			"delete --tls-verify=false --creds=publisher:TOKEN docker://REPOSITORY:1.0.0",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			program, err := exec.LookPath(name)
@@ -286,16 +308,16 @@ func TestOtherTools(t *testing.T) {
 			}
 			s := start(t, t.TempDir())
 			dir, p := exported(t)
-			out := filepath.Join(t.TempDir(), "out")
-			for _, words := range [][]string{test.in, test.out} {
-				var args []string
-				for _, word := range words {
-					args = append(args, strings.NewReplacer("DIR:", dir+":", "OUT:", out+":", "HOST:", s.HTTPAddr()+"/"+component+":").Replace(word))
+			out, home := filepath.Join(t.TempDir(), "out"), t.TempDir()
+			fill := strings.NewReplacer("FILE", single(t, dir), "OUT", out, "REPOSITORY", s.HTTPAddr()+"/"+component, "HOST", s.HTTPAddr(), "TOKEN", token)
+			for _, line := range test.commands {
+				command := exec.CommandContext(t.Context(), program)
+				for _, word := range strings.Fields(line) {
+					command.Args = append(command.Args, fill.Replace(word))
 				}
-				command := exec.CommandContext(t.Context(), program, args...)
-				command.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_RUNTIME_DIR="+t.TempDir())
+				command.Env = append(os.Environ(), "HOME="+home, "XDG_RUNTIME_DIR="+home, "DOCKER_CONFIG="+home)
 				if b, err := command.CombinedOutput(); err != nil {
-					t.Fatalf("%s %v: %v\n%s", name, args, err, b)
+					t.Fatalf("%s %s: %v\n%s", name, line, err, b)
 				}
 			}
 			l, err := pack.Open(out)
@@ -303,8 +325,11 @@ func TestOtherTools(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			if err := l.Verify(); err != nil || l.Package.Digest != p.Digest {
-				t.Errorf("came out as %s, went in as %s: %v", l.Package.Digest, p.Digest, err)
+			if err := l.Verify(); err != nil || l.Package.Digest != p.Digest || len(l.Referrers) != test.referrers {
+				t.Errorf("came out as %s with %d referrers, went in as %s: %v", l.Package.Digest, len(l.Referrers), p.Digest, err)
+			}
+			if resp, _ := get(t, s, "/v2/"+component+"/manifests/1.0.0"); resp.StatusCode != http.StatusNotFound {
+				t.Errorf("after it was deleted: %s", resp.Status)
 			}
 		})
 	}

@@ -61,6 +61,7 @@ func start(t *testing.T, dir string, edits ...func(*Config)) *Server {
 type variation struct {
 	version, file, body string
 	arch                string
+	sbom                bool // beside it
 }
 
 // build makes a package and returns its layout directory.
@@ -79,6 +80,9 @@ func build(t *testing.T, v variation) (string, *pack.Package) {
 	r, err := pack.ReadRecipe(dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if v.sbom {
+		r.Attachments = []pack.Attachment{{Type: pack.MediaTypeCycloneDX, Content: func(*pack.Package) ([]byte, error) { return []byte("{}"), nil }}}
 	}
 	p, err := r.Build(out)
 	if err != nil {
