@@ -96,11 +96,12 @@ generated: ## fail if generated code is not current
 
 # Beyond protoc: a CoAP peer of others, other processors, another clock, and the toolchains of the example
 # transforms: C and Rust; from npm AssemblyScript and Zig, and LwM2M peers of others.
-DEPS := protobuf-compiler libprotobuf-dev libcoap3-bin qemu-user-static user-mode-linux clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
+DEPS := skopeo protobuf-compiler libprotobuf-dev libcoap3-bin qemu-user-static user-mode-linux clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
 NPM  := examples/transforms/assemblyscript examples/transforms/zig sdk/lwm2m/coap/testdata/peers
 
 deps: ## install what check needs beyond Go, git, make and gcc, from Debian and npm
 	apt-get update -q && apt-get install -qy --no-install-recommends $(DEPS) $$(command -v npm >/dev/null || echo npm)
+	$(GO) install oras.land/oras/cmd/oras@v1.2.3
 	for folder in $(NPM); do npm ci --prefix $$folder --no-audit --no-fund --silent || exit 1; done
 
 bench: ## benchmarks, as ratios; TRANQUIL_BENCH_MB=64 for transforms of a shorter file than 1 GB
