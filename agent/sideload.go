@@ -15,6 +15,10 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
 
+// errUnderWay refuses a second package while one is looked at: without a network that
+// may take half a minute, since somebody is asked for news.
+var errUnderWay = errors.New("another package is being brought: try again in a minute")
+
 // Sideload begins the update to a package that somebody has brought to the device.
 // Who has brought it stands for the back end; the author must have signed for it all
 // the same, and whatever an update checks is checked.
@@ -22,8 +26,11 @@ func (o operator) Sideload(ctx context.Context, component string, load io.Reader
 	if err := o.known(component); err != nil {
 		return "", err
 	}
-	if _, brought := o.sideloads.LoadOrStore(component, ""); brought {
-		return "", manager.ErrBusy // what was brought before is still needed
+	switch before, brought := o.sideloads.LoadOrStore(component, ""); {
+	case brought && before == "":
+		return "", errUnderWay
+	case brought:
+		return "", manager.ErrBusy // which still needs what was brought before
 	}
 	p, err := o.bring(ctx, component, load)
 	if err == nil {
@@ -108,7 +115,9 @@ func (o *options) sideload(ctx context.Context, words []string) error {
 		return err
 	}
 	p := l.Package
-	l.Close()
+	if err := errors.Join(l.Verify(), l.Close()); err != nil {
+		return fmt.Errorf("%s is damaged:\n%w", stick.Package, err)
+	}
 	v, err := o.view(ctx, p.Manifest.Component())
 	if err != nil {
 		return fmt.Errorf("%s is for %s: %w", stick.Package, p.Manifest.Component(), err)

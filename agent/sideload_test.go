@@ -249,6 +249,10 @@ func TestSideloadBusy(t *testing.T) {
 	if _, err := (operator{a}).Sideload(t.Context(), trusttest.Greeter, bytes.NewReader(b)); !errors.Is(err, manager.ErrBusy) {
 		t.Errorf("a second one: %v", err)
 	}
+	a.sideloads.Store(trusttest.Greeter, "") // as long as that is judged
+	if _, err := (operator{a}).Sideload(t.Context(), trusttest.Greeter, bytes.NewReader(b)); !errors.Is(err, errUnderWay) {
+		t.Errorf("beside another: %v", err)
+	}
 	if _, err := a.content.Collect(nil); err != nil || !a.content.Has(p.Artifacts[0].Digest) {
 		t.Errorf("what the first needs is gone: %v", err)
 	}

@@ -43,7 +43,7 @@ func TestSideload(t *testing.T) {
 	before, _ := check(t, s)
 	for dir, want := range map[string]string{
 		unsigned:    "author does not list application/sensor-adapter/6.6.6",
-		tampered:    "does not match its digest",
+		tampered:    "is damaged",
 		t.TempDir(): "there is no package in",
 	} {
 		out, err := s.AgentCLI(t.Context(), "sideload", dir, "--yes")
