@@ -127,6 +127,7 @@ func (o *options) sideload(ctx context.Context, words []string) error {
 	if !o.confirmed() {
 		return errors.New("not confirmed, nothing was done")
 	}
+	fmt.Fprintln(o.out, "It is looked at. Where nobody can be asked for news, that takes half a minute.")
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(stick.Write(w)) }()
 	id, err := link.Sideload(ctx, o.config.control(), v.Component, r)

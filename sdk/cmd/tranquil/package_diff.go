@@ -140,11 +140,11 @@ func diffManifests(old, now *pack.Package) []difference {
 		return of
 	}
 	all = append(all, differ("dependant", dependants(old.Manifest), dependants(now.Manifest))...)
-	return append(all, differ("settings", settings(old.Manifest), settings(now.Manifest))...)
+	return append(all, differ("settings", settingsOf(old.Manifest), settingsOf(now.Manifest))...)
 }
 
-// settings are the members of the settings, as JSON.
-func settings(m pack.Manifest) map[string]string {
+// settingsOf are the members of the settings, as JSON.
+func settingsOf(m pack.Manifest) map[string]string {
 	members := map[string]json.RawMessage{}
 	_ = json.Unmarshal(m.Settings, &members) // it is an object, or there are none
 	text := map[string]string{}
