@@ -39,7 +39,9 @@ func newFakeRegistry(record func(*http.Request, string)) http.Handler {
 // publishing lets only those through who have the token.
 func publishing(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer "+fakeToken {
+		_, password, _ := r.BasicAuth()
+		if r.Header.Get("Authorization") != "Bearer "+fakeToken && password != fakeToken {
+			w.Header().Set("WWW-Authenticate", `Basic realm="packages"`)
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}

@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
+
+	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
@@ -41,7 +44,11 @@ func (c *pushCmd) Run(s *session) error {
 	// Whatever goes wrong here the push will tell.
 	known, err := to.Resolve(s.ctx, m.Version)
 	t.There = err == nil && known.Digest.String() == t.Digest
-	if t.Bytes, err = c.push(s, to, l, t.There); err != nil {
+	t.Bytes, err = c.push(s, to, l, t.There)
+	switch {
+	case errors.Is(err, auth.ErrBasicCredentialNotFound):
+		return fmt.Errorf("%s wants to know who pushes: set $TRANQUIL_TOKEN, or log in with oras login or docker login", to.Reference.Registry)
+	case err != nil:
 		return fmt.Errorf("cannot push package: %w", err)
 	}
 	t.There = t.There && t.Bytes == 0

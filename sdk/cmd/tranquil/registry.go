@@ -16,6 +16,8 @@ import (
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/credentials"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
@@ -42,7 +44,19 @@ func (s *session) shop(component, server string, insecure bool) (shop, error) {
 	}
 	repo.PlainHTTP = u.Scheme == "http"
 	repo.Client = bearer{s.Token}
+	if secret := u.Scheme == "https" || isLoopback(u.Hostname()) || insecure; s.Token == "" && secret {
+		repo.Client = stored()
+	}
 	return shop{repo}, nil
+}
+
+// stored shows what docker login and oras login have stored, where a registry asks.
+func stored() remote.Client {
+	store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
+	if err != nil {
+		return bearer{}
+	}
+	return &auth.Client{Client: http.DefaultClient, Credential: credentials.Credential(store), Cache: auth.NewCache()}
 }
 
 func isLoopback(host string) bool {
