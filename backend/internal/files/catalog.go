@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -35,8 +36,9 @@ type catalog struct {
 	quota *quota
 	busy  sync.Map // ids of uploads that a request has in hand
 
-	writes sync.Mutex    // of whoever changes the index, or removes blobs: the packages do not change while it is held
-	index  ocispec.Index // has packages in the order in which they were pushed
+	writes  sync.Mutex      // of whoever changes the index, or removes blobs: the packages do not change while it is held
+	index   ocispec.Index   // has packages in the order in which they were pushed
+	damaged map[string]bool // digests of manifests in the index that are not served
 
 	mu       sync.RWMutex                // of the maps, to read which writes will do as well
 	versions map[string][]*pack.Package  // by component, newest first
@@ -47,6 +49,7 @@ type catalog struct {
 func openCatalog(cfg Config) (*catalog, error) {
 	c := &catalog{
 		dir: cfg.Dir, log: cfg.Log, keep: cfg.Keep, quota: &quota{limit: cfg.Quota},
+		damaged:  map[string]bool{},
 		versions: map[string][]*pack.Package{},
 		files:    map[string]*pack.Package{},
 		beside:   map[string][]*pack.Referrer{},
@@ -63,7 +66,8 @@ func openCatalog(cfg Config) (*catalog, error) {
 	}
 	for _, d := range c.index.Manifests {
 		if err := c.load(d); err != nil { // one damaged package must not take the others down
-			c.log.Error("package in the store is damaged and not served", "reference", d.Annotations[ocispec.AnnotationRefName], "digest", d.Digest, "err", err)
+			c.damaged[d.Digest.String()] = true
+			c.log.Error("package in the store is damaged and not served: push it again, or delete it", "reference", d.Annotations[ocispec.AnnotationRefName], "digest", d.Digest, "err", err)
 		}
 	}
 	return c, c.quota.measure(c.blobDir(), c.uploads())
@@ -169,7 +173,7 @@ func (c *catalog) add(component, reference string, manifest []byte) (*pack.Packa
 	}
 	if err := c.store(ocispec.Descriptor{
 		MediaType: pack.MediaTypeManifest, ArtifactType: pack.ArtifactType, Digest: digest.Digest(p.Digest), Size: p.Size,
-		Annotations: map[string]string{ocispec.AnnotationRefName: component + ":" + p.Manifest.Version},
+		Annotations: map[string]string{ocispec.AnnotationRefName: referenceOf(p)},
 	}, manifest); err != nil {
 		return nil, err
 	}
@@ -191,7 +195,7 @@ func (c *catalog) clash(p *pack.Package) (*pack.Package, error) {
 	}
 	switch {
 	case old == nil:
-		return nil, nil
+		return nil, c.clashDamaged(p)
 	case old.Digest == p.Digest:
 		return old, nil
 	}
@@ -199,17 +203,36 @@ func (c *catalog) clash(p *pack.Package) (*pack.Package, error) {
 		old.Manifest.Component(), old.Manifest.Version, old.File)
 }
 
+// clashDamaged refuses another package in place of one that is not served, which
+// devices may have.
+func (c *catalog) clashDamaged(p *pack.Package) error {
+	name := referenceOf(p)
+	for _, d := range c.index.Manifests {
+		if digest := d.Digest.String(); d.Annotations[ocispec.AnnotationRefName] == name && digest != p.Digest {
+			return refuse(http.StatusConflict, "DENIED", "%s was published with other content, %s, which is damaged: push that again, or raise the version", name, digest)
+		}
+	}
+	return nil
+}
+
+// referenceOf is the name of a package in the index.
+func referenceOf(p *pack.Package) string { return p.Manifest.Component() + ":" + p.Manifest.Version }
+
 // store writes a manifest, then the index that names it. writes are held.
 func (c *catalog) store(entry ocispec.Descriptor, manifest []byte) error {
 	if err := c.writeBlob(entry.Digest.String(), manifest); err != nil {
 		return fmt.Errorf("cannot store manifest: %w", err)
 	}
 	next := c.index
-	next.Manifests = append(slices.Clone(next.Manifests), entry)
+	next.Manifests = slices.DeleteFunc(slices.Clone(next.Manifests), func(d ocispec.Descriptor) bool { // it was damaged
+		return d.Digest == entry.Digest && maps.Equal(d.Annotations, entry.Annotations)
+	})
+	next.Manifests = append(next.Manifests, entry)
 	if err := c.writeJSON(c.indexPath(), next); err != nil {
 		return fmt.Errorf("cannot store manifest: %w", err)
 	}
 	c.index = next
+	delete(c.damaged, entry.Digest.String())
 	return nil
 }
 

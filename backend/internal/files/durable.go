@@ -30,19 +30,27 @@ func settle(f *os.File, path string) error {
 	return nil
 }
 
-// writeBlob stores what is small enough to be in memory.
+// writeBlob stores what is small enough to be in memory, in place of what is left of
+// it.
 func (c *catalog) writeBlob(digest string, b []byte) error {
-	if c.touch(digest) {
-		return nil
-	}
 	if err := c.quota.take(int64(len(b))); err != nil {
 		return err
 	}
-	err := c.writeFile(c.blobPath(digest), b)
+	unused, err := c.replace(digest, func(path string) error { return c.writeFile(path, b) })
 	if err != nil {
-		c.quota.give(int64(len(b)))
+		unused = int64(len(b))
 	}
+	c.quota.give(unused)
 	return err
+}
+
+// replace has a blob written, and returns the bytes of the one before.
+func (c *catalog) replace(digest string, write func(path string) error) (before int64, err error) {
+	path := c.blobPath(digest)
+	if info, err := os.Stat(path); err == nil {
+		before = info.Size()
+	}
+	return before, write(path)
 }
 
 func (c *catalog) writeFile(path string, b []byte) error {
@@ -66,18 +74,13 @@ func (c *catalog) writeJSON(path string, v any) error {
 	return c.writeFile(path, b)
 }
 
-// touch reports whether a blob is here, and has it seem new, so that nobody takes
-// it for one that is left over.
-func (c *catalog) touch(digest string) bool {
-	now := time.Now()
-	return os.Chtimes(c.blobPath(digest), now, now) == nil
-}
-
-// mount is touch for those who do not hold writes.
+// mount reports whether a blob is here, and has it seem new, so that nobody takes it
+// for one that is left over.
 func (c *catalog) mount(digest string) bool {
 	c.writes.Lock()
 	defer c.writes.Unlock()
-	return c.touch(digest)
+	now := time.Now()
+	return os.Chtimes(c.blobPath(digest), now, now) == nil
 }
 
 // discard removes a file, and gives back the space that it took.

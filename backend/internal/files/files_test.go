@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -342,7 +343,8 @@ func TestVersionsAreFinal(t *testing.T) {
 	}
 }
 
-// TestDamagedStore loses a blob: that package is not served, others are.
+// TestDamagedStore loses a blob: that package is not served, others are. What is left
+// of it stays until it is pushed again, or deleted.
 func TestDamagedStore(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, dir)
@@ -354,6 +356,36 @@ func TestDamagedStore(t *testing.T) {
 	s = start(t, dir)
 	if _, b := get(t, s, "/v2/"+component+"/tags/list"); !strings.Contains(string(b), `["0.9.0"]`) {
 		t.Errorf("tags: %s", b)
+	}
+
+	blobs := stored(t, s)
+	if _, err := s.catalog.sweep(time.Now().Add(2 * leftover)); err != nil || stored(t, s) != blobs {
+		t.Errorf("of %d blobs %d are left: %v", blobs, stored(t, s), err)
+	}
+	layout, _ := build(t, variation{version: "1.0.0", arch: "amd64", body: "another"})
+	if err := push(t, s, layout, component, "1.0.0", token); err == nil || !strings.Contains(err.Error(), "which is damaged") {
+		t.Errorf("another package in its place: %v", err)
+	}
+	if err := os.WriteFile(s.catalog.blobPath(bad.Digest), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, dir)
+	mustPush(t, s, variation{version: "1.0.0", arch: "amd64", body: "bad"})
+	s = start(t, dir)
+	if _, b := get(t, s, "/v2/"+component+"/tags/list"); !strings.Contains(string(b), `["0.9.0","1.0.0"]`) || len(s.catalog.damaged) > 0 {
+		t.Errorf("pushed again: %s", b)
+	}
+	if err := os.Remove(s.catalog.blobPath(bad.Config.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, dir)
+	for _, want := range []int{http.StatusAccepted, http.StatusNotFound} {
+		if resp, _ := as(t, http.MethodDelete, s, "/v2/"+component+"/manifests/1.0.0", ""); resp.StatusCode != want {
+			t.Errorf("delete: %s", resp.Status)
+		}
+	}
+	if s = start(t, dir); len(s.catalog.damaged) > 0 {
+		t.Error("what was deleted is still in the index")
 	}
 }
 

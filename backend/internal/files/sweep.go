@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -41,7 +42,8 @@ func (c *catalog) keepClean(ctx context.Context) error {
 }
 
 // sweep removes referrers of nothing, blobs that no manifest names and uploads that
-// nobody has gone on with, if they are old enough, and returns their bytes.
+// nobody has gone on with, if they are old enough, and returns their bytes. As long as
+// a package is damaged nobody knows which blobs are left of it: then all stay.
 func (c *catalog) sweep(now time.Time) (freed int64, err error) {
 	c.writes.Lock()
 	defer c.writes.Unlock()
@@ -51,8 +53,11 @@ func (c *catalog) sweep(now time.Time) (freed int64, err error) {
 	}); err != nil {
 		return 0, err
 	}
-	used := c.inUse()
-	for _, dir := range []string{c.blobDir(), c.uploads()} {
+	used, dirs := c.inUse(), []string{c.uploads(), c.blobDir()}
+	if len(c.damaged) > 0 {
+		dirs = dirs[:1]
+	}
+	for _, dir := range dirs {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			return freed, err
@@ -74,11 +79,10 @@ func (c *catalog) sweep(now time.Time) (freed int64, err error) {
 // names reports whether a digest is that of a package or of a referrer. writes are
 // held.
 func (c *catalog) names(component, digest string) bool {
-	return c.find(component, digest) != nil || c.referrer(component, digest) != nil
+	return c.find(component, digest) != nil || c.referrer(component, digest) != nil || c.damaged[digest]
 }
 
-// inUse are the digests of all that manifests name, and of these; also of manifests
-// that are damaged: their packages may be mended. writes are held.
+// inUse are the digests of all that manifests name, and of these. writes are held.
 func (c *catalog) inUse() map[string]bool {
 	used := map[string]bool{}
 	for _, d := range c.index.Manifests {
@@ -113,7 +117,27 @@ func (c *catalog) delete(component, reference string) error {
 	case r != nil:
 		return c.forget(func(of string, other *pack.Referrer) bool { return of == component && other == r })
 	}
-	return refuse(http.StatusNotFound, "MANIFEST_UNKNOWN", "no package %.80s:%.80s", component, reference)
+	return c.deleteDamaged(component, reference)
+}
+
+// deleteDamaged gives up a package, or a referrer, that is not served; its blobs are
+// swept away. writes are held.
+func (c *catalog) deleteDamaged(component, reference string) error {
+	meant := func(d ocispec.Descriptor) bool {
+		name, digest := d.Annotations[ocispec.AnnotationRefName], d.Digest.String()
+		own := strings.HasPrefix(name, component+":") || d.Annotations[annotationComponent] == component
+		return c.damaged[digest] && (name == component+":"+reference || own && digest == reference)
+	}
+	at := slices.IndexFunc(c.index.Manifests, meant)
+	if at < 0 {
+		return refuse(http.StatusNotFound, "MANIFEST_UNKNOWN", "no package %.80s:%.80s", component, reference)
+	}
+	digest := c.index.Manifests[at].Digest.String()
+	if err := c.unlist(meant); err != nil {
+		return err
+	}
+	delete(c.damaged, digest)
+	return nil
 }
 
 // remove takes a package out of the store. writes are held.

@@ -135,11 +135,14 @@ func TestQuota(t *testing.T) {
 	if err := push(t, s, layout, component, "2.0.0", token); err == nil || !strings.Contains(err.Error(), "507") || !strings.Contains(err.Error(), "quota") {
 		t.Errorf("pushed: %v", err)
 	}
-	if left, _ := os.ReadDir(s.catalog.uploads()); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
 	if s.catalog.quota.used > used+10 {
 		t.Errorf("%d bytes are in use", s.catalog.quota.used)
+	}
+	at := beginUpload(t, s)
+	for _, want := range []int{http.StatusInsufficientStorage, http.StatusNotFound} { // it was dropped
+		if resp, b := as(t, http.MethodPatch, s, at, strings.Repeat("x", 1000)); resp.StatusCode != want {
+			t.Errorf("%s: %s", resp.Status, b)
+		}
 	}
 	if err := s.catalog.delete(component, p.Digest); err != nil {
 		t.Error(err)

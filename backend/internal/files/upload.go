@@ -132,12 +132,13 @@ func (c *catalog) finish(id, digest string) error {
 		err := refuse(http.StatusBadRequest, "DIGEST_INVALID", "content has digest %s", got)
 		return errors.Join(err, c.discard(f.Name()))
 	}
-	c.writes.Lock() // nobody sweeps it away before it is touched
+	c.writes.Lock()
 	defer c.writes.Unlock()
-	if c.touch(digest) {
-		return c.discard(f.Name())
+	before, err := c.replace(digest, func(path string) error { return settle(f, path) })
+	if err == nil {
+		c.quota.give(before)
 	}
-	return settle(f, c.blobPath(digest))
+	return err
 }
 
 // drop ends an upload that nobody will finish.
