@@ -11,7 +11,7 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/durable"
 )
 
-// WriteTar writes the package in the layout directory dir as a single file: a
+// WriteTar writes the package at dir, a layout directory or a tar, as a single file: a
 // tar whose bytes depend on the package only. Its members are index.json,
 // oci-layout, and the blobs in the order a device needs them: manifest,
 // config, then the layers as the manifest lists them; at last those of what refers
@@ -23,15 +23,16 @@ func WriteTar(w io.Writer, dir string) error {
 	}
 	defer l.Close()
 	tw := tar.NewWriter(w)
-	for _, name := range []string{indexFile, layoutFile} {
-		b, err := l.readFile(name, MaxManifestSize)
-		if err != nil {
+	// Tools of others may have written these two in other words, or in another order.
+	index := encodeIndex(l.Package.Descriptor(), l.Package.Manifest.Version, l.Referrers)
+	for _, file := range []struct {
+		name string
+		b    []byte
+	}{{indexFile, index}, {layoutFile, []byte(layoutContent)}} {
+		if err := writeMember(tw, file.name, int64(len(file.b))); err != nil {
 			return err
 		}
-		if err := writeMember(tw, name, int64(len(b))); err != nil {
-			return err
-		}
-		if _, err := tw.Write(b); err != nil {
+		if _, err := tw.Write(file.b); err != nil {
 			return err
 		}
 	}

@@ -217,7 +217,16 @@ func (w *layoutWriter) index(manifest []byte, version string, beside []*Referrer
 	if err != nil {
 		return err
 	}
-	entry := newDescriptor(d, map[string]string{annotationRef: version})
+	index := encodeIndex(d, version, beside)
+	if err := os.WriteFile(filepath.Join(w.dir, layoutFile), []byte(layoutContent), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(w.dir, indexFile), index, 0o644)
+}
+
+// encodeIndex returns the index of a layout: the package, then what refers to it.
+func encodeIndex(manifest Descriptor, version string, beside []*Referrer) []byte {
+	entry := newDescriptor(manifest, map[string]string{annotationRef: version})
 	entry.ArtifactType = ArtifactType
 	all := []ociDescriptor{entry}
 	for _, r := range beside {
@@ -225,14 +234,7 @@ func (w *layoutWriter) index(manifest []byte, version string, beside []*Referrer
 		entry.ArtifactType = r.ArtifactType
 		all = append(all, entry)
 	}
-	index, err := json.Marshal(ociIndex{SchemaVersion: 2, MediaType: MediaTypeIndex, Manifests: all})
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(w.dir, layoutFile), []byte(layoutContent), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(w.dir, indexFile), index, 0o644)
+	return []byte(mustJSON(ociIndex{SchemaVersion: 2, MediaType: MediaTypeIndex, Manifests: all}))
 }
 
 func (w *layoutWriter) blob(mediaType string, r io.Reader) (Descriptor, error) {

@@ -175,7 +175,7 @@ func (t *Transform) setDefaults() {
 	}
 }
 
-// mustJSON encodes strings and numbers, which cannot fail.
+// mustJSON encodes what is made of strings and numbers, which cannot fail.
 func mustJSON(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {

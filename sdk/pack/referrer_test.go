@@ -2,10 +2,12 @@ package pack
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,6 +93,26 @@ func TestAttachments(t *testing.T) {
 	}
 	if _, err := ParseProvenance(statement, DigestOf(nil)); err == nil {
 		t.Error("a provenance of another package is taken")
+	}
+	var index ociIndex
+	dir := filepath.Join(t.TempDir(), "layout")
+	_, err = attested(t).Build(dir)
+	if err == nil {
+		err = json.Unmarshal(readFile(t, filepath.Join(dir, indexFile)), &index)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(index.Manifests)
+	if err := os.WriteFile(filepath.Join(dir, indexFile), []byte(mustJSON(index)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var reversed bytes.Buffer
+	if err := WriteTar(&reversed, dir); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := NewStream(&reversed); err != nil || s.Package.Digest != p.Digest {
+		t.Errorf("of a layout that begins with something else: %v", err)
 	}
 	s, err := NewStream(onlyReads{bytes.NewReader(readFile(t, path))})
 	if err != nil || s.Package.Digest != p.Digest {

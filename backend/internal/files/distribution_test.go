@@ -358,6 +358,14 @@ func TestOrasGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	file, err := os.Open(single(t, out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if s, err := pack.NewStream(file); err != nil || s.Package.Digest != p.Digest {
+		t.Errorf("as a single file of ours: %v", err)
+	}
 	if l.Package.Digest != p.Digest || len(l.Referrers) != 1 {
 		t.Errorf("package %s with %d referrers, want %s with one", l.Package.Digest, len(l.Referrers), p.Digest)
 	}
