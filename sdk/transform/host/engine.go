@@ -106,6 +106,7 @@ func (e *engine) run(j job, stdin io.Reader, stdout, stderr io.Writer) (result o
 		}
 	}()
 	e.memory.Free() // whatever a run before has left
+	e.memory.refused = false
 	ctx := experimental.WithMemoryAllocator(context.Background(), e.memory)
 	// Wrapped, so that wazero sees plain streams and not files it could poll.
 	config := withClock(wazero.NewModuleConfig()).WithName("").WithArgs(j.Args...).WithStartFunctions().

@@ -122,6 +122,29 @@ func TestLimitsOfAStep(t *testing.T) {
 	}
 }
 
+// A module that ends for want of memory is told as such, however it ends, with
+// who can give it more.
+func TestOutOfMemory(t *testing.T) {
+	for name, test := range map[string]struct {
+		end     []byte
+		ceiling int64
+		step    int64
+		want    string
+	}{
+		"traps":    {trapping, 0, 2 << 20, "out of memory: the limit is 2 MiB, raise memory in the limits of the transform"},
+		"exits":    {exiting3, 0, 2 << 20, "out of memory: the limit is 2 MiB, raise memory in the limits of the transform"},
+		"a device": {trapping, 3 << 20, 4 << 20, "out of memory: the limit is 3 MiB, grant transforms more"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			step := Step{Module: assembled(t, slices.Concat(growing[:len(growing)-1], test.end)), Limits: Limits{Memory: test.step}}
+			_, _, err := runOne(t, &Host{Cache: cache, Ceiling: Limits{Memory: test.ceiling}}, step, "")
+			if e := failed(t, err); e.Class != ResourceLimit || e.Reason != test.want {
+				t.Errorf("got %v", e)
+			}
+		})
+	}
+}
+
 func TestNastyPrograms(t *testing.T) {
 	for how, test := range map[string]struct {
 		format string

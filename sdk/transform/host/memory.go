@@ -10,7 +10,7 @@ import (
 // file is too much for the limit of the process once the files are many.
 type linear struct {
 	whole   []byte
-	refused bool // the module has asked for more
+	refused bool // the module has asked for more, in this run
 }
 
 func newLinear(size int64) (*linear, error) {
@@ -32,7 +32,6 @@ func (l *linear) Reallocate(size uint64) []byte {
 
 // Free forgets the content: pages that are touched again are zero.
 func (l *linear) Free() {
-	l.refused = false
 	if err := unix.Madvise(l.whole, unix.MADV_DONTNEED); err != nil {
 		clear(l.whole)
 	}
