@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
@@ -83,7 +84,7 @@ type RecipeTransform struct {
 func ReadRecipe(dir string) (*Recipe, error) {
 	r := &Recipe{dir: dir}
 	file, err := settings.Read(filepath.Join(dir, RecipeFile), r)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, fmt.Errorf("no %s in %s: write one, or name the directory that has it", RecipeFile, dir)
 	}
 	if err != nil {

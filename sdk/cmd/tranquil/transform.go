@@ -25,8 +25,8 @@ type transformCmd struct {
 // A sandbox is where the commands run modules, with the limits of a device.
 type sandbox struct {
 	Memory  int64         `default:"128" placeholder:"MIB" help:"Limit of linear memory, in MiB, up to 1024."`
-	CPU     time.Duration `default:"1m" help:"Limit of CPU time for one run, 1ms to 24h."`
-	Wall    time.Duration `default:"5m" help:"Limit of time for one run, 1ms to 24h."`
+	CPU     pack.Duration `default:"1m" help:"Limit of CPU time for one run, 1ms to 24h."`
+	Wall    pack.Duration `default:"5m" help:"Limit of time for one run, 1ms to 24h."`
 	Output  int64         `placeholder:"MIB" help:"Limit of one result, in MiB (default: twice the input and 16 MiB)."`
 	Verbose bool          `short:"v" help:"Show what the module writes to stderr."`
 }
@@ -54,7 +54,7 @@ func (b *sandbox) host(s *session) (*host.Host, error) {
 	}
 	h := &host.Host{
 		Cache:   filepath.Join(dir, "tranquil", "transforms"),
-		Ceiling: host.Limits{Memory: b.Memory << 20, CPU: b.CPU, Wall: b.Wall, Output: b.Output << 20},
+		Ceiling: host.Limits{Memory: b.Memory << 20, CPU: time.Duration(b.CPU), Wall: time.Duration(b.Wall), Output: b.Output << 20},
 	}
 	if b.Verbose {
 		h.Log = slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -64,7 +64,7 @@ func (b *sandbox) host(s *session) (*host.Host, error) {
 
 // lower returns the limits of one run of an edge.
 func (b *sandbox) lower(edge host.Limits) host.Limits {
-	l := host.Limits{Memory: b.Memory << 20, CPU: b.CPU, Wall: b.Wall, Output: b.Output << 20}
+	l := host.Limits{Memory: b.Memory << 20, CPU: time.Duration(b.CPU), Wall: time.Duration(b.Wall), Output: b.Output << 20}
 	if edge.Memory > 0 {
 		l.Memory = min(l.Memory, edge.Memory)
 	}
@@ -83,7 +83,7 @@ func (b *sandbox) Validate() error {
 	if b.Output != 0 {
 		given = append(given, "output")
 	}
-	limits := pack.TransformLimits{Memory: mebibytes(b.Memory), CPU: pack.Duration(b.CPU), Wall: pack.Duration(b.Wall), Output: mebibytes(b.Output)}
+	limits := pack.TransformLimits{Memory: mebibytes(b.Memory), CPU: b.CPU, Wall: b.Wall, Output: mebibytes(b.Output)}
 	if err := limits.Check(given...); err != nil {
 		return errors.New("--" + strings.ReplaceAll(err.Error(), "\n", "; --"))
 	}
@@ -112,7 +112,7 @@ func (transformCheckCmd) Help() string {
 
 // Validate refuses an amount of memory that no device could grant.
 func (c *transformCheckCmd) Validate() error {
-	return (&sandbox{Memory: c.Memory, CPU: time.Minute, Wall: time.Minute}).Validate()
+	return (&sandbox{Memory: c.Memory, CPU: pack.Duration(time.Minute), Wall: pack.Duration(time.Minute)}).Validate()
 }
 
 func (c *transformCheckCmd) Run(s *session) error {

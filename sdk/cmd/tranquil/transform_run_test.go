@@ -33,6 +33,7 @@ func TestSummarize(t *testing.T) {
 	}{
 		{transformtest.Result{Refused: 2}, first + "2 were refused\n"},
 		{transformtest.Result{Refused: 3}, first + "3 were refused\nover half of the variations were refused, which tests little: give more examples\n"},
+		{transformtest.Result{Alone: []string{"a"}}, first + "0 were refused\na: it has a state of one schema only: what comes of it is compared with nothing\n"},
 		{transformtest.Result{Binary: true}, first + "0 were refused\nbinary files are not varied: give more examples of them\n"},
 		{transformtest.Result{Unchecked: []string{"a"}}, first + "0 were refused\na: lossy both ways and no a/back: what comes back is not checked\n"},
 		{transformtest.Result{Skipped: 5, Stopped: "it ran into a limit"}, first + "0 were refused\nstopped there, since it ran into a limit: 5 checks were left out\n"},

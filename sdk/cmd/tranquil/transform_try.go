@@ -62,7 +62,7 @@ func (c *transformTryCmd) Run(s *session) error {
 			fmt.Fprintln(s.out, unused(e, pattern))
 		}
 	}
-	if n := len(result.Failures); n > 0 {
+	if n := result.Failed(); n > 0 {
 		return fmt.Errorf("%s of %d failed", count(n, "check"), result.Checks)
 	}
 	return nil
@@ -87,6 +87,9 @@ func summarize(out io.Writer, r transformtest.Result, examples int) {
 		count(r.Variations, "variation"), r.Refused, be(r.Refused))
 	for _, name := range r.Unchecked {
 		fmt.Fprintf(out, "%s: lossy both ways and no %s/back: what comes back is not checked\n", name, name)
+	}
+	for _, name := range r.Alone {
+		fmt.Fprintf(out, "%s: it has a state of one schema only: what comes of it is compared with nothing\n", name)
 	}
 	if 2*r.Refused > r.Variations {
 		fmt.Fprintln(out, "over half of the variations were refused, which tests little: give more examples")

@@ -49,6 +49,9 @@ type Result struct {
 	// Unchecked are the cases of which nothing tells what should come back
 	// over edges that are lossy both ways: see [Case.Back].
 	Unchecked []string
+	// Alone are the cases with a state of one schema only, whose results are
+	// compared with no wanted one.
+	Alone []string
 	// Binary reports that examples have files which do not vary, see [Vary].
 	Binary bool
 	// Skipped are the checks left undone after one that nothing can be said
@@ -56,6 +59,15 @@ type Result struct {
 	// or it ran into a limit, where each of the others might take as long.
 	Skipped int
 	Stopped string
+}
+
+// Failed returns how many checks did.
+func (r Result) Failed() int {
+	n := len(r.Failures)
+	for _, f := range r.Failures {
+		n += len(f.Also)
+	}
+	return n
 }
 
 // A Failure is one check that failed.
@@ -66,6 +78,8 @@ type Failure struct {
 	// Example is the smallest variation found that fails; nil if the
 	// example itself does.
 	Example State
+	// Also are other checks of the case that fail in the same way.
+	Also []string
 }
 
 func (f Failure) String() string {
@@ -74,6 +88,9 @@ func (f Failure) String() string {
 		if about != "" {
 			text = about + ": " + text
 		}
+	}
+	if len(f.Also) > 0 {
+		text += "\n(in the same way: " + strings.Join(f.Also, ", ") + ")"
 	}
 	if f.Example == nil {
 		return text
@@ -191,9 +208,20 @@ func (r *suiteRun) do(c check) error {
 		return err
 	}
 	if detail != "" {
-		r.found.Failures = append(r.found.Failures, Failure{Case: c.in, Check: c.name, Detail: detail})
+		r.fail(Failure{Case: c.in, Check: c.name, Detail: detail})
 	}
 	return nil
+}
+
+// fail notes a failure, once for all checks of a case that find the same.
+func (r *suiteRun) fail(f Failure) {
+	for i := range r.found.Failures {
+		if same := &r.found.Failures[i]; same.Case == f.Case && same.Detail == f.Detail && same.Example == nil {
+			same.Also = append(same.Also, f.Check)
+			return
+		}
+	}
+	r.found.Failures = append(r.found.Failures, f)
 }
 
 // moduleFailure makes the failure of a module a finding like any other.
@@ -254,6 +282,9 @@ func (r *suiteRun) golden(c Case) []check {
 		}
 	}
 	low, high := schemas[0], schemas[len(schemas)-1]
+	if low == high {
+		r.found.Alone = append(r.found.Alone, c.Name)
+	}
 	both := slices.Concat(r.chain(low, high, -1), r.chain(high, low, -1))
 	if c.Back != nil && len(both) > 1 {
 		checks = append(checks, r.returns(c, "what comes back of "+way(both...), c.States[low], c.Back, both))
