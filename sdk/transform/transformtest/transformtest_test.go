@@ -256,6 +256,12 @@ func TestVisible(t *testing.T) {
 	}
 }
 
+func TestDiffOfDatabase(t *testing.T) {
+	if got := Diff(State{"a": sqlite + "1"}, State{"a": sqlite + "2"}); !strings.HasPrefix(got, "a differs: a database comes back with its rows") {
+		t.Error(got)
+	}
+}
+
 func TestReadCases(t *testing.T) {
 	all := []Edge{{Step: host.Step{From: 1, To: 2}}}
 	for name, want := range map[string]string{
