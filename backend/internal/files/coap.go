@@ -53,6 +53,7 @@ func (s *Server) serveCoAP(ctx context.Context) error {
 
 // answerDatagrams returns when the socket is closed.
 func (s *Server) answerDatagrams(r *responder, limit *limiter) error {
+	w := r.worker()
 	in, out := make([]byte, maxDatagram), make([]byte, maxDatagram)
 	for {
 		n, from, err := s.coap.ReadFromUDPAddrPort(in)
@@ -62,7 +63,7 @@ func (s *Server) answerDatagrams(r *responder, limit *limiter) error {
 		if err != nil || !limit.allow(from.Addr(), 1) {
 			continue // an answer that says "too many" would help the forger
 		}
-		if n := r.respond(in[:n], out, from.Addr()); n > 0 {
+		if n := w.respond(in[:n], out, from.Addr()); n > 0 {
 			s.coap.WriteToUDPAddrPort(out[:n], from)
 		}
 	}
@@ -87,9 +88,20 @@ func newResponder(c *catalog, fail func(error)) *responder {
 	}
 }
 
+// A worker answers one datagram after the other, in the same memory.
+type worker struct {
+	*responder
+	options message.Options
+	payload []byte
+}
+
+func (r *responder) worker() *worker {
+	return &worker{responder: r, options: make(message.Options, 0, 16), payload: make([]byte, 16<<largestSZX)}
+}
+
 // respond writes the answer to out and returns its length, 0 for none.
-func (r *responder) respond(datagram, out []byte, from netip.Addr) int {
-	req := message.Message{Options: make(message.Options, 0, 16)}
+func (r *worker) respond(datagram, out []byte, from netip.Addr) int {
+	req := message.Message{Options: r.options[:0]}
 	if _, err := coder.DefaultCoder.Decode(datagram, &req); err != nil {
 		return 0 // who it is from is not even sure
 	}
@@ -134,7 +146,7 @@ func (r *responder) encode(m message.Message, out []byte) int {
 	return n
 }
 
-func (r *responder) answer(req *message.Message) message.Message {
+func (r *worker) answer(req *message.Message) message.Message {
 	b, err := wantedBlock(req.Options)
 	if err == nil {
 		err = plainGet(req)
@@ -148,7 +160,7 @@ func (r *responder) answer(req *message.Message) message.Message {
 		return r.refusal(err)
 	}
 	defer res.Close()
-	ans, err := res.block(b)
+	ans, err := res.block(b, r.payload)
 	if err != nil {
 		return r.refusal(err)
 	}
@@ -207,14 +219,14 @@ func wantedBlock(opts message.Options) (block, error) {
 	return b, nil
 }
 
-// block answers with one block of the resource.
-func (res *resource) block(b block) (message.Message, error) {
+// block answers with one block of the resource, which it reads into buf.
+func (res *resource) block(b block, buf []byte) (message.Message, error) {
 	size := int64(16) << b.szx
 	offset := b.num * size
 	if offset >= res.size && offset > 0 {
 		return message.Message{}, refuse(http.StatusBadRequest, "", "block beyond the end")
 	}
-	payload := make([]byte, min(size, res.size-offset))
+	payload := buf[:min(size, res.size-offset)]
 	if _, err := res.ReadAt(payload, offset); err != nil && len(payload) > 0 {
 		return message.Message{}, fmt.Errorf("cannot read %s: %w", res.digest, err)
 	}

@@ -266,6 +266,7 @@ func TestAmplification(t *testing.T) {
 	blob := "/v2/" + component + "/blobs/" + p.Artifacts[0].Digest
 	r := newResponder(s.catalog, func(err error) { t.Error(err) })
 	defer r.opened.close()
+	w := r.worker()
 	ask := func(from string, num uint32, echo []byte) (int, message.Message) {
 		b := num<<4 | 6
 		req := request(blob, 1, &b)
@@ -273,7 +274,7 @@ func TestAmplification(t *testing.T) {
 			req.Options = req.Options.Add(message.Option{ID: optionEcho, Value: echo})
 		}
 		out := make([]byte, maxDatagram)
-		n := r.respond(encode(t, req), out, netip.MustParseAddr(from))
+		n := w.respond(encode(t, req), out, netip.MustParseAddr(from))
 		if n == 0 {
 			return 0, message.Message{}
 		}
@@ -351,10 +352,10 @@ func FuzzRespond(f *testing.F) {
 	f.Add(encode(f, request("/v2/application/x/blobs/sha256:"+strings.Repeat("a", 64), 7, &b)))
 	f.Add([]byte{0x40, 0, 0, 1})
 	f.Add([]byte{})
-	r := newResponder(c, func(err error) { f.Error(err) })
+	w := newResponder(c, func(err error) { f.Error(err) }).worker()
 	f.Fuzz(func(t *testing.T, datagram []byte) {
 		out := make([]byte, maxDatagram)
-		if n := r.respond(datagram, out, netip.MustParseAddr("192.0.2.1")); n > 0 {
+		if n := w.respond(datagram, out, netip.MustParseAddr("192.0.2.1")); n > 0 {
 			decode(t, out[:n])
 		}
 	})
