@@ -6,12 +6,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,32 +161,24 @@ func (n notified) ServeNotification(_ string, m *lwm2m.Message) lwm2m.Reception 
 	return lwm2m.Accepted
 }
 
-// startCoapServer runs libcoap's server; its DTLS port is one above the other.
+// startCoapServer runs libcoap's server; its DTLS port is one above the other. It
+// gets a loopback address of its own: on the usual one, whatever runs beside the
+// test may take the port for TCP, or between the look and the start, and libcoap
+// goes on without it.
 func startCoapServer(t *testing.T, program string, offset int, arguments ...string) (address string) {
 	t.Helper()
 	path := libcoap(t, program)
-	port := 0
-	eventually(t, "two free ports in a row", func() bool {
-		probe, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			return false
-		}
-		defer probe.Close()
-		port = probe.LocalAddr().(*net.UDPAddr).Port
-		below, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port - 1})
-		if err == nil {
-			below.Close()
-		}
-		return err == nil
-	})
-	address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	command := exec.Command(path, append(arguments, "-A", "127.0.0.1", "-p", strconv.Itoa(port+offset))...)
+	pid, port := os.Getpid(), 5684+2*int(coapServers.Add(1))
+	host := fmt.Sprintf("127.%d.%d.%d", 1+pid>>16&0x7f, pid>>8&0xff, pid&0xff)
+	command := exec.Command(path, append(arguments, "-A", host, "-p", strconv.Itoa(port+offset))...)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
-	return address
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
+
+var coapServers atomic.Int32 // that were started
 
 // TestLibcoapServes is our transport against libcoap's server, which listens for UDP
 // and TCP.
