@@ -43,6 +43,7 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentBack:              lwm2m.Bool(p.Back),
 		objects.ComponentFetched:           lwm2m.Int(p.Fetched),
 		objects.ComponentSize:              lwm2m.Int(p.Size),
+		objects.ComponentSlow:              lwm2m.Int(p.Slow),
 		objects.ComponentUnavailableUntil:  lwm2m.Time(orEpoch(p.Until)),
 		objects.ComponentResult:            lwm2m.String(o.Result),
 		objects.ComponentCause:             lwm2m.String(o.Cause),

@@ -222,9 +222,10 @@ func (e *Engine) download(ctx context.Context, u *Update) error {
 	}
 	return e.inTurns(ctx, u, func(ctx context.Context) error {
 		var before int64
+		var g gauge
 		for _, b := range blobs {
 			tell := func(done, _ int64) {
-				u.Fetched, u.Size = before+done, total
+				u.Fetched, u.Size, u.Slow = before+done, total, g.slow(before+done, time.Now())
 				progress(ctx, float64(u.Fetched)/float64(max(total, 1)))
 			}
 			if err := e.Source.Blob(ctx, u.Component, b.Digest, b.Size, tell); err != nil {

@@ -61,6 +61,7 @@ type Update struct {
 	To        Installed `json:"to"`
 
 	Fetched    int64             `json:"-"`                    // bytes of Size that are downloaded
+	Slow       int64             `json:"-"`                    // bytes a second, if that is slow
 	Size       int64             `json:"-"`                    // of the download, bytes
 	Repair     int64             `json:"repair,omitempty"`     // what an operator has decided: the number from afar, or RepairHere; 0: it is none
 	Doubt      string            `json:"doubt,omitempty"`      // why what vouches for the package may be outdated
@@ -161,6 +162,7 @@ type Progress struct {
 	Fraction  float64       `json:"progress"`          // of the whole update, 0 to 1
 	Fetched   int64         `json:"fetched,omitempty"` // bytes of Size, while they are downloaded
 	Size      int64         `json:"size,omitempty"`
+	Slow      int64         `json:"slow,omitempty"` // bytes a second of a download that is slow
 	Until     time.Time     `json:"unavailableUntil,omitzero"`
 	Predicted time.Duration `json:"predicted,omitempty"`
 	Down      bool          `json:"down,omitempty"`    // the component is stopped, or about to be
@@ -182,7 +184,7 @@ func (r *Record) progress(s Step, fraction float64) Progress {
 		p.Serving = &u.To
 	}
 	if s.Name == "download" && !r.Back {
-		p.Fetched, p.Size = u.Fetched, u.Size
+		p.Fetched, p.Size, p.Slow = u.Fetched, u.Size, u.Slow
 	}
 	p.Down = u.Down != (Moment{}) && u.Downtime == 0
 	if r.Stopped() {

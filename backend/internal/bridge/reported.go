@@ -218,6 +218,9 @@ func (v values) describe(instance uint16) (component map[string]any, state strin
 			}
 			if size := v.component(instance, objects.ComponentSize).Int(); size > 0 {
 				update["bytes"], update["size"] = float64(v.component(instance, objects.ComponentFetched).Int()), float64(size)
+				if slow := v.component(instance, objects.ComponentSlow).Int(); slow > 0 {
+					update["slow"] = float64(slow)
+				}
 			}
 		} else {
 			update["downtime"] = math.Round(1000*v.component(instance, objects.ComponentDowntime).Float()) / 1000

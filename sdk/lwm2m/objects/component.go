@@ -53,6 +53,7 @@ const (
 	ComponentBack              = 56 // the update turns back: the step is being undone
 	ComponentFetched           = 57 // bytes of resource 58, while they are downloaded
 	ComponentSize              = 58 // of the download, bytes
+	ComponentSlow              = 59 // bytes a second of a download that is slow; 0: it is not
 	ComponentAcknowledge       = 35 // id of the update whose outcome has arrived
 )
 
@@ -108,6 +109,7 @@ var ComponentUpdate = lwm2m.Definition{
 		{ID: ComponentBack, Name: "Turns Back", Operations: lwm2m.R, Kind: lwm2m.KindBoolean},
 		{ID: ComponentFetched, Name: "Fetched", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Units: "B"},
 		{ID: ComponentSize, Name: "Size", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Units: "B"},
+		{ID: ComponentSlow, Name: "Slow", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Units: "B/s"},
 		{ID: ComponentAsks, Name: "Asks", Operations: lwm2m.R, Kind: lwm2m.KindBoolean},
 		{ID: ComponentOutcome, Name: "Outcome", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentAcknowledge, Name: "Acknowledge", Operations: lwm2m.W, Kind: lwm2m.KindString},
