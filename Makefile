@@ -6,7 +6,7 @@ N         ?= 50
 FUZZTIME  ?= 10s
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
-BINARIES  := $(BIN)/tranquil $(BIN)/tranquil-agent $(BIN)/tranquil-backend $(BIN)/tranquil-updater-application
+BINARIES  := $(BIN)/tranquil $(BIN)/tranquil-agent $(BIN)/tranquil-backend $(BIN)/tranquil-updater-application $(BIN)/tranquil-updater-container
 
 STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
@@ -17,7 +17,7 @@ GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: $(BINARIES) ## the four binaries, into bin/
+build: $(BINARIES) ## the five binaries, into bin/
 
 # The digests of the ready-made transforms, whose native code these two contain.
 NATIVE = -X github.com/tranquil-iot/tranquil/transforms/native.digests=$(shell paste -sd, $(BIN)/transforms/digests)
@@ -30,6 +30,8 @@ $(BIN)/tranquil-backend: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./backend
 $(BIN)/tranquil-updater-application: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./plugins/application
+$(BIN)/tranquil-updater-container: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./plugins/container
 FORCE:
 
 transforms: ## the ready-made transforms as WebAssembly, into bin/transforms/, the same bytes each time
@@ -94,9 +96,9 @@ generated: ## fail if generated code is not current
 	$(GO) generate ./...
 	git diff --exit-code --stat -- '*.pb.go' '*.wasm.go' '*.wasm.dat'
 
-# Beyond protoc: a CoAP peer of others, other processors, another clock, and the toolchains of the example
-# transforms: C and Rust; from npm AssemblyScript and Zig, and LwM2M peers of others.
-DEPS := skopeo protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
+# Beyond protoc: a CoAP peer of others, other processors, another clock, container engines and what is in the
+# containers of tests, and the toolchains of the example transforms: C and Rust; from npm AssemblyScript and Zig, and LwM2M peers of others.
+DEPS := skopeo protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc runc busybox-static clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
 NPM  := examples/transforms/assemblyscript examples/transforms/zig sdk/lwm2m/coap/testdata/peers
 
 deps: ## install what check needs beyond Go, git, make and gcc, from Debian and npm

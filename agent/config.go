@@ -258,5 +258,7 @@ func absolute(key, path string) error {
 // components and their states: each in a directory of its type.
 func (c config) updaters() string { return filepath.Join(c.Data, "updater") }
 
-func (c config) link() string    { return filepath.Join(c.Run, "link.sock") }
+// link is in a directory of its own, which a container can be given: a socket that
+// the next agent makes is another file.
+func (c config) link() string    { return filepath.Join(c.Run, "link", "agent.sock") }
 func (c config) control() string { return filepath.Join(c.Run, "control.sock") }

@@ -86,6 +86,12 @@ var siblings = map[string][]string{
 	"agent/internal/content":    nil,
 	"agent/internal/state":      nil,
 	"agent/internal/pluginhost": nil,
+
+	"plugins/container/internal/container": {"plugins/container/internal/cgroup", "plugins/container/internal/image"},
+	"plugins/container/internal/lxc":       {"plugins/container/internal/cgroup", "plugins/container/internal/container"},
+	"plugins/container/internal/oci":       {"plugins/container/internal/cgroup", "plugins/container/internal/container"},
+	"plugins/container/internal/cgroup":    nil,
+	"plugins/container/internal/image":     nil,
 }
 
 func TestImports(t *testing.T) {

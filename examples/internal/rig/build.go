@@ -31,6 +31,7 @@ var native = []program{
 	{"tranquil-backend", "./backend"},
 	{"tranquil-agent", "./agent"},
 	{"tranquil-updater-application", "./plugins/application"},
+	{"tranquil-updater-container", "./plugins/container"},
 	{"tranquil", "./sdk/cmd/tranquil"},
 	{"dashboard", "./examples/dashboard"},
 	{"reader", "./examples/reader"},

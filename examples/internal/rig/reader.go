@@ -39,7 +39,7 @@ func (s *System) PublishReader(ctx context.Context) error {
 // StartReader runs the reader as a program of the device that is no
 // component. What it prints is in the process's log.
 func (s *System) StartReader(args ...string) (*Process, error) {
-	p, err := start(s.Dir, "reader", s.Program("reader"), []string{"TRANQUIL_LINK=" + filepath.Join(s.run, "link.sock")}, args...)
+	p, err := start(s.Dir, "reader", s.Program("reader"), []string{"TRANQUIL_LINK=" + filepath.Join(s.run, "link", "agent.sock")}, args...)
 	if err == nil {
 		s.others = append(s.others, p)
 	}

@@ -21,7 +21,8 @@ func Replace(old, replacement string) Edit {
 }
 
 // Package builds the package of one version of the sensor adapter for this
-// machine, with the command line tool, and returns its file.
+// machine, with the command line tool, and returns its file. A version like
+// "container-1.0.0" is that of the adapter in a container.
 func (s *System) Package(ctx context.Context, version string, edits ...Edit) (string, error) {
 	return s.built.Package(ctx, s.Dir, version, edits...)
 }
@@ -44,7 +45,7 @@ func (b Built) Package(ctx context.Context, dir, version string, edits ...Edit) 
 		return "", err
 	}
 	adapter := "sensor-adapter-2"
-	if strings.HasPrefix(version, "1.") {
+	if strings.HasPrefix(strings.TrimPrefix(version, "container-"), "1.") {
 		adapter = "sensor-adapter-1"
 	}
 	for name, from := range map[string]string{"sensor-adapter": adapter, "transform.wasm": "transform.wasm", "trap.wasm": "trap.wasm"} {

@@ -54,14 +54,17 @@ func (h Home) start(ctx context.Context) error {
 		return errors.Join(removeAll(h.saved()), h.handOver(ctx, v, now.Spec.Control), disk.SyncNames(h.Dir))
 	}
 	if runs {
-		if _, err := h.end(ctx, v.Traits.Grace); err != nil {
-			return err
-		}
+		_, err = h.end(ctx, v.Traits.Grace)
+	} else {
+		_, err = h.driver.Sweep(ctx, h)
+	}
+	if err != nil {
+		return err
 	}
 	if err := h.takeOver(ctx, v); err != nil {
 		return err
 	}
-	spec, err := h.ready(ctx, v)
+	spec, err := h.spec(v)
 	if err != nil {
 		return err
 	}
@@ -74,14 +77,6 @@ func (h Home) start(ctx context.Context) error {
 	}
 	// What takeOver has renamed, now that the component does not wait for it.
 	return errors.Join(h.handOver(ctx, v, spec.Control), disk.SyncNames(h.Dir), h.discardOld())
-}
-
-// ready removes what a killed supervisor has left, and says how to run v.
-func (h Home) ready(ctx context.Context, v Version) (supervisor.Spec, error) {
-	if _, err := h.driver.Sweep(ctx, h); err != nil {
-		return supervisor.Spec{}, err
-	}
-	return h.spec(v)
 }
 
 // supervised returns what the component's supervisor tells, if one runs.
@@ -97,7 +92,7 @@ func (h Home) supervised(ctx context.Context) (status supervisor.Status, runs bo
 // spec says how to run v.
 func (h Home) spec(v Version) (supervisor.Spec, error) {
 	spec, err := h.driver.Spec(h, v)
-	spec.Version, spec.Control, spec.Halt = v.ID, cmp.Or(spec.Control, h.Control), v.Traits.Halt
+	spec.Version, spec.Control = v.ID, cmp.Or(spec.Control, h.Control)
 	spec.Mark, spec.Env = h.mark(), append(spec.Env, h.mark())
 	spec.Fresh, spec.Needs = append(spec.Fresh, spec.Control), []string{h.State()}
 	spec.Log, spec.LogSize, spec.LogKeep = h.logFile(), logSize, logKeep
@@ -169,8 +164,8 @@ func (h Home) awaitUp(ctx context.Context, f Freezer, limit time.Duration) error
 		if err != nil || !runs || now.State != supervisor.Running {
 			return err
 		}
-		if up, err := f.Up(ctx, h); err != nil || up {
-			return err
+		if up, err := f.Up(ctx, h); err != nil || up { // who cannot be asked must end all the same
+			return ctx.Err()
 		}
 		if err := pause(ctx); err != nil {
 			return err

@@ -43,9 +43,9 @@ type Driver interface {
 	Traits(settings []byte) (Traits, error)
 	// Unpack makes the files of a version from an artifact, in a directory
 	// that does not exist yet. They are on the disk when it returns.
-	Unpack(ctx context.Context, v Version, artifact, dir string) error
+	Unpack(ctx context.Context, h Home, v Version, artifact, dir string) error
 	// Spec says how to run a version: Dir, Command, Env, and what else is to
-	// be Fresh. The rest is filled in.
+	// be Fresh, perhaps Control and Halt. The rest is filled in.
 	Spec(h Home, v Version) (supervisor.Spec, error)
 	// Probe returns why the running component is not well. It has a deadline.
 	Probe(ctx context.Context, h Home, v Version, spec supervisor.Spec) error
@@ -70,11 +70,8 @@ type Freezer interface {
 type Traits struct {
 	Handover bool          // the component is asked for its state, and given it
 	Grace    time.Duration // between asking it to end and force
-	Halt     int           // the signal that asks it to end; 0 is SIGTERM
+	Own      bool          // the files of its version are its own: it may change them
 }
-
-// DefaultGrace is the time between asking and force for versions that name none.
-const DefaultGrace = 10 * time.Second
 
 // An Updater handles the services of one type. It keeps nothing in memory but
 // who works on which component at the moment.

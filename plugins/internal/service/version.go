@@ -63,7 +63,11 @@ func (h Home) stage(ctx context.Context, r updater.StageRequest) (Version, error
 	if r.MediaType != pack.MediaTypeArtifact {
 		return Version{}, fmt.Errorf("artifact is %q, must be %q", r.MediaType, pack.MediaTypeArtifact)
 	}
-	traits, err := h.driver.Traits(r.Settings)
+	settings := r.Settings
+	if len(settings) == 0 { // a manifest without any
+		settings = []byte("{}")
+	}
+	traits, err := h.driver.Traits(settings)
 	if err != nil {
 		return Version{}, err
 	}
@@ -74,8 +78,20 @@ func (h Home) stage(ctx context.Context, r updater.StageRequest) (Version, error
 	if err != nil {
 		return Version{}, err
 	}
-	v := Version{ID: id, Version: r.Version, Settings: r.Settings, Traits: traits, dir: h.versionDir(id)}
+	v := Version{ID: id, Version: r.Version, Settings: settings, Traits: traits, dir: h.versionDir(id)}
+	if kept, err := h.keeps(ctx, v); err != nil || kept {
+		return v, err
+	}
 	return v, h.unpack(ctx, v, r.Artifact)
+}
+
+// keeps reports whether v runs, and has made of its files what it likes.
+func (h Home) keeps(ctx context.Context, v Version) (bool, error) {
+	if !v.Traits.Own || !disk.Exists(v.note()) {
+		return false, nil
+	}
+	now, runs, err := h.supervised(ctx)
+	return runs && now.Spec.Version == v.ID, err
 }
 
 func versionID(ctx context.Context, r updater.StageRequest) (string, error) {
@@ -103,7 +119,7 @@ func (h Home) unpack(ctx context.Context, v Version, artifact string) error {
 		return err
 	}
 	files := filepath.Join(half, "files")
-	if err := h.driver.Unpack(ctx, v, artifact, files); err != nil {
+	if err := h.driver.Unpack(ctx, h, v, artifact, files); err != nil {
 		return err
 	}
 	note, err := json.Marshal(v)

@@ -37,7 +37,7 @@ func (driver) Traits(settings []byte) (service.Traits, error) {
 	return service.Traits{Handover: s.State == stateHandover, Grace: time.Duration(s.Grace)}, err
 }
 
-func (driver) Unpack(ctx context.Context, v service.Version, artifact, dir string) error {
+func (driver) Unpack(ctx context.Context, _ service.Home, v service.Version, artifact, dir string) error {
 	s, err := parseSettings(v.Settings)
 	if err != nil {
 		return err
