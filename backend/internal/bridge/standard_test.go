@@ -109,17 +109,17 @@ func (y *yard) publish(t *testing.T, component, version string, filling int, mor
 		if err != nil {
 			t.Fatal(err)
 		}
-		to := at + "/blobs/uploads/x?digest=" + d.Digest
 		if d == l.Package.Descriptor() {
-			to = at + "/manifests/" + version
+			send(t, http.MethodPut, at+"/manifests/"+version, b)
+		} else {
+			send(t, http.MethodPost, at+"/blobs/uploads/?digest="+d.Digest, b)
 		}
-		put(t, to, b)
 	}
 }
 
-func put(t *testing.T, to string, b []byte) {
+func send(t *testing.T, method, to string, b []byte) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, to, bytes.NewReader(b))
+	request, err := http.NewRequestWithContext(t.Context(), method, to, bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}
