@@ -55,7 +55,7 @@ func TestConformance(t *testing.T) {
 func TestStateIsOutside(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		r := newRig(t, engine)
-		const note = `cat /about >>/data/versions; echo x >/lost; `
+		const note = `echo x >/lost; cat /about >>/data/versions; `
 		r.install("1.0.0", note+serve, "")
 		r.eventually("it has written", func() bool { return r.data("versions") == "1.0.0" })
 		r.stop(time.Minute)
@@ -85,7 +85,7 @@ var attempts = map[string]string{
 	"set a kernel value":  `echo 1 >/proc/sys/kernel/panic`,
 	"trigger":             `echo h >/proc/sysrq-trigger`,
 	"write to /sys":       `echo 1 >/sys/kernel/mm/ksm/run`,
-	"see other processes": `test -n "$(cat /proc/*/comm | grep -v -e busybox -e sh -e cat -e grep -e sleep)"`,
+	"see other processes": `test "$(ls -d /proc/[0-9]* | wc -l)" -gt 10`,
 	"see the network":     `grep -q eth0 /proc/net/dev`,
 	"see the device":      `test -e /root -o -e /home -o -e /etc/shadow`,
 	"leave its root":      `chroot /proc/1/root /bin/busybox test -e /etc/shadow`,
