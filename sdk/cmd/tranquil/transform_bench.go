@@ -124,7 +124,7 @@ func (m measurement) print(out io.Writer, budget time.Duration) error {
 	fmt.Fprintf(out, "%d → %d, measured with %s, interpreted with %s\n",
 		m.edge.From, m.edge.To, amount(m.compiled.Input), amount(m.interpreted.Input))
 	if m.compiled.Small != "" {
-		fmt.Fprintf(out, "(on a larger state it failed, so the rates mean little without a larger example: %s)\n", m.compiled.Small)
+		fmt.Fprintf(out, "(no larger file could be measured, so the rates mean little: %s)\n", m.compiled.Small)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "\tMB/s\tmemory of %s\tstart\t10 MB take\tin one run of %v", amount(m.limits.Memory), m.time())
@@ -152,17 +152,17 @@ func (m measurement) time() time.Duration { return min(m.limits.CPU, m.limits.Wa
 func (m measurement) row(w io.Writer, name string, r transformtest.Rate, budget time.Duration) {
 	fmt.Fprintf(w, "%s\t%.3g\t%s\t%s\t%s\t%s", name, r.PerSecond()/1e6, amount(r.Memory), brief(r.Start), brief(r.Per(10e6)), within(r, m.time()))
 	if budget > 0 {
-		fmt.Fprintf(w, "\t%s", within(r, budget))
+		fmt.Fprintf(w, "\t%s", within(r, budget-r.Start))
 	}
 	fmt.Fprintln(w)
 }
 
-// within says how much is transformed in a time.
+// within says how much is transformed in a time, once the sandbox has started.
 func within(r transformtest.Rate, time time.Duration) string {
-	if time <= r.Start {
+	if time <= 0 {
 		return "nothing: too short for the start"
 	}
-	return amount(int64((time - r.Start).Seconds() * r.PerSecond()))
+	return amount(int64(time.Seconds() * r.PerSecond()))
 }
 
 // brief rounds a duration to what matters of it.

@@ -32,7 +32,8 @@ func TestSummarize(t *testing.T) {
 		want   string
 	}{
 		{transformtest.Result{Refused: 2}, first + "2 were refused\n"},
-		{transformtest.Result{Refused: 3}, first + "3 were refused\nover half of the variations were refused, which tests little: give more examples\n"},
+		{transformtest.Result{Refused: 3}, first + "3 were refused\n"},
+		{transformtest.Result{Refused: 4}, first + "4 were refused\nover three quarters of the variations were refused, which tests little: give more examples\n"},
 		{transformtest.Result{Alone: []string{"a"}}, first + "0 were refused\na: it has a state of one schema only: what comes of it is compared with nothing\n"},
 		{transformtest.Result{Binary: true}, first + "0 were refused\nbinary files are not varied: give more examples of them\n"},
 		{transformtest.Result{Unchecked: []string{"a"}}, first + "0 were refused\na: lossy both ways and no a/back: what comes back is not checked\n"},

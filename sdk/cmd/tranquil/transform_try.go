@@ -91,8 +91,8 @@ func summarize(out io.Writer, r transformtest.Result, examples int) {
 	for _, name := range r.Alone {
 		fmt.Fprintf(out, "%s: it has a state of one schema only: what comes of it is compared with nothing\n", name)
 	}
-	if 2*r.Refused > r.Variations {
-		fmt.Fprintln(out, "over half of the variations were refused, which tests little: give more examples")
+	if 4*r.Refused > 3*r.Variations {
+		fmt.Fprintln(out, "over three quarters of the variations were refused, which tests little: give more examples")
 	}
 	if r.Binary {
 		fmt.Fprintln(out, "binary files are not varied: give more examples of them")

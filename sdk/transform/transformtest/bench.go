@@ -50,8 +50,8 @@ type Rate struct {
 	CPU    time.Duration // of the module alone
 	Start  time.Duration // of a sandbox with the module compiled, and a run on a small state
 	Memory int64         // bytes of linear memory
-	// Small says why the state could not be made larger; "" if it could. The
-	// rates then mean little.
+	// Small says why no larger file could be measured; "" if one was. The rate
+	// is then of many small ones, or of one, and means little.
 	Small string
 }
 
@@ -77,19 +77,25 @@ func Bench(ctx context.Context, h *host.Host, e Edge, state State, size int) (Ra
 	if err != nil {
 		return Rate{}, err
 	}
-	why := ""
+	why, measured := "nothing in it can be repeated", small
 	for i, large := range []State{e.grow(state, size), e.copies(state, size)} {
+		if large.Size() <= state.Size() {
+			continue
+		}
 		report, err := benchOnce(ctx, h, e, large, filepath.Join(dir, strconv.Itoa(i)))
 		wrong, ok := errors.AsType[*host.Error](err)
-		if !ok {
-			return rateOf(small, report), err
-		}
-		if !refuses(wrong) && !slices.Contains(limits, wrong.Class) {
+		switch {
+		case err == nil && i == 0:
+			return rateOf(small, report), nil
+		case err == nil:
+			measured = report
+		case !ok || !refuses(wrong) && !slices.Contains(limits, wrong.Class):
 			return Rate{}, err
+		case i == 0:
+			why = wrong.Error()
 		}
-		why = wrong.Error()
 	}
-	rate := rateOf(small, small)
+	rate := rateOf(small, measured)
 	rate.Small = why
 	return rate, nil
 }
