@@ -12,10 +12,10 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
 .DEFAULT_GOAL := help
-.PHONY: arm help build transforms modules demo test race cuts torture faults clock check lint generate generated deps bench downtime fuzz clean
+.PHONY: arm help build transforms modules demo demo-container test race cuts torture faults clock check lint generate generated deps bench downtime fuzz clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: $(BINARIES) ## the five binaries, into bin/
 
@@ -46,6 +46,9 @@ modules: transforms ## the ready-made transforms for a release, with their diges
 
 demo: ## the main job, whole: a stateful component is updated six times, and refuses a package that nobody has signed (STAY=1 leaves it running)
 	CGO_ENABLED=0 $(GO) run ./examples/demo $(if $(STAY),-stay)
+
+demo-container: ## containers are updated from the twin, their state transformed: by LXC, runc and a stand-in for a MICA
+	$(GO) test ./examples/fleet -run '^Test(Container|Mica)$$' -count=1 -v
 
 test: ## all tests
 	$(GO) test -timeout 20m ./...

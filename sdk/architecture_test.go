@@ -48,7 +48,8 @@ var heavy = []rule{
 	{"github.com/theupdateframework/go-tuf", []string{"sdk/trust$"}, "one workflow for agent, backend and command line"},
 	{"github.com/sigstore/sigstore", []string{"sdk/trust$"}, "as go-tuf, which signs with it"},
 	{"github.com/secure-systems-lab/go-securesystemslib", []string{"sdk/trust"}, "keys at rest, and the canonical form that is signed"},
-	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/internal/service", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
+	{"github.com/coder/websocket", []string{"plugins/container/internal/mica$", "examples/mica-base$"}, "what the MICA's Base OS speaks"},
+	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/internal/service", "plugins/container/internal/mica", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
 }
 
 // trees say which of our own packages a tree may import, besides its own.
@@ -90,6 +91,7 @@ var siblings = map[string][]string{
 	"plugins/container/internal/container": {"plugins/container/internal/cgroup", "plugins/container/internal/image"},
 	"plugins/container/internal/lxc":       {"plugins/container/internal/cgroup", "plugins/container/internal/container"},
 	"plugins/container/internal/oci":       {"plugins/container/internal/cgroup", "plugins/container/internal/container"},
+	"plugins/container/internal/mica":      {"plugins/container/internal/image"},
 	"plugins/container/internal/cgroup":    nil,
 	"plugins/container/internal/image":     nil,
 }

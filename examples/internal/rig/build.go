@@ -35,6 +35,7 @@ var native = []program{
 	{"tranquil", "./sdk/cmd/tranquil"},
 	{"dashboard", "./examples/dashboard"},
 	{"reader", "./examples/reader"},
+	{"mica-base", "./examples/mica-base"},
 	{"sensor-adapter-1", "./examples/sensor-adapter/v1"},
 	{"sensor-adapter-2", "./examples/sensor-adapter/v2"},
 }
