@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"sync"
 	"time"
@@ -90,24 +91,54 @@ func (r *registration) tell(registered bool) {
 
 // dialAccount opens the socket to a server with the key that the account has.
 func dialAccount(a lwm2m.Account, insecure bool, log *slog.Logger) (*coap.Conn, error) {
-	options := []coap.Option{coap.WithLogger(log)}
+	options, err := proofOf(a)
+	if err != nil {
+		return nil, err
+	}
 	if insecure {
 		options = append(options, coap.NoSec())
 	}
+	return coap.Dial(a.URI, append(options, coap.WithLogger(log))...)
+}
+
+// proofOf is what the device proves itself with by an account.
+func proofOf(a lwm2m.Account) ([]coap.Option, error) {
 	switch a.Mode {
 	case lwm2m.SecurityPSK:
-		options = append(options, coap.PSK(string(a.Identity), a.SecretKey))
+		return []coap.Option{coap.PSK(string(a.Identity), a.SecretKey)}, nil
 	case lwm2m.SecurityX509:
 		own, roots, err := certificateOf(a)
-		if err != nil {
-			return nil, err
-		}
-		options = append(options, coap.Certificate(own, roots))
+		return []coap.Option{coap.Certificate(own, roots)}, err
 	case lwm2m.SecurityNoSec:
-	default:
-		return nil, fmt.Errorf("security mode %d of the account is neither a key (0), a certificate (2) nor none (3)", a.Mode)
+		return nil, nil
 	}
-	return coap.Dial(a.URI, options...)
+	return nil, fmt.Errorf("security mode %d of the account is neither a key (0), a certificate (2) nor none (3)", a.Mode)
+}
+
+// secured is how the device makes sessions with file servers; nil if it has nothing
+// to prove itself with.
+func (a *agent) secured() func(ctx context.Context, conn net.Conn, host string) (net.Conn, error) {
+	if l := a.config.LwM2M; l.PSK == "" && l.Cert == "" && l.Bootstrap == "" {
+		return nil
+	}
+	return a.secure
+}
+
+// secure makes a session with a file server, by what the device proves itself with
+// to its LwM2M server.
+func (a *agent) secure(ctx context.Context, conn net.Conn, host string) (net.Conn, error) {
+	options, err := a.config.LwM2M.proof(a.config.Endpoint)
+	if a.config.LwM2M.Bootstrap != "" {
+		var account lwm2m.Account
+		if account, err = a.keeper().Load(); err == nil {
+			options, err = proofOf(account)
+		}
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return coap.Secure(ctx, conn, host, options...)
 }
 
 // certificateOf is the device's certificate, and that of the server, or its issuer.

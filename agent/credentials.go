@@ -18,25 +18,30 @@ import (
 // dial opens the socket to the LwM2M or bootstrap server, with what the device
 // proves itself with.
 func (l lwm2mConfig) dial(server, endpoint string, log *slog.Logger) (*coap.Conn, error) {
-	options := []coap.Option{coap.WithLogger(log)}
+	options, err := l.proof(endpoint)
+	if err != nil {
+		return nil, err
+	}
 	if l.Insecure {
 		options = append(options, coap.NoSec())
 	}
+	return coap.Dial(server, append(options, coap.WithLogger(log))...)
+}
+
+// proof is what the device proves itself with; nothing if there is nothing.
+func (l lwm2mConfig) proof(endpoint string) ([]coap.Option, error) {
 	switch {
 	case l.PSK != "":
 		key, err := readPSK(l.PSK)
 		if err != nil {
 			return nil, fmt.Errorf("lwm2m.psk: %w", err)
 		}
-		options = append(options, coap.PSK(cmp.Or(l.Identity, endpoint), key))
+		return []coap.Option{coap.PSK(cmp.Or(l.Identity, endpoint), key)}, nil
 	case l.Cert != "":
 		certificate, roots, err := l.certificate()
-		if err != nil {
-			return nil, err
-		}
-		options = append(options, coap.Certificate(certificate, roots))
+		return []coap.Option{coap.Certificate(certificate, roots)}, err
 	}
-	return coap.Dial(server, options...)
+	return nil, nil
 }
 
 // readPSK reads a key of 16 to 64 bytes in base64, as registries of IoT hubs

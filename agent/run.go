@@ -122,7 +122,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if a.metered, err = fetch.OpenMetered(filepath.Join(c.Data, "metered.json"), c.metered()); err != nil {
 		return nil, err
 	}
-	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Also: c.Files.Also, Store: a.content, Insecure: c.Files.Insecure, Dial: a.metered.Dial, Log: log}); err != nil {
+	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Also: c.Files.Also, Store: a.content, Insecure: c.Files.Insecure, Dial: a.metered.Dial, Secure: a.secured(), Log: log}); err != nil {
 		return nil, err
 	}
 	a.checkTrust()
@@ -173,7 +173,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	})
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: cmp.Or(c.LwM2M.Server, c.LwM2M.Bootstrap), Lifetime: time.Duration(c.LwM2M.Lifetime), Registered: a.registration.tell, Version: version,
-		Firmware: c.Firmware, Deliveries: a.desk, Data: c.Data, Reboot: a.reboot(),
+		CoAPS: a.secured() != nil, Firmware: c.Firmware, Deliveries: a.desk, Data: c.Data, Reboot: a.reboot(),
 		Components: c.Components, Manager: a.manager, Schedule: schedule.Check, Window: manager.CheckWindow, Outbox: a.store, Log: log,
 	})
 	if err != nil {

@@ -30,7 +30,9 @@ type hubConfig struct {
 
 type filesConfig struct {
 	HTTP     string `toml:"http"`
-	CoAP     string `toml:"coap"`
+	CoAP     string `toml:"coap"`     // "coaps://0.0.0.0:5684" is DTLS, "127.0.0.1:5685" plaintext
+	Registry string `toml:"registry"` // as the bridge's, for DTLS
+	Roots    string `toml:"roots"`    // issuers of the devices' certificates, for DTLS with cert and key
 	Cert     string `toml:"cert"`
 	Key      string `toml:"key"`
 	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: the publisher's token can be read

@@ -22,6 +22,7 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/hub"
 	"github.com/tranquil-iot/tranquil/backend/internal/store"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 )
 
 // A backend is what was asked for, wired together.
@@ -155,6 +156,11 @@ func (b *backend) startFiles(context.Context) (part, error) {
 		}
 		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	}
+	if strings.HasPrefix(c.CoAP, "coaps://") {
+		if cfg.DTLS, err = b.letIn(c); err != nil {
+			return part{}, fmt.Errorf("files: %w", err)
+		}
+	}
 	s, err := files.New(cfg)
 	if err != nil {
 		return part{}, err
@@ -208,11 +214,32 @@ func (b *backend) findPackages(cfg *bridge.Config, c bridgeConfig) {
 		scheme = "https"
 	}
 	for _, place := range [][2]string{{scheme, b.endpoints.Files.HTTP}, {"coap", b.endpoints.Files.CoAP}} {
-		address, err := netip.ParseAddrPort(place[1])
+		scheme, at := place[0], place[1]
+		if host, secure := strings.CutPrefix(at, "coaps://"); secure {
+			scheme, at = "coaps", host
+		}
+		address, err := netip.ParseAddrPort(at)
 		if err == nil && !address.Addr().IsUnspecified() {
-			cfg.Files = append(cfg.Files, place[0]+"://"+place[1])
+			cfg.Files = append(cfg.Files, scheme+"://"+at)
 		}
 	}
+}
+
+// letIn is how the file server knows devices over DTLS: as the bridge does.
+func (b *backend) letIn(c filesConfig) ([]coap.Option, error) {
+	var known bridge.Config
+	err := secure(&known, bridgeConfig{Registry: cmp.Or(c.Registry, b.credentials.Registry)})
+	if err == nil && c.Roots != "" {
+		err = secure(&known, bridgeConfig{Cert: c.Cert, Key: c.Key, Roots: c.Roots})
+	}
+	options := []coap.Option{coap.WithLogger(b.log)}
+	if known.Registry != nil {
+		options = append(options, coap.PSKs(bridge.Keys(known.Registry, b.log)))
+	}
+	if known.Certificate != nil {
+		options = append(options, coap.Certificate(*known.Certificate, known.Roots))
+	}
+	return options, err
 }
 
 // secure gives a bridge what it needs for DTLS: where the keys of devices are, a

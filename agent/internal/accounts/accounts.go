@@ -39,7 +39,7 @@ const (
 // ctx has ended, or the device gives the server up: then the bootstrap server is
 // asked once for another account, and without one the old has to do.
 func (k Keeper) Run(ctx context.Context, register func(context.Context, lwm2m.Account) error) error {
-	account, err := k.load()
+	account, err := k.Load()
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			k.Log.Error("the account is lost, asking for another one", "error", err)
@@ -115,8 +115,8 @@ func (k Keeper) ask(ctx context.Context) (lwm2m.Account, error) {
 	return account, nil
 }
 
-// load reads what was kept.
-func (k Keeper) load() (lwm2m.Account, error) {
+// Load reads what was kept.
+func (k Keeper) Load() (lwm2m.Account, error) {
 	text, err := os.ReadFile(k.File)
 	if err != nil {
 		return lwm2m.Account{}, fmt.Errorf("cannot read the account: %w", err)

@@ -57,6 +57,7 @@ type Config struct {
 	Outbox     Outbox
 	Deliveries Deliveries
 	Firmware   string        // the component that object 5 is about; "" there is no object 5
+	CoAPS      bool          // packages can come over coaps: the device has a key or a certificate
 	Data       string        // directory on the disk that updates go to
 	Reboot     func() error  // returns when it will be done; nil: it is not offered
 	Remind     time.Duration // how often the server is told of what it has not acknowledged; 0: 30 s
@@ -150,7 +151,7 @@ func (d *Device) Changed(component string) {
 	d.software.Set(softwareRecords(uint16(i), v)...)
 	d.client.Changed(lwm2m.NewPath(objects.ComponentUpdateID, uint16(i)), lwm2m.NewPath(objects.SoftwareManagementID, uint16(i)))
 	if component == d.Firmware {
-		d.firmware.Set(firmwareRecords(v)...)
+		d.firmware.Set(append(firmwareRecords(v), d.protocols()...)...)
 		d.hardware.SetValue(0, objects.DeviceFirmwareVersion, lwm2m.String(v.Installed.Version))
 		d.client.Changed(lwm2m.NewPath(objects.FirmwareID, 0), lwm2m.NewPath(objects.DeviceID, 0, objects.DeviceFirmwareVersion))
 	}

@@ -19,7 +19,7 @@ func firmwareRecords(v engine.View) []lwm2m.Record {
 	if v.Delivery.Version != "" {
 		version = v.Delivery.Version
 	}
-	all := records(objects.FirmwareID, 0, map[uint16]lwm2m.Value{
+	return records(objects.FirmwareID, 0, map[uint16]lwm2m.Value{
 		objects.FirmwarePackageURI:     lwm2m.String(withoutLogin(v.Delivery.URI)),
 		objects.FirmwareState:          lwm2m.Int(firmwareState(v.Delivery.State)),
 		objects.FirmwareUpdateResult:   lwm2m.Int(firmwareResults[v.Delivery.Result]),
@@ -28,8 +28,16 @@ func firmwareRecords(v engine.View) []lwm2m.Record {
 		objects.FirmwareDelivery:       lwm2m.Int(objects.FirmwareDeliveryBoth),
 		objects.FirmwareStateChange:    lwm2m.Time(time.Unix(v.Delivery.Since, 0)),
 	})
-	for i, protocol := range []int64{objects.FirmwareProtocolCoAP, objects.FirmwareProtocolHTTP, objects.FirmwareProtocolHTTPS} {
-		all = append(all, lwm2m.Record{Path: lwm2m.NewPath(objects.FirmwareID, 0, objects.FirmwareProtocols, uint16(i)), Value: lwm2m.Int(protocol)})
+}
+
+// protocols are those by which packages can come.
+func (c Config) protocols() (all []lwm2m.Record) {
+	ids := []int64{objects.FirmwareProtocolCoAP, objects.FirmwareProtocolHTTP, objects.FirmwareProtocolHTTPS}
+	if c.CoAPS {
+		ids = append(ids, objects.FirmwareProtocolCoAPS)
+	}
+	for i, id := range ids {
+		all = append(all, lwm2m.Record{Path: lwm2m.NewPath(objects.FirmwareID, 0, objects.FirmwareProtocols, uint16(i)), Value: lwm2m.Int(id)})
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,15 +43,20 @@ type wayTo struct {
 }
 
 func newCoAPSource(u *url.URL, cfg Config) *coapSource {
-	port := u.Port()
-	if port == "" {
-		port = "5683"
-	}
+	port := cmp.Or(u.Port(), map[string]string{"coap": "5683", "coaps": "5684"}[u.Scheme])
 	addr := net.JoinHostPort(u.Hostname(), port)
-	return &coapSource{
-		base: strings.TrimSuffix(u.Path, "/"), stall: cfg.Stall, first: ackTimeout,
-		dial: func(ctx context.Context) (net.Conn, error) { return cfg.Dial(ctx, "udp", addr) },
+	dial := func(ctx context.Context) (net.Conn, error) { return cfg.Dial(ctx, "udp", addr) }
+	if u.Scheme == "coaps" {
+		plain := dial
+		dial = func(ctx context.Context) (net.Conn, error) {
+			conn, err := plain(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return cfg.Secure(ctx, conn, u.Hostname())
+		}
 	}
+	return &coapSource{base: strings.TrimSuffix(u.Path, "/"), stall: cfg.Stall, first: ackTimeout, dial: dial}
 }
 
 func (c *coapSource) close() {}

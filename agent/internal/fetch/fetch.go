@@ -70,6 +70,9 @@ type Config struct {
 	// minute, and another server asked, if there is one; 0 is 1 KiB.
 	Slow float64
 
+	// Secure makes a session of DTLS over a connection, for coaps://; nil: there is none.
+	Secure func(ctx context.Context, conn net.Conn, host string) (net.Conn, error)
+
 	// Patience is for how long a call goes on trying without any progress; 0
 	// is two minutes.
 	Patience time.Duration
@@ -126,13 +129,16 @@ func newSource(from string, cfg Config) (source, error) {
 		return nil, fmt.Errorf("cannot use file server URL %q: want coap://host, http://host or https://host", from)
 	}
 	switch u.Scheme {
-	case "coap":
+	case "coap", "coaps":
+		if u.Scheme == "coaps" && cfg.Secure == nil {
+			return nil, fmt.Errorf("cannot use file server URL %q: this device has no key for coaps", from)
+		}
 		return newCoAPSource(u, cfg), nil
 	case "http", "https":
 		u.User = cfg.User
 		return newHTTPSource(u, cfg), nil
 	}
-	return nil, fmt.Errorf("cannot use file server URL %q: unknown scheme %q, want coap, http or https", from, u.Scheme)
+	return nil, fmt.Errorf("cannot use file server URL %q: unknown scheme %q, want coap, coaps, http or https", from, u.Scheme)
 }
 
 // Close drops idle connections.

@@ -55,7 +55,7 @@ func redirect(insecure bool) func(*http.Request, []*http.Request) error {
 // beyond this machine.
 func Exposed(u *url.URL) bool {
 	ip := net.ParseIP(u.Hostname())
-	return u.Scheme != "https" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
+	return u.Scheme != "https" && u.Scheme != "coaps" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 func (h *httpSource) close() { h.client.CloseIdleConnections() }

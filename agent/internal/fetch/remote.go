@@ -15,7 +15,7 @@ var (
 	// ErrURI says that a URI names nothing that could be fetched.
 	ErrURI = errors.New("malformed URI, want scheme://host/path")
 	// ErrScheme says that nobody here speaks the protocol of a URI.
-	ErrScheme = errors.New("protocol not supported, want coap, http or https")
+	ErrScheme = errors.New("protocol not supported, want coap, coaps, http or https")
 )
 
 // maxFile is the most bytes that a package in a single file may have.
@@ -38,7 +38,7 @@ func NewRemote(uri string, cfg Config) (*Remote, error) {
 		return nil, ErrURI
 	}
 	r := &Remote{file: resource{path: u.EscapedPath(), query: u.Query()}}
-	if u.Scheme == "coap" { // its options hold what is meant
+	if u.Scheme == "coap" || u.Scheme == "coaps" { // its options hold what is meant
 		r.file.path = u.Path
 	}
 	base := url.URL{Scheme: u.Scheme, Host: u.Host}
@@ -48,7 +48,7 @@ func NewRemote(uri string, cfg Config) (*Remote, error) {
 		}
 	}
 	switch {
-	case u.Scheme != "coap" && u.Scheme != "http" && u.Scheme != "https":
+	case u.Scheme != "coap" && u.Scheme != "http" && u.Scheme != "https" && (u.Scheme != "coaps" || cfg.Secure == nil):
 		return nil, fmt.Errorf("%w: %q", ErrScheme, u.Scheme)
 	case strings.Trim(u.Path, "/") == "":
 		return nil, ErrURI

@@ -109,7 +109,7 @@ func (c Config) options(address string) []coap.Option {
 		return options
 	}
 	if c.Registry != nil {
-		options = append(options, coap.PSKs(keys{c.Registry, c.Log}.find))
+		options = append(options, coap.PSKs(Keys(c.Registry, c.Log)))
 	}
 	if c.Certificate != nil {
 		options = append(options, coap.Certificate(*c.Certificate, c.Roots))

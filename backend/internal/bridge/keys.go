@@ -19,6 +19,12 @@ type keys struct {
 	log      *slog.Logger
 }
 
+// Keys finds the pre-shared key of a device by its id, in the registry of a hub, for
+// [coap.PSKs]: for others that let in the same devices.
+func Keys(registry *iothub.Client, log *slog.Logger) func(identity string) ([]byte, error) {
+	return keys{registry, log}.find
+}
+
 // keyTimeout bounds how long the hub may take: a device repeats its part of the
 // handshake meanwhile.
 const keyTimeout = 10 * time.Second

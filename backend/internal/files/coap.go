@@ -51,6 +51,27 @@ func (s *Server) serveCoAP(ctx context.Context) error {
 	return fmt.Errorf("cannot serve packages over CoAP: %w", <-errs)
 }
 
+const secureScheme = "coaps://"
+
+// serveSecure answers devices over DTLS, as serveCoAP does others.
+func (s *Server) serveSecure(ctx context.Context) error {
+	defer s.secure.Close()
+	limit := newLimiter(cmp.Or(s.cfg.Rate, 2000), cmp.Or(s.cfg.Burst, 256))
+	r := newResponder(s.catalog, func(err error) { s.cfg.Log.Error("request failed", "err", err) })
+	defer r.opened.close()
+	err := s.secure.Serve(ctx, coapWorkers, func(from netip.Addr, datagram []byte) []byte {
+		if !limit.allow(from, 1) {
+			return nil
+		}
+		out := make([]byte, maxDatagram)
+		return out[:r.worker().respond(datagram, out, netip.Addr{})]
+	})
+	if err != nil {
+		return fmt.Errorf("cannot serve packages over CoAP: %w", err)
+	}
+	return nil
+}
+
 // answerDatagrams returns when the socket is closed.
 func (s *Server) answerDatagrams(r *responder, limit *limiter) error {
 	w := r.worker()
@@ -99,7 +120,8 @@ func (r *responder) worker() *worker {
 	return &worker{responder: r, options: make(message.Options, 0, 16), payload: make([]byte, 16<<largestSZX)}
 }
 
-// respond writes the answer to out and returns its length, 0 for none.
+// respond writes the answer to out and returns its length, 0 for none. Who has proven
+// who it is, and so where it is, needs no address.
 func (r *worker) respond(datagram, out []byte, from netip.Addr) int {
 	req := message.Message{Options: r.options[:0]}
 	if _, err := coder.DefaultCoder.Decode(datagram, &req); err != nil {
@@ -111,6 +133,9 @@ func (r *worker) respond(datagram, out []byte, from netip.Addr) int {
 	case req.Type != message.Confirmable && req.Type != message.NonConfirmable,
 		req.Code == codes.Empty, req.Code > 0x1f: // no request
 		return 0
+	}
+	if !from.IsValid() {
+		return r.reply(&req, r.answer(&req), nil, out)
 	}
 	shown, _ := req.Options.GetBytes(optionEcho) // nil if it is not there
 	proven, echo := r.reach.check(from, shown, time.Now())

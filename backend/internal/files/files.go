@@ -28,13 +28,18 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 )
 
 // Config of a Server.
 type Config struct {
 	Dir  string // the OCI image layout; made if it is not there
 	HTTP string // listen address "127.0.0.1:0"; "" for no HTTP
-	CoAP string // listen address; "" for no CoAP
+	CoAP string // listen address; "" for no CoAP; "coaps://0.0.0.0:5684" is DTLS
+
+	// DTLS is what CoAP proves itself with over DTLS, and which devices it knows.
+	DTLS []coap.Option
 
 	// Trust is the directory of trust metadata and of the key that signs snapshot
 	// and timestamp; made if it is not there. Until somebody has published a root
@@ -71,6 +76,7 @@ type Server struct {
 	trust   *vouching
 	http    net.Listener
 	coap    *net.UDPConn
+	secure  *coap.Datagrams // in place of coap
 }
 
 // New opens the store, reads its index and starts to listen; Serve answers.
@@ -101,9 +107,13 @@ func (s *Server) HTTPAddr() string {
 	return s.http.Addr().String()
 }
 
-// CoAPAddr is where CoAP listens, as host:port; "" if it does not.
+// CoAPAddr is where CoAP listens, as host:port or coaps://host:port; "" if it does
+// not.
 func (s *Server) CoAPAddr() string {
-	if s.coap == nil {
+	switch {
+	case s.secure != nil:
+		return secureScheme + s.secure.Addr().String()
+	case s.coap == nil:
 		return ""
 	}
 	return s.coap.LocalAddr().String()
@@ -142,6 +152,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.coap != nil {
 		start(s.serveCoAP)
 	}
+	if s.secure != nil {
+		start(s.serveSecure)
+	}
 	start(s.trust.keepFresh)
 	start(s.catalog.keepClean)
 	var err error
@@ -160,6 +173,9 @@ func (s *Server) Close() {
 	if s.coap != nil {
 		s.coap.Close()
 	}
+	if s.secure != nil {
+		s.secure.Close()
+	}
 }
 
 func (s *Server) listen() (err error) {
@@ -175,6 +191,10 @@ func (s *Server) listen() (err error) {
 	}
 	if s.cfg.CoAP == "" {
 		return nil
+	}
+	if strings.HasPrefix(s.cfg.CoAP, secureScheme) {
+		s.secure, err = coap.ListenDatagrams(s.cfg.CoAP, s.cfg.DTLS...)
+		return err
 	}
 	addr, err := net.ResolveUDPAddr("udp", s.cfg.CoAP)
 	if err != nil {

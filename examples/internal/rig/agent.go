@@ -21,7 +21,7 @@ components = [%q]
 lifetime = "60s"
 
 [files]
-url = "coap://%s" # or "http://%s"
+url = "%s" # or "http://%s"
 
 [[updater]]
 type = "application"
@@ -29,7 +29,7 @@ path = %q
 sha256 = %q
 `
 
-var filesURL = regexp.MustCompile(`url = "coap:.*" # or (".*")`)
+var filesURL = regexp.MustCompile(`url = "coaps?:.*" # or (".*")`)
 
 // OverHTTP has the agent fetch packages over HTTP, in larger blocks than over
 // CoAP.
@@ -48,8 +48,12 @@ func (s *System) StartAgent(ctx context.Context) error {
 // configuration, right or wrong, in hexadecimal.
 func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 	config := filepath.Join(s.Dir, "agent.toml")
+	packages := s.endpoints.Files.CoAP
+	if !strings.HasPrefix(packages, secureScheme) {
+		packages = "coap://" + packages
+	}
 	text := fmt.Sprintf(agentConfig, s.Device, filepath.Join(s.Dir, "agent"), s.run, SensorAdapter,
-		s.server(), s.endpoints.Files.CoAP, s.endpoints.Files.HTTP, s.Program("tranquil-updater-application"), sum)
+		s.server(), packages, s.endpoints.Files.HTTP, s.Program("tranquil-updater-application"), sum)
 	for _, edit := range s.agent {
 		text = edit(text)
 	}

@@ -83,10 +83,10 @@ func Start(ctx context.Context, built Built, dir string, agent ...Edit) (*System
 }
 
 // StartSecure is [Start] with DTLS between bridge and agent, which proves itself
-// with the key that the hub has made for the device.
+// with the key that the hub has made for the device, and for packages as well.
 func StartSecure(ctx context.Context, built Built, dir string, agent ...Edit) (*System, error) {
 	s := &System{}
-	s.endpoints.Bridge.LwM2M = secureScheme + "127.0.0.1:0"
+	s.endpoints.Bridge.LwM2M, s.endpoints.Files.CoAP = secureScheme+"127.0.0.1:0", secureScheme+"127.0.0.1:0"
 	return begin(ctx, s, built, dir, agent)
 }
 

@@ -21,6 +21,7 @@ type settings struct {
 	credentials  credentials
 	transmission Transmission
 	logger       *slog.Logger
+	several      bool // a peer may have several sessions at once, which do not last
 }
 
 // Option changes how a Conn works.

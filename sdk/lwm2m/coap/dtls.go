@@ -43,7 +43,7 @@ type secured struct {
 
 // dialed is the socket of a device.
 type dialed struct {
-	*net.UDPConn
+	net.PacketConn
 	screen screen
 }
 
@@ -52,7 +52,7 @@ func (d *dialed) settle() { d.screen.settled.Store(true) }
 // ReadFrom implements [net.PacketConn]. A socket that fails counts as closed.
 func (d *dialed) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
-		n, from, err := d.UDPConn.ReadFrom(b)
+		n, from, err := d.PacketConn.ReadFrom(b)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return 0, nil, err
 		}
@@ -78,7 +78,7 @@ func (c dtlsSessions) connect(ctx context.Context, address string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	under := &dialed{UDPConn: socket}
+	under := &dialed{PacketConn: socket}
 	conn, err := dtls.ClientWithOptions(under, net.UDPAddrFromAddrPort(to), config...)
 	if err != nil {
 		_ = socket.Close()

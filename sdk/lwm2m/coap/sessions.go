@@ -23,6 +23,9 @@ const (
 	// idleSession is how long a server keeps a session from which nothing comes: a
 	// little longer than the default lifetime of a registration.
 	idleSession = 26 * time.Hour
+	// idleDatagrams is the same of a server of single datagrams: those of its peers
+	// come at once or not at all.
+	idleDatagrams = 5 * time.Minute
 	// maxWaiting bounds the datagrams that were received and not yet handled; UDP's
 	// own buffer bounds those before.
 	maxWaiting = 256
@@ -267,13 +270,13 @@ func (l *sessions) enter(s *session) error {
 	l.serial++
 	s.peer = s.conn.RemoteAddr().String() + "#" + strconv.FormatUint(l.serial, 10)
 	s.ended = make(chan struct{})
-	s.idle = time.AfterFunc(idleSession, func() { _ = s.conn.Close() })
+	s.idle = time.AfterFunc(l.idle(), func() { _ = s.conn.Close() })
 	if l.framed() {
 		s.outbox = newOutbox(s.conn)
 		l.workers.Go(s.outbox.send)
 	}
 	l.open[s.peer] = s
-	if l.listener != nil && l.nameless() {
+	if l.listener != nil && (l.nameless() || l.several) {
 		return nil
 	}
 	if former := l.byName[s.identity]; former != nil {
@@ -316,6 +319,13 @@ func (l *sessions) release(s *session) {
 	}
 }
 
+func (l *sessions) idle() time.Duration {
+	if l.several {
+		return idleDatagrams
+	}
+	return idleSession
+}
+
 // read passes on what comes over a session until it ends.
 func (l *sessions) read(s *session) {
 	defer l.leave(s)
@@ -325,7 +335,7 @@ func (l *sessions) read(s *session) {
 			l.logger.Debug("a session ended", "peer", s.peer, "error", err)
 			return
 		}
-		s.idle.Reset(idleSession)
+		s.idle.Reset(l.idle())
 		if !l.pass(arrival{from: s.origin, message: m}) {
 			return
 		}
