@@ -35,7 +35,7 @@ func TestSweep(t *testing.T) {
 	lone := pack.DigestOf([]byte("lone"))
 	as(t, http.MethodPost, s, "/v2/"+component+"/blobs/uploads/?digest="+lone, "lone")
 	beginUpload(t, s)
-	used := s.catalog.quota.used
+	used := inUse(s)
 
 	for _, step := range []struct {
 		after time.Duration
@@ -51,8 +51,8 @@ func TestSweep(t *testing.T) {
 	if left, _ := os.ReadDir(s.catalog.uploads()); len(left) > 0 {
 		t.Errorf("uploads: %v", left)
 	}
-	if want := used - stray.Size - int64(len("about nothing")+len("lone")); s.catalog.quota.used != want {
-		t.Errorf("%d bytes are in use, want %d", s.catalog.quota.used, want)
+	if want := used - stray.Size - int64(len("about nothing")+len("lone")); inUse(s) != want {
+		t.Errorf("%d bytes are in use, want %d", inUse(s), want)
 	}
 	s = start(t, dir)
 	if resp, _ := get(t, s, "/v2/"+component+"/manifests/1.0.0"); resp.StatusCode != http.StatusOK {
@@ -93,8 +93,8 @@ func TestDelete(t *testing.T) {
 		s = start(t, dir)
 	}
 	as(t, http.MethodDelete, s, "/v2/"+component+"/manifests/"+first.Digest, "")
-	if resp, _ := get(t, s, "/v2/"+component+"/tags/list"); resp.StatusCode != http.StatusNotFound || stored(t, s) != 0 || s.catalog.quota.used != 0 {
-		t.Errorf("when all are gone: %s, %d blobs, %d bytes", resp.Status, stored(t, s), s.catalog.quota.used)
+	if resp, _ := get(t, s, "/v2/"+component+"/tags/list"); resp.StatusCode != http.StatusNotFound || stored(t, s) != 0 || inUse(s) != 0 {
+		t.Errorf("when all are gone: %s, %d blobs, %d bytes", resp.Status, stored(t, s), inUse(s))
 	}
 	mustPush(t, s, variation{version: "1.0.0", arch: "amd64", body: "same"})
 }
@@ -126,17 +126,17 @@ func TestQuota(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, dir)
 	p := mustPush(t, s, variation{version: "1.0.0", arch: "amd64", body: "x"})
-	used := s.catalog.quota.used
+	used := inUse(s)
 	s = start(t, dir, func(c *Config) { c.Quota = used + 10 })
-	if s.catalog.quota.used != used {
-		t.Errorf("after a restart %d bytes are in use, before %d", s.catalog.quota.used, used)
+	if inUse(s) != used {
+		t.Errorf("after a restart %d bytes are in use, before %d", inUse(s), used)
 	}
 	layout, _ := build(t, variation{version: "2.0.0", arch: "amd64", body: "y"})
 	if err := push(t, s, layout, component, "2.0.0", token); err == nil || !strings.Contains(err.Error(), "507") || !strings.Contains(err.Error(), "quota") {
 		t.Errorf("pushed: %v", err)
 	}
-	if s.catalog.quota.used > used+10 {
-		t.Errorf("%d bytes are in use", s.catalog.quota.used)
+	if inUse(s) > used+10 {
+		t.Errorf("%d bytes are in use", inUse(s))
 	}
 	at := beginUpload(t, s)
 	for _, want := range []int{http.StatusInsufficientStorage, http.StatusNotFound} { // it was dropped
@@ -186,4 +186,12 @@ func TestHTTPRate(t *testing.T) {
 			t.Errorf("%d, %s: %d, want %d", i, step.from, got, step.want)
 		}
 	}
+}
+
+// inUse is how many bytes the store has.
+func inUse(s *Server) int64 {
+	q := s.catalog.quota
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.used
 }
