@@ -53,8 +53,8 @@ demo-container: ## containers are updated from the twin, their state transformed
 test: ## all tests
 	$(GO) test -timeout 20m ./...
 
-race: ## all tests, with the race detector; those that run at once mostly wait
-	$(GO) test -race -timeout 20m -parallel 4 ./...
+race: ## all tests, with the race detector; those that run at once mostly wait, also those of containers
+	$(GO) test -race -timeout 20m -p 3 -parallel 4 ./...
 
 cuts: ## the power fails after each operation of an update in turn, with each step failing
 	$(GO) test ./agent/internal/engine -run 'TestPowerCuts' -count=1 -v -timeout 30m | grep -v '^ *=== '
