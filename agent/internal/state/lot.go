@@ -10,8 +10,8 @@ import (
 
 // A lot is how many files a rehearsal has transformed at a time. What is made
 // is noted after each, so neither a restart nor others who are let through
-// cost more than that. It becomes larger until it takes about lotTime, since each
-// needs sandboxes that have to start.
+// cost more than that. It grows or shrinks until it takes about lotTime, since
+// each needs sandboxes that have to start.
 type lot struct {
 	bytes int64 // of files, each of which counts as fileBytes more
 }
@@ -24,7 +24,6 @@ const (
 
 // of returns how many of the files, at least one, and how many bytes they weigh.
 func (l *lot) of(files []host.File, in places) (n int, weight int64) {
-	l.bytes = max(l.bytes, firstLot)
 	for n < len(files) && (n == 0 || weight < l.bytes) {
 		weight += in.at(files[n].Path).size + fileBytes
 		n++
@@ -38,7 +37,7 @@ func (l *lot) took(d time.Duration) {
 	case d < lotTime/2:
 		l.bytes *= 2
 	case d > lotTime*2:
-		l.bytes /= 2
+		l.bytes = max(l.bytes/2, fileBytes)
 	}
 }
 
@@ -48,7 +47,7 @@ func (p *pass) make(ctx context.Context, t *tree, step host.Step, from string, i
 	for _, f := range changed {
 		all += in.at(f.Path).size + fileBytes
 	}
-	for l := (lot{}); len(changed) > 0; {
+	for l := (lot{firstLot}); len(changed) > 0; {
 		n, weight := len(changed), all
 		if p.between != nil {
 			n, weight = l.of(changed, in)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
@@ -497,5 +498,18 @@ func TestUncheckedDatabase(t *testing.T) {
 	b.put("b", "another")
 	if got := told(); got != "" {
 		t.Errorf("after it was checked: told %q", got)
+	}
+}
+
+// A lot comes to what takes about lotTime, on a fast device and on a slow one.
+func TestLot(t *testing.T) {
+	for name, rate := range map[string]int64{"fast": 50 << 20, "slow": 100 << 10} { // bytes a second
+		l := lot{firstLot}
+		for range 30 {
+			l.took(time.Duration(l.bytes * int64(time.Second) / rate))
+		}
+		if took := time.Duration(l.bytes * int64(time.Second) / rate); took < lotTime/2 || took > 2*lotTime {
+			t.Errorf("%s: a lot of %d bytes takes %s", name, l.bytes, took)
+		}
 	}
 }
