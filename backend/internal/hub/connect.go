@@ -23,26 +23,41 @@ func (h *Hub) serveDevice(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
+	if s := h.greet(ctx, conn); s != nil {
+		h.runSession(ctx, s)
+	}
+}
+
+// greet lets a device in, or nobody. Until then it has one of the places for strangers; on loopback nobody is one.
+func (h *Hub) greet(ctx context.Context, conn net.Conn) *session {
+	if from := addressOf(conn); !from.IsLoopback() {
+		place, _ := h.greetings.Begin(from, func() { conn.Close() })
+		if place == nil {
+			h.log.Debug("connection is closed, too many others are not let in yet", "remote", conn.RemoteAddr())
+			return nil
+		}
+		defer h.greetings.End(place)
+	}
 	conn.SetDeadline(time.Now().Add(connectTimeout))
 	in := bufio.NewReaderSize(conn, 512)
 	packet, err := readPacket(in)
 	if err != nil {
 		h.log.Debug("connection without a CONNECT", "remote", conn.RemoteAddr(), "error", err)
-		return
+		return nil
 	}
 	connect, ok := packet.(*packets.ConnectPacket)
 	if !ok {
 		h.log.Debug("connection does not begin with a CONNECT", "remote", conn.RemoteAddr())
-		return
+		return nil
 	}
 	s, code, err := h.admit(ctx, conn, connect)
 	if err != nil {
 		h.log.Warn("device is refused", "client", connect.ClientIdentifier, "remote", conn.RemoteAddr(), "cause", err)
 		refuse(conn, code)
-		return
+		return nil
 	}
 	s.in = in
-	h.runSession(ctx, s)
+	return s
 }
 
 func refuse(conn net.Conn, code byte) {

@@ -6,7 +6,6 @@ package hub
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"iter"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
+	"github.com/tranquil-iot/tranquil/sdk/places"
 )
 
 // Registry keeps devices; every answered change is durable. Errors are twin.DeviceNotFound, twin.DeviceExists,
@@ -61,6 +61,7 @@ type Hub struct {
 	policies   map[string]string // name → key
 	mqtt, http net.Listener
 	secure     bool
+	greetings  places.Places // of devices that are not let in yet
 
 	mu       sync.Mutex
 	sessions map[string]*session // by device
@@ -70,53 +71,19 @@ type Hub struct {
 // New reads or makes the policies' keys and binds both addresses.
 func New(cfg Config, store Store) (*Hub, error) {
 	h := &Hub{store: store, log: cfg.Log, secure: cfg.TLSCert != "", sessions: map[string]*session{}, arrival: make(chan struct{})}
+	h.greetings = places.Places{Max: maxGreetings, Share: greetingShare}
 	var err error
 	if h.policies, err = loadPolicies(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("cannot start hub: %w", err)
 	}
-	if h.mqtt, err = listen(cfg, cfg.MQTT); err != nil {
+	if h.mqtt, err = listen(cfg, cfg.MQTT, func(l net.Listener) net.Listener { return l }); err != nil {
 		return nil, fmt.Errorf("cannot listen for devices: %w", err)
 	}
-	if h.http, err = listen(cfg, cfg.HTTP); err != nil {
+	if h.http, err = listen(cfg, cfg.HTTP, newCrowded); err != nil {
 		h.mqtt.Close()
 		return nil, fmt.Errorf("cannot listen for the back end: %w", err)
 	}
 	return h, nil
-}
-
-func listen(cfg Config, address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	l = bounded{l}
-	if cfg.TLSCert != "" {
-		cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
-		if err != nil {
-			l.Close()
-			return nil, err
-		}
-		return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}), nil
-	}
-	if addr, ok := l.Addr().(*net.TCPAddr); (!ok || !addr.IP.IsLoopback()) && !cfg.InsecurePlaintext {
-		l.Close()
-		return nil, fmt.Errorf("%s is not loopback: give a certificate and key, or permit plaintext", address)
-	}
-	return l, nil
-}
-
-// bounded keeps what the kernel buffers for a peer that does not read small: left alone it takes megabytes for each,
-// and notices late that nobody is there.
-type bounded struct{ net.Listener }
-
-const sendBuffer = 64 << 10 // bytes; twice the largest section of a twin
-
-func (b bounded) Accept() (net.Conn, error) {
-	conn, err := b.Listener.Accept()
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		err = errors.Join(err, tcp.SetWriteBuffer(sendBuffer))
-	}
-	return conn, err
 }
 
 // MQTTAddr is the address that devices connect to, host:port.

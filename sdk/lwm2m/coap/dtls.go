@@ -11,6 +11,8 @@ import (
 	"os"
 
 	"github.com/pion/dtls/v3"
+
+	"github.com/tranquil-iot/tranquil/sdk/places"
 )
 
 // maxRecord is the longest message that is taken over DTLS. It is there for each
@@ -37,7 +39,7 @@ type secured struct {
 	under interface{ settle() } // the handshake is over
 
 	// Of a server: its place among the handshakes, and who the peer says it is.
-	greeting *greeting
+	greeting *places.Place
 	offered  string
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/pion/dtls/v3"
+
+	"github.com/tranquil-iot/tranquil/sdk/places"
 )
 
 // listener is a server's socket for DTLS. It keeps nothing of a peer before the peer
@@ -16,7 +18,7 @@ import (
 type listener struct {
 	settings
 	socket     *net.UDPConn
-	handshakes *handshakes
+	handshakes *places.Places
 	cookies    cookies
 	waiting    waiting
 	ready      chan *secured
@@ -30,7 +32,7 @@ type listener struct {
 	byID      map[connectionID]*path
 }
 
-func newListener(local netip.AddrPort, s settings, h *handshakes) (*listener, error) {
+func newListener(local netip.AddrPort, s settings, h *places.Places) (*listener, error) {
 	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
 	if err != nil {
 		return nil, err
@@ -47,7 +49,7 @@ func newListener(local netip.AddrPort, s settings, h *handshakes) (*listener, er
 		_ = socket.Close()
 		return nil, err
 	}
-	h.freed = l.next
+	h.Freed = l.next
 	return l, nil
 }
 
@@ -145,7 +147,7 @@ func (l *listener) next() {
 // welcome begins a session, now or when there is a place.
 func (l *listener) welcome(from netip.AddrPort, h hello) {
 	p := newPath(l, from, h)
-	p.greeting, _ = l.handshakes.begin(from.Addr(), func() { _ = p.Close() })
+	p.greeting, _ = l.handshakes.Begin(from.Addr(), func() { _ = p.Close() })
 	if p.greeting == nil {
 		_ = p.Close()
 		l.waiting.add(from, h.datagram(h.sequence, h.message, h.cookie))
@@ -157,7 +159,7 @@ func (l *listener) welcome(from netip.AddrPort, h hello) {
 	}
 	if err != nil || !l.enter(p, conn) {
 		_ = p.Close()
-		l.handshakes.end(p.greeting)
+		l.handshakes.End(p.greeting)
 	}
 }
 

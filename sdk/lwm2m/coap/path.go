@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3"
+
+	"github.com/tranquil-iot/tranquil/sdk/places"
 )
 
 const (
@@ -36,7 +38,7 @@ type path struct {
 	random   [32]byte       // of the hello, by which that is known again
 	cookie   []byte
 	shift    uint64 // what pion's record numbers in plaintext lack
-	greeting *greeting
+	greeting *places.Place
 	conn     *dtls.Conn
 	planted  bool // pion has our cookie
 	answered bool // the hello
@@ -146,7 +148,7 @@ func (p *path) WriteTo(b []byte, to net.Addr) (int, error) {
 	}
 	if !p.answered {
 		p.answered = true
-		p.listener.handshakes.answered(p.greeting)
+		p.listener.handshakes.Renew(p.greeting)
 	}
 	out := b
 	if !p.screen.settled.Load() {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message/codes"
+
+	"github.com/tranquil-iot/tranquil/sdk/places"
 )
 
 const (
@@ -30,9 +32,17 @@ const (
 	// own buffer bounds those before.
 	maxWaiting = 256
 	// maxNameless bounds the sessions of peers that prove nothing, over plaintext TCP;
-	// maxNamelessEach those of one network (see networkOf), but for loopback's.
+	// maxNamelessEach those of one network (see package places), but for loopback's.
 	maxNameless     = 16_384
 	maxNamelessEach = 64
+	// maxHandshakes bounds the handshakes that a server has under way.
+	maxHandshakes = 256
+	// handshakeTimeout bounds a handshake while there is room: a device on a bad link
+	// sends a message again after 1, 3, 7 and 15 seconds.
+	handshakeTimeout = 30 * time.Second
+	// handshakeShare is what a handshake has in any case, when others want its place:
+	// enough for three losses in a row.
+	handshakeShare = 8 * time.Second
 	// maxOffered is how much of an unproven identity is logged, in bytes.
 	maxOffered = 128
 )
@@ -48,13 +58,13 @@ type sessions struct {
 	stop     func() error
 	workers  sync.WaitGroup
 
-	handshakes handshakes // of a server
+	handshakes places.Places // of a server
+	nobodies   places.Crowd  // the open sessions of peers that prove nothing
 
 	mu     sync.Mutex
 	serial uint64
-	open   map[string]*session  // by peer
-	byName map[string]*session  // by proven identity
-	shares map[netip.Prefix]int // of the open sessions of peers that prove nothing
+	open   map[string]*session // by peer
+	byName map[string]*session // by proven identity
 }
 
 // carrier is what the kinds of sessions differ in.
@@ -82,7 +92,7 @@ type session struct {
 	idle  *time.Timer
 	ended chan struct{}
 
-	network netip.Prefix // by which it is counted, if it is
+	counted netip.Addr // among the nobodies, if it is valid
 
 	record []byte // of DTLS, for what is read
 
@@ -97,7 +107,8 @@ type session struct {
 func newSessions(c carrier, s settings) *sessions {
 	l := &sessions{
 		settings: s, carrier: c, arrived: make(chan arrival, maxWaiting), closed: make(chan struct{}),
-		open: map[string]*session{}, byName: map[string]*session{}, shares: map[netip.Prefix]int{},
+		open: map[string]*session{}, byName: map[string]*session{},
+		handshakes: places.Places{Max: maxHandshakes, Share: handshakeShare}, nobodies: places.Crowd{Max: maxNameless, Each: maxNamelessEach},
 	}
 	l.stop = sync.OnceValue(l.shut)
 	return l
@@ -178,13 +189,13 @@ func (l *sessions) accept() {
 
 // place gives a connection its place among the handshakes, if need be after a while.
 // One of whoever has the most of them does not wait: others may stand behind it.
-func (l *sessions) place(conn net.Conn) *greeting {
+func (l *sessions) place(conn net.Conn) *places.Place {
 	if c, ok := conn.(*secured); ok {
 		return c.greeting
 	}
 	from, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
 	for {
-		g, greedy := l.handshakes.begin(from.Addr(), func() { _ = conn.Close() })
+		g, greedy := l.handshakes.Begin(from.Addr(), func() { _ = conn.Close() })
 		if g != nil || greedy {
 			return g
 		}
@@ -196,11 +207,13 @@ func (l *sessions) place(conn net.Conn) *greeting {
 	}
 }
 
+var errGaveWay = errors.New("too many handshakes are under way, this one gave way to another")
+
 // greet makes a session of a connection, or closes it. The log names who the peer
 // said it is: the peer itself often hears nothing of what is wrong.
-func (l *sessions) greet(conn net.Conn, g *greeting) *session {
+func (l *sessions) greet(conn net.Conn, g *places.Place) *session {
 	s, err := l.handshake(context.Background(), conn)
-	gaveWay := l.handshakes.end(g)
+	gaveWay := l.handshakes.End(g)
 	if err == nil {
 		return s
 	}
@@ -287,35 +300,24 @@ func (l *sessions) enter(s *session) error {
 	return nil
 }
 
-var errCrowded = errors.New("too many connections in plaintext are open")
-
 // admit counts a session of a peer that proves nothing, if there is room for it.
-// Nobody gives way: whoever is here may be a device that is needed. The caller holds
-// the lock.
+// Nobody gives way: whoever is here may be a device that is needed.
 func (l *sessions) admit(s *session) error {
 	if l.listener == nil || !l.nameless() {
 		return nil
 	}
 	from, _ := netip.ParseAddrPort(s.conn.RemoteAddr().String())
-	network := networkOf(from.Addr())
-	switch {
-	case len(l.open) >= maxNameless:
-		return errCrowded
-	case l.shares[network] >= maxNamelessEach && !from.Addr().IsLoopback():
-		return fmt.Errorf("%w from %v", errCrowded, network)
+	if err := l.nobodies.Enter(from.Addr()); err != nil {
+		return err
 	}
-	s.network = network
-	l.shares[network]++
+	s.counted = from.Addr()
 	return nil
 }
 
-// release gives back what admit has counted. The caller holds the lock.
+// release gives back what admit has counted.
 func (l *sessions) release(s *session) {
-	if !s.network.IsValid() {
-		return
-	}
-	if l.shares[s.network]--; l.shares[s.network] == 0 {
-		delete(l.shares, s.network)
+	if s.counted.IsValid() {
+		l.nobodies.Leave(s.counted)
 	}
 }
 

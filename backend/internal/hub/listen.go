@@ -1,0 +1,102 @@
+package hub
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/places"
+)
+
+// What strangers can take of the hub.
+const (
+	// maxGreetings bounds the devices that are not let in yet: TLS and CONNECT. A
+	// bridge that comes back connects many at once.
+	maxGreetings  = 1024
+	greetingShare = 3 * time.Second
+	// maxClients bounds the connections of the back end, maxClientsEach those of one
+	// network, but for loopback's.
+	maxClients     = 4096
+	maxClientsEach = 256
+	// sendBuffer bounds what the kernel keeps for a peer that does not read, in bytes:
+	// twice the largest section of a twin. Left alone it takes megabytes for each, and
+	// notices late that nobody is there.
+	sendBuffer = 64 << 10
+)
+
+// listen binds an address; wrap, if not nil, sees its connections as they come.
+func listen(cfg Config, address string, wrap func(net.Listener) net.Listener) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	l = wrap(frugal{l})
+	if cfg.TLSCert != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+		if err != nil {
+			l.Close()
+			return nil, err
+		}
+		return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}), nil
+	}
+	if addr, ok := l.Addr().(*net.TCPAddr); (!ok || !addr.IP.IsLoopback()) && !cfg.InsecurePlaintext {
+		l.Close()
+		return nil, fmt.Errorf("%s is not loopback: give a certificate and key, or permit plaintext", address)
+	}
+	return l, nil
+}
+
+// A frugal listener has the kernel keep little for a connection.
+type frugal struct{ net.Listener }
+
+func (f frugal) Accept() (net.Conn, error) {
+	conn, err := f.Listener.Accept()
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		err = errors.Join(err, tcp.SetWriteBuffer(sendBuffer))
+	}
+	return conn, err
+}
+
+// A crowded listener accepts as many connections as its crowd has room for, and closes others.
+type crowded struct {
+	net.Listener
+	crowd *places.Crowd
+}
+
+func newCrowded(l net.Listener) net.Listener {
+	return crowded{l, &places.Crowd{Max: maxClients, Each: maxClientsEach}}
+}
+
+func (c crowded) Accept() (net.Conn, error) {
+	for {
+		conn, err := c.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		from := addressOf(conn)
+		if c.crowd.Enter(from) == nil {
+			return &counted{Conn: conn, leave: sync.OnceFunc(func() { c.crowd.Leave(from) })}, nil
+		}
+		conn.Close()
+	}
+}
+
+// counted is a connection that leaves its crowd when it is closed.
+type counted struct {
+	net.Conn
+	leave func()
+}
+
+func (c *counted) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
+}
+
+func addressOf(conn net.Conn) netip.Addr {
+	from, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
+	return from.Addr()
+}
