@@ -104,6 +104,7 @@ func TestConfined(t *testing.T) {
 		}
 		for _, mode := range modes {
 			t.Run("settings"+mode, func(t *testing.T) {
+				t.Parallel()
 				r := newRig(t, engine)
 				var script strings.Builder
 				for name, attempt := range attempts {
@@ -243,6 +244,7 @@ func TestNothingIsLeft(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		for _, victim := range []string{"supervisor", "engine"} {
 			t.Run(victim, func(t *testing.T) {
+				t.Parallel()
 				r := newRig(t, engine)
 				r.install("1.0.0", `busybox setsid busybox sleep 1000 & `+serve, "")
 				r.healthy()
@@ -306,6 +308,7 @@ func TestHealth(t *testing.T) {
 			"no socket":   {serve, `{"http":"/v1/health"}`, "does not listen"},
 		} {
 			t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				r := newRig(t, engine)
 				r.install("1.0.0", c.script, `,"health":`+c.health)
 				r.eventually("the expected probe", func() bool {
@@ -414,6 +417,7 @@ func TestStopWhileItStarts(t *testing.T) {
 // on them pass as well; here that is a mount namespace of theirs. Limits are not
 // tested in it: this kernel's controllers are all with version 1.
 func TestVersion2(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("NOT TESTED: it needs root")
 	}

@@ -30,8 +30,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// eachEngine runs a test with every engine that the machine has.
+// eachEngine runs a test with every engine that the machine has, all at once:
+// they wait most of the time.
 func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {
+	t.Parallel()
 	for name, engine := range driver.Engines {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

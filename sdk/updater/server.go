@@ -69,20 +69,23 @@ func (s *server) lock(ctx context.Context, component string) (unlock func(), err
 		s.busy[component] = busy
 	}
 	s.mu.Unlock()
+	select {
+	case busy <- struct{}{}:
+	default:
+		select {
+		case busy <- struct{}{}:
+		case <-ctx.Done():
+			// Whether the caller's time was up or it gave up is a race that the
+			// two ends can see differently; that it may ask again is not.
+			return nil, fmt.Errorf("the updater is still busy with an earlier call for %s: %w", component, ErrRetry)
+		}
+	}
 	unlock = func() { <-busy }
-	select {
-	case busy <- struct{}{}:
-		return unlock, nil
-	default: // also if ctx has ended: the component is not to blame for that
+	if err := ctx.Err(); err != nil { // who gave up may have called Stop since
+		unlock()
+		return nil, fmt.Errorf("the call for %s had ended before it began: %w", component, err)
 	}
-	select {
-	case busy <- struct{}{}:
-		return unlock, nil
-	case <-ctx.Done():
-		// Whether the caller's time was up or it gave up is a race that the
-		// two ends can see differently; that it may ask again is not.
-		return nil, fmt.Errorf("the updater is still busy with an earlier call for %s: %w", component, ErrRetry)
-	}
+	return unlock, nil
 }
 
 // watch reports a method that goes on although its call has ended.

@@ -2,9 +2,12 @@ package updatertest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,8 +19,11 @@ const (
 	callTimeout = 30 * time.Second
 )
 
-// A rig is one updater with directories of its own, and one component "type/a"
-// on which the methods below work.
+// rigs numbers them, so that components of those that share an engine differ.
+var rigs atomic.Int32
+
+// A rig is one updater with directories of its own, and one component, "type/a"
+// with a number, on which the methods below work.
 type rig struct {
 	testing.TB
 	suite     Suite
@@ -42,7 +48,7 @@ func newRig(t testing.TB, s Suite, asProcess bool) *rig {
 		t.Fatalf("cannot make a directory: %v", err)
 	}
 	t.Cleanup(func() { os.RemoveAll(run) })
-	r := &rig{TB: t, suite: s, asProcess: asProcess, component: s.Type + "/a"}
+	r := &rig{TB: t, suite: s, asProcess: asProcess, component: fmt.Sprintf("%s/a%d", s.Type, rigs.Add(1))}
 	r.env = updater.Environment{
 		Data: t.TempDir(), Run: run, Link: filepath.Join(run, "link"),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -86,7 +92,7 @@ func (r *rig) restart() {
 	r.launch()
 }
 
-// tearDown stops whatever components the check left running.
+// tearDown stops and removes whatever the check left: rigs may share an engine.
 func (r *rig) tearDown() {
 	if r.u == nil { // it could not be launched
 		return
@@ -95,7 +101,9 @@ func (r *rig) tearDown() {
 	for _, c := range []string{r.component, r.other()} {
 		r.call(func(ctx context.Context) error {
 			_, err := r.u.Stop(ctx, updater.StopRequest{Component: c})
-			return err
+			return errors.Join(err, r.u.Switch(ctx, updater.SwitchRequest{Component: c}),
+				r.u.Unstage(ctx, updater.UnstageRequest{Component: c, Version: v1}),
+				r.u.Unstage(ctx, updater.UnstageRequest{Component: c, Version: v2}))
 		})
 	}
 	if c, ok := r.opened.(interface{ Close() error }); ok {
@@ -104,7 +112,7 @@ func (r *rig) tearDown() {
 }
 
 // other is a second component.
-func (r *rig) other() string { return r.suite.Type + "/b" }
+func (r *rig) other() string { return r.component + "b" }
 
 func (r *rig) must(what string, err error) {
 	r.Helper()

@@ -15,7 +15,8 @@
 // Every guarantee is one subtest. All run twice: "in process", over a real gRPC
 // connection, where a debugger and the coverage see the author's code; and "as
 // a process", where the updater is also killed and started again, between
-// calls and in the middle of them.
+// calls and in the middle of them. Since most of it is waiting, subtests run in
+// parallel, each with an updater, directories and components of its own.
 package updatertest
 
 import (
@@ -37,7 +38,8 @@ type Suite struct {
 	// component that runs until it is stopped.
 	Artifact func(t testing.TB, version string) Artifact
 	// Running looks, without asking the updater, which version of a
-	// component runs; "" if none. The kit asks again for up to Ready when it
+	// component runs; "" if none. It may be asked for several components at
+	// once. The kit asks again for up to Ready when it
 	// waits for a start, but never when it waits for a stop.
 	Running func(t testing.TB, env updater.Environment, component string) string
 
@@ -80,7 +82,7 @@ func Run(t *testing.T, s Suite) {
 			caps := newRig(t, s, mode.asProcess).u.Capabilities()
 			for _, c := range checks() {
 				if c.needs(caps) && (mode.asProcess || !c.kills) {
-					t.Run(c.name, func(t *testing.T) { c.run(newRig(t, s, mode.asProcess)) })
+					t.Run(c.name, func(t *testing.T) { t.Parallel(); c.run(newRig(t, s, mode.asProcess)) })
 				}
 			}
 		})
