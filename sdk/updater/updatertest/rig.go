@@ -197,8 +197,21 @@ func (r *rig) runs(version string) {
 	r.Helper()
 	var got string
 	if !r.eventually(func() bool { got = r.running(); return got == version }) {
-		r.Fatalf("%q runs after %v, want %q", got, r.suite.Ready, version)
+		r.Fatalf("%q runs after %v, want %q; the updater's probe says %s", got, r.suite.Ready, version, r.probed())
 	}
+}
+
+// probed is what the updater itself says of the component.
+func (r *rig) probed() (said string) {
+	err := r.call(func(ctx context.Context) error {
+		a, err := r.u.Probe(ctx, updater.ProbeRequest{Component: r.component})
+		said = fmt.Sprintf("healthy: %v, %q", a.Healthy, a.Reason)
+		return err
+	})
+	if err != nil {
+		return err.Error()
+	}
+	return said
 }
 
 // rests checks that nothing runs, now.
