@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func newRig(t testing.TB, s Suite, asProcess bool) *rig {
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	if asProcess {
-		r.sum, err = updater.Checksum(s.Program)
+		r.sum, err = checksum(s.Program)
 		r.must("Checksum", err)
 	}
 	r.launch()
@@ -64,6 +65,20 @@ func newRig(t testing.TB, s Suite, asProcess bool) *rig {
 	}
 	return r
 }
+
+// checksum is computed once for each program, which may be large.
+var checksum = func() func(string) (string, error) {
+	var mu sync.Mutex
+	known := map[string]string{}
+	return func(program string) (sum string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if known[program] == "" {
+			known[program], err = updater.Checksum(program)
+		}
+		return known[program], err
+	}
+}()
 
 // launch starts the updater, in either way.
 func (r *rig) launch() {
@@ -222,11 +237,14 @@ func (r *rig) rests(when string) {
 	}
 }
 
+// eventually asks less and less often: to look for a process takes a while.
 func (r *rig) eventually(holds func() bool) bool {
-	for deadline := time.Now().Add(r.suite.Ready); !holds(); time.Sleep(5 * time.Millisecond) {
+	pause := 2 * time.Millisecond
+	for deadline := time.Now().Add(r.suite.Ready); !holds(); pause = min(2*pause, 50*time.Millisecond) {
 		if time.Now().After(deadline) {
 			return false
 		}
+		time.Sleep(pause)
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"bytes"
 	"os"
 	"strings"
 	"testing"
@@ -35,12 +36,15 @@ func TestConformance(t *testing.T) {
 func running(t testing.TB, env updater.Environment, name string) (version string) {
 	for _, path := range glob("/proc/[0-9]*/environ") {
 		data, _ := os.ReadFile(path)
+		if !bytes.Contains(data, []byte(component.EnvComponent+"="+name+"\x00")) {
+			continue
+		}
 		vars := map[string]string{}
 		for _, entry := range strings.Split(string(data), "\x00") {
 			key, value, _ := strings.Cut(entry, "=")
 			vars[key] = value
 		}
-		if vars[component.EnvComponent] == name && strings.HasPrefix(vars[component.EnvState], env.Data+"/") {
+		if strings.HasPrefix(vars[component.EnvState], env.Data+"/") {
 			version = vars[component.EnvVersion]
 		}
 	}
