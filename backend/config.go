@@ -25,6 +25,8 @@ type hubConfig struct {
 	HTTP     string `toml:"http"` // for applications
 	Cert     string `toml:"cert"` // PEM files; with them both speak TLS
 	Key      string `toml:"key"`
+	Roots    string `toml:"roots"`    // PEM file: issuers of the devices' certificates
+	Store    string `toml:"store"`    // NATS servers that several hubs share, as nats://user:password@a,nats://b; "" is one in this process
 	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine
 }
 

@@ -109,15 +109,14 @@ func (b *backend) close() {
 }
 
 func (b *backend) startHub(ctx context.Context) (part, error) {
-	dir := filepath.Join(b.config.Data, "hub")
-	s, err := store.Open(ctx, store.Config{Dir: filepath.Join(dir, "store"), Log: b.log})
+	c := b.config.Hub
+	s, err := store.Open(ctx, store.Config{Dir: filepath.Join(b.config.Data, "hub", "store"), Cluster: c.Store, Log: b.log})
 	if err != nil {
 		return part{}, err
 	}
 	b.store = s
-	c := b.config.Hub
 	h, err := hub.New(hub.Config{
-		Dir: dir, MQTT: c.MQTT, HTTP: c.HTTP, TLSCert: c.Cert, TLSKey: c.Key, InsecurePlaintext: c.Insecure, Log: b.log,
+		MQTT: c.MQTT, HTTP: c.HTTP, TLSCert: c.Cert, TLSKey: c.Key, DeviceRoots: c.Roots, InsecurePlaintext: c.Insecure, Log: b.log,
 	}, s)
 	if err != nil {
 		return part{}, err

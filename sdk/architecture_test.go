@@ -48,7 +48,7 @@ var heavy = []rule{
 	{"github.com/theupdateframework/go-tuf", []string{"sdk/trust$"}, "one workflow for agent, backend and command line"},
 	{"github.com/sigstore/sigstore", []string{"sdk/trust$"}, "as go-tuf, which signs with it"},
 	{"github.com/secure-systems-lab/go-securesystemslib", []string{"sdk/trust"}, "keys at rest, and the canonical form that is signed"},
-	{"github.com/coder/websocket", []string{"plugins/container/internal/mica$", "examples/mica-base$"}, "what the MICA's Base OS speaks"},
+	{"github.com/coder/websocket", []string{"backend/internal/hub$", "plugins/container/internal/mica$", "examples/mica-base$"}, "MQTT over WebSocket, and what the MICA's Base OS speaks"},
 	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/internal/service", "plugins/container/internal/mica", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
 }
 

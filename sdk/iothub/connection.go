@@ -11,11 +11,12 @@ import (
 )
 
 // ConnectionString tells where a hub is and how to get in, in Azure's text form `Key=Value;Key=Value`.
-// It is either a device's (DeviceID) or a policy's (PolicyName).
+// It is either a device's (DeviceID), a module's (ModuleID too) or a policy's (PolicyName).
 type ConnectionString struct {
 	HostName        string // host or host:port; goes into tokens and user names
 	GatewayHostName string // connect to this host instead; "" means HostName
 	DeviceID        string // whose key this is; "" for a policy
+	ModuleID        string // of the device, if it is a module's key
 	PolicyName      string // SharedAccessKeyName; "" for a device
 	Key             string // SharedAccessKey, base64; a secret
 	Insecure        bool   // plaintext instead of TLS: for loopback. Tranquil's own field, unknown to Azure
@@ -50,6 +51,8 @@ func (c *ConnectionString) set(name, value string) error {
 		c.GatewayHostName = value
 	case "deviceid":
 		c.DeviceID = value
+	case "moduleid":
+		c.ModuleID = value
 	case "sharedaccesskeyname":
 		c.PolicyName = value
 	case "sharedaccesskey":
@@ -72,6 +75,9 @@ func (c *ConnectionString) check() error {
 	if (c.DeviceID == "") == (c.PolicyName == "") {
 		return errors.New("needs either DeviceId or SharedAccessKeyName")
 	}
+	if c.ModuleID != "" && c.DeviceID == "" {
+		return errors.New("ModuleId needs DeviceId")
+	}
 	if key, err := base64.StdEncoding.DecodeString(c.Key); err != nil || len(key) == 0 {
 		return errors.New("SharedAccessKey is not base64")
 	}
@@ -88,6 +94,7 @@ func (c ConnectionString) String() string {
 	}
 	add("GatewayHostName", c.GatewayHostName)
 	add("DeviceId", c.DeviceID)
+	add("ModuleId", c.ModuleID)
 	add("SharedAccessKeyName", c.PolicyName)
 	add("SharedAccessKey", c.Key)
 	if c.Insecure {
@@ -129,12 +136,15 @@ func (c ConnectionString) connectHost() string {
 	return c.HostName
 }
 
-// DeviceToken is the MQTT password. A device's token covers that device; a policy's covers all devices
+// DeviceToken is the MQTT password. A device's or module's token covers that one; a policy's covers all devices
 // (`{host}/devices`), which is how a gateway connects on behalf of many.
 func (c ConnectionString) DeviceToken(expiry time.Time) (string, error) {
 	resource := c.HostName + "/devices"
 	if c.DeviceID != "" {
 		resource += "/" + c.DeviceID
+	}
+	if c.ModuleID != "" {
+		resource += "/modules/" + c.ModuleID
 	}
 	return SignToken(resource, c.Key, c.PolicyName, expiry)
 }

@@ -27,6 +27,10 @@ func TestConnectionString(t *testing.T) {
 			iothub.ConnectionString{HostName: "127.0.0.1:8080", PolicyName: "service", Key: key, Insecure: true},
 			"http://127.0.0.1:8080", "mqtt://127.0.0.1:8080",
 		}, {
+			"HostName=hub.example;DeviceId=dev1;ModuleId=mod;SharedAccessKey=" + key,
+			iothub.ConnectionString{HostName: "hub.example", DeviceID: "dev1", ModuleID: "mod", Key: key},
+			"https://hub.example", "mqtts://hub.example:8883",
+		}, {
 			"HostName=hub;GatewayHostName=gate;SharedAccessKeyName=device;SharedAccessKey=" + key + ";Insecure=true",
 			iothub.ConnectionString{HostName: "hub", GatewayHostName: "gate", PolicyName: "device", Key: key, Insecure: true},
 			"http://gate", "mqtt://gate:1883",
@@ -52,7 +56,7 @@ func TestConnectionStringRefuses(t *testing.T) {
 	for _, text := range []string{
 		"", "HostName", "HostName=h", "HostName=h;DeviceId=d", "HostName=h;DeviceId=d;SharedAccessKey=!",
 		"HostName=h;DeviceId=d;SharedAccessKeyName=p;SharedAccessKey=" + key,
-		"HostName=h;DeviceId=d;ModuleId=m;SharedAccessKey=" + key,
+		"HostName=h;ModuleId=m;SharedAccessKeyName=p;SharedAccessKey=" + key,
 		"HostName=h;DeviceId=d;Insecure=yes;SharedAccessKey=" + key,
 		"DeviceId=d;SharedAccessKey=" + key,
 	} {
@@ -66,9 +70,10 @@ func TestConnectionStringRefuses(t *testing.T) {
 
 func TestTokensOfConnectionString(t *testing.T) {
 	device := iothub.ConnectionString{HostName: "hub", DeviceID: "d", Key: key}
+	module := iothub.ConnectionString{HostName: "hub", DeviceID: "d", ModuleID: "m", Key: key}
 	policy := iothub.ConnectionString{HostName: "hub", PolicyName: "p", Key: key}
 	for want, make := range map[string]func(time.Time) (string, error){
-		"hub%2Fdevices%2Fd": device.DeviceToken, "hub%2Fdevices": policy.DeviceToken, "hub": policy.ServiceToken,
+		"hub%2Fdevices%2Fd": device.DeviceToken, "hub%2Fdevices%2Fd%2Fmodules%2Fm": module.DeviceToken, "hub%2Fdevices": policy.DeviceToken, "hub": policy.ServiceToken,
 	} {
 		text, err := make(now)
 		if err != nil {

@@ -26,7 +26,7 @@ const silence = 60 * time.Second
 // maxEvent bounds one line of the stream: telemetry of 256 KB in base64 fits.
 const maxEvent = 1 << 20
 
-// Events tells what happens, for one device or, with device "", for all. It begins after the event lastID,
+// Events tells what happens, for one device, for one module (`{device}/{module}`) or, with device "", for all. It begins after the event lastID,
 // or with lastID "" at what comes next. When the connection breaks it reconnects and goes on where it was, without gap or
 // repetition as long as the hub keeps the events. It ends, with an error, when ctx is done or the hub refuses.
 func (c *Client) Events(ctx context.Context, device, lastID string) iter.Seq2[Event, error] {
@@ -72,7 +72,8 @@ func (c *Client) stream(ctx context.Context, device string, lastID *string, emit
 	defer cancel()
 	query := ""
 	if device != "" {
-		query = "?device=" + url.QueryEscape(device)
+		device, module, _ := strings.Cut(device, "/")
+		query = "?device=" + url.QueryEscape(device) + "&module=" + url.QueryEscape(module)
 	}
 	req, err := c.request(ctx, http.MethodGet, "/api/v1/events"+query, nil)
 	if err != nil {

@@ -26,7 +26,7 @@ func TopicCommands(device string) string { return "devices/" + device + "/messag
 // apiVersion is the newest stable version of Azure's interface.
 const apiVersion = "2021-04-12"
 
-// Username is the MQTT user name of a device; the password is a token.
+// Username is the MQTT user name of a device, or of a module as `{device}/{module}`; the password is a token.
 func Username(host, device string) string {
 	return host + "/" + device + "/?api-version=" + apiVersion
 }

@@ -66,7 +66,7 @@ func startHub(t *testing.T, dir, mqtt, http string) (*hub.Hub, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := hub.New(hub.Config{Dir: dir, MQTT: mqtt, HTTP: http, Log: quiet}, s)
+	h, err := hub.New(hub.Config{MQTT: mqtt, HTTP: http, Log: quiet}, s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package hub
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"time"
@@ -24,6 +26,9 @@ func (h *Hub) serveDevice(ctx context.Context, conn net.Conn) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	if s := h.greet(ctx, conn); s != nil {
+		if socket, ok := conn.(*webSocket); ok {
+			socket.leave() // it is a device, and no longer one of the back end's
+		}
 		h.runSession(ctx, s)
 	}
 }
@@ -81,26 +86,39 @@ func (h *Hub) admit(ctx context.Context, conn net.Conn, c *packets.ConnectPacket
 	if err != nil {
 		return nil, packets.ErrRefusedBadUsernameOrPassword, err
 	}
-	if name.module != "" {
-		return nil, packets.ErrRefusedNotAuthorised, errors.New("module is not registered")
-	}
-	if c.ClientIdentifier != name.device {
+	if c.ClientIdentifier != name.id() {
 		return nil, packets.ErrRefusedIDRejected, errors.New("client id is not the device id")
 	}
-	expiry, err := h.authenticateDevice(ctx, name.device, string(c.Password))
+	chain, err := clientCertificates(ctx, conn)
+	if err != nil {
+		return nil, packets.ErrRefusedNotAuthorised, err
+	}
+	shown, err := h.authenticateDevice(ctx, name, string(c.Password), chain)
 	if errors.Is(err, twin.Unauthorized) {
 		return nil, packets.ErrRefusedNotAuthorised, err
 	}
 	if err != nil {
 		return nil, packets.ErrRefusedServerUnavailable, err
 	}
-	s := newSession(h, conn, name.device, c, expiry)
+	s := newSession(h, conn, name, c, shown)
 	if c.WillFlag {
-		if s.will, err = parseTopic(name.device, c.WillTopic); err != nil || s.will.operation != opTelemetry {
+		if s.will, err = parseTopic(name, c.WillTopic); err != nil || s.will.operation != opTelemetry {
 			return nil, packets.ErrProtocolViolation, errors.New("will is not for the device's events")
 		}
 	}
 	return s, packets.Accepted, nil
+}
+
+// clientCertificates are what the client has shown in the TLS handshake.
+func clientCertificates(ctx context.Context, conn net.Conn) ([]*x509.Certificate, error) {
+	secure, ok := conn.(*tls.Conn)
+	if !ok {
+		return nil, nil
+	}
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return secure.ConnectionState().PeerCertificates, nil
 }
 
 // runSession takes over from an earlier connection of the device, and runs until this one ends.
@@ -125,14 +143,16 @@ func (h *Hub) runSession(ctx context.Context, s *session) {
 		return
 	}
 	s.log.Info("device is connected", "remote", s.conn.RemoteAddr(), "resumed", resumed)
-	cause := s.run(ctx, subscriptions(d.Connection.Subscriptions), resumed)
+	cause := s.run(ctx, d, resumed)
 	s.log.Info("device is disconnected", "cause", cause)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	if s.connect.WillFlag && !errors.Is(cause, errDisconnect) {
 		s.sendWill(ctx)
 	}
-	if err := h.disconnected(ctx, s.device, s.lastActivity()); err != nil && !errors.Is(err, twin.DeviceNotFound) {
+	end := d.Connection
+	end.LastActivity, end.Deliveries = s.lastActivity(), s.outbox.unacknowledged()
+	if err := h.disconnected(ctx, s.id, end); err != nil {
 		s.log.Error("cannot note end of connection", "error", err)
 	}
 }
@@ -140,8 +160,8 @@ func (h *Hub) runSession(ctx context.Context, s *session) {
 // enter makes s the device's session, and waits for the end of the one before.
 func (h *Hub) enter(s *session) {
 	h.mu.Lock()
-	before := h.sessions[s.device]
-	h.sessions[s.device] = s
+	before := h.sessions[s.id]
+	h.sessions[s.id] = s
 	h.mu.Unlock()
 	if before != nil {
 		before.close(errTakenOver)
@@ -151,43 +171,48 @@ func (h *Hub) enter(s *session) {
 
 func (h *Hub) leave(s *session) {
 	h.mu.Lock()
-	if h.sessions[s.device] == s {
-		delete(h.sessions, s.device)
+	if h.sessions[s.id] == s {
+		delete(h.sessions, s.id)
 	}
 	h.mu.Unlock()
 	close(s.done)
 }
 
-// kick ends the connection of a device that may no longer have one.
-func (h *Hub) kick(device string) {
-	if s := h.session(device); s != nil {
-		s.close(errRemoved)
-	}
-}
-
 // connected notes the begin of a connection; resumed tells that subscriptions of an earlier one are still there.
 func (h *Hub) connected(ctx context.Context, s *session) (d twin.Device, resumed bool, err error) {
-	d, err = h.store.Update(ctx, s.device, func(d *twin.Device) (*twin.Event, error) {
+	d, err = h.store.Update(ctx, s.id, func(d *twin.Device) (*twin.Event, error) {
 		if d.Disabled {
 			return nil, twin.Unauthorized.With("device is disabled")
 		}
 		now, c := time.Now().UTC(), &d.Connection
 		resumed = c.Session && !s.connect.CleanSession
 		c.Connected, c.Updated, c.LastActivity = true, now, now
+		c.Node, c.Epoch = h.store.Node(), c.Epoch+1
 		c.Session = !s.connect.CleanSession
 		if !resumed {
 			c.Subscriptions = 0
 		}
+		s.epoch.Store(c.Epoch)
 		return &twin.Event{Type: twin.Connected, Device: d.ID, Time: now}, nil
 	})
 	return d, resumed, err
 }
 
-func (h *Hub) disconnected(ctx context.Context, device string, lastActivity time.Time) error {
-	_, err := h.store.Update(ctx, device, func(d *twin.Device) (*twin.Event, error) {
+var errNotPresent = errors.New("it is not the present connection")
+
+// disconnected notes the end of a connection, unless it was noted or there is a later one.
+func (h *Hub) disconnected(ctx context.Context, id string, end twin.Connection) error {
+	_, err := h.store.Update(ctx, id, func(d *twin.Device) (*twin.Event, error) {
+		c := &d.Connection
+		if c.Epoch != end.Epoch || !c.Connected {
+			return nil, errNotPresent
+		}
 		now := time.Now().UTC()
-		d.Connection.Connected, d.Connection.Updated, d.Connection.LastActivity = false, now, lastActivity
+		c.Connected, c.Updated, c.LastActivity, c.Deliveries = false, now, end.LastActivity, end.Deliveries
 		return &twin.Event{Type: twin.Disconnected, Device: d.ID, Time: now}, nil
 	})
+	if errors.Is(err, errNotPresent) || errors.Is(err, twin.DeviceNotFound) {
+		return nil
+	}
 	return err
 }

@@ -55,7 +55,8 @@ func TestConnect(t *testing.T) {
 		{"policy that connects no devices", connection{password: sign(t, "h/devices", service, "service", time.Hour)}, packets.ErrorRefusedNotAuthorised},
 		{"gateway's expired token", connection{password: sign(t, "h/devices", gateway.Key, "device", -time.Minute)}, packets.ErrorRefusedNotAuthorised},
 		{"unknown device", connection{id: "dev3"}, packets.ErrorRefusedNotAuthorised},
-		{"module", connection{username: "h/dev1/mod/?api-version=1"}, packets.ErrorRefusedNotAuthorised},
+		{"unknown module", connection{id: "dev1/mod"}, packets.ErrorRefusedNotAuthorised},
+		{"module by the device's id", connection{username: "h/dev1/mod/?api-version=1"}, packets.ErrorRefusedIDRejected},
 		{"other client id", connection{clientID: "dev2"}, packets.ErrorRefusedIDRejected},
 		{"bad user name", connection{username: "dev1"}, packets.ErrorRefusedBadUsernameOrPassword},
 	} {

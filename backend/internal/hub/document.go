@@ -12,9 +12,11 @@ import (
 )
 
 // deviceDocument is Azure's form of an identity; keys are for those who may write the registry.
-func (h *Hub) deviceDocument(d twin.Device, allowed right) iothub.Device {
+func (h *Hub) deviceDocument(d twin.Device, queued map[string]int, allowed right) iothub.Device {
+	device, module := twin.Split(d.ID)
 	doc := iothub.Device{
-		DeviceID:                   d.ID,
+		DeviceID:                   device,
+		ModuleID:                   module,
 		GenerationID:               d.Generation,
 		ETag:                       deviceETag(d),
 		ConnectionState:            connectionState(d),
@@ -23,7 +25,8 @@ func (h *Hub) deviceDocument(d twin.Device, allowed right) iothub.Device {
 		StatusReason:               d.StatusReason,
 		StatusUpdatedTime:          d.StatusUpdated,
 		LastActivityTime:           h.lastActivity(d),
-		Authentication:             iothub.Authentication{Type: "sas"},
+		CloudToDeviceMessageCount:  queued[d.ID],
+		Authentication:             iothub.Authentication{Type: way(d), X509Thumbprint: iothub.Thumbprint(d.Thumbprints)},
 	}
 	if allowed&registryWrite != 0 {
 		doc.Authentication.SymmetricKey = iothub.SymmetricKey{PrimaryKey: d.Keys.Primary, SecondaryKey: d.Keys.Secondary}
@@ -36,15 +39,17 @@ func (h *Hub) twinDocument(d twin.Device) iothub.Twin {
 	if tags == nil {
 		tags = map[string]any{}
 	}
+	device, module := twin.Split(d.ID)
 	return iothub.Twin{
-		DeviceID:           d.ID,
+		DeviceID:           device,
+		ModuleID:           module,
 		ETag:               twinETag(d),
 		DeviceETag:         deviceETag(d),
 		Status:             status(d),
 		StatusUpdateTime:   d.StatusUpdated,
 		ConnectionState:    connectionState(d),
 		LastActivityTime:   h.lastActivity(d),
-		AuthenticationType: "sas",
+		AuthenticationType: way(d),
 		Version:            d.Twin.Version,
 		Tags:               tags,
 		Properties:         iothub.Properties{Desired: withMetadata(d.Twin.Desired), Reported: withMetadata(d.Twin.Reported)},

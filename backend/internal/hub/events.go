@@ -15,7 +15,7 @@ import (
 // heartbeat is how often a quiet event stream says that it is alive.
 const heartbeat = 15 * time.Second
 
-// streamEvents sends events as server-sent events (WHATWG HTML 9.2), of one device with ?device=ID, after the
+// streamEvents sends events as server-sent events (WHATWG HTML 9.2), of one device with ?device=ID, or of its module with &module=ID, after the
 // Last-Event-ID or from now on. It opens with the id of that position, so that a reader can resume from the start.
 func (h *Hub) streamEvents(w http.ResponseWriter, r *http.Request, _ right) error {
 	after, err := h.startPosition(r)
@@ -26,7 +26,8 @@ func (h *Hub) streamEvents(w http.ResponseWriter, r *http.Request, _ right) erro
 	w.Header().Set("Cache-Control", "no-store")
 	ctx, cancel := context.WithCancel(r.Context())
 	events := make(chan twin.Event)
-	go h.follow(ctx, r.URL.Query().Get("device"), after, events)
+	query := r.URL.Query()
+	go h.follow(ctx, username{query.Get("device"), query.Get("module")}.id(), after, events)
 	defer func() {
 		cancel()
 		for range events { // until follow has ended
@@ -95,7 +96,8 @@ type eventStream struct {
 
 func (s eventStream) sendEvent(event twin.Event) error {
 	id := strconv.FormatUint(event.Sequence, 10)
-	text, err := json.Marshal(iothub.Event{ID: id, Type: event.Type, Device: event.Device, Time: event.Time, Body: event.Body})
+	device, module := twin.Split(event.Device)
+	text, err := json.Marshal(iothub.Event{ID: id, Type: event.Type, Device: device, Module: module, Time: event.Time, Body: event.Body})
 	if err != nil {
 		return err
 	}

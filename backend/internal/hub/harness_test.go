@@ -1,7 +1,9 @@
 package hub_test
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"log/slog"
 	"strings"
@@ -28,16 +30,27 @@ type running struct {
 	stop  func() // idempotent
 }
 
-func start(t *testing.T, dir string) *running {
+func openStore(t *testing.T, dir string) *store.Store {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	s, err := store.Open(t.Context(), store.Config{Dir: dir, Log: log})
+	s, err := store.Open(t.Context(), store.Config{Dir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := hub.New(hub.Config{Dir: dir, MQTT: "127.0.0.1:0", HTTP: "127.0.0.1:0", Log: log}, s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func start(t *testing.T, dir string) *running {
+	t.Helper()
+	return startWith(t, openStore(t, dir), hub.Config{})
+}
+
+// startWith starts a hub on a store that is open; the addresses are free ones.
+func startWith(t *testing.T, s *store.Store, cfg hub.Config) *running {
+	t.Helper()
+	cfg.MQTT, cfg.HTTP, cfg.Log = "127.0.0.1:0", "127.0.0.1:0", slog.New(slog.NewTextHandler(t.Output(), nil))
+	h, err := hub.New(cfg, s)
 	if err != nil {
-		s.Close()
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -89,6 +102,8 @@ type connection struct {
 	id, clientID, username, password string
 	keepSession                      bool
 	keepAlive                        time.Duration
+	url                              string      // another than mqtt://
+	tls                              *tls.Config // what to trust, and to show instead of a password
 }
 
 func (r *running) connect(t *testing.T, c connection) (*device, error) {
@@ -100,11 +115,11 @@ func (r *running) connect(t *testing.T, c connection) (*device, error) {
 	if c.username == "" {
 		c.username = iothub.Username(r.MQTTAddr(), c.id)
 	}
-	if c.password == "" {
+	if c.password == "" && (c.tls == nil || c.tls.Certificates == nil) {
 		c.password = r.gatewayToken(t)
 	}
 	d.Client = mqtt.NewClient(mqtt.NewClientOptions().
-		AddBroker("mqtt://" + r.MQTTAddr()).
+		AddBroker(cmp.Or(c.url, "mqtt://"+r.MQTTAddr())).SetTLSConfig(c.tls).
 		SetClientID(c.clientID).SetUsername(c.username).SetPassword(c.password).
 		SetCleanSession(!c.keepSession).SetProtocolVersion(4).SetAutoReconnect(false).SetKeepAlive(c.keepAlive).
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { d.messages <- m }).

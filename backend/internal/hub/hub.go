@@ -1,11 +1,14 @@
 // Package hub speaks Azure IoT Hub's contract: MQTT 3.1.1 to devices, REST and server-sent events to the back end.
 // It is not a broker: a device talks only to its own twin, on fixed topics, so a connection is a [session] whose
 // identity is checked once and whose subscriptions are bits. All state is in the store. A change of a twin goes to the
-// store and its event log; what a connected device is told comes out of that log, in its order.
+// store and its event log; what a connected device is told comes out of that log, in its order. Several hubs may share a
+// store: each holds the connections that it has accepted, and no other state.
 package hub
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"iter"
@@ -29,6 +32,12 @@ type Registry interface {
 	Delete(ctx context.Context, id string, check func(twin.Device) (*twin.Event, error)) error
 }
 
+// Index knows all devices and modules, a little late.
+type Index interface {
+	Modules(ctx context.Context, device string) iter.Seq2[twin.Device, error]
+	Changed(ctx context.Context) iter.Seq2[string, *twin.Device]
+}
+
 // EventLog keeps events in order. Events begins after a sequence and waits for more until ctx is done.
 type EventLog interface {
 	Append(ctx context.Context, event twin.Event) error
@@ -36,19 +45,65 @@ type EventLog interface {
 	Events(ctx context.Context, device string, after uint64) iter.Seq2[twin.Event, error]
 }
 
+// Queue keeps messages to devices until they have ended.
+type Queue interface {
+	Enqueue(ctx context.Context, c twin.Command) error
+	Command(ctx context.Context, device string, after uint64) (*twin.Command, error)
+	Dequeue(ctx context.Context, sequence uint64, end *twin.Feedback) error
+	Queued(ctx context.Context, device string) (map[string]int, error)
+}
+
+// Outcomes tell what comes into the queue, what has waited too long, and how messages have ended.
+type Outcomes interface {
+	Arrivals(ctx context.Context) (iter.Seq2[string, error], error)
+	Overdue(ctx context.Context, now time.Time) ([]twin.Command, error)
+	Feedback(ctx context.Context, n int) ([]twin.Feedback, string, error)
+	Confirm(ctx context.Context, token string, again bool) error
+}
+
+// Peers are the hubs on the same store; this one is among them.
+type Peers interface {
+	Node() string
+	Nodes(ctx context.Context) (map[string]bool, error)
+	Ask(ctx context.Context, node string, question []byte) ([]byte, error)
+	Answer(ctx context.Context, answer func(ctx context.Context, question []byte) []byte) error
+	Recover(ctx context.Context) error
+}
+
+// Secrets are what all hubs on a store have in common.
+type Secrets interface {
+	Secret(ctx context.Context, name string, fresh []byte) ([]byte, error)
+}
+
 // Store is where the hub keeps everything.
 type Store interface {
 	Registry
+	Index
 	EventLog
+	Messages
+	Shared
+}
+
+// Messages are those to devices.
+type Messages interface {
+	Queue
+	Outcomes
+}
+
+// Shared is what hubs on one store share beside devices.
+type Shared interface {
+	Peers
+	Secrets
 }
 
 // Config says where the hub listens.
 type Config struct {
-	Dir  string // where policies.json, the keys of the access policies, is kept with mode 0600
 	MQTT string // address for devices, as in 127.0.0.1:1883; port 0 takes a free one
 	HTTP string // address for the back end
 	// TLSCert and TLSKey are PEM files; with them both listeners speak TLS.
 	TLSCert, TLSKey string
+	// DeviceRoots is a PEM file of those who may issue certificates of devices; "" is nobody.
+	DeviceRoots string
 	// InsecurePlaintext permits plaintext on addresses that others can reach: tokens can be overheard there.
 	InsecurePlaintext bool
 	Log               *slog.Logger
@@ -59,27 +114,35 @@ type Hub struct {
 	store      Store
 	log        *slog.Logger
 	policies   map[string]string // name → key
+	roots      *x509.CertPool    // who may issue certificates of devices
 	mqtt, http net.Listener
 	secure     bool
 	greetings  places.Places // of devices that are not let in yet
+	sockets    chan net.Conn // WebSockets of devices
+
+	expected expected // devices that somebody waits for
 
 	mu       sync.Mutex
-	sessions map[string]*session // by device
-	arrival  chan struct{}       // closed, and made anew, when a device begins to take methods
+	sessions map[string]*session // by device or module
 }
 
 // New reads or makes the policies' keys and binds both addresses.
 func New(cfg Config, store Store) (*Hub, error) {
-	h := &Hub{store: store, log: cfg.Log, secure: cfg.TLSCert != "", sessions: map[string]*session{}, arrival: make(chan struct{})}
-	h.greetings = places.Places{Max: maxGreetings, Share: greetingShare}
+	h := &Hub{
+		store: store, log: cfg.Log, secure: cfg.TLSCert != "", sockets: make(chan net.Conn), greetings: places.Places{Max: maxGreetings, Share: greetingShare},
+		sessions: map[string]*session{}, expected: expected{waiting: map[string]*arrival{}},
+	}
 	var err error
-	if h.policies, err = loadPolicies(cfg.Dir); err != nil {
+	if h.policies, err = loadPolicies(store); err != nil {
 		return nil, fmt.Errorf("cannot start hub: %w", err)
 	}
-	if h.mqtt, err = listen(cfg, cfg.MQTT, func(l net.Listener) net.Listener { return l }); err != nil {
+	if h.roots, err = readRoots(cfg.DeviceRoots); err != nil {
+		return nil, fmt.Errorf("cannot read issuers of devices' certificates: %w", err)
+	}
+	if h.mqtt, err = listen(cfg, cfg.MQTT, tls.RequestClientCert, func(l net.Listener) net.Listener { return l }); err != nil {
 		return nil, fmt.Errorf("cannot listen for devices: %w", err)
 	}
-	if h.http, err = listen(cfg, cfg.HTTP, newCrowded); err != nil {
+	if h.http, err = listen(cfg, cfg.HTTP, tls.NoClientCert, newCrowded); err != nil {
 		h.mqtt.Close()
 		return nil, fmt.Errorf("cannot listen for the back end: %w", err)
 	}
@@ -110,16 +173,26 @@ func (h *Hub) ConnectionString(policy string) (iothub.ConnectionString, error) {
 func (h *Hub) Serve(ctx context.Context) error {
 	defer h.mqtt.Close()
 	defer h.http.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if err := h.forgetConnections(ctx); err != nil {
-		return err
+		return fmt.Errorf("cannot start hub: %w", err)
 	}
 	position, err := h.store.Position(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot start hub: %w", err)
 	}
-	h.log.Info("hub is listening", "mqtt", h.MQTTAddr(), "http", h.HTTPAddr(), "tls", h.secure)
+	commands, err := h.store.Arrivals(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot start hub: %w", err)
+	}
+	h.log.Info("hub is listening", "mqtt", h.MQTTAddr(), "http", h.HTTPAddr(), "tls", h.secure, "node", h.store.Node())
 	return runAll(ctx,
 		func(ctx context.Context) error { return h.notify(ctx, position) },
+		func(ctx context.Context) error { return h.announceCommands(commands) },
+		func(ctx context.Context) error { return h.store.Answer(ctx, h.answerPeer) },
+		h.watch,
+		h.tend,
 		h.serveMQTT,
 		h.serveHTTP,
 	)
@@ -147,22 +220,6 @@ func runAll(ctx context.Context, parts ...func(context.Context) error) error {
 	return first
 }
 
-// forgetConnections marks devices as disconnected that a crash left as connected.
-func (h *Hub) forgetConnections(ctx context.Context) error {
-	for d, err := range h.store.Devices(ctx) {
-		if err != nil {
-			return fmt.Errorf("cannot start hub: %w", err)
-		}
-		if !d.Connection.Connected {
-			continue
-		}
-		if err := h.disconnected(ctx, d.ID, d.Connection.LastActivity); err != nil {
-			return fmt.Errorf("cannot start hub: %w", err)
-		}
-	}
-	return nil
-}
-
 // notify tells connected devices of their desired properties, as the event log has it.
 func (h *Hub) notify(ctx context.Context, after uint64) error {
 	for event, err := range h.store.Events(ctx, "", after) {
@@ -188,6 +245,16 @@ func (h *Hub) serveMQTT(ctx context.Context) error {
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	wg.Go(func() {
+		for {
+			select {
+			case conn := <-h.sockets:
+				wg.Go(func() { h.serveDevice(ctx, conn) })
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
 	for {
 		conn, err := h.mqtt.Accept()
 		if errors.Is(err, net.ErrClosed) {

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -28,8 +29,8 @@ const (
 	sendBuffer = 64 << 10
 )
 
-// listen binds an address; wrap, if not nil, sees its connections as they come.
-func listen(cfg Config, address string, wrap func(net.Listener) net.Listener) (net.Listener, error) {
+// listen binds an address; with TLS, clients may or may not show certificates; wrap sees connections as they come.
+func listen(cfg Config, address string, clients tls.ClientAuthType, wrap func(net.Listener) net.Listener) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func listen(cfg Config, address string, wrap func(net.Listener) net.Listener) (n
 			l.Close()
 			return nil, err
 		}
-		return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}), nil
+		return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, ClientAuth: clients}), nil
 	}
 	if addr, ok := l.Addr().(*net.TCPAddr); (!ok || !addr.IP.IsLoopback()) && !cfg.InsecurePlaintext {
 		l.Close()
@@ -94,6 +95,19 @@ type counted struct {
 func (c *counted) Close() error {
 	defer c.leave()
 	return c.Conn.Close()
+}
+
+// leaving is the key of a request's context under which is how its connection leaves the crowd.
+type leaving struct{}
+
+func withLeaving(ctx context.Context, conn net.Conn) context.Context {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	if c, ok := conn.(*counted); ok {
+		return context.WithValue(ctx, leaving{}, c.leave)
+	}
+	return ctx
 }
 
 func addressOf(conn net.Conn) netip.Addr {

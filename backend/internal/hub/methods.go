@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -44,33 +45,68 @@ type methodAnswer struct {
 
 // callMethod has a device do something, and answers what it answers.
 func (h *Hub) callMethod(w http.ResponseWriter, r *http.Request, _ right) error {
-	id := r.PathValue("id")
+	id := identity(r)
 	m, err := readMethod(r)
 	if err != nil {
 		return err
 	}
-	if _, err := h.store.Device(r.Context(), id); err != nil {
-		return err
-	}
-	connect, response := time.Duration(m.ConnectTimeout)*time.Second, time.Duration(*m.ResponseTimeout)*time.Second
 	control := http.NewResponseController(w)
 	err = errors.Join(
 		control.SetReadDeadline(time.Time{}), // the server's would end the request, which has been read
-		control.SetWriteDeadline(time.Now().Add(connect+response+writeTimeout)),
+		control.SetWriteDeadline(time.Now().Add(m.connect()+m.response()+writeTimeout)),
 	)
 	if err != nil {
 		return err
 	}
-	s, err := h.ready(r.Context(), id, connect)
-	if err != nil {
-		return err
-	}
-	answer, err := s.call(r.Context(), m, response)
+	answer, err := h.invoke(r.Context(), id, m)
 	if err != nil {
 		return err
 	}
 	h.log.Info("method is answered", "device", id, "method", m.Name, "status", answer.Status)
 	return writeJSON(w, http.StatusOK, answer)
+}
+
+func (m method) connect() time.Duration  { return time.Duration(m.ConnectTimeout) * time.Second }
+func (m method) response() time.Duration { return time.Duration(*m.ResponseTimeout) * time.Second }
+
+// invoke has a device do something, at whichever hub it is, and waits for it if it is at none.
+func (h *Hub) invoke(ctx context.Context, id string, m method) (methodAnswer, error) {
+	connect, cancel := context.WithTimeout(ctx, m.connect())
+	defer cancel()
+	for {
+		answer, err := h.tryInvoke(ctx, connect, id, m)
+		if err != errAgain {
+			return answer, err
+		}
+	}
+}
+
+var errAgain = errors.New("the device has come")
+
+func (h *Hub) tryInvoke(ctx, connect context.Context, id string, m method) (methodAnswer, error) {
+	come, stop := h.expected.wait(id)
+	defer stop()
+	if s := h.session(id); s != nil && s.subscribed(subMethods) {
+		return s.call(ctx, m, m.response())
+	}
+	d, err := h.store.Device(ctx, id)
+	if err != nil {
+		return methodAnswer{}, err
+	}
+	if node := d.Connection.Node; d.Connection.Connected && node != h.store.Node() {
+		answer, err := h.askPeer(ctx, connect, node, id, m)
+		if !errors.Is(err, twin.DeviceNotOnline) || connect.Err() != nil {
+			return answer, err
+		}
+		pause(connect, peerRetry) // it is on its way to another hub
+		return methodAnswer{}, errAgain
+	}
+	select {
+	case <-come:
+		return methodAnswer{}, errAgain
+	case <-connect.Done():
+		return methodAnswer{}, twin.DeviceNotOnline
+	}
 }
 
 // readMethod reads and checks the body. A device gets null for a payload that is not there.
@@ -107,32 +143,127 @@ func validMethodName(name string) bool {
 	})
 }
 
-// arrived wakes those who wait for a device, if one has begun to take methods.
-func (h *Hub) arrived(begun subscriptions) {
-	if begun&subMethods == 0 {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	close(h.arrival)
-	h.arrival = make(chan struct{})
+// expected are devices that somebody waits for.
+type expected struct {
+	mu      sync.Mutex
+	waiting map[string]*arrival
 }
 
-// ready answers the session of a device that takes methods; it waits for it so long.
-func (h *Hub) ready(ctx context.Context, device string, wait time.Duration) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
+type arrival struct {
+	come    chan struct{}
+	waiters int
+}
+
+// wait answers a channel that is closed when a device comes, or begins to take methods; stop ends the waiting.
+func (e *expected) wait(id string) (come <-chan struct{}, stop func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w := e.waiting[id]
+	if w == nil {
+		w = &arrival{come: make(chan struct{})}
+		e.waiting[id] = w
+	}
+	w.waiters++
+	return w.come, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if w.waiters--; w.waiters == 0 && e.waiting[id] == w {
+			delete(e.waiting, id)
+		}
+	}
+}
+
+// arrived wakes those who wait for a device.
+func (e *expected) arrived(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.waiting[id]; w != nil {
+		close(w.come)
+		delete(e.waiting, id)
+	}
+}
+
+// peerRetry is between two questions to another hub about a device that is just moving.
+const peerRetry = 200 * time.Millisecond
+
+// question is what one hub asks another: a method for a device that is there.
+type question struct {
+	Device string
+	Method method
+}
+
+// reply is the other's answer.
+type reply struct {
+	Answer  methodAnswer
+	Refusal *twin.Error
+}
+
+// askPeer has another hub call a method; twin.DeviceNotOnline if the device is not there, or takes no methods within the
+// time that is left of connect.
+func (h *Hub) askPeer(ctx, connect context.Context, node, id string, m method) (methodAnswer, error) {
+	if deadline, ok := connect.Deadline(); ok {
+		m.ConnectTimeout = max(0, int(time.Until(deadline)/time.Second))
+	}
+	text, err := json.Marshal(question{id, m})
+	if err != nil {
+		return methodAnswer{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.connect()+m.response()+peerPause)
+	defer cancel()
+	text, err = h.store.Ask(ctx, node, text)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return methodAnswer{}, twin.NoAnswer
+	}
+	if err != nil {
+		return methodAnswer{}, err
+	}
+	var r reply
+	if err := json.Unmarshal(text, &r); err != nil {
+		return methodAnswer{}, fmt.Errorf("cannot understand another hub: %w", err)
+	}
+	if r.Refusal != nil {
+		return methodAnswer{}, r.Refusal
+	}
+	return r.Answer, nil
+}
+
+// answerPeer calls a method for another hub.
+func (h *Hub) answerPeer(ctx context.Context, text []byte) []byte {
+	var q question
+	var r reply
+	if err := json.Unmarshal(text, &q); err != nil || q.Method.ResponseTimeout == nil {
+		r.Refusal = twin.ServerError
+	} else if answer, err := h.callHere(ctx, q.Device, q.Method); err != nil {
+		r.Refusal = h.refusal(err)
+	} else {
+		r.Answer = answer
+	}
+	answer, err := json.Marshal(r)
+	if err != nil {
+		h.log.Error("cannot answer another hub", "error", err)
+	}
+	return answer
+}
+
+// callHere calls a method of a device that is at this hub.
+func (h *Hub) callHere(ctx context.Context, id string, m method) (methodAnswer, error) {
+	connect, cancel := context.WithTimeout(ctx, m.connect())
 	defer cancel()
 	for {
-		h.mu.Lock()
-		s, arrival := h.sessions[device], h.arrival
-		h.mu.Unlock()
-		if s != nil && s.subscribed(subMethods) {
-			return s, nil
+		come, stop := h.expected.wait(id)
+		defer stop()
+		s := h.session(id)
+		if s == nil {
+			return methodAnswer{}, twin.DeviceNotOnline
+		}
+		if s.subscribed(subMethods) {
+			return s.call(ctx, m, m.response())
 		}
 		select {
-		case <-arrival:
-		case <-ctx.Done():
-			return nil, twin.DeviceNotOnline
+		case <-come: // once: it takes methods now, or has come anew
+		case <-s.done:
+		case <-connect.Done():
+			return methodAnswer{}, twin.DeviceNotOnline
 		}
 	}
 }

@@ -51,7 +51,7 @@ func TestParseTopic(t *testing.T) {
 		"$iothub/twin/PATCH/properties/reported/?$rid=7&$version=3": {operation: opReported, rid: "7", base: 3},
 		"$iothub/methods/res/-7/?$rid=1f":                           {operation: opMethodAnswer, rid: "1f", status: -7},
 	} {
-		got, err := parseTopic("d", topic)
+		got, err := parseTopic(username{device: "d"}, topic)
 		if err != nil {
 			t.Errorf("%q: %v", topic, err)
 		}
@@ -65,18 +65,19 @@ func TestParseTopic(t *testing.T) {
 		"$iothub/twin/PATCH/properties/reported/?$rid=1&$version=x", "$iothub/twin/PATCH/properties/reported/?$rid=1&$version=0",
 		"$iothub/methods/res/200", "$iothub/methods/res/200/?$rid=", "$iothub/methods/res/ok/?$rid=1", "$iothub/methods/res//?$rid=1",
 	} {
-		if got, err := parseTopic("d", topic); err == nil {
+		if got, err := parseTopic(username{device: "d"}, topic); err == nil {
 			t.Errorf("%q: %+v", topic, got)
 		}
 	}
 }
 
 func FuzzParseTopic(f *testing.F) {
-	f.Add("d", "devices/d/messages/events/a=b&$.ct=x/")
-	f.Add("d", "$iothub/twin/PATCH/properties/reported/?$rid=1&$version=2")
-	f.Add("d#", "devices/d#/messages/events")
-	f.Fuzz(func(t *testing.T, device, topic string) {
-		r, err := parseTopic(device, topic)
+	f.Add("d", "", "devices/d/messages/events/a=b&$.ct=x/")
+	f.Add("d", "m", "devices/d/modules/m/messages/events/%24.on=a/")
+	f.Add("d", "", "$iothub/twin/PATCH/properties/reported/?$rid=1&$version=2")
+	f.Add("d#", "", "devices/d#/messages/events")
+	f.Fuzz(func(t *testing.T, device, module, topic string) {
+		r, err := parseTopic(username{device, module}, topic)
 		if err == nil && r.operation != opTelemetry && (r.rid == "" || strings.ContainsAny(r.rid, "+#\x00")) {
 			t.Errorf("%q: the answer's topic would be broken: %+v", topic, r)
 		}

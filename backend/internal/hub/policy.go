@@ -1,17 +1,10 @@
 package hub
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-
-	"github.com/tranquil-iot/tranquil/backend/internal/twin"
-	"github.com/tranquil-iot/tranquil/sdk/durable"
+	"time"
 )
 
 // Azure's access policies.
@@ -41,38 +34,19 @@ var rights = map[string]right{
 	PolicyRegistryReadWrite: registryRead | registryWrite,
 }
 
-// loadPolicies reads the keys of all policies from dir, and makes those that are missing.
-func loadPolicies(dir string) (map[string]string, error) {
-	path := filepath.Join(dir, "policies.json")
+// loadPolicies reads the keys of all policies, which are made once for all hubs of a store.
+func loadPolicies(secrets Secrets) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	keys := map[string]string{}
-	text, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if err == nil {
-		if err := json.Unmarshal(text, &keys); err != nil {
-			return nil, fmt.Errorf("%s is damaged: mend it, or remove it to make new keys: %w", path, err)
-		}
-	}
-	changed := false
 	for name := range rights {
-		if keys[name] == "" {
-			keys[name], changed = newKey(), true
+		key, err := secrets.Secret(ctx, "policy."+name, []byte(newKey()))
+		if err != nil {
+			return nil, err
 		}
-		if err := twin.CheckKey(keys[name]); err != nil {
-			return nil, fmt.Errorf("%s, policy %s: %w", path, name, err)
-		}
+		keys[name] = string(key)
 	}
-	if !changed {
-		return keys, nil
-	}
-	if text, err = json.MarshalIndent(keys, "", "  "); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	return keys, durable.WriteFile(path, text, 0o600)
+	return keys, nil
 }
 
 func newKey() string {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -24,7 +23,7 @@ func (s *session) publish(ctx context.Context, p *packets.PublishPacket) error {
 	if len(p.Payload) > maxMessage {
 		return errTooLarge
 	}
-	r, err := parseTopic(s.device, p.TopicName)
+	r, err := parseTopic(s.name, p.TopicName)
 	if err != nil {
 		return err
 	}
@@ -47,15 +46,47 @@ func (s *session) publish(ctx context.Context, p *packets.PublishPacket) error {
 }
 
 func (s *session) telemetry(ctx context.Context, r request, payload []byte, retain bool) error {
-	properties := maps.Clone(r.properties)
-	if retain {
-		properties["mqtt-retain"] = "true"
+	now := time.Now().UTC()
+	body := iothub.Telemetry{Properties: map[string]string{}, SystemProperties: map[string]string{
+		"iothub-connection-device-id":          s.name.device,
+		"iothub-connection-auth-method":        s.proof.method,
+		"iothub-connection-auth-generation-id": s.generation,
+		"iothub-enqueuedtime":                  now.Format(time.RFC3339Nano),
+	}, Payload: payload}
+	if s.name.module != "" {
+		body.SystemProperties["iothub-connection-module-id"] = s.name.module
 	}
-	body, err := json.Marshal(iothub.Telemetry{Properties: properties, Payload: payload})
+	for name, value := range r.properties {
+		if system, ok := systemProperties[name]; ok {
+			body.SystemProperties[system] = value
+		} else {
+			body.Properties[name] = value
+		}
+	}
+	if retain {
+		body.Properties["mqtt-retain"] = "true"
+	}
+	text, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	return s.hub.store.Append(ctx, twin.Event{Type: twin.Telemetry, Device: s.device, Time: time.Now().UTC(), Body: body})
+	return s.hub.store.Append(ctx, twin.Event{Type: twin.Telemetry, Device: s.id, Time: now, Body: text})
+}
+
+// systemProperties are what a property bag may say to the hub, and how it hands that on.
+var systemProperties = map[string]string{
+	"$.mid":    "message-id",
+	"$.cid":    "correlation-id",
+	"$.uid":    "user-id",
+	"$.to":     "to",
+	"$.ct":     "content-type",
+	"$.ce":     "content-encoding",
+	"$.exp":    "absolute-expiry-time",
+	"$.ctime":  "iothub-creation-time-utc",
+	"$.schema": "iothub-message-schema",
+	"$.on":     "iothub-output-name",
+	"$.sub":    "dt-subject",
+	"$.ifid":   "iothub-interface-id",
 }
 
 // sendWill is what the device wanted said if its connection breaks.
@@ -67,7 +98,7 @@ func (s *session) sendWill(ctx context.Context) {
 }
 
 func (s *session) getTwin(ctx context.Context, r request) error {
-	d, err := s.hub.store.Device(ctx, s.device)
+	d, err := s.hub.store.Device(ctx, s.id)
 	if err != nil {
 		return s.answerError(ctx, r, err)
 	}
@@ -86,7 +117,7 @@ func (s *session) patchReported(ctx context.Context, r request, payload []byte) 
 	if err != nil {
 		return s.answerError(ctx, r, err)
 	}
-	d, err := s.hub.patchTwin(ctx, s.device, func(d twin.Device) (twin.Patch, error) {
+	d, err := s.hub.patchTwin(ctx, s.id, func(d twin.Device) (twin.Patch, error) {
 		if r.base != 0 && r.base != d.Twin.Reported.Version {
 			return twin.Patch{}, twin.PreconditionFailed
 		}

@@ -28,6 +28,7 @@ func (h *Hub) serveHTTP(ctx context.Context) error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withLeaving,
 	}
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -51,17 +52,30 @@ func (h *Hub) routes() http.Handler {
 	handle := func(pattern string, needed right, handler handler) {
 		mux.Handle(pattern, h.allow(needed, handler))
 	}
-	handle("PUT /devices/{id}", registryWrite, h.putDevice)
-	handle("GET /devices/{id}", registryRead, h.getDevice)
-	handle("DELETE /devices/{id}", registryWrite, h.deleteDevice)
+	for _, path := range []string{"/devices/{id}", "/devices/{id}/modules/{module}"} {
+		handle("PUT "+path, registryWrite, h.putDevice)
+		handle("GET "+path, registryRead, h.getDevice)
+		handle("DELETE "+path, registryWrite, h.deleteDevice)
+		handle("POST "+path+"/messages/deviceBound", serviceConnect, h.sendMessage)
+	}
+	handle("GET /devices/{id}/modules", registryRead, h.listModules)
 	handle("GET /devices/{$}", registryRead, h.listDevices)
 	handle("GET /devices", registryRead, h.listDevices)
+	handle("POST /devices", registryWrite, h.changeMany)
+	handle("POST /devices/{$}", registryWrite, h.changeMany)
+	handle("DELETE /devices/{id}/commands", serviceConnect, h.purgeMessages)
+	handle("GET /messages/serviceBound/feedback", serviceConnect, h.readFeedback)
+	handle("DELETE /messages/serviceBound/feedback/{token}", serviceConnect, h.completeFeedback)
+	handle("POST /messages/serviceBound/feedback/{token}/abandon", serviceConnect, h.abandonFeedback)
 	handle("GET /statistics/devices", registryRead, h.countDevices)
 	handle("GET /statistics/service", serviceConnect, h.countConnections)
-	handle("GET /twins/{id}", serviceConnect, h.getTwin)
-	handle("PATCH /twins/{id}", serviceConnect, h.updateTwin)
-	handle("PUT /twins/{id}", serviceConnect, h.replaceTwin)
-	handle("POST /twins/{id}/methods", serviceConnect, h.callMethod)
+	for _, path := range []string{"/twins/{id}", "/twins/{id}/modules/{module}"} {
+		handle("GET "+path, serviceConnect, h.getTwin)
+		handle("PATCH "+path, serviceConnect, h.updateTwin)
+		handle("PUT "+path, serviceConnect, h.replaceTwin)
+		handle("POST "+path+"/methods", serviceConnect, h.callMethod)
+	}
+	mux.HandleFunc("GET /$iothub/websocket", h.serveWebSocket)
 	handle("GET /api/v1/events", serviceConnect, h.streamEvents)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	return mux
@@ -78,10 +92,28 @@ func (h *Hub) allow(needed right, handle handler) http.Handler {
 			err = handle(w, r, allowed)
 		}
 		if err != nil {
+			err = named(r, err)
 			h.log.Warn("request is refused", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "cause", err)
 			writeError(w, h.refusal(err))
 		}
 	})
+}
+
+// identity is the id of the device, or of the module, that a path names.
+func identity(r *http.Request) string {
+	return username{r.PathValue("id"), r.PathValue("module")}.id()
+}
+
+// named gives an error about a device the name that it has about a module.
+func named(r *http.Request, err error) error {
+	switch {
+	case r.PathValue("module") == "":
+	case errors.Is(err, twin.DeviceNotFound):
+		return twin.ModuleNotFound
+	case errors.Is(err, twin.DeviceExists):
+		return twin.ModuleExists
+	}
+	return err
 }
 
 // refusal is what outsiders may know of an error: its code, and the text only if it is theirs.
@@ -143,9 +175,9 @@ func readObject(r *http.Request) (map[string]any, error) {
 // ifMatch is the request's If-Match without its quotes: an etag, "*", or "" without the header.
 func ifMatch(r *http.Request) string { return strings.Trim(r.Header.Get("If-Match"), `"`) }
 
-// checkETag is for changes: without If-Match everything goes.
-func checkETag(r *http.Request, etag string) error {
-	if wanted := ifMatch(r); wanted != "" && wanted != "*" && wanted != etag {
+// matchETag compares an If-Match: without one everything goes.
+func matchETag(wanted, etag string) error {
+	if wanted != "" && wanted != "*" && wanted != etag {
 		return twin.PreconditionFailed
 	}
 	return nil

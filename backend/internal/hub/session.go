@@ -6,7 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,33 +31,39 @@ var (
 	errViolation  = errors.New("protocol violation")
 )
 
-// session is one device's MQTT connection: a goroutine that reads and handles, and one that writes.
+// session is one device's MQTT connection: a goroutine that reads and handles, and one that writes; and one that delivers
+// commands, if the device wants them.
 type session struct {
-	hub     *Hub
-	log     *slog.Logger
-	device  string
-	conn    net.Conn
-	in      *bufio.Reader
-	connect *packets.ConnectPacket
-	will    request
-	expiry  time.Time // of the token
-	silence time.Duration
+	hub        *Hub
+	log        *slog.Logger
+	name       username
+	id         string
+	generation string
+	conn       net.Conn
+	in         *bufio.Reader
+	connect    *packets.ConnectPacket
+	will       request
+	proof      proof
+	silence    time.Duration
 
 	cancel context.CancelCauseFunc
 	out    chan packets.ControlPacket
 	subs   atomic.Uint32 // subscriptions
 	active atomic.Int64  // when the last packet came, Unix nanoseconds
+	epoch  atomic.Uint64 // of the connection, 0 until it is noted
 	calls  calls
-	done   chan struct{} // closed when the session has left the hub
+	outbox outbox
+	tasks  sync.WaitGroup // beside the one that reads
+	done   chan struct{}  // closed when the session has left the hub
 }
 
-func newSession(h *Hub, conn net.Conn, device string, c *packets.ConnectPacket, expiry time.Time) *session {
+func newSession(h *Hub, conn net.Conn, name username, c *packets.ConnectPacket, shown proof) *session {
 	silence := time.Duration(c.Keepalive) * 3 * time.Second / 2
 	if silence == 0 || silence > maxSilence {
 		silence = maxSilence
 	}
 	s := &session{
-		hub: h, log: h.log.With("device", device), device: device, conn: conn, connect: c, expiry: expiry, silence: silence,
+		hub: h, log: h.log.With("device", name.id()), name: name, id: name.id(), conn: conn, connect: c, proof: shown, silence: silence,
 		out: make(chan packets.ControlPacket, maxQueue), done: make(chan struct{}),
 	}
 	s.active.Store(time.Now().UnixNano())
@@ -65,24 +71,38 @@ func newSession(h *Hub, conn net.Conn, device string, c *packets.ConnectPacket, 
 }
 
 // run answers the CONNECT and handles packets until the connection ends; the result tells why.
-func (s *session) run(ctx context.Context, subs subscriptions, resumed bool) error {
+func (s *session) run(ctx context.Context, d twin.Device, resumed bool) error {
 	s.conn.SetDeadline(time.Time{})
+	s.generation = d.Generation
+	s.outbox.init(d.Connection.Deliveries)
 	answer := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
 	answer.SessionPresent = resumed
 	s.out <- answer
-	s.subs.Store(uint32(subs)) // only now may the hub send: CONNACK comes first
-	s.hub.arrived(subs)
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		if err := s.write(ctx); err != nil {
-			s.close(err)
-		}
-	}()
-	err := s.read(ctx)
-	s.close(err)
-	<-written
+	s.tasks.Go(func() { s.attempt(ctx, s.write) })
+	s.begin(ctx, subscriptions(d.Connection.Subscriptions)) // only now may the hub send: CONNACK comes first
+	s.attempt(ctx, s.read)
+	s.tasks.Wait()
+	s.subs.Store(0) // until the session has left the hub, nobody may take it for one that listens
 	return context.Cause(ctx)
+}
+
+// attempt ends the session with a part of it that fails.
+func (s *session) attempt(ctx context.Context, part func(context.Context) error) {
+	if err := part(ctx); err != nil {
+		s.close(err)
+	}
+}
+
+// begin makes subscriptions take effect.
+func (s *session) begin(ctx context.Context, subs subscriptions) {
+	before := subscriptions(s.subs.Swap(uint32(subs)))
+	begun := subs &^ before
+	if begun&subMethods != 0 {
+		s.hub.expected.arrived(s.id)
+	}
+	if begun&subCommands != 0 && !s.outbox.open() {
+		s.tasks.Go(func() { s.attempt(ctx, s.deliver) })
+	}
 }
 
 // close ends the session; the first cause counts.
@@ -95,22 +115,23 @@ func (s *session) lastActivity() time.Time { return time.Unix(0, s.active.Load()
 func (s *session) read(ctx context.Context) error {
 	for {
 		now := time.Now()
-		if !now.Before(s.expiry) {
+		expiry := s.proof.expiry
+		if !now.Before(expiry) {
 			return errExpired
 		}
 		deadline := now.Add(s.silence)
-		if s.expiry.Before(deadline) {
-			deadline = s.expiry
+		if expiry.Before(deadline) {
+			deadline = expiry
 		}
 		s.conn.SetReadDeadline(deadline)
 		packet, err := readPacket(s.in)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if time.Now().Before(s.expiry) {
-				return errSilent
-			}
+		switch now := time.Now(); {
+		case err == nil:
+		case !now.Before(expiry): // the error is that of a TCP connection, or of a WebSocket
 			return errExpired
-		}
-		if err != nil {
+		case !now.Before(deadline):
+			return errSilent
+		default:
 			return err
 		}
 		s.active.Store(time.Now().UnixNano())
@@ -124,6 +145,8 @@ func (s *session) handle(ctx context.Context, packet packets.ControlPacket) erro
 	switch p := packet.(type) {
 	case *packets.PublishPacket:
 		return s.publish(ctx, p)
+	case *packets.PubackPacket:
+		return s.acknowledged(ctx, p.MessageID)
 	case *packets.SubscribePacket:
 		return s.subscribe(ctx, p)
 	case *packets.UnsubscribePacket:
@@ -142,11 +165,16 @@ func (s *session) subscribe(ctx context.Context, p *packets.SubscribePacket) err
 	answer.MessageID = p.MessageID
 	subs := subscriptions(s.subs.Load())
 	for i, filter := range p.Topics {
-		bit := subscription(s.device, filter)
+		bit := subscription(s.name, filter)
 		granted := min(p.Qoss[i], 1)
-		if bit == 0 {
+		switch {
+		case bit == 0:
 			s.log.Warn("subscription is refused", "filter", filter)
 			granted = 0x80 // failure (MQTT 3.1.1, section 3.9.3)
+		case bit == subCommands && granted == 0:
+			subs |= subCommandsOnce
+		case bit == subCommands:
+			subs &^= subCommandsOnce
 		}
 		subs |= bit
 		answer.ReturnCodes = append(answer.ReturnCodes, granted)
@@ -163,7 +191,7 @@ func (s *session) subscribe(ctx context.Context, p *packets.SubscribePacket) err
 func (s *session) unsubscribe(ctx context.Context, p *packets.UnsubscribePacket) error {
 	subs := subscriptions(s.subs.Load())
 	for _, filter := range p.Topics {
-		subs &^= subscription(s.device, filter)
+		subs &^= subscription(s.name, filter)
 	}
 	if err := s.setSubscriptions(ctx, subs); err != nil {
 		return err
@@ -174,12 +202,15 @@ func (s *session) unsubscribe(ctx context.Context, p *packets.UnsubscribePacket)
 }
 
 func (s *session) setSubscriptions(ctx context.Context, subs subscriptions) error {
-	before := subscriptions(s.subs.Swap(uint32(subs)))
-	s.hub.arrived(subs &^ before)
+	before := subscriptions(s.subs.Load())
+	s.begin(ctx, subs)
 	if before == subs || s.connect.CleanSession {
 		return nil
 	}
-	_, err := s.hub.store.Update(ctx, s.device, func(d *twin.Device) (*twin.Event, error) {
+	_, err := s.hub.store.Update(ctx, s.id, func(d *twin.Device) (*twin.Event, error) {
+		if d.Connection.Epoch != s.epoch.Load() {
+			return nil, errTakenOver
+		}
 		d.Connection.Subscriptions = uint8(subs)
 		return nil, nil
 	})

@@ -17,10 +17,11 @@ const (
 	subDesired
 	subMethods
 	subCommands
+	subCommandsOnce // with subCommands: at QoS 0
 )
 
-// subscription answers the bit of a filter, 0 if there is no such filter for this device.
-func subscription(device, filter string) subscriptions {
+// subscription answers the bit of a filter, 0 if there is no such filter for this device or module.
+func subscription(name username, filter string) subscriptions {
 	switch filter {
 	case iothub.TopicTwinResponses:
 		return subTwinResponses
@@ -28,11 +29,14 @@ func subscription(device, filter string) subscriptions {
 		return subDesired
 	case iothub.TopicMethods:
 		return subMethods
-	case iothub.TopicCommands(device):
+	case name.topic() + "/messages/devicebound/#":
 		return subCommands
 	}
 	return 0
 }
+
+// topic is what the topics of messages begin with.
+func (u username) topic() string { return strings.TrimPrefix(u.resource(), "/") }
 
 // operation is what a device asks for by publishing.
 type operation int
@@ -61,8 +65,8 @@ const (
 )
 
 // parseTopic says what publishing to topic asks for; an error ends the connection, as MQTT 3.1.1 has no other answer.
-func parseTopic(device, topic string) (request, error) {
-	if strings.ContainsAny(topic, "+#\x00") && !strings.HasPrefix(topic, "devices/"+device+"/") {
+func parseTopic(name username, topic string) (request, error) {
+	if strings.ContainsAny(topic, "+#\x00") && !strings.HasPrefix(topic, name.topic()+"/") {
 		return request{}, errTopic
 	}
 	if query, ok := strings.CutPrefix(topic, topicTwinGet); ok {
@@ -74,7 +78,7 @@ func parseTopic(device, topic string) (request, error) {
 	if rest, ok := strings.CutPrefix(topic, iothub.TopicMethodResponses); ok {
 		return parseMethodAnswer(rest)
 	}
-	bag, ok := strings.CutPrefix(topic, "devices/"+device+"/messages/events")
+	bag, ok := strings.CutPrefix(topic, name.topic()+"/messages/events")
 	if !ok || bag != "" && bag[0] != '/' {
 		return request{}, errTopic
 	}

@@ -31,7 +31,7 @@ func (h *Hub) patchTwin(ctx context.Context, id string, decide func(twin.Device)
 }
 
 func (h *Hub) getTwin(w http.ResponseWriter, r *http.Request, _ right) error {
-	d, err := h.store.Device(r.Context(), r.PathValue("id"))
+	d, err := h.store.Device(r.Context(), identity(r))
 	if err != nil {
 		return err
 	}
@@ -71,8 +71,8 @@ func (h *Hub) changeTwin(
 	if err != nil {
 		return err
 	}
-	d, err := h.patchTwin(r.Context(), r.PathValue("id"), func(d twin.Device) (twin.Patch, error) {
-		return patch(d, tags, desired), checkETag(r, twinETag(d))
+	d, err := h.patchTwin(r.Context(), identity(r), func(d twin.Device) (twin.Patch, error) {
+		return patch(d, tags, desired), matchETag(ifMatch(r), twinETag(d))
 	})
 	if err != nil {
 		return err

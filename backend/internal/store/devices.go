@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type entry struct {
 	Device  twin.Device `json:"device"`
 	Event   *twin.Event `json:"event,omitempty"` // caused by the last change; nil if it told nothing
 	Deleted bool        `json:"deleted,omitempty"`
+	Node    string      `json:"node,omitempty"` // that wrote it
 
 	revision uint64 // of the bucket; 0: there is no entry
 }
@@ -58,14 +60,27 @@ func (s *Store) Device(ctx context.Context, id string) (twin.Device, error) {
 	return e.Device, nil
 }
 
-// Devices goes through all devices, in no order.
+// Devices goes through all devices in the order of their ids; it knows of every change that was answered before.
 func (s *Store) Devices(ctx context.Context) iter.Seq2[twin.Device, error] {
+	return s.identities(ctx, func(id string) bool { return !strings.Contains(id, "/") })
+}
+
+// Modules goes through the modules of a device, or of all with device "", in the order of their ids.
+func (s *Store) Modules(ctx context.Context, device string) iter.Seq2[twin.Device, error] {
+	return s.identities(ctx, func(id string) bool {
+		of, module := twin.Split(id)
+		return module != "" && (device == "" || of == device)
+	})
+}
+
+func (s *Store) identities(ctx context.Context, wanted func(id string) bool) iter.Seq2[twin.Device, error] {
 	return func(yield func(twin.Device, error) bool) {
-		for e, err := range s.entries(ctx) {
-			if err == nil && e.Deleted {
-				continue
-			}
-			if !yield(e.Device, err) {
+		if err := s.catchUp(ctx); err != nil {
+			yield(twin.Device{}, fmt.Errorf("cannot list devices: %w", err))
+			return
+		}
+		for _, d := range s.index.all(wanted) {
+			if !yield(d, nil) {
 				return
 			}
 		}
@@ -126,7 +141,7 @@ func (s *Store) change(ctx context.Context, id string, change func(*entry) error
 		if err != nil {
 			return entry{}, fmt.Errorf("cannot read device %q: %w", id, err)
 		}
-		if err := s.sendUnsent(ctx, e); err != nil {
+		if err := s.sendUnsent(ctx, id, e); err != nil {
 			return entry{}, err
 		}
 		if err := change(&e); err != nil {
@@ -168,6 +183,7 @@ func (s *Store) load(ctx context.Context, id string) (entry, error) {
 }
 
 func (s *Store) swap(ctx context.Context, id string, e entry) (uint64, error) {
+	e.Node = s.node
 	text, err := json.Marshal(e)
 	if err != nil {
 		return 0, err
@@ -194,8 +210,8 @@ func decode(value jetstream.KeyValueEntry) (entry, error) {
 	return e, nil
 }
 
-// entries goes through the bucket as it is now.
-func (s *Store) entries(ctx context.Context) iter.Seq2[entry, error] {
+// each goes through the entries of the bucket as it is now, those that are being deleted too.
+func (s *Store) each(ctx context.Context) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		watcher, err := s.devices.WatchAll(ctx, jetstream.IgnoreDeletes())
 		if err != nil {

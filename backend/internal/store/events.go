@@ -47,7 +47,9 @@ func (s *Store) send(ctx context.Context, e entry) error {
 		return nil
 	}
 	msg := &nats.Msg{Subject: changes(e.Event.Device), Header: nats.Header{}}
-	msg.Header.Set(revisionHeader, strconv.FormatUint(e.revision, 10))
+	revision := strconv.FormatUint(e.revision, 10)
+	msg.Header.Set(revisionHeader, revision)
+	msg.Header.Set(jetstream.MsgIDHeader, key(e.Event.Device)+"."+revision) // two hubs may send it at once
 	if err := s.publish(ctx, msg, *e.Event); err != nil {
 		s.unsent.Store(e.Event.Device, true)
 		return err
@@ -55,21 +57,23 @@ func (s *Store) send(ctx context.Context, e entry) error {
 	return nil
 }
 
-// sendUnsent appends the event of an earlier change before the next change replaces it, if it is not sure to be there.
-func (s *Store) sendUnsent(ctx context.Context, e entry) error {
-	if _, unsent := s.unsent.Load(e.Device.ID); !unsent {
+// sendUnsent appends the event of an earlier change before the next change replaces it, if it is not sure to be there:
+// another hub may be about to send it, or gone.
+func (s *Store) sendUnsent(ctx context.Context, id string, e entry) error {
+	_, unsent := s.unsent.Load(id)
+	if !unsent && e.Node == s.node {
 		return nil
 	}
 	if err := s.sendOnce(ctx, e); err != nil {
 		return err
 	}
-	s.unsent.Delete(e.Device.ID)
+	s.unsent.Delete(id)
 	return nil
 }
 
 // recover finishes what a crash may have cut between an entry and the log, or the end of a deletion.
 func (s *Store) recover(ctx context.Context) error {
-	for e, err := range s.entries(ctx) {
+	for e, err := range s.each(ctx) {
 		if err != nil {
 			return err
 		}
@@ -87,7 +91,7 @@ func (s *Store) recover(ctx context.Context) error {
 
 // sendOnce appends the event of an entry unless the log has it, or had it and has dropped it for its age.
 func (s *Store) sendOnce(ctx context.Context, e entry) error {
-	if e.Event == nil || time.Since(e.Event.Time) > s.logAge {
+	if e.revision == 0 || e.Event == nil || time.Since(e.Event.Time) > s.logAge {
 		return nil
 	}
 	last, err := s.events.GetLastMsgForSubject(ctx, changes(e.Event.Device))

@@ -5,28 +5,50 @@ package twin
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"regexp"
+	"strings"
 	"time"
 )
 
-// Device is everything the hub knows of one device.
+// Device is everything the hub knows of one device, or of one module of a device: a module has an identity, a twin and a
+// connection of its own, and the ID `{device}/{module}`.
 type Device struct {
-	ID            string     `json:"id"`
-	Generation    string     `json:"generation"` // differs after delete and create
-	Revision      uint64     `json:"revision"`   // of the identity: its etag
-	Disabled      bool       `json:"disabled,omitempty"`
-	StatusReason  string     `json:"statusReason,omitempty"`
-	StatusUpdated time.Time  `json:"statusUpdated,omitzero"`
-	Keys          Keys       `json:"keys"`
-	Twin          Twin       `json:"twin"`
-	Connection    Connection `json:"connection"`
+	ID             string     `json:"id"`
+	Generation     string     `json:"generation"` // differs after delete and create
+	Revision       uint64     `json:"revision"`   // of the identity: its etag
+	Disabled       bool       `json:"disabled,omitempty"`
+	StatusReason   string     `json:"statusReason,omitempty"`
+	StatusUpdated  time.Time  `json:"statusUpdated,omitzero"`
+	Authentication string     `json:"authentication,omitempty"` // how it proves who it is; "" is ByKey
+	Keys           Pair       `json:"keys"`                     // secrets, base64, both valid
+	Thumbprints    Pair       `json:"thumbprints,omitzero"`     // of certificates, SHA-1 or SHA-256 in hexadecimal
+	Twin           Twin       `json:"twin"`
+	Connection     Connection `json:"connection"`
 }
 
-// Keys are the device's two secrets, base64, both valid.
-type Keys struct {
+// Ways to prove who one is, as Azure names them.
+const (
+	ByKey         = "sas"
+	ByThumbprint  = "selfSigned"
+	ByCertificate = "certificateAuthority"
+	ByNothing     = "none" // a module of the back end's
+)
+
+// Pair is two of a kind, so that one can be replaced while the other is in use.
+type Pair struct {
 	Primary   string `json:"primary"`
 	Secondary string `json:"secondary"`
+}
+
+// ModuleID is the ID of a module.
+func ModuleID(device, module string) string { return device + "/" + module }
+
+// Split takes an ID apart; module is "" for a device.
+func Split(id string) (device, module string) {
+	device, module, _ = strings.Cut(id, "/")
+	return device, module
 }
 
 // Connection is the device's MQTT connection and what outlives it.
@@ -34,9 +56,13 @@ type Connection struct {
 	Connected    bool      `json:"connected,omitempty"`
 	Updated      time.Time `json:"updated,omitzero"`
 	LastActivity time.Time `json:"lastActivity,omitzero"` // known when a connection begins and ends
+	Node         string    `json:"node,omitempty"`        // the hub process that has it, or had it last
+	Epoch        uint64    `json:"epoch,omitempty"`       // grows with each connection: an earlier one has nothing more to say
 	// Session tells that the device connected with clean session 0: its Subscriptions survive the connection.
 	Session       bool  `json:"session,omitempty"`
 	Subscriptions uint8 `json:"subscriptions,omitempty"` // bits, the hub's
+	// Deliveries counts how often commands of the queue have been delivered and not acknowledged, by sequence.
+	Deliveries map[uint64]int `json:"deliveries,omitempty"`
 }
 
 // Twin is the document of a device.
@@ -90,6 +116,15 @@ var idForm = regexp.MustCompile(`^[A-Za-z0-9\-.+%_#*?!(),:=@$']{1,128}$`)
 func CheckID(id string) error {
 	if !idForm.MatchString(id) {
 		return ArgumentInvalid.With("device id %.140q: only 1 to 128 of A-Z a-z 0-9 - . + %% _ # * ? ! ( ) , : = @ $ ' are allowed", id)
+	}
+	return nil
+}
+
+// CheckThumbprint answers an error unless text is SHA-1 or SHA-256 in hexadecimal.
+func CheckThumbprint(text string) error {
+	digest, err := hex.DecodeString(text)
+	if err != nil || len(digest) != 20 && len(digest) != 32 {
+		return ArgumentInvalid.With("a thumbprint must be 40 or 64 hexadecimal digits, SHA-1 or SHA-256 of the certificate")
 	}
 	return nil
 }

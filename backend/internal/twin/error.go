@@ -14,10 +14,13 @@ var (
 	Malformed          = &Error{400012, "DeserializationError", "the body cannot be understood"}
 	ArgumentInvalid    = &Error{400004, "ArgumentInvalid", "an argument is invalid"}
 	Unauthorized       = &Error{401003, "IotHubUnauthorizedAccess", "no valid token for this"}
+	QueueFull          = &Error{403004, "DeviceMaximumQueueDepthExceeded", "the device's queue is full"}
 	DeviceNotFound     = &Error{404001, "DeviceNotFound", "there is no such device"}
+	ModuleNotFound     = &Error{404010, "ModuleNotFound", "there is no such module"}
 	DeviceNotOnline    = &Error{404103, "DeviceNotOnline", "Timed out waiting for device to connect."}
 	DeviceClosed       = &Error{404104, "DeviceConnectionClosedRemotely", "The connection to the device was closed before it answered."}
 	DeviceExists       = &Error{409001, "DeviceAlreadyExists", "the device exists already"}
+	ModuleExists       = &Error{409301, "ModuleAlreadyExistsOnDevice", "the module exists already"}
 	PreconditionFailed = &Error{412002, "PreconditionFailed", "it has changed since: read it again"}
 	TooLarge           = &Error{413001, "RequestEntityTooLarge", "the document would be too large"}
 	Throttled          = &Error{429001, "ThrottlingException", "too much at once: try again"}
