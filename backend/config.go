@@ -40,12 +40,13 @@ type filesConfig struct {
 	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: the publisher's token can be read
 
 	Keep     int     `toml:"keep"`      // packages of a component, those pushed last and the newest; 0 is all
+	Deltas   int     `toml:"deltas"`    // of so many versions before a package deltas to it are made; 0 is none
 	Quota    int64   `toml:"quota"`     // bytes of all packages and uploads; 0 is no bound
 	HTTPRate float64 `toml:"http_rate"` // requests a second and source address; 0 is 200
 }
 
 func (c filesConfig) check() error {
-	for key, negative := range map[string]bool{"keep": c.Keep < 0, "quota": c.Quota < 0, "http_rate": c.HTTPRate < 0} {
+	for key, negative := range map[string]bool{"keep": c.Keep < 0, "deltas": c.Deltas < 0, "quota": c.Quota < 0, "http_rate": c.HTTPRate < 0} {
 		if negative {
 			return settings.In(key, errors.New("cannot be negative"))
 		}
@@ -95,7 +96,7 @@ func readConfig(path, data string) (config, error) {
 	c := config{
 		Data:   "tranquil-data",
 		Hub:    hubConfig{MQTT: "127.0.0.1:1883", HTTP: "127.0.0.1:8080"},
-		Files:  filesConfig{HTTP: "127.0.0.1:8081", CoAP: "127.0.0.1:5685"},
+		Files:  filesConfig{HTTP: "127.0.0.1:8081", CoAP: "127.0.0.1:5685", Deltas: 3},
 		Bridge: bridgeConfig{LwM2M: "127.0.0.1:5683", MaxDevices: 10_000, MaxLifetime: settings.Duration(31 * 24 * time.Hour)},
 	}
 	var file *settings.File

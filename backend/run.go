@@ -146,7 +146,7 @@ func (b *backend) startFiles(context.Context) (part, error) {
 	c := b.config.Files
 	cfg := files.Config{
 		Dir: filepath.Join(dir, "oci"), Trust: filepath.Join(dir, "trust"), HTTP: c.HTTP, CoAP: c.CoAP, Token: token, PlaintextBeyondLoopback: c.Insecure, Log: b.log,
-		Keep: c.Keep, Quota: c.Quota, HTTPRate: c.HTTPRate, HTTPBurst: 2 * c.HTTPRate,
+		Keep: c.Keep, Deltas: c.Deltas, Quota: c.Quota, HTTPRate: c.HTTPRate, HTTPBurst: 2 * c.HTTPRate,
 	}
 	if c.Cert != "" {
 		cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)

@@ -14,12 +14,19 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
+// Compress is the one compressor of artifact layers: the same content makes the
+// same bytes, on any machine and whatever the pieces are that it is written in. It
+// is a pinned module, since the toolchain's own may change. Deltas rely on it: see
+// SPEC.md, section 10.
+func Compress(w io.Writer) (io.WriteCloser, error) {
+	return gzip.NewWriterLevel(w, gzip.BestCompression)
+}
+
 // packLayer writes the file or directory at path to w as an artifact layer,
 // and returns the bytes of its files. The result depends on names, contents,
-// the owner's executable bits and symlinks only, not on the machine: the
-// compressor is a pinned module, since the toolchain's own may change.
+// the owner's executable bits and symlinks only, not on the machine.
 func packLayer(w io.Writer, path string) (unpacked int64, err error) {
-	zw, err := gzip.NewWriterLevel(w, gzip.BestCompression)
+	zw, err := Compress(w)
 	if err != nil {
 		return 0, err
 	}

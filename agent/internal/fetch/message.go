@@ -45,7 +45,9 @@ func (r resource) options() message.Options {
 		opts = opts.Add(message.Option{ID: message.URIPath, Value: []byte(segment)})
 	}
 	for _, key := range sortedKeys(r.query) {
-		opts = opts.Add(message.Option{ID: message.URIQuery, Value: []byte(key + "=" + r.query.Get(key))})
+		for _, value := range r.query[key] {
+			opts = opts.Add(message.Option{ID: message.URIQuery, Value: []byte(key + "=" + value)})
+		}
 	}
 	return opts
 }

@@ -36,6 +36,8 @@ type catalog struct {
 	quota *quota
 	busy  sync.Map // ids of uploads that a request has in hand
 
+	deltas *deltas
+
 	writes  sync.Mutex      // of whoever changes the index, or removes blobs: the packages do not change while it is held
 	index   ocispec.Index   // has packages in the order in which they were pushed
 	damaged map[string]bool // digests of manifests in the index that are not served
@@ -48,7 +50,7 @@ type catalog struct {
 
 func openCatalog(cfg Config) (*catalog, error) {
 	c := &catalog{
-		dir: cfg.Dir, log: cfg.Log, keep: cfg.Keep, quota: &quota{limit: cfg.Quota},
+		dir: cfg.Dir, log: cfg.Log, keep: cfg.Keep, quota: &quota{limit: cfg.Quota}, deltas: openDeltas(cfg.Deltas),
 		damaged:  map[string]bool{},
 		versions: map[string][]*pack.Package{},
 		files:    map[string]*pack.Package{},
@@ -69,6 +71,9 @@ func openCatalog(cfg Config) (*catalog, error) {
 			c.damaged[d.Digest.String()] = true
 			c.log.Error("package in the store is damaged and not served: push it again, or delete it", "reference", d.Annotations[ocispec.AnnotationRefName], "digest", d.Digest, "err", err)
 		}
+	}
+	if err := c.readHints(); err != nil {
+		return nil, err
 	}
 	return c, c.quota.measure(c.blobDir(), c.uploads())
 }
@@ -181,6 +186,7 @@ func (c *catalog) add(component, reference string, manifest []byte) (*pack.Packa
 	c.list(p)
 	c.mu.Unlock()
 	c.log.Info("package published", "component", component, "version", p.Manifest.Version, "digest", p.Digest)
+	c.deltas.want(p)
 	if err := c.retire(component); err != nil { // this one is published all the same
 		c.log.Error("cannot remove old packages", "component", component, "err", err)
 	}

@@ -293,6 +293,8 @@ func (r *responder) refusal(err error) message.Message {
 		code = codes.NotFound
 	case http.StatusMethodNotAllowed:
 		code = codes.MethodNotAllowed
+	case http.StatusServiceUnavailable:
+		code = codes.ServiceUnavailable
 	case http.StatusNotImplemented:
 		code = codes.ProxyingNotSupported
 	}

@@ -8,6 +8,7 @@
 //	GET /v2/{type}/{name}/referrers/{digest}              what is said about a package
 //	GET /check/{type}/{name}?current=&os=&arch=&variant=  the newest package above current
 //	GET /packages/{file name}                             the package pushed under that name
+//	GET /deltas/{type}/{name}/{digest}?base=…             what a blob can be made of
 //	GET /trust/{file}                                     trust metadata (TUF), online.pub, status
 //	GET /healthz
 //
@@ -50,6 +51,9 @@ type Config struct {
 	// Keep is how many packages of a component stay: those that were pushed last,
 	// and the newest; 0 is all.
 	Keep int
+	// Deltas is of how many versions before a package deltas to it are made when it is
+	// pushed; 0 is none.
+	Deltas int
 	// Quota is how many bytes all blobs and uploads may have; 0 is no bound.
 	Quota int64
 	// TLS makes HTTP into HTTPS; nil serves plaintext.
@@ -140,7 +144,7 @@ func (s *Server) Open(_ context.Context, path string) (io.ReadCloser, error) {
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan error, 4)
+	results := make(chan error, 6)
 	running := 0
 	start := func(serve func(context.Context) error) {
 		running++
@@ -157,6 +161,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	start(s.trust.keepFresh)
 	start(s.catalog.keepClean)
+	start(s.catalog.keepDeltas)
 	var err error
 	for range running {
 		err = errors.Join(err, <-results)

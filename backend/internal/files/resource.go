@@ -56,6 +56,8 @@ func (c *catalog) get(path []string, query url.Values) (*resource, error) {
 		return c.tags(path[1]+"/"+path[2], query)
 	case len(path) == 5 && path[0] == "v2" && path[3] == "referrers":
 		return c.referrers(path[1]+"/"+path[2], path[4], query)
+	case len(path) == 4 && path[0] == "deltas":
+		return c.delta(path[1]+"/"+path[2], path[3], query)
 	case len(path) == 3 && path[0] == "check":
 		return c.check(path[1]+"/"+path[2], query)
 	case len(path) == 2 && path[0] == "packages":

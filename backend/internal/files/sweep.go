@@ -53,6 +53,9 @@ func (c *catalog) sweep(now time.Time) (freed int64, err error) {
 	}); err != nil {
 		return 0, err
 	}
+	if err := c.dropDeltas(); err != nil {
+		return 0, err
+	}
 	used, dirs := c.inUse(), []string{c.uploads(), c.blobDir()}
 	if len(c.damaged) > 0 {
 		dirs = dirs[:1]
@@ -102,6 +105,7 @@ func (c *catalog) inUse() map[string]bool {
 			}
 		}
 	}
+	c.deltas.use(used)
 	return used
 }
 
