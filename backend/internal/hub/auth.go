@@ -187,7 +187,7 @@ func verifyAny(token iothub.Token, keys ...string) error {
 
 func (h *Hub) verifyPolicy(token iothub.Token, needed right) error {
 	key, ok := h.policies[token.Policy]
-	if !ok || rights[token.Policy]&needed == 0 {
+	if !ok || rights[token.Policy]&needed != needed {
 		return twin.Unauthorized.With("policy does not permit this")
 	}
 	if err := token.Verify(key, time.Now()); err != nil {

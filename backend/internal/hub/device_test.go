@@ -28,6 +28,7 @@ func sign(t *testing.T, resource, key, policy string, life time.Duration) string
 }
 
 func TestConnect(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	keys := h.create(t, "dev1").Authentication.SymmetricKey
 	h.create(t, "dev2")
@@ -74,6 +75,7 @@ func TestConnect(t *testing.T) {
 }
 
 func TestTwinOfDevice(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	d := h.mustConnect(t, connection{id: "dev1"})
@@ -90,6 +92,7 @@ func TestTwinOfDevice(t *testing.T) {
 }
 
 func TestBadReportsAreRefused(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	d := h.mustConnect(t, connection{id: "dev1"})
@@ -113,6 +116,7 @@ func TestBadReportsAreRefused(t *testing.T) {
 }
 
 func TestDesiredIsPushed(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	h.create(t, "dev2")
@@ -136,6 +140,7 @@ func TestDesiredIsPushed(t *testing.T) {
 }
 
 func TestTakeover(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	first := h.mustConnect(t, connection{id: "dev1"})
@@ -149,6 +154,7 @@ func TestTakeover(t *testing.T) {
 
 // Node's SDK renews its token by connecting anew, and does not subscribe again.
 func TestSubscriptionsSurvive(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	h := start(t, dir)
 	h.create(t, "dev1")
@@ -174,6 +180,7 @@ func TestSubscriptionsSurvive(t *testing.T) {
 }
 
 func TestExpiryEndsTheConnection(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	key := h.create(t, "dev1").Authentication.SymmetricKey.PrimaryKey
 	d := h.mustConnect(t, connection{id: "dev1", password: sign(t, "h/devices/dev1", key, "", 3*time.Second)})
@@ -181,6 +188,7 @@ func TestExpiryEndsTheConnection(t *testing.T) {
 }
 
 func TestRemovalEndsTheConnection(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	d := h.mustConnect(t, connection{id: "dev1"})
@@ -194,6 +202,7 @@ func TestRemovalEndsTheConnection(t *testing.T) {
 }
 
 func TestViolationsEndTheConnection(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	for name, publish := range map[string]struct {
@@ -217,6 +226,7 @@ func TestViolationsEndTheConnection(t *testing.T) {
 }
 
 func TestUnknownSubscriptionIsRefused(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	d := h.mustConnect(t, connection{id: "dev1"})
@@ -234,6 +244,7 @@ func TestUnknownSubscriptionIsRefused(t *testing.T) {
 
 // What is no MQTT, or claims to be huge, is cut off without an answer and without harm to others.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	for name, text := range map[string]string{
@@ -266,6 +277,7 @@ func TestGarbage(t *testing.T) {
 
 // A device that reads nothing is cut off; the hub and other devices go on.
 func TestSlowDevice(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "slow")
 	conn, err := net.Dial("tcp", h.MQTTAddr())

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/backend/internal/query"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 )
@@ -34,26 +35,52 @@ func (h *Hub) deviceDocument(d twin.Device, queued map[string]int, allowed right
 	return doc
 }
 
-func (h *Hub) twinDocument(d twin.Device) iothub.Twin {
+// twinDocument is Azure's form of a twin, for answers and queries.
+func (h *Hub) twinDocument(d twin.Device, queued int) query.Document {
+	device, module := twin.Split(d.ID)
 	tags := d.Twin.Tags
 	if tags == nil {
-		tags = map[string]any{}
+		tags = query.Document{}
 	}
-	device, module := twin.Split(d.ID)
-	return iothub.Twin{
-		DeviceID:           device,
-		ModuleID:           module,
-		ETag:               twinETag(d),
-		DeviceETag:         deviceETag(d),
-		Status:             status(d),
-		StatusUpdateTime:   d.StatusUpdated,
-		ConnectionState:    connectionState(d),
-		LastActivityTime:   h.lastActivity(d),
-		AuthenticationType: way(d),
-		Version:            d.Twin.Version,
-		Tags:               tags,
-		Properties:         iothub.Properties{Desired: withMetadata(d.Twin.Desired), Reported: withMetadata(d.Twin.Reported)},
+	configurations := query.Document{}
+	for id, status := range d.Configurations {
+		configurations[id] = query.Document{"status": status}
 	}
+	document := query.Document{
+		"deviceId":                  device,
+		"etag":                      twinETag(d),
+		"deviceEtag":                deviceETag(d),
+		"status":                    status(d),
+		"statusUpdateTime":          azureTime(d.StatusUpdated),
+		"connectionState":           connectionState(d),
+		"lastActivityTime":          azureTime(h.lastActivity(d)),
+		"cloudToDeviceMessageCount": queued,
+		"authenticationType":        way(d),
+		"x509Thumbprint":            query.Document{"primaryThumbprint": orNull(d.Thumbprints.Primary), "secondaryThumbprint": orNull(d.Thumbprints.Secondary)},
+		"modelId":                   "",
+		"version":                   d.Twin.Version,
+		"tags":                      tags,
+		"properties":                query.Document{"desired": withMetadata(d.Twin.Desired), "reported": withMetadata(d.Twin.Reported)},
+		"capabilities":              query.Document{"iotEdge": false},
+		"configurations":            configurations,
+	}
+	if module != "" {
+		document["moduleId"] = module
+	}
+	if d.StatusReason != "" {
+		document["statusReason"] = d.StatusReason
+	}
+	return document
+}
+
+// azureTime has as many digits always, so that times are in order as texts are.
+func azureTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000000Z") }
+
+func orNull(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
 }
 
 func (h *Hub) lastActivity(d twin.Device) time.Time {
@@ -77,14 +104,14 @@ func status(d twin.Device) string {
 	return "enabled"
 }
 
-func withVersion(s twin.Section) iothub.Section {
-	section := make(iothub.Section, len(s.Values)+2)
+func withVersion(s twin.Section) query.Document {
+	section := make(query.Document, len(s.Values)+2)
 	maps.Copy(section, s.Values)
 	section["$version"] = s.Version
 	return section
 }
 
-func withMetadata(s twin.Section) iothub.Section {
+func withMetadata(s twin.Section) query.Document {
 	section := withVersion(s)
 	section["$metadata"] = s.Metadata
 	return section

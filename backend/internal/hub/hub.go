@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
@@ -70,6 +71,15 @@ type Peers interface {
 	Recover(ctx context.Context) error
 }
 
+// Documents are texts with names, by kind: configurations, jobs, and outcomes of jobs.
+type Documents interface {
+	Put(ctx context.Context, kind string, d twin.Document) (revision uint64, err error)
+	Document(ctx context.Context, kind, name string) (d twin.Document, ok bool, err error)
+	Remove(ctx context.Context, kind string, d twin.Document) error
+	Documents(ctx context.Context, kind, parent string) iter.Seq2[twin.Document, error]
+	DocumentsChange(ctx context.Context, kind string, changed chan<- struct{}) error
+}
+
 // Secrets are what all hubs on a store have in common.
 type Secrets interface {
 	Secret(ctx context.Context, name string, fresh []byte) ([]byte, error)
@@ -92,6 +102,7 @@ type Messages interface {
 
 // Shared is what hubs on one store share beside devices.
 type Shared interface {
+	Documents
 	Peers
 	Secrets
 }
@@ -119,8 +130,10 @@ type Hub struct {
 	secure     bool
 	greetings  places.Places // of devices that are not let in yet
 	sockets    chan net.Conn // WebSockets of devices
+	starts     chan start    // jobs that this hub is to run
 
-	expected expected // devices that somebody waits for
+	leads    atomic.Bool // does what one hub has to do for all
+	expected expected    // devices that somebody waits for
 
 	mu       sync.Mutex
 	sessions map[string]*session // by device or module
@@ -129,7 +142,7 @@ type Hub struct {
 // New reads or makes the policies' keys and binds both addresses.
 func New(cfg Config, store Store) (*Hub, error) {
 	h := &Hub{
-		store: store, log: cfg.Log, secure: cfg.TLSCert != "", sockets: make(chan net.Conn), greetings: places.Places{Max: maxGreetings, Share: greetingShare},
+		store: store, log: cfg.Log, secure: cfg.TLSCert != "", sockets: make(chan net.Conn), starts: make(chan start), greetings: places.Places{Max: maxGreetings, Share: greetingShare},
 		sessions: map[string]*session{}, expected: expected{waiting: map[string]*arrival{}},
 	}
 	var err error
@@ -192,6 +205,8 @@ func (h *Hub) Serve(ctx context.Context) error {
 		func(ctx context.Context) error { return h.announceCommands(commands) },
 		func(ctx context.Context) error { return h.store.Answer(ctx, h.answerPeer) },
 		h.watch,
+		h.serveJobs,
+		h.serveConfigurations,
 		h.tend,
 		h.serveMQTT,
 		h.serveHTTP,

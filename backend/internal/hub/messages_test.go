@@ -62,6 +62,7 @@ func (r *running) queued(t *testing.T, id string) int {
 // TestMessages: messages wait for a device that is away, come in order with their properties, and are gone when the
 // device has acknowledged them.
 func TestMessages(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	h.create(t, "dev2")
@@ -114,6 +115,7 @@ func TestMessages(t *testing.T) {
 
 // TestMessagesAtMostOnce: whoever subscribes with QoS 0 does not acknowledge.
 func TestMessagesAtMostOnce(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	h.mustSend(t, map[string]string{"iothub-ack": "positive"}, "x")
@@ -180,6 +182,7 @@ func (r raw) published() *packets.PublishPacket {
 
 // TestUnacknowledgedMessages come again with the same packet id, and ten times at most; their sender hears of it.
 func TestUnacknowledgedMessages(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	h.mustSend(t, map[string]string{"iothub-messageid": "poison", "iothub-ack": "negative"}, "poison")
@@ -257,6 +260,7 @@ func (r *running) feedback(t *testing.T, n int) (ends map[string]string, token s
 
 // TestQueueIsBounded: fifty messages wait for a device; what has expired takes no place and is told of.
 func TestQueueIsBounded(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	h.create(t, "dev2")
@@ -295,6 +299,7 @@ func TestQueueIsBounded(t *testing.T) {
 }
 
 func TestBadMessages(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	late := time.Now().Add(72 * time.Hour).Format(time.RFC3339)
@@ -324,6 +329,7 @@ func TestBadMessages(t *testing.T) {
 
 // TestModules: a module has an identity, keys, a twin and messages of its own, and goes with its device.
 func TestModules(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	const path = "/devices/dev1/modules/mod"
 	if status, body := h.rest(t, hub.PolicyOwner, "PUT", path, "", `{}`); status != 404 {
@@ -406,6 +412,7 @@ func TestModules(t *testing.T) {
 
 // TestBulk changes many devices at once, each by itself.
 func TestBulk(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	post := func(body string) (int, string) {
 		return h.rest(t, hub.PolicyOwner, "POST", "/devices?api-version=1", "", body)

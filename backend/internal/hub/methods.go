@@ -111,7 +111,7 @@ func (h *Hub) tryInvoke(ctx, connect context.Context, id string, m method) (meth
 
 // readMethod reads and checks the body. A device gets null for a payload that is not there.
 func readMethod(r *http.Request) (method, error) {
-	m := method{Payload: json.RawMessage("null"), ResponseTimeout: new(usualMethodTimeout)}
+	var m method
 	text, err := io.ReadAll(r.Body)
 	if err != nil {
 		return m, err
@@ -119,21 +119,29 @@ func readMethod(r *http.Request) (method, error) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return m, twin.Malformed.With("not a method: %v", err)
 	}
+	return m, m.check()
+}
+
+// check checks a method, and completes what it does not say.
+func (m *method) check() error {
 	if m.ResponseTimeout == nil {
 		m.ResponseTimeout = new(usualMethodTimeout)
+	}
+	if len(m.Payload) == 0 {
+		m.Payload = json.RawMessage("null")
 	}
 	timeout := *m.ResponseTimeout
 	switch {
 	case !validMethodName(m.Name):
-		return m, twin.ArgumentInvalid.With("methodName must have 1 to %d bytes, and none of / + # or control characters", maxMethodName)
+		return twin.ArgumentInvalid.With("methodName must have 1 to %d bytes, and none of / + # or control characters", maxMethodName)
 	case timeout < minMethodTimeout || timeout > maxMethodTimeout:
-		return m, twin.ArgumentInvalid.With("responseTimeoutInSeconds must be from %d to %d", minMethodTimeout, maxMethodTimeout)
+		return twin.ArgumentInvalid.With("responseTimeoutInSeconds must be from %d to %d", minMethodTimeout, maxMethodTimeout)
 	case m.ConnectTimeout < 0 || m.ConnectTimeout > maxMethodTimeout:
-		return m, twin.ArgumentInvalid.With("connectTimeoutInSeconds must be from 0 to %d", maxMethodTimeout)
+		return twin.ArgumentInvalid.With("connectTimeoutInSeconds must be from 0 to %d", maxMethodTimeout)
 	case len(m.Payload) > maxMethodPayload:
-		return m, twin.TooLarge.With("the payload has %d bytes, %d are allowed", len(m.Payload), maxMethodPayload)
+		return twin.TooLarge.With("the payload has %d bytes, %d are allowed", len(m.Payload), maxMethodPayload)
 	}
-	return m, nil
+	return nil
 }
 
 // validMethodName tells whether a name can stand in a topic.

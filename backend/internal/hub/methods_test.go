@@ -56,6 +56,7 @@ func number(err error) int {
 
 // TestMethods has a device asked and answer, in another order than it was asked.
 func TestMethods(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	d := h.mustConnect(t, connection{id: "dev1"})
@@ -90,6 +91,7 @@ func TestMethods(t *testing.T) {
 // TestMethodsOfWhoIsAway: not connected, connected without taking methods, and gone before the answer are told apart
 // as IoT Hub does.
 func TestMethodsOfWhoIsAway(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	status, body := h.rest(t, hub.PolicyService, "POST", "/twins/dev1/methods?api-version=2021-04-12", "", `{"methodName":"m"}`)
@@ -131,6 +133,7 @@ func TestMethodsOfWhoIsAway(t *testing.T) {
 
 // TestMethodSubscriptionSurvives: a device that keeps its session takes methods as soon as it is connected again.
 func TestMethodSubscriptionSurvives(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	d := h.mustConnect(t, connection{id: "dev1", keepSession: true})
@@ -157,6 +160,7 @@ func TestMethodSubscriptionSurvives(t *testing.T) {
 }
 
 func TestNoAnswerToAMethod(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	d := h.mustConnect(t, connection{id: "dev1"})
@@ -200,6 +204,7 @@ func TestNoAnswerToAMethod(t *testing.T) {
 }
 
 func TestBadMethods(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	for body, code := range map[string]string{

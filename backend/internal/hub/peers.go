@@ -93,7 +93,13 @@ func (h *Hub) forget(ctx context.Context, dead func(node string) bool) error {
 func (h *Hub) tend(ctx context.Context) error {
 	ticker := time.NewTicker(peerPause)
 	defer ticker.Stop()
-	var seen, missing map[string]bool // hubs that were there last, and that were away once
+	seen, err := h.store.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	h.leads.Store(leader(seen) == h.store.Node())
+	h.report(ctx, h.adoptJobs(ctx, func(node string) bool { return !seen[node] }))
+	var missing map[string]bool // hubs that were away once
 	for tick := 1; ; tick++ {
 		select {
 		case <-ticker.C:
@@ -102,6 +108,7 @@ func (h *Hub) tend(ctx context.Context) error {
 		}
 		nodes, err := h.store.Nodes(ctx)
 		if err != nil || !nodes[h.store.Node()] { // it may be this hub that is cut off
+			h.leads.Store(false)
 			continue
 		}
 		var dead map[string]bool
@@ -109,12 +116,18 @@ func (h *Hub) tend(ctx context.Context) error {
 		seen = nodes
 		if len(dead) > 0 {
 			h.log.Warn("another hub is gone: its devices are taken for disconnected", "nodes", slices.Collect(maps.Keys(dead)))
-			h.report(ctx, errors.Join(h.store.Recover(ctx), h.forget(ctx, func(node string) bool { return dead[node] })))
+			h.report(ctx, h.inherit(ctx, func(node string) bool { return dead[node] }))
 		}
-		if tick%int(overduePause/peerPause) == 0 && leader(nodes) == h.store.Node() {
+		h.leads.Store(leader(nodes) == h.store.Node())
+		if tick%int(overduePause/peerPause) == 0 && h.leads.Load() {
 			h.report(ctx, h.dropOverdue(ctx, ""))
 		}
 	}
+}
+
+// inherit ends what hubs that are gone have left.
+func (h *Hub) inherit(ctx context.Context, dead func(node string) bool) error {
+	return errors.Join(h.store.Recover(ctx), h.forget(ctx, dead), h.adoptJobs(ctx, dead))
 }
 
 func (h *Hub) report(ctx context.Context, err error) {

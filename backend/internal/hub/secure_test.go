@@ -90,6 +90,7 @@ func startTLS(t *testing.T) (*running, tls.Certificate, *x509.CertPool) {
 
 // TestCertificates has devices prove themselves by certificates: by thumbprint, and by who has issued them.
 func TestCertificates(t *testing.T) {
+	t.Parallel()
 	h, ca, pool := startTLS(t)
 	other := issue(t, "other CA", nil, time.Now().Add(time.Hour))
 	soon := time.Now().Add(time.Hour)
@@ -152,6 +153,7 @@ func TestCertificates(t *testing.T) {
 
 // TestWebSocket is the whole of a session over WebSocket, with TLS and without.
 func TestWebSocket(t *testing.T) {
+	t.Parallel()
 	secure, _, pool := startTLS(t)
 	plain := start(t, t.TempDir())
 	for _, test := range []struct {

@@ -88,6 +88,7 @@ func (r *running) follow(t *testing.T, device, module string) <-chan iothub.Even
 }
 
 func TestRegistry(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	const a = "/devices/dev1?api-version=2021-04-12"
 	key := "AAAAAAAAAAAAAAAAAAAAAA=="
@@ -125,6 +126,7 @@ func TestRegistry(t *testing.T) {
 }
 
 func TestTwinOfService(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	const path = "/twins/dev1"
@@ -159,6 +161,7 @@ func TestTwinOfService(t *testing.T) {
 }
 
 func TestPolicies(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	for _, test := range []struct {
@@ -214,6 +217,7 @@ func take(t *testing.T, c *iothub.Client, device, after string, n int, cause fun
 }
 
 func TestEventsAreInOrderAndResume(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	h.create(t, "dev1")
 	h.create(t, "dev2")
@@ -262,6 +266,7 @@ func TestEventsAreInOrderAndResume(t *testing.T) {
 }
 
 func TestEventStreamRefusesForeignID(t *testing.T) {
+	t.Parallel()
 	h := start(t, t.TempDir())
 	for _, err := range h.owner.Events(t.Context(), "", "abc") {
 		if e, ok := errors.AsType[*iothub.Error](err); !ok || e.Status != 400 {
@@ -271,6 +276,7 @@ func TestEventStreamRefusesForeignID(t *testing.T) {
 }
 
 func TestRestartKeepsEverything(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	h := start(t, dir)
 	device := h.create(t, "dev1")
@@ -309,6 +315,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 }
 
 func TestPlaintextStaysOnLoopback(t *testing.T) {
+	t.Parallel()
 	cfg := hub.Config{MQTT: "0.0.0.0:0", HTTP: "127.0.0.1:0"}
 	if _, err := hub.New(cfg, openStore(t, t.TempDir())); err == nil {
 		t.Error("plaintext on all addresses without the option")

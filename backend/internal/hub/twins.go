@@ -16,18 +16,23 @@ func (h *Hub) patchTwin(ctx context.Context, id string, decide func(twin.Device)
 		if err != nil {
 			return nil, err
 		}
-		now := time.Now().UTC()
-		changed, change, err := d.Twin.Apply(patch, now)
-		if err != nil {
-			return nil, err
-		}
-		body, err := json.Marshal(change)
-		if err != nil {
-			return nil, err
-		}
-		d.Twin = changed
-		return &twin.Event{Type: twin.TwinChanged, Device: id, Time: now, Body: body}, nil
+		return applyPatch(d, patch)
 	})
+}
+
+// applyPatch changes the twin of a device, and answers the event of it.
+func applyPatch(d *twin.Device, patch twin.Patch) (*twin.Event, error) {
+	now := time.Now().UTC()
+	changed, change, err := d.Twin.Apply(patch, now)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(change)
+	if err != nil {
+		return nil, err
+	}
+	d.Twin = changed
+	return &twin.Event{Type: twin.TwinChanged, Device: d.ID, Time: now, Body: body}, nil
 }
 
 func (h *Hub) getTwin(w http.ResponseWriter, r *http.Request, _ right) error {
@@ -35,7 +40,7 @@ func (h *Hub) getTwin(w http.ResponseWriter, r *http.Request, _ right) error {
 	if err != nil {
 		return err
 	}
-	return h.writeTwin(w, d)
+	return h.writeTwin(w, r, d)
 }
 
 // updateTwin merges tags and desired properties.
@@ -59,15 +64,7 @@ func (h *Hub) changeTwin(
 	if err != nil {
 		return err
 	}
-	tags, err := part(body, "tags")
-	if err != nil {
-		return err
-	}
-	properties, err := part(body, "properties")
-	if err != nil {
-		return err
-	}
-	desired, err := part(properties, "desired")
+	tags, desired, err := halves(body)
 	if err != nil {
 		return err
 	}
@@ -77,7 +74,21 @@ func (h *Hub) changeTwin(
 	if err != nil {
 		return err
 	}
-	return h.writeTwin(w, d)
+	return h.writeTwin(w, r, d)
+}
+
+// halves are what the back end may change of a twin.
+func halves(body map[string]any) (tags, desired map[string]any, err error) {
+	tags, err = part(body, "tags")
+	if err != nil {
+		return nil, nil, err
+	}
+	properties, err := part(body, "properties")
+	if err != nil {
+		return nil, nil, err
+	}
+	desired, err = part(properties, "desired")
+	return tags, desired, err
 }
 
 // part is the object under key, nil if there is none.
@@ -93,7 +104,11 @@ func part(object map[string]any, key string) (map[string]any, error) {
 	return inner, nil
 }
 
-func (h *Hub) writeTwin(w http.ResponseWriter, d twin.Device) error {
+func (h *Hub) writeTwin(w http.ResponseWriter, r *http.Request, d twin.Device) error {
+	queued, err := h.store.Queued(r.Context(), d.ID)
+	if err != nil {
+		return err
+	}
 	w.Header().Set("ETag", `"`+twinETag(d)+`"`)
-	return writeJSON(w, http.StatusOK, h.twinDocument(d))
+	return writeJSON(w, http.StatusOK, h.twinDocument(d, queued[d.ID]))
 }

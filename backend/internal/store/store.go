@@ -38,20 +38,21 @@ type Config struct {
 
 // Store is open from Open to Close and safe for concurrent use.
 type Store struct {
-	log     *slog.Logger
-	node    string // of this process, another one each time
-	lock    *os.File
-	server  *server.Server
-	conn    *nats.Conn
-	js      jetstream.JetStream
-	devices jetstream.KeyValue
-	entries jetstream.Stream // of the bucket devices
-	events  jetstream.Stream
-	nodes   jetstream.KeyValue
-	queue   jetstream.Stream   // commands that wait
-	ends    jetstream.Consumer // feedback about commands that have ended
-	logAge  time.Duration
-	index   *index
+	log       *slog.Logger
+	node      string // of this process, another one each time
+	lock      *os.File
+	server    *server.Server
+	conn      *nats.Conn
+	js        jetstream.JetStream
+	devices   jetstream.KeyValue
+	entries   jetstream.Stream // of the bucket devices
+	events    jetstream.Stream
+	nodes     jetstream.KeyValue
+	queue     jetstream.Stream              // commands that wait
+	ends      jetstream.Consumer            // feedback about commands that have ended
+	documents map[string]jetstream.KeyValue // by kind
+	logAge    time.Duration
+	index     *index
 
 	stripes [256]sync.Mutex // by device: keeps its changes and their events in one order
 	unsent  sync.Map        // ids of devices whose last event could not be appended
@@ -136,6 +137,9 @@ func (s *Store) provide(ctx context.Context, cfg Config) (err error) {
 		Name: "events", Subjects: []string{"events.>"}, MaxBytes: cfg.LogBytes, MaxAge: cfg.LogAge,
 	})
 	if err != nil {
+		return err
+	}
+	if err := s.provideDocuments(ctx); err != nil {
 		return err
 	}
 	return s.provideQueue(ctx)

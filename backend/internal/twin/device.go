@@ -26,6 +26,10 @@ type Device struct {
 	Thumbprints    Pair       `json:"thumbprints,omitzero"`     // of certificates, SHA-1 or SHA-256 in hexadecimal
 	Twin           Twin       `json:"twin"`
 	Connection     Connection `json:"connection"`
+	// Applied are the paths of desired properties that configurations have set, and which; Configurations whose condition
+	// it fulfils, and whether they take effect.
+	Applied        map[string]string `json:"applied,omitempty"`
+	Configurations map[string]string `json:"configurations,omitempty"`
 }
 
 // Ways to prove who one is, as Azure names them.

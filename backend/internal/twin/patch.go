@@ -88,15 +88,16 @@ func (t Twin) Apply(p Patch, now time.Time) (Twin, Change, error) {
 func (t Twin) Replace(tags, desired map[string]any) Patch {
 	var p Patch
 	if tags != nil {
-		p.Tags = replacement(t.Tags, tags)
+		p.Tags = Replacement(t.Tags, tags)
 	}
 	if desired != nil {
-		p.Desired = replacement(t.Desired.Values, ownKeys(desired))
+		p.Desired = Replacement(t.Desired.Values, ownKeys(desired))
 	}
 	return p
 }
 
-func replacement(old, wanted map[string]any) map[string]any {
+// Replacement is a patch that turns old into exactly wanted: that, and null for every key that goes.
+func Replacement(old, wanted map[string]any) map[string]any {
 	patch := maps.Clone(wanted)
 	for key, value := range old {
 		next, stays := wanted[key]
@@ -107,7 +108,7 @@ func replacement(old, wanted map[string]any) map[string]any {
 		before, isObject := value.(map[string]any)
 		after, staysObject := next.(map[string]any)
 		if isObject && staysObject {
-			patch[key] = replacement(before, after)
+			patch[key] = Replacement(before, after)
 		}
 	}
 	return patch
