@@ -59,6 +59,7 @@ type Host struct {
 	lounge  lounge
 	told    sync.Map // what was logged once
 	natives sync.Map // digests of modules for which the sandbox has native code
+	checked sync.Map // SHA-256 of modules, by what was [checked]
 	ledger  ledger
 	caching caching
 	logs    logs

@@ -1,6 +1,9 @@
 package host
 
 import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -103,5 +106,28 @@ func TestReadyAtAll(t *testing.T) {
 		for _, g := range guests {
 			g.end.Stop()
 		}
+	}
+}
+
+// What has passed the check is not read and checked again while the component is
+// stopped. A sandbox that has yet to compile it takes nothing else for it.
+func TestCheckedOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "module.wasm")
+	content, err := os.ReadFile(built("subject"))
+	must(t, err)
+	must(t, os.WriteFile(file, content, 0o600))
+	h := &Host{Cache: cache}
+	defer h.Close()
+	step := Step{Module: file, Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(content)), Format: "json"}
+	must(t, h.Ready(t.Context(), []Step{step}))
+	must(t, os.Truncate(file, 100))
+	got, _, err := runOne(t, h, step, `{"count":1}`)
+	if err != nil || got != `{"total":1}`+"\n" {
+		t.Errorf("with a sandbox that waits: got %q, %v", got, err)
+	}
+	h.Close()
+	_, _, err = runOne(t, h, step, `{"count":1}`)
+	if e, is := errors.AsType[*Error](err); !is || e.Class != BadModule {
+		t.Errorf("with a new sandbox: %v, want %s", err, BadModule)
 	}
 }

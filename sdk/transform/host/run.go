@@ -66,21 +66,36 @@ type module struct {
 	limits Limits
 }
 
-// module checks the module of a step.
+// A checked module has passed the static check.
+type checked struct {
+	digest string // as in [Step]
+	memory int64  // bytes that it may have
+}
+
+// module checks the module of a step. One that has passed is not read
+// again, if the step has a digest: a sandbox has compiled that module, or will
+// take no other. To check one takes longer than many a transform.
 func (h *Host) module(step Step) (module, error) {
 	path, err := filepath.Abs(step.Module) // the sandbox has another working directory
 	if err != nil {
 		return module{}, err
 	}
 	limits := h.limits(step.Limits)
+	if sum, is := h.checked.Load(checked{step.Digest, limits.Memory}); is {
+		return module{path, sum.([sha256.Size]byte), limits}, nil
+	}
 	data, err := readModule(path, limits.Memory)
 	if err != nil {
 		return module{}, err
 	}
 	m := module{path, sha256.Sum256(data), limits}
-	if step.Digest != "" && step.Digest != "sha256:"+hex.EncodeToString(m.sum[:]) {
+	if step.Digest == "" {
+		return m, nil
+	}
+	if step.Digest != "sha256:"+hex.EncodeToString(m.sum[:]) {
 		return module{}, badModule("its digest is not %s", step.Digest)
 	}
+	h.checked.Store(checked{step.Digest, limits.Memory}, m.sum)
 	return m, nil
 }
 
