@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -21,7 +22,8 @@ func TestNumbers(t *testing.T) {
 	f, err := os.Open(dir)
 	must(t, err)
 	defer f.Close()
-	all, err := Numbers(f)
+	names, err := ReadNames(f)
+	all := maps.Collect(names.All())
 	if err != nil || len(all) != 1002 || all["directory"] != 0 || all["link"] != 0 {
 		t.Fatalf("%d names, %v", len(all), err)
 	}
@@ -31,6 +33,19 @@ func TestNumbers(t *testing.T) {
 			t.Errorf("%s: %d, %v", name, number, err)
 		}
 	}
+	another := t.TempDir()
+	g, err := os.Open(another)
+	must(t, err)
+	defer g.Close()
+	if empty, err := ReadNames(g); err != nil || empty.Equal(names) || !empty.Equal(Names{}) {
+		t.Errorf("the names of an empty directory are %q, %v", empty, err)
+	}
+	must(t, os.Rename(filepath.Join(dir, fmt.Sprintf("%0200d", 7)), filepath.Join(another, "7")))
+	_, err = f.Seek(0, 0)
+	must(t, err)
+	if fewer, err := ReadNames(f); err != nil || fewer.Equal(names) {
+		t.Errorf("a directory that has lost a file has the same names: %v", err)
+	}
 }
 
 // FuzzNumbers reads what no kernel has written.
@@ -38,10 +53,14 @@ func FuzzNumbers(f *testing.F) {
 	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x18\x00\x08name\x00"))
 	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x14\x00\x08\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		all := map[string]uint64{}
-		parseNumbers(data, all)
-		if len(all) > len(data)/20 {
-			t.Errorf("%d names in %d bytes", len(all), len(data))
+		var n Names
+		n.parse(data)
+		all := 0
+		for range n.All() {
+			all++
+		}
+		if all > len(data)/20 {
+			t.Errorf("%d names in %d bytes", all, len(data))
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,7 +29,7 @@ import (
 // ([book.scanLive]), and one that has changed since, or just before, is read again,
 // on the file systems that do so ([faithful]).
 type book struct {
-	records  map[inode]record
+	records  map[inode]*record
 	marked   map[string]inode // by path: where a file with marks was seen last; what lies there now may be alike
 	observed time.Time        // begin of the sync after which what is written is seen; zero if nobody writes
 
@@ -39,7 +38,7 @@ type book struct {
 }
 
 func newBook() *book {
-	b := &book{records: map[inode]record{}, marked: map[string]inode{}}
+	b := &book{records: map[inode]*record{}, marked: map[string]inode{}}
 	b.use(fingerprint.NewKey())
 	return b
 }
@@ -85,7 +84,7 @@ func identify(info fs.FileInfo) (inode, identity) {
 }
 
 // knows reports whether the record tells the digest of what is there now.
-func (r record) knows(now identity) bool {
+func (r *record) knows(now identity) bool {
 	if r.settled && r.Size == now.Size && r.Modified == now.Modified {
 		return true
 	}
@@ -94,18 +93,20 @@ func (r record) knows(now identity) bool {
 
 // digest returns the digest of a file below a directory.
 func (b *book) digest(ctx context.Context, root, path string, at inode, now identity) (string, error) {
-	r, ok := b.records[at]
-	if ok && r.knows(now) {
-		if r.identity != now { // a settled one
-			r.identity, r.Early = now, early(now, time.Now())
-			b.records[at] = r
+	old := b.records[at]
+	if old != nil && old.knows(now) {
+		if old.identity != now { // a settled one
+			old.identity, old.Early = now, early(now, time.Now())
 		}
-		return r.Digest, nil
+		return old.Digest, nil
 	}
-	if !ok { // perhaps it was replaced, or this is a copy
-		r = b.records[b.marked[path]]
+	if old == nil { // perhaps it was replaced, or this is a copy
+		old = b.records[b.marked[path]]
 	}
-	r, err := b.read(ctx, filepath.Join(root, path), r)
+	if old == nil {
+		old = &record{}
+	}
+	r, err := b.read(ctx, filepath.Join(root, path), *old)
 	if err != nil {
 		return "", err
 	}
@@ -114,7 +115,7 @@ func (b *book) digest(ctx context.Context, root, path string, at inode, now iden
 		r.Path = path
 		b.marked[path] = r.inode
 	}
-	b.records[r.inode] = r
+	b.records[r.inode] = &r
 	return r.Digest, nil
 }
 
@@ -126,7 +127,7 @@ func (b *book) unchanged(before, now *node) bool {
 		return false
 	}
 	r := b.records[now.at]
-	return before.now == now.now && !r.Early || r.settled && r.calm == before.now.Changed
+	return r != nil && (before.now == now.now && !r.Early || r.settled && r.calm == before.now.Changed)
 }
 
 // keep has a file known again that this process has just touched, and that
@@ -139,11 +140,11 @@ func (b *book) keep(name, digest string) (n node, err error) {
 	n.at, n.now = identify(info)
 	n.links = links(info)
 	r := b.records[n.at]
-	if r.Digest != digest {
-		r = record{inode: n.at, Digest: digest}
+	if r == nil || r.Digest != digest {
+		r = &record{inode: n.at, Digest: digest}
+		b.records[n.at] = r
 	}
 	r.identity, r.Early, r.settled = n.now, false, false
-	b.records[n.at] = r
 	return n, nil
 }
 
@@ -161,13 +162,16 @@ func (b *book) own(ctx context.Context, name string, kept int64) (string, error)
 	if err != nil {
 		return "", err
 	}
-	marks := b.records[r.inode].Marks
+	var marks []mark
+	if old := b.records[r.inode]; old != nil {
+		marks = old.Marks
+	}
 	r.Digest, r.Marks, err = digestFrom(until{ctx, f}, marks[:min(kept/markSpan, int64(len(marks)))], b.printer)
 	if err != nil {
 		return "", err
 	}
 	r.Early = false
-	b.records[r.inode] = r
+	b.records[r.inode] = &r
 	return r.Digest, nil
 }
 
@@ -273,50 +277,48 @@ func (b *book) same(name string) bool {
 		return false
 	}
 	at, now := identify(info)
-	r, ok := b.records[at]
-	return ok && r.identity == now && (!r.Early || links(info) == 1)
+	r := b.records[at]
+	return r != nil && r.identity == now && (!r.Early || links(info) == 1)
 }
 
 // settle has the files below a directory count as known that have not changed
 // since they were read, whatever hard links are made from now on. It returns
-// what it has seen of those that have another name elsewhere, the component's:
-// they stay what they are, since nobody writes to them any more, and their
-// inodes stay theirs.
-func (b *book) settle(root string) (still map[string]unix.Stat_t, err error) {
+// what it has seen. Those files that have another name elsewhere, the
+// component's, stay what they are, since nobody writes to them any more, and
+// their inodes stay theirs.
+func (b *book) settle(root string) (folders, error) {
 	if !faithful(root) {
 		return nil, nil
 	}
-	names := map[inode]uint64{} // below the directory
-	still = map[string]unix.Stat_t{}
-	err = walk(root, func(e *entry) error {
-		if !e.regular() {
-			return nil
-		}
-		at, now := e.identify()
-		if r, ok := b.records[at]; ok && !r.Early && r.identity == now {
-			r.settled, r.calm = true, r.Changed
-			b.records[at] = r
-		}
-		still[e.path] = e.stat
-		names[at]++
-		return nil
-	})
-	if err != nil || !replica.Numbered(root) {
+	found, err := explore(context.Background(), root, nil)
+	if err != nil {
 		return nil, err
 	}
-	maps.DeleteFunc(still, func(_ string, s unix.Stat_t) bool {
-		return names[inode{s.Dev, s.Ino}] >= uint64(s.Nlink) //nolint:unconvert // other widths on other systems
+	names := map[inode]uint64{} // below the directory
+	_ = found.each(func(e *entry) error {
+		at, now := e.identify()
+		if r := b.records[at]; r != nil && !r.Early && r.identity == now {
+			r.settled, r.calm = true, r.Changed
+		}
+		if e.regular() && e.stat.Nlink > 1 {
+			names[at]++
+		}
+		return nil
 	})
-	return still, nil
+	if !replica.Numbered(root) {
+		return nil, nil
+	}
+	return found, found.each(func(e *entry) error {
+		at, _ := e.identify()
+		e.still = names[at] > 0 && names[at] < uint64(e.stat.Nlink) //nolint:unconvert // other widths on other systems
+		return nil
+	})
 }
 
 // unsettle ends what settle began.
 func (b *book) unsettle() {
-	for at, r := range b.records {
-		if r.settled {
-			r.settled = false
-			b.records[at] = r
-		}
+	for _, r := range b.records {
+		r.settled = false
 	}
 }
 
@@ -355,7 +357,7 @@ type savedBook struct {
 func (b *book) write(name string) error {
 	s := savedBook{Boot: boot(), Key: b.key}
 	for _, r := range b.records {
-		s.Records = append(s.Records, r)
+		s.Records = append(s.Records, *r)
 	}
 	return writeChecked(name, s)
 }
@@ -371,7 +373,7 @@ func readBook(name string) *book {
 		b.use(s.Key)
 	}
 	for _, r := range s.Records {
-		b.records[r.inode] = r
+		b.records[r.inode] = &r
 		if len(r.Marks) > 0 {
 			b.marked[r.Path] = r.inode
 		}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"archive/tar"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -85,7 +86,7 @@ func (m *Manager) Export(component string, gen Generation, w io.Writer) error {
 func readTree(root string, archive *tar.Writer) (listing, error) {
 	var all listing
 	first := map[inode]string{} // name of a file that has several
-	err := walk(root, func(e *entry) (err error) {
+	err := walk(context.Background(), root, func(e *entry) (err error) {
 		n := node{path: e.path, mode: e.mode()}
 		switch {
 		case e.isDir():

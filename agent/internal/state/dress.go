@@ -20,27 +20,41 @@ type dressing struct {
 	live   bool
 	whole  bool // a step in tree mode has decided on permissions
 
-	old   places
+	in    listing         // the old state
+	old   places          // the same; nil as long as nobody needs it
 	first map[inode]*node // of the new state, by file of the old
 }
 
 // all goes from the last name to the first, so that a directory comes after
 // its content. It completes the listing.
 func (d *dressing) all(in, out listing) error {
-	d.old, d.first = in.paths(), map[inode]*node{}
+	d.in, d.first = in, map[inode]*node{}
 	if d.dressed == nil {
 		d.dressed = places{}
 	}
 	for i := range slices.Backward(out) {
-		if err := d.one(&out[i]); err != nil {
+		old := d.before(i, out[i].path)
+		if err := d.one(&out[i], old); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *dressing) one(n *node) error {
-	old, known := d.old[n.path]
+// before returns what had a name in the old state, nil if nothing had. Most is
+// where it was.
+func (d *dressing) before(i int, path string) *node {
+	if i < len(d.in) && d.in[i].path == path {
+		return &d.in[i]
+	}
+	if d.old == nil {
+		d.old = d.in.paths()
+	}
+	return d.old[path]
+}
+
+func (d *dressing) one(n, old *node) error {
+	known := old != nil
 	if known && n.mode.IsRegular() && old.mode.IsRegular() && old.links > 1 {
 		first, again := d.first[old.at]
 		if again && first.digest == n.digest && first.mode == n.mode {

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 )
 
 // A node is a file, a directory or a symbolic link of a state.
@@ -49,9 +47,13 @@ func (b *book) scan(ctx context.Context, root string) (listing, error) {
 }
 
 // scanBut is scan without a look at files that are still what they were.
-func (b *book) scanBut(ctx context.Context, root string, still map[string]unix.Stat_t) (listing, error) {
-	var all listing
-	w := walker{still: still, f: func(e *entry) (err error) {
+func (b *book) scanBut(ctx context.Context, root string, still folders) (listing, error) {
+	found, err := explore(ctx, root, still)
+	if err != nil {
+		return nil, err
+	}
+	all := make(listing, 0, found.count())
+	err = found.each(func(e *entry) (err error) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -68,8 +70,7 @@ func (b *book) scanBut(ctx context.Context, root string, still map[string]unix.S
 		}
 		all = append(all, n)
 		return err
-	}}
-	err := w.walk(root)
+	})
 	return all, err
 }
 

@@ -16,7 +16,6 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
-	"golang.org/x/sys/unix"
 )
 
 // Names inside the directory of a component.
@@ -33,9 +32,9 @@ type knowledge struct {
 	trees []*tree
 	lists map[Generation]listing // of generations that nobody has changed since
 
-	stopped bool                   // the component has, since the last rehearsal
-	still   map[string]unix.Stat_t // files of the live snapshot when it had, until the next seal
-	made    Generation             // since then, and has not been handed out yet
+	stopped bool       // the component has, since the last rehearsal
+	still   folders    // of the live snapshot when it had, until the next seal
+	made    Generation // since then, and has not been handed out yet
 }
 
 // known returns what is known of a component.
@@ -301,7 +300,7 @@ const hot = 5 * time.Second
 func calm(ctx context.Context, root string) error {
 	var last time.Duration
 	begin, tells := time.Now(), faithful(root)
-	err := walk(root, func(e *entry) error {
+	err := walk(ctx, root, func(e *entry) error {
 		if !e.regular() || e.stat.Nlink == 1 {
 			return ctx.Err()
 		}

@@ -178,7 +178,7 @@ func (m *Manager) Flush(ctx context.Context, component string) error {
 		return err
 	}
 	for _, t := range k.trees {
-		if t.still, err = seen(t.files()); err != nil {
+		if t.still, err = seen(ctx, t.files()); err != nil {
 			return err
 		}
 	}

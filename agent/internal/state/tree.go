@@ -11,7 +11,6 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
-	"golang.org/x/sys/unix"
 )
 
 // A tree is the memo of one step: the state that the step made last, and of
@@ -24,7 +23,7 @@ type tree struct {
 	memo    memo
 	dressed places // by path, the file of the input that it has the owner, mode and so on of
 
-	still map[string]unix.Stat_t // files as they were just before the component stopped, until they are written to
+	still folders // as they were just before the component stopped, until they are written to
 }
 
 // A memo is the content of memo.json.
@@ -295,7 +294,7 @@ func (p *pass) heads(from string, changed []host.File) {
 			continue // whoever opens it says so
 		}
 		at, now := identify(info)
-		if r := p.book.records[at]; r.identity == now && r.head.size > 0 {
+		if r := p.book.records[at]; r != nil && r.identity == now && r.head.size > 0 {
 			h := r.head
 			f.Was = host.Identity{Device: h.Dev, Inode: h.Number, Size: h.Size, Modified: h.Modified, Changed: h.Changed}
 			f.Head = h.size

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -36,25 +37,17 @@ type matcher struct {
 // dir leaves alone files of the same name and number in both directories:
 // whether they can be part of a state was looked at when they were linked.
 func (m matcher) dir(ctx context.Context, from, to string) error {
-	source, news, err := numbers(from)
+	source, news, err := openNames(from)
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	target, olds, err := numbers(to)
+	target, have, err := openNames(to)
 	if err != nil {
 		return err
 	}
 	defer target.Close()
-	alike := m.numbered && sameDevice(source, target)
-	var names []string
-	for name, number := range news {
-		if alike && number != 0 && olds[name] == number {
-			delete(olds, name)
-		} else {
-			names = append(names, name)
-		}
-	}
+	names, olds := differ(news, have, m.numbered && sameDevice(source, target))
 	infos, err := look(source, names)
 	if err != nil {
 		return err
@@ -63,9 +56,9 @@ func (m matcher) dir(ctx context.Context, from, to string) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		_, have := olds[name]
+		old := olds[name]
 		delete(olds, name)
-		if err := m.one(ctx, infos[i], filepath.Join(from, name), filepath.Join(to, name), have); err != nil {
+		if err := m.one(ctx, infos[i], filepath.Join(from, name), filepath.Join(to, name), old); err != nil {
 			return err
 		}
 	}
@@ -77,15 +70,42 @@ func (m matcher) dir(ctx context.Context, from, to string) error {
 	return replica.Give(to, from)
 }
 
-// numbers opens a directory and returns the names in it, with inodes.
-func numbers(dir string) (*os.File, map[string]uint64, error) {
+// differ returns the names that are to be looked at, and of the old ones those
+// that are not known to be the same. If numbers count, files of the same name and
+// number are.
+func differ(news, have replica.Names, numbers bool) (names []string, olds map[string]bool) {
+	olds = map[string]bool{}
+	if numbers && news.Equal(have) { // most directories of a large state
+		for name, number := range news.All() {
+			if number == 0 {
+				names, olds[name] = append(names, name), true
+			}
+		}
+		return names, olds
+	}
+	old := maps.Collect(have.All())
+	for name := range old {
+		olds[name] = true
+	}
+	for name, number := range news.All() {
+		if numbers && number != 0 && old[name] == number {
+			delete(olds, name)
+		} else {
+			names = append(names, name)
+		}
+	}
+	return names, olds
+}
+
+// openNames opens a directory and reads the names in it.
+func openNames(dir string) (*os.File, replica.Names, error) {
 	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, replica.Names{}, err
 	}
-	all, err := replica.Numbers(f)
+	all, err := replica.ReadNames(f)
 	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
+		return nil, replica.Names{}, errors.Join(err, f.Close())
 	}
 	return f, all, nil
 }
