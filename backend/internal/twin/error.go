@@ -14,6 +14,7 @@ var (
 	Malformed           = &Error{400012, "DeserializationError", "the body cannot be understood"}
 	ArgumentInvalid     = &Error{400004, "ArgumentInvalid", "an argument is invalid"}
 	Unauthorized        = &Error{401003, "IotHubUnauthorizedAccess", "no valid token for this"}
+	Forbidden           = &Error{403002, "IotHubForbidden", "this is not permitted"}
 	QueueFull           = &Error{403004, "DeviceMaximumQueueDepthExceeded", "the device's queue is full"}
 	DeviceNotFound      = &Error{404001, "DeviceNotFound", "there is no such device"}
 	JobNotFound         = &Error{404002, "JobNotFound", "there is no such job"}

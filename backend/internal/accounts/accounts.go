@@ -1,0 +1,91 @@
+// Package accounts is who may do what in the operator's interfaces: users with roles, their sessions in a browser, and
+// API tokens for programs. Passwords, sessions and tokens are kept as hashes only. Whatever it changes is in the audit
+// log, and so is every login.
+package accounts
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"log/slog"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/limit"
+	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+)
+
+// Records keep documents of one kind; *store.Records does.
+type Records interface {
+	Get(ctx context.Context, id string) (text []byte, revision uint64, err error) // fs.ErrNotExist
+	Put(ctx context.Context, id string, text []byte, revision uint64) error       // 0: new; fs.ErrExist: somebody was faster
+	Delete(ctx context.Context, id string) error
+	All(ctx context.Context) iter.Seq2[[]byte, error]
+}
+
+// Ledger writes down who changes what before it is done; *audit.Log is one.
+type Ledger interface {
+	Change(ctx context.Context, action, object string, detail any, do func() error) error
+}
+
+// Config is where accounts are kept.
+type Config struct {
+	Users, Tokens Records
+	Sessions      Records // whose documents go after SessionLife
+	Ledger        Ledger
+	Log           *slog.Logger
+}
+
+// Accounts are safe for concurrent use, also by several processes on one store.
+type Accounts struct {
+	Config
+	logins  *limit.Buckets[string] // by address and by user
+	hashing chan struct{}          // each hash takes memory
+}
+
+// Attempts to log in, of one address or for one user: at once, and then a second.
+const (
+	loginBurst = 10
+	loginRate  = 0.1
+)
+
+// New makes accounts of what is kept.
+func New(c Config) *Accounts {
+	return &Accounts{Config: c, logins: limit.New[string](loginRate, loginBurst), hashing: make(chan struct{}, 2)}
+}
+
+// load reads a document; fs.ErrNotExist.
+func load[T any](ctx context.Context, records Records, id string) (document T, revision uint64, err error) {
+	text, revision, err := records.Get(ctx, id)
+	if err == nil {
+		err = json.Unmarshal(text, &document)
+	}
+	return document, revision, err
+}
+
+func save(ctx context.Context, records Records, id string, document any, revision uint64) error {
+	text, err := json.Marshal(document)
+	if err != nil {
+		return err
+	}
+	err = records.Put(ctx, id, text, revision)
+	if errors.Is(err, fs.ErrExist) && revision != 0 {
+		return twin.PreconditionFailed
+	}
+	return err
+}
+
+func all[T any](ctx context.Context, records Records) (documents []T, err error) {
+	for text, err := range records.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		var document T
+		if err := json.Unmarshal(text, &document); err != nil {
+			return nil, fmt.Errorf("an account is damaged: %w", err)
+		}
+		documents = append(documents, document)
+	}
+	return documents, nil
+}

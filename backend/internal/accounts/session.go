@@ -1,0 +1,109 @@
+package accounts
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/audit"
+	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+)
+
+// SessionLife is how long one stays logged in: a working day.
+const SessionLife = 12 * time.Hour
+
+// An Identity is who makes a request, and what may be done in it.
+type Identity struct {
+	User   string
+	Rights Right
+	Token  string // name of the API token; "" in a session
+	CSRF   string // what a form of the session has to bring along
+
+	session string // its id
+}
+
+// Actor is the identity as the audit log has it.
+func (i Identity) Actor(from string) audit.Actor {
+	via := "session"
+	if i.Token != "" {
+		via = "token " + i.Token
+	}
+	return audit.Actor{Who: i.User, Via: via, From: from}
+}
+
+// May answers twin.Forbidden unless the identity has all these rights.
+func (i Identity) May(needed Right) error {
+	if i.Rights&needed != needed {
+		return twin.Forbidden.With("this needs the right to %s", needed&^i.Rights)
+	}
+	return nil
+}
+
+type sessionRecord struct {
+	User    string    `json:"user"`
+	CSRF    string    `json:"csrf"`
+	Began   time.Time `json:"began"`
+	Expires time.Time `json:"expires"`
+}
+
+// secretID is what a secret of 128 bits and more is kept under: who reads the store cannot use it.
+func secretID(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// Login begins a session and answers its secret, for a cookie; twin.Unauthorized, or twin.Throttled after too many
+// attempts from one address or for one user. In vain are only those that fail.
+func (a *Accounts) Login(ctx context.Context, name, password, from string) (secret string, err error) {
+	now := time.Now()
+	sources := []string{"from " + from, "user " + name[:min(len(name), 64)]}
+	for _, source := range sources {
+		if !a.logins.Take(source, 1, now) {
+			return "", twin.Throttled.With("too many attempts to log in: wait a minute")
+		}
+	}
+	u, err := a.Verify(ctx, name, password)
+	if err != nil {
+		a.Log.Warn("login is refused", "user", name, "from", from, "cause", err)
+		return "", err
+	}
+	for _, source := range sources {
+		a.logins.Give(source, 1, now)
+	}
+	secret = rand.Text() + rand.Text()
+	s := sessionRecord{u.Name, rand.Text(), now.UTC(), now.UTC().Add(SessionLife)}
+	ctx = audit.By(ctx, Identity{User: u.Name}.Actor(from))
+	err = a.Ledger.Change(ctx, "session.begin", u.Name, nil, func() error {
+		return save(ctx, a.Sessions, secretID(secret), s, 0)
+	})
+	return secret, err
+}
+
+// Session answers who has begun the session, with the rights of now; twin.Unauthorized if it has ended.
+func (a *Accounts) Session(ctx context.Context, secret string) (Identity, error) {
+	id := secretID(secret)
+	s, _, err := load[sessionRecord](ctx, a.Sessions, id)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && time.Now().After(s.Expires) {
+		return Identity{}, twin.Unauthorized.With("the session has ended: log in")
+	}
+	if err != nil {
+		return Identity{}, err
+	}
+	u, _, err := load[userRecord](ctx, a.Users, s.User)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && s.Began.Before(u.Changed) {
+		return Identity{}, twin.Unauthorized.With("the session has ended: log in")
+	}
+	return Identity{User: u.Name, Rights: u.Role.Rights(), CSRF: s.CSRF, session: id}, err
+}
+
+// Logout ends the session of an identity.
+func (a *Accounts) Logout(ctx context.Context, i Identity) error {
+	if i.session == "" {
+		return nil
+	}
+	return a.Sessions.Delete(ctx, i.session)
+}
