@@ -101,9 +101,9 @@ generated: ## fail if generated code is not current
 	$(GO) generate ./...
 	git diff --exit-code --stat -- '*.pb.go' '*.wasm.go' '*.wasm.dat'
 
-# Beyond protoc: a CoAP peer of others, other processors, another clock, container engines and what is in the
+# Beyond protoc: a browser for the operator's pages, a CoAP peer of others, other processors, another clock, container engines and what is in the
 # containers of tests, and the toolchains of the example transforms: C and Rust; from npm AssemblyScript and Zig, and LwM2M peers of others.
-DEPS := skopeo protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc runc busybox-static clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
+DEPS := skopeo chromium fonts-dejavu-core protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc runc busybox-static clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
 NPM  := examples/transforms/assemblyscript examples/transforms/zig sdk/lwm2m/coap/testdata/peers
 
 deps: ## install what check needs beyond Go, git, make and gcc, from Debian and npm

@@ -18,6 +18,14 @@ type config struct {
 	Hub    hubConfig    `toml:"hub"`
 	Files  filesConfig  `toml:"files"`
 	Bridge bridgeConfig `toml:"bridge"`
+	Web    webConfig    `toml:"web"`
+}
+
+type webConfig struct {
+	HTTPS string   `toml:"https"` // listen address of the operator's pages and API; "" none
+	Cert  string   `toml:"cert"`  // PEM files; "" is a certificate of an authority of this backend's own
+	Key   string   `toml:"key"`
+	Names []string `toml:"names"` // that the certificate is for, beside this machine's
 }
 
 type hubConfig struct {
@@ -97,6 +105,7 @@ func readConfig(path, data string) (config, error) {
 		Data:   "tranquil-data",
 		Hub:    hubConfig{MQTT: "127.0.0.1:1883", HTTP: "127.0.0.1:8080"},
 		Files:  filesConfig{HTTP: "127.0.0.1:8081", CoAP: "127.0.0.1:5685", Deltas: 3},
+		Web:    webConfig{HTTPS: "127.0.0.1:9443"},
 		Bridge: bridgeConfig{LwM2M: "127.0.0.1:5683", MaxDevices: 10_000, MaxLifetime: settings.Duration(31 * 24 * time.Hour)},
 	}
 	var file *settings.File

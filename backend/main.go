@@ -20,12 +20,15 @@ import (
 // version is set when the backend is built.
 var version = "0.0.0-dev"
 
-const usage = `usage: tranquil-backend all|hub|files|bridge [--config FILE] [--data DIR] [-v]
+const usage = `usage: tranquil-backend all|hub|files|bridge|password [--config FILE] [--data DIR] [-v]
 
   all      hub, files and bridge, on 127.0.0.1 unless configured otherwise
-  hub      device twins: MQTT for devices, REST and events for applications
+  hub      device twins: MQTT for devices, REST and events for applications;
+           and the operator's pages and API, at https://127.0.0.1:9443
   files    packages: HTTP and CoAP
   bridge   LwM2M server, and one MQTT client per device to any IoT hub
+  password of the user admin: a new one, into DATA/admin.password, while the
+           backend is stopped
   version  of this program, as --version
   help     this text
 
@@ -62,7 +65,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	words, err := parse(flags, args)
 	b := &backend{}
 	parts := map[string][]func(context.Context) (part, error){
-		"all": {b.startHub, b.startFiles, b.startBridge}, "hub": {b.startHub}, "files": {b.startFiles}, "bridge": {b.startBridge},
+		"all": {b.startHub, b.startFiles, b.startWeb, b.startBridge}, "hub": {b.startHub, b.startWeb}, "files": {b.startFiles}, "bridge": {b.startBridge},
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp) || err == nil && len(words) == 1 && words[0] == "help":
@@ -75,7 +78,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	case *about || words[0] == "version":
 		_, err := fmt.Fprintln(out, "tranquil-backend", version)
 		return err
-	case parts[words[0]] == nil:
+	case parts[words[0]] == nil && words[0] != "password":
 		return fmt.Errorf("unknown command %q: %w", words[0], errUsage)
 	}
 	c, err := readConfig(*file, *data)
@@ -88,6 +91,9 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	}
 	b.config, b.log = c, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	defer b.close()
+	if words[0] == "password" {
+		return b.renewPassword(ctx)
+	}
 	return b.run(ctx, parts[words[0]]...)
 }
 

@@ -30,6 +30,7 @@ type backend struct {
 	config      config
 	log         *slog.Logger
 	store       *store.Store
+	hub         *hub.Hub
 	endpoints   endpoints
 	credentials credentials
 	files       *files.Server // of this process, if it is here
@@ -49,6 +50,10 @@ type endpoints struct {
 		LwM2M string `json:"lwm2m,omitempty"`
 		TCP   string `json:"tcp,omitempty"`
 	} `json:"bridge"`
+	Web struct {
+		HTTPS string `json:"https,omitempty"`
+		CA    string `json:"ca,omitempty"` // file with the certificate of whom to trust; "" if it has one of its own
+	} `json:"web"`
 }
 
 // credentials are secrets for whoever may read DATA/credentials.json.
@@ -108,19 +113,23 @@ func (b *backend) close() {
 	}
 }
 
+func (b *backend) openStore(ctx context.Context) (err error) {
+	b.store, err = store.Open(ctx, store.Config{Dir: filepath.Join(b.config.Data, "hub", "store"), Cluster: b.config.Hub.Store, Log: b.log})
+	return err
+}
+
 func (b *backend) startHub(ctx context.Context) (part, error) {
-	c := b.config.Hub
-	s, err := store.Open(ctx, store.Config{Dir: filepath.Join(b.config.Data, "hub", "store"), Cluster: c.Store, Log: b.log})
-	if err != nil {
+	if err := b.openStore(ctx); err != nil {
 		return part{}, err
 	}
-	b.store = s
+	c := b.config.Hub
 	h, err := hub.New(hub.Config{
 		MQTT: c.MQTT, HTTP: c.HTTP, TLSCert: c.Cert, TLSKey: c.Key, DeviceRoots: c.Roots, InsecurePlaintext: c.Insecure, Log: b.log,
-	}, s)
+	}, b.store)
 	if err != nil {
 		return part{}, err
 	}
+	b.hub = h
 	b.endpoints.Hub.MQTT, b.endpoints.Hub.HTTP = h.MQTTAddr(), h.HTTPAddr()
 	for policy, text := range map[string]*string{
 		hub.PolicyOwner: &b.credentials.Owner, hub.PolicyService: &b.credentials.Service, hub.PolicyDevice: &b.credentials.Device, hub.PolicyRegistryReadWrite: &b.credentials.Registry,

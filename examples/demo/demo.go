@@ -130,7 +130,10 @@ func (d *demo) close() {
 
 // stay leaves everything running and tells what can be tried.
 func (d *demo) stay(ctx context.Context) {
-	d.console.print("\nEverything goes on running until Ctrl-C. In another terminal:\n")
+	d.console.print("\nEverything goes on running until Ctrl-C. In a browser (which does not know the certificate yet):\n")
+	page, password := d.system.Web()
+	d.console.print("  " + page + "  user admin, password " + password)
+	d.console.print("\nIn another terminal:\n")
 	for _, variable := range d.system.Env {
 		name, value, _ := strings.Cut(variable, "=")
 		d.console.print(fmt.Sprintf("  export %s='%s'", name, value))

@@ -67,6 +67,12 @@ func (c *Client) CreateDevice(ctx context.Context, id string) (*Device, error) {
 	return call[Device](ctx, c, http.MethodPut, devicePath(id), "", body)
 }
 
+// UpdateDevice changes status and keys of a device; what d leaves empty stays. An etag other than "*" makes it fail
+// (IsConflict) if somebody changed them since.
+func (c *Client) UpdateDevice(ctx context.Context, d Device, etag string) (*Device, error) {
+	return call[Device](ctx, c, http.MethodPut, devicePath(d.DeviceID), etag, d)
+}
+
 // Device reads one identity.
 func (c *Client) Device(ctx context.Context, id string) (*Device, error) {
 	return call[Device](ctx, c, http.MethodGet, devicePath(id), "", nil)

@@ -103,6 +103,15 @@ func TestUsers(t *testing.T) {
 			t.Error("the last administrator goes", err)
 		}
 	}
+	must(t, a.SetRole(ctx, "ann", accounts.Admin))
+	must(t, a.SetRole(ctx, "admin", accounts.Viewer))
+	renewed, err := a.Renew(ctx)
+	must(t, err)
+	secret, err = a.Login(ctx, "admin", renewed, "192.0.2.1")
+	must(t, err)
+	if i, err := a.Session(ctx, secret); err != nil || i.May(accounts.Administer) != nil {
+		t.Error(i, err)
+	}
 	must(t, a.RemoveUser(ctx, "ann"))
 	if err := a.RemoveUser(ctx, "ann"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
@@ -212,7 +221,7 @@ func TestTokens(t *testing.T) {
 	if i, err := a.Token(ctx, text); err != nil || i.Rights != accounts.Read|accounts.Operate || i.User != "ann" || i.Token != "nightly" {
 		t.Error(i, err)
 	}
-	for _, wrong := range []string{"", "tranquil_", text + "x", strings.ToLower(text), "tranquil_" + kept.ID + "_", strings.TrimPrefix(text, "tranquil_" + kept.ID)} {
+	for _, wrong := range []string{"", "tranquil_", text + "x", strings.ToLower(text), "tranquil_" + kept.ID + "_", strings.TrimPrefix(text, "tranquil_"+kept.ID)} {
 		if _, err := a.Token(ctx, wrong); !errors.Is(err, twin.Unauthorized) {
 			t.Errorf("%q: %v", wrong, err)
 		}

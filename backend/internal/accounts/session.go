@@ -29,8 +29,11 @@ type Identity struct {
 // Actor is the identity as the audit log has it.
 func (i Identity) Actor(from string) audit.Actor {
 	via := "session"
-	if i.Token != "" {
+	switch {
+	case i.Token != "":
 		via = "token " + i.Token
+	case i.session == "":
+		via = "password"
 	}
 	return audit.Actor{Who: i.User, Via: via, From: from}
 }
@@ -56,26 +59,48 @@ func secretID(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Login begins a session and answers its secret, for a cookie; twin.Unauthorized, or twin.Throttled after too many
-// attempts from one address or for one user. In vain are only those that fail.
-func (a *Accounts) Login(ctx context.Context, name, password, from string) (secret string, err error) {
+// Authenticate answers the user of that name and password; twin.Unauthorized, or twin.Throttled after too many attempts
+// from one address or for one user. In vain are only those that fail.
+func (a *Accounts) Authenticate(ctx context.Context, name, password, from string) (User, error) {
 	now := time.Now()
 	sources := []string{"from " + from, "user " + name[:min(len(name), 64)]}
 	for _, source := range sources {
 		if !a.logins.Take(source, 1, now) {
-			return "", twin.Throttled.With("too many attempts to log in: wait a minute")
+			return User{}, twin.Throttled.With("too many attempts to log in: wait a minute")
 		}
 	}
-	u, err := a.Verify(ctx, name, password)
+	u, err := a.verify(ctx, name, password)
 	if err != nil {
 		a.Log.Warn("login is refused", "user", name, "from", from, "cause", err)
-		return "", err
+		return User{}, err
 	}
 	for _, source := range sources {
 		a.logins.Give(source, 1, now)
 	}
+	return u, nil
+}
+
+// ChangePassword gives a user another password for the present one, as Authenticate permits; twin.Forbidden if it is wrong.
+func (a *Accounts) ChangePassword(ctx context.Context, name, present, password, from string) error {
+	_, err := a.Authenticate(ctx, name, present, from)
+	if errors.Is(err, twin.Unauthorized) {
+		return twin.Forbidden.With("the present password is wrong")
+	}
+	if err != nil {
+		return err
+	}
+	return a.SetPassword(ctx, name, password)
+}
+
+// Login begins a session, as Authenticate permits, and answers its secret, for a cookie.
+func (a *Accounts) Login(ctx context.Context, name, password, from string) (secret string, err error) {
+	u, err := a.Authenticate(ctx, name, password, from)
+	if err != nil {
+		return "", err
+	}
 	secret = rand.Text() + rand.Text()
-	s := sessionRecord{u.Name, rand.Text(), now.UTC(), now.UTC().Add(SessionLife)}
+	now := time.Now().UTC()
+	s := sessionRecord{u.Name, rand.Text(), now, now.Add(SessionLife)}
 	ctx = audit.By(ctx, Identity{User: u.Name}.Actor(from))
 	err = a.Ledger.Change(ctx, "session.begin", u.Name, nil, func() error {
 		return save(ctx, a.Sessions, secretID(secret), s, 0)

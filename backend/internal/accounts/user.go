@@ -40,6 +40,9 @@ func checkUser(name string, role Role) error {
 	return nil
 }
 
+// first is the name of the first user.
+const first = "admin"
+
 // First makes the user admin if there is no user at all, and answers its password; "" if there are users.
 func (a *Accounts) First(ctx context.Context) (password string, err error) {
 	users, err := a.ListUsers(ctx)
@@ -47,11 +50,24 @@ func (a *Accounts) First(ctx context.Context) (password string, err error) {
 		return "", err
 	}
 	password = rand.Text()
-	err = a.AddUser(ctx, "admin", password, Admin)
+	err = a.AddUser(ctx, first, password, Admin)
 	if errors.Is(err, fs.ErrExist) { // another process was faster
 		return "", nil
 	}
 	return password, err
+}
+
+// Renew makes the user admin an administrator with another password, which it answers, whatever became of that user.
+func (a *Accounts) Renew(ctx context.Context) (password string, err error) {
+	password = rand.Text()
+	err = a.AddUser(ctx, first, password, Admin)
+	if !errors.Is(err, fs.ErrExist) {
+		return password, err
+	}
+	if err := a.SetRole(ctx, first, Admin); err != nil {
+		return "", err
+	}
+	return password, a.SetPassword(ctx, first, password)
 }
 
 // ListUsers lists all users by name.
@@ -107,8 +123,8 @@ func (a *Accounts) SetPassword(ctx context.Context, name, password string) error
 	})
 }
 
-// Verify answers twin.Unauthorized unless that is the user's password.
-func (a *Accounts) Verify(ctx context.Context, name, password string) (User, error) {
+// verify answers twin.Unauthorized unless that is the user's password.
+func (a *Accounts) verify(ctx context.Context, name, password string) (User, error) {
 	u, _, err := load[userRecord](ctx, a.Users, name)
 	unknown := errors.Is(err, fs.ErrNotExist)
 	if unknown {

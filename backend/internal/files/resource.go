@@ -28,6 +28,9 @@ type refusal struct {
 func (r *refusal) Error() string { return r.err.Error() }
 func (r *refusal) Unwrap() error { return r.err }
 
+// Status is for who answers in another way than HTTP here does.
+func (r *refusal) Status() int { return r.status }
+
 func refuse(status int, code, format string, args ...any) error {
 	return &refusal{status: status, code: code, err: fmt.Errorf(format, args...)}
 }

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"maps"
 	"strconv"
 	"time"
@@ -117,10 +116,9 @@ func withMetadata(s twin.Section) query.Document {
 	return section
 }
 
-// twinETag is base64 of an 8-byte big-endian counter, deviceETag of decimal text: as Azure has them.
-func twinETag(d twin.Device) string {
-	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, d.Twin.Revision))
-}
+func twinETag(d twin.Device) string { return d.Twin.ETag() }
+
+// deviceETag is base64 of a counter in decimal text, as Azure has it.
 
 func deviceETag(d twin.Device) string {
 	return base64.StdEncoding.EncodeToString(strconv.AppendUint(nil, d.Revision, 10))

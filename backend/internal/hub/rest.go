@@ -46,6 +46,9 @@ func (h *Hub) serveHTTP(ctx context.Context) error {
 	return err
 }
 
+// Handler is what serves the back end, for other parts of the same process.
+func (h *Hub) Handler() http.Handler { return h.routes() }
+
 // routes is Azure's REST interface, as far as this hub has it, and the event stream.
 func (h *Hub) routes() http.Handler {
 	mux := http.NewServeMux()

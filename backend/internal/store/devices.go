@@ -213,14 +213,21 @@ func decode(value jetstream.KeyValueEntry) (entry, error) {
 // each goes through the entries of the bucket as it is now, those that are being deleted too.
 func (s *Store) each(ctx context.Context) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
-		for value, err := range present(ctx, s.devices) {
-			if err != nil {
-				yield(entry{}, fmt.Errorf("cannot list devices: %w", err))
+		watcher, err := s.devices.WatchAll(ctx, jetstream.IgnoreDeletes())
+		if err != nil {
+			yield(entry{}, fmt.Errorf("cannot list devices: %w", err))
+			return
+		}
+		defer watcher.Stop()
+		for value := range watcher.Updates() {
+			if value == nil { // the end of what was there when the watch began
 				return
 			}
-			if !yield(decode(value)) {
+			e, err := decode(value)
+			if !yield(e, err) {
 				return
 			}
 		}
+		yield(entry{}, fmt.Errorf("cannot list devices: %w", context.Cause(ctx)))
 	}
 }

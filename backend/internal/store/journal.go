@@ -18,7 +18,7 @@ type Journal struct {
 
 // Journal opens a list.
 func (s *Store) Journal(ctx context.Context, name string) (*Journal, error) {
-	stream, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	stream, err := s.stream(ctx, jetstream.StreamConfig{
 		Name: name, Subjects: []string{name}, DenyDelete: true, DenyPurge: true, AllowDirect: true,
 	})
 	if err != nil {

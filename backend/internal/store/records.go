@@ -19,15 +19,21 @@ type Records struct {
 
 // Records opens the documents of a kind. They go when they have not been written for life; 0 is never.
 func (s *Store) Records(ctx context.Context, kind string, life time.Duration) (*Records, error) {
-	bucket, err := s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kind, TTL: life})
+	bucket, err := s.bucket(ctx, jetstream.KeyValueConfig{Bucket: kind, TTL: life})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %s: %w", kind, err)
 	}
 	return &Records{kind, bucket}, nil
 }
 
+// maxID bounds the id of a document, in bytes.
+const maxID = 256
+
 // Get reads a document and its revision; fs.ErrNotExist.
 func (r *Records) Get(ctx context.Context, id string) (text []byte, revision uint64, err error) {
+	if id == "" || len(id) > maxID {
+		return nil, 0, fs.ErrNotExist
+	}
 	value, err := r.bucket.Get(ctx, key(id))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, 0, fs.ErrNotExist

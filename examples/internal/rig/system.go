@@ -43,6 +43,7 @@ type endpoints struct {
 	Hub    struct{ MQTT, HTTP string }
 	Files  struct{ CoAP, HTTP string }
 	Bridge struct{ LwM2M, TCP string }
+	Web    struct{ HTTPS, CA string }
 }
 
 // credentials is the backend's credentials.json.
@@ -56,6 +57,9 @@ http = %q
 http = %q
 coap = %q
 
+[web]
+https = %q
+
 [bridge]
 lwm2m = %q
 `
@@ -63,7 +67,7 @@ lwm2m = %q
 // configure has every listener take a free port; after a restart the one it
 // had, since the device knows no other.
 func (e endpoints) configure() string {
-	text := fmt.Sprintf(backendConfig, e.Hub.MQTT, e.Hub.HTTP, e.Files.HTTP, e.Files.CoAP, e.Bridge.LwM2M)
+	text := fmt.Sprintf(backendConfig, e.Hub.MQTT, e.Hub.HTTP, e.Files.HTTP, e.Files.CoAP, e.Web.HTTPS, e.Bridge.LwM2M)
 	if e.Bridge.TCP != "" {
 		text += fmt.Sprintf("tcp = %q\n", e.Bridge.TCP)
 	}
@@ -175,6 +179,16 @@ func (s *System) StartBackend(ctx context.Context) error {
 		"TRANQUIL_HUB=" + c.Owner, "TRANQUIL_FILES=http://" + s.endpoints.Files.HTTP, "TRANQUIL_TOKEN=" + c.Publisher,
 	}
 	return nil
+}
+
+// Web is where the operator's pages are, and the password of their first
+// administrator.
+func (s *System) Web() (address, password string) {
+	b, err := os.ReadFile(filepath.Join(s.Dir, "backend", "admin.password"))
+	if err != nil {
+		return "", err.Error()
+	}
+	return "https://" + s.endpoints.Web.HTTPS, strings.TrimSpace(string(b))
 }
 
 // await reads a JSON file that a process is about to write.

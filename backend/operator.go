@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/accounts"
+	"github.com/tranquil-iot/tranquil/backend/internal/api"
+	"github.com/tranquil-iot/tranquil/backend/internal/audit"
+	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
+	"github.com/tranquil-iot/tranquil/backend/internal/hub"
+	"github.com/tranquil-iot/tranquil/backend/internal/localca"
+	"github.com/tranquil-iot/tranquil/backend/internal/web"
+	"github.com/tranquil-iot/tranquil/sdk/durable"
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
+)
+
+// startWeb comes after startHub, whose store it reads, and startFiles, if that is here.
+func (b *backend) startWeb(ctx context.Context) (part, error) {
+	c := b.config.Web
+	if c.HTTPS == "" {
+		return part{"web", func(ctx context.Context) error { <-ctx.Done(); return nil }}, nil
+	}
+	handler, err := b.operator(ctx)
+	if err != nil {
+		return part{}, err
+	}
+	security, err := b.webTLS(c)
+	if err != nil {
+		return part{}, err
+	}
+	l, err := net.Listen("tcp", c.HTTPS)
+	if err != nil {
+		return part{}, fmt.Errorf("cannot listen for operators: %w", err)
+	}
+	b.endpoints.Web.HTTPS = l.Addr().String()
+	b.log.Info("pages and API are listening", "address", "https://"+b.endpoints.Web.HTTPS, "ca", b.endpoints.Web.CA)
+	return part{"web", func(ctx context.Context) error { return serveOperator(ctx, l, security, handler, b.log) }}, nil
+}
+
+// operator wires what operators see.
+func (b *backend) operator(ctx context.Context) (http.Handler, error) {
+	people, ledger, err := b.accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	password, err := people.First(audit.By(ctx, audit.Actor{Who: "first start"}))
+	if err == nil && password != "" {
+		err = b.tellPassword(password)
+	}
+	if err != nil {
+		return nil, err
+	}
+	owner, err := b.hub.ConnectionString(hub.PolicyOwner)
+	if err != nil {
+		return nil, err
+	}
+	f := &fleet.Fleet{
+		Hub:     &iothub.Client{ConnectionString: owner, HTTP: &http.Client{Transport: inProcess{b.hub.Handler()}}},
+		Devices: b.store, Ledger: ledger, Log: b.log, Spool: filepath.Join(b.config.Data, "web"),
+		Connect: iothub.ConnectionString{HostName: named(b.hub.MQTTAddr()), Insecure: owner.Insecure},
+	}
+	if b.files != nil {
+		f.Shop = b.files
+	}
+	if err := os.MkdirAll(f.Spool, 0o700); err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	rest := &api.API{Accounts: people, Audit: ledger, Fleet: f, Events: events(b.hub.Handler(), owner), Log: b.log}
+	mux.Handle(api.Base+"/", rest.Handler())
+	mux.Handle("/", (&web.Web{Accounts: people, Audit: ledger, Fleet: f, Log: b.log}).Handler())
+	return mux, nil
+}
+
+// accounts opens them and the audit log.
+func (b *backend) accounts(ctx context.Context) (*accounts.Accounts, *audit.Log, error) {
+	journal, err := b.store.Journal(ctx, "audit")
+	if err != nil {
+		return nil, nil, err
+	}
+	ledger := audit.New(journal, b.log)
+	users, err := b.store.Records(ctx, "users", 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	tokens, err := b.store.Records(ctx, "tokens", 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	sessions, err := b.store.Records(ctx, "sessions", accounts.SessionLife)
+	return accounts.New(accounts.Config{Users: users, Tokens: tokens, Sessions: sessions, Ledger: ledger, Log: b.log}), ledger, err
+}
+
+// tellPassword writes the password of the user admin where only we can read it.
+func (b *backend) tellPassword(password string) error {
+	path := filepath.Join(b.config.Data, "admin.password")
+	if err := durable.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
+		return fmt.Errorf("cannot write the password: %w", err)
+	}
+	b.log.Info("there is an administrator: change the password, and remove the file", "user", "admin", "password", path)
+	return nil
+}
+
+// renewPassword lets somebody in who has lost all passwords.
+func (b *backend) renewPassword(ctx context.Context) error {
+	if err := b.openStore(ctx); err != nil {
+		return err
+	}
+	people, _, err := b.accounts(ctx)
+	if err != nil {
+		return err
+	}
+	ctx = audit.By(ctx, audit.Actor{Who: "command line"})
+	password, err := people.First(ctx)
+	if err == nil && password == "" {
+		password, err = people.Renew(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return b.tellPassword(password)
+}
+
+// webTLS is the certificate that was configured, or one of an authority of our own.
+func (b *backend) webTLS(c webConfig) (*tls.Config, error) {
+	if c.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read certificate of the pages: %w", err)
+		}
+		return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+	}
+	names := c.Names
+	if host, _, err := net.SplitHostPort(c.HTTPS); err == nil && host != "" {
+		names = append(names, host)
+	}
+	ca, err := localca.Open(filepath.Join(b.config.Data, "ca"), names...)
+	if err != nil {
+		return nil, err
+	}
+	b.endpoints.Web.CA = ca.Path()
+	return ca.Config(), nil
+}
+
+// named is an address with this machine's name in place of "everywhere".
+func named(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return address
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return address
+	}
+	return net.JoinHostPort(name, port)
+}
+
+// requestTime bounds a request, unless what serves it takes longer.
+const requestTime = time.Minute
+
+func serveOperator(ctx context.Context, l net.Listener, security *tls.Config, handler http.Handler, log *slog.Logger) error {
+	// No page of another site may have a browser send us anything, also not the form to log in.
+	handler = http.NewCrossOriginProtection().Handler(handler)
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			control, until := http.NewResponseController(w), time.Now().Add(requestTime)
+			control.SetReadDeadline(until)
+			control.SetWriteDeadline(until)
+			handler.ServeHTTP(w, r)
+		}),
+		TLSConfig:         security,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends event streams too
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.ServeTLS(l, "", "") }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("cannot serve operators: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		server.Close()
+	}
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// tokenLife is how long it may take until the hub has looked at a token.
+const tokenLife = 5 * time.Minute
+
+// events are the hub's, for whom we let in.
+func events(hub http.Handler, cs iothub.ConnectionString) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, err := cs.ServiceToken(time.Now().Add(tokenLife))
+		if err != nil {
+			http.Error(w, "cannot sign token", http.StatusInternalServerError)
+			return
+		}
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", token)
+		hub.ServeHTTP(w, r)
+	})
+}
+
+// inProcess sends requests to a handler of this process, without a socket and its certificate between.
+type inProcess struct{ http.Handler }
+
+// RoundTrip has the handler answer.
+func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.RemoteAddr = "operator"
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	a := &answer{header: http.Header{}, status: http.StatusOK}
+	t.ServeHTTP(a, r)
+	return &http.Response{
+		Status: http.StatusText(a.status), StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: a.header, Body: io.NopCloser(&a.body), ContentLength: int64(a.body.Len()), Request: r,
+	}, nil
+}
+
+// An answer keeps what a handler writes. There is nobody slow to be waited for, so deadlines mean nothing.
+type answer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header              { return a.header }
+func (a *answer) WriteHeader(status int)           { a.status = status }
+func (a *answer) Write(b []byte) (int, error)      { return a.body.Write(b) }
+func (a *answer) SetReadDeadline(time.Time) error  { return nil }
+func (a *answer) SetWriteDeadline(time.Time) error { return nil }
