@@ -45,10 +45,11 @@ func start(t *testing.T, dir string) *running {
 	return startWith(t, openStore(t, dir), hub.Config{})
 }
 
-// startWith starts a hub on a store that is open; the addresses are free ones.
+// startWith starts a hub on a store that is open; its addresses are free ones unless they are given.
 func startWith(t *testing.T, s *store.Store, cfg hub.Config) *running {
 	t.Helper()
-	cfg.MQTT, cfg.HTTP, cfg.Log = "127.0.0.1:0", "127.0.0.1:0", slog.New(slog.NewTextHandler(t.Output(), nil))
+	cfg.MQTT, cfg.HTTP = cmp.Or(cfg.MQTT, "127.0.0.1:0"), cmp.Or(cfg.HTTP, "127.0.0.1:0")
+	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	h, err := hub.New(cfg, s)
 	if err != nil {
 		t.Fatal(err)
