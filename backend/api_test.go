@@ -365,3 +365,63 @@ func TestTokenScope(t *testing.T) {
 		t.Error("a token outlives its end", status)
 	}
 }
+
+// TestAuditOfOthers: what is changed by a connection string, and with the publisher's token, is in the audit log as
+// well, without secrets; what is only read is not.
+func TestAuditOfOthers(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	c := r.bearer(t, "admin", r.admin)
+	cs, err := iothub.ParseConnectionString(r.credentials.Owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub := &iothub.Client{ConnectionString: cs, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	d, err := hub.CreateDevice(t.Context(), "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hub.PatchTwin(t.Context(), "d", iothub.TwinPatch{Tags: doc{"site": "zurich"}}, ""); err != nil {
+		t.Error(err)
+	}
+	if _, err := hub.PatchTwin(t.Context(), "d", iothub.TwinPatch{Tags: doc{"site": "bern"}}, "AAAAAAAAAAA="); err == nil {
+		t.Error("the etag is not looked at")
+	}
+	if _, err := hub.Twin(t.Context(), "d"); err != nil {
+		t.Error(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "DELETE", "http://"+r.endpoints.Files.HTTP+"/v2/"+greeter+"/manifests/1.0.0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+r.credentials.Publisher)
+	res, err := hub.HTTP.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	var log api.Changes
+	c.call(t, "GET", "/api/v1/audit", nil, &log)
+	var got []string
+	for _, e := range slices.Backward(log.Entries) {
+		failed := ""
+		if e.Failed != "" {
+			failed = " failed"
+		}
+		got = append(got, e.Who+" "+e.Action+" "+e.Object+" "+string(e.Detail)+failed)
+	}
+	want := []string{
+		"policy iothubowner hub.put /devices/d ",
+		`policy iothubowner hub.patch /twins/d {"tags":{"site":"zurich"}}`,
+		`policy iothubowner hub.patch /twins/d {"tags":{"site":"bern"}}`,
+		"policy iothubowner hub.patch /twins/d  failed",
+		"publisher package.withdraw application/greeter:1.0.0 ",
+		"publisher package.withdraw application/greeter:1.0.0  failed",
+	}
+	if len(got) != 2+len(want) || !slices.Equal(got[2:], want) {
+		t.Errorf("the audit log has %q", got)
+	}
+	if text, err := json.Marshal(log); err != nil || strings.Contains(string(text), d.Authentication.SymmetricKey.PrimaryKey) {
+		t.Error("it has a key", err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/accounts"
@@ -50,7 +52,7 @@ func (b *backend) startWeb(ctx context.Context) (part, error) {
 
 // operator wires what operators see.
 func (b *backend) operator(ctx context.Context) (http.Handler, error) {
-	people, ledger, err := b.accounts(ctx)
+	people, err := b.accounts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +69,7 @@ func (b *backend) operator(ctx context.Context) (http.Handler, error) {
 	}
 	f := &fleet.Fleet{
 		Hub:     &iothub.Client{ConnectionString: owner, HTTP: &http.Client{Transport: inProcess{b.hub.Handler()}}},
-		Devices: b.store, Ledger: ledger, Log: b.log, Spool: filepath.Join(b.config.Data, "web"),
+		Devices: b.store, Ledger: b.ledger, Log: b.log, Spool: filepath.Join(b.config.Data, "web"),
 		Connect: iothub.ConnectionString{HostName: named(b.hub.MQTTAddr()), Insecure: owner.Insecure},
 	}
 	if b.files != nil {
@@ -77,29 +79,44 @@ func (b *backend) operator(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	rest := &api.API{Accounts: people, Audit: ledger, Fleet: f, Events: events(b.hub.Handler(), owner), Log: b.log}
+	rest := &api.API{Accounts: people, Audit: b.ledger, Fleet: f, Events: events(b.hub.Handler(), owner), Log: b.log}
 	mux.Handle(api.Base+"/", rest.Handler())
-	mux.Handle("/", (&web.Web{Accounts: people, Audit: ledger, Fleet: f, Log: b.log}).Handler())
+	mux.Handle("/", (&web.Web{Accounts: people, Audit: b.ledger, Fleet: f, Log: b.log}).Handler())
 	return mux, nil
 }
 
-// accounts opens them and the audit log.
-func (b *backend) accounts(ctx context.Context) (*accounts.Accounts, *audit.Log, error) {
-	journal, err := b.store.Journal(ctx, "audit")
-	if err != nil {
-		return nil, nil, err
-	}
-	ledger := audit.New(journal, b.log)
+// accounts opens them.
+func (b *backend) accounts(ctx context.Context) (*accounts.Accounts, error) {
 	users, err := b.store.Records(ctx, "users", 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	tokens, err := b.store.Records(ctx, "tokens", 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	sessions, err := b.store.Records(ctx, "sessions", accounts.SessionLife)
-	return accounts.New(accounts.Config{Users: users, Tokens: tokens, Sessions: sessions, Ledger: ledger, Log: b.log}), ledger, err
+	return accounts.New(accounts.Config{Users: users, Tokens: tokens, Sessions: sessions, Ledger: b.ledger, Log: b.log}), err
+}
+
+// auditHub writes down what is changed by connection strings.
+func (b *backend) auditHub(r *http.Request, policy string, detail json.RawMessage, change func() error) error {
+	ctx := audit.By(r.Context(), audit.Actor{Who: "policy " + policy, From: accounts.RemoteHost(r)})
+	return b.ledger.Change(ctx, "hub."+strings.ToLower(r.Method), r.URL.Path, orNil(detail), change)
+}
+
+// orNil has nothing be nil.
+func orNil(detail json.RawMessage) any {
+	if len(detail) == 0 {
+		return nil
+	}
+	return detail
+}
+
+// auditFiles writes down what is changed with the publisher's token.
+func (b *backend) auditFiles(r *http.Request, action, object string, change func() error) error {
+	ctx := audit.By(r.Context(), audit.Actor{Who: "publisher", Via: "token", From: accounts.RemoteHost(r)})
+	return b.ledger.Change(ctx, action, object, nil, change)
 }
 
 // tellPassword writes the password of the user admin where only we can read it.
@@ -117,7 +134,7 @@ func (b *backend) renewPassword(ctx context.Context) error {
 	if err := b.openStore(ctx); err != nil {
 		return err
 	}
-	people, _, err := b.accounts(ctx)
+	people, err := b.accounts(ctx)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/backend/internal/audit"
 	"github.com/tranquil-iot/tranquil/backend/internal/bridge"
 	"github.com/tranquil-iot/tranquil/backend/internal/files"
 	"github.com/tranquil-iot/tranquil/backend/internal/hub"
@@ -30,6 +31,7 @@ type backend struct {
 	config      config
 	log         *slog.Logger
 	store       *store.Store
+	ledger      *audit.Log
 	hub         *hub.Hub
 	endpoints   endpoints
 	credentials credentials
@@ -115,6 +117,11 @@ func (b *backend) close() {
 
 func (b *backend) openStore(ctx context.Context) (err error) {
 	b.store, err = store.Open(ctx, store.Config{Dir: filepath.Join(b.config.Data, "hub", "store"), Cluster: b.config.Hub.Store, Log: b.log})
+	if err != nil {
+		return err
+	}
+	journal, err := b.store.Journal(ctx, "audit")
+	b.ledger = audit.New(journal, b.log)
 	return err
 }
 
@@ -125,6 +132,7 @@ func (b *backend) startHub(ctx context.Context) (part, error) {
 	c := b.config.Hub
 	h, err := hub.New(hub.Config{
 		MQTT: c.MQTT, HTTP: c.HTTP, TLSCert: c.Cert, TLSKey: c.Key, DeviceRoots: c.Roots, InsecurePlaintext: c.Insecure, Log: b.log,
+		Audit: b.auditHub,
 	}, b.store)
 	if err != nil {
 		return part{}, err
@@ -156,6 +164,9 @@ func (b *backend) startFiles(context.Context) (part, error) {
 	cfg := files.Config{
 		Dir: filepath.Join(dir, "oci"), Trust: filepath.Join(dir, "trust"), HTTP: c.HTTP, CoAP: c.CoAP, Token: token, PlaintextBeyondLoopback: c.Insecure, Log: b.log,
 		Keep: c.Keep, Deltas: c.Deltas, Quota: c.Quota, HTTPRate: c.HTTPRate, HTTPBurst: 2 * c.HTTPRate,
+	}
+	if b.ledger != nil {
+		cfg.Audit = b.auditFiles
 	}
 	if c.Cert != "" {
 		cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)

@@ -70,6 +70,10 @@ type Config struct {
 	// Whoever is behind a proxy shares its address.
 	HTTPRate, HTTPBurst float64
 
+	// Audit has what the bearer of the token changes written down, does it, and
+	// writes down if it fails; nil: nobody does.
+	Audit func(r *http.Request, action, object string, change func() error) error
+
 	Log *slog.Logger
 }
 
@@ -87,6 +91,9 @@ type Server struct {
 func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Audit == nil {
+		cfg.Audit = func(_ *http.Request, _, _ string, change func() error) error { return change() }
 	}
 	c, err := openCatalog(cfg)
 	if err != nil {

@@ -111,7 +111,11 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
 	}
 	var digest string
 	if err == nil {
-		digest, err = s.take(w, component, r.PathValue("reference"), manifest)
+		reference := r.PathValue("reference")
+		err = s.cfg.Audit(r, "package.publish", component+":"+reference, func() (err error) {
+			digest, err = s.take(w, component, reference, manifest)
+			return err
+		})
 	}
 	if err != nil {
 		s.fail(w, err)
@@ -152,7 +156,8 @@ func (s *Server) take(w http.ResponseWriter, component, reference string, manife
 func (s *Server) withdraw(w http.ResponseWriter, r *http.Request) {
 	component, err := componentOf(r)
 	if err == nil {
-		err = s.catalog.delete(component, r.PathValue("reference"))
+		reference := r.PathValue("reference")
+		err = s.cfg.Audit(r, "package.withdraw", component+":"+reference, func() error { return s.catalog.delete(component, reference) })
 	}
 	if err != nil {
 		s.fail(w, err)

@@ -231,7 +231,8 @@ func (s *Server) vouch(w http.ResponseWriter, r *http.Request) {
 	case len(b) > trust.MaxSize:
 		err = refuse(http.StatusRequestEntityTooLarge, "DENIED", "metadata has more than %d bytes", trust.MaxSize)
 	default:
-		err = s.trust.add(r.PathValue("file"), b)
+		file := r.PathValue("file")
+		err = s.cfg.Audit(r, "trust.publish", file, func() error { return s.trust.add(file, b) })
 	}
 	if err != nil {
 		s.fail(w, err)

@@ -117,6 +117,7 @@ type Config struct {
 	DeviceRoots string
 	// InsecurePlaintext permits plaintext on addresses that others can reach: tokens can be overheard there.
 	InsecurePlaintext bool
+	Audit             Audit // nil: nobody writes down what the back end changes
 	Log               *slog.Logger
 }
 
@@ -128,6 +129,7 @@ type Hub struct {
 	roots      *x509.CertPool    // who may issue certificates of devices
 	mqtt, http net.Listener
 	secure     bool
+	audit      Audit
 	greetings  places.Places // of devices that are not let in yet
 	sockets    chan net.Conn // WebSockets of devices
 	starts     chan start    // jobs that this hub is to run
@@ -142,7 +144,7 @@ type Hub struct {
 // New reads or makes the policies' keys and binds both addresses.
 func New(cfg Config, store Store) (*Hub, error) {
 	h := &Hub{
-		store: store, log: cfg.Log, secure: cfg.TLSCert != "", sockets: make(chan net.Conn), starts: make(chan start), greetings: places.Places{Max: maxGreetings, Share: greetingShare},
+		store: store, log: cfg.Log, audit: cfg.Audit, secure: cfg.TLSCert != "", sockets: make(chan net.Conn), starts: make(chan start), greetings: places.Places{Max: maxGreetings, Share: greetingShare},
 		sessions: map[string]*session{}, expected: expected{waiting: map[string]*arrival{}},
 	}
 	var err error

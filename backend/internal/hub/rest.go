@@ -20,7 +20,7 @@ const maxBody = 512 << 10
 // serveHTTP serves the back end until ctx is done, which ends event streams too.
 func (h *Hub) serveHTTP(ctx context.Context) error {
 	server := &http.Server{
-		Handler:           h.routes(),
+		Handler:           h.routes(h.audit),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		WriteTimeout:      time.Minute, // event streams set their own
@@ -46,14 +46,14 @@ func (h *Hub) serveHTTP(ctx context.Context) error {
 	return err
 }
 
-// Handler is what serves the back end, for other parts of the same process.
-func (h *Hub) Handler() http.Handler { return h.routes() }
+// Handler is what serves the back end, for other parts of the same process, which write down themselves what they change.
+func (h *Hub) Handler() http.Handler { return h.routes(nil) }
 
 // routes is Azure's REST interface, as far as this hub has it, and the event stream.
-func (h *Hub) routes() http.Handler {
+func (h *Hub) routes(audit Audit) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, needed right, handler handler) {
-		mux.Handle(pattern, h.allow(needed, handler))
+		mux.Handle(pattern, h.allow(needed, audited(audit, pattern, handler)))
 	}
 	for _, path := range []string{"/devices/{id}", "/devices/{id}/modules/{module}"} {
 		handle("PUT "+path, registryWrite, h.putDevice)
