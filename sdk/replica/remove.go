@@ -10,8 +10,14 @@ import (
 // RemoveAll is [os.RemoveAll] that is not held up by directories which their
 // owner may not change: a copy has the modes of what it was copied from. Nor
 // is it, with the rights for it, by what is immutable or can only be appended
-// to; a file that has other names stays so under these.
+// to; a file that has other names stays so under these. What is mounted below is
+// unmounted, not removed: it belongs to somebody else.
 func RemoveAll(path string) error {
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		if err := Detach(path); err != nil {
+			return err
+		}
+	}
 	err := os.RemoveAll(path)
 	if !errors.Is(err, fs.ErrPermission) {
 		return err

@@ -81,10 +81,16 @@ func (i Info) SameDevice(other Info) bool {
 // Names returns how many names the file has.
 func (i Info) Names() uint32 { return i.stat.Nlink }
 
+// Mounted reports whether something is mounted there, as far as the kernel tells
+// (Linux 5.8).
+func (i Info) Mounted() bool {
+	return i.stat.Attributes&i.stat.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
 // Check returns why a file below a directory cannot be part of a state that is
 // carried from version to version, and what to do about it.
 func (i Info) Check(path string, root Info) error {
-	mounted := i.stat.Attributes&i.stat.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0
+	mounted := i.Mounted()
 	otherDevice := i.Dir() && (i.stat.Dev_major != root.stat.Dev_major || i.stat.Dev_minor != root.stat.Dev_minor)
 	pinned := i.stat.Attributes & (unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND)
 	switch {

@@ -74,19 +74,23 @@ func Symlink(target, name string) error {
 
 // Move renames, which is on the disk as [Replace] is. It is not held up, with
 // the rights for it, by a file or directory that is immutable or can only be
-// appended to: a version that makes its state so must not keep the one before it
-// from coming back. It is so no longer then.
+// appended to, or on which something is mounted: a version that makes its state so
+// must not keep the one before it from coming back. It is so no longer then.
 func Move(from, to string) error {
 	err := os.Rename(from, to)
-	if !errors.Is(err, fs.ErrPermission) {
+	clear := replica.Unpin
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		clear = replica.Detach
+	case !errors.Is(err, fs.ErrPermission):
 		return err
 	}
-	unpinned := replica.Unpin(from)
+	cleared := clear(from)
 	if Exists(to) {
-		unpinned = errors.Join(unpinned, replica.Unpin(to))
+		cleared = errors.Join(cleared, clear(to))
 	}
-	if unpinned != nil {
-		return err
+	if cleared != nil {
+		return fmt.Errorf("%w (%w)", err, cleared)
 	}
 	return os.Rename(from, to)
 }

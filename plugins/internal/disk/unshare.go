@@ -87,6 +87,7 @@ func (l *links) find(ctx context.Context, dir string) error {
 	err = errors.Join(err, f.Close()) // or a deep tree would take too many
 	for i := 0; err == nil && i < len(infos); i++ {
 		switch info := infos[i]; {
+		case info.Mounted(): // somebody else's
 		case info.Dir():
 			err = l.find(ctx, filepath.Join(dir, names[i]))
 		case info.Regular() && info.Names() > 1:

@@ -107,6 +107,38 @@ func TestTurnBackFromPinned(t *testing.T) {
 	}
 }
 
+// TestTurnBackFromMounted: nor does one that mounts something over its state, or
+// below it, which is not lost by that.
+func TestTurnBackFromMounted(t *testing.T) {
+	r := newRig(t)
+	old := r.install("appender", `,"health":{"file":"healthy"}`)
+	r.eventually("healthy", func() bool { return r.probe().Healthy })
+	r.stop(time.Minute)
+	saved := r.save()
+	r.switchTo(r.stage("2.0.0", settings("appender", `,"health":{"file":"healthy"}`)))
+	r.apply(r.dir(files{"log": "new layout\n", "below/x": ""}))
+	r.start()
+	r.stop(time.Minute)
+	data := r.dir(files{"precious": "data"})
+	t.Cleanup(func() { _ = replica.Detach(r.h.Dir) })
+	for _, on := range []string{r.h.Path("state", "below"), r.h.State()} {
+		if err := unix.Mount(data, on, "", unix.MS_BIND, ""); err != nil {
+			t.Skipf("NOT TESTED: a state over which something is mounted, since nothing can be here: %v", err)
+		}
+	}
+	r.apply(saved)
+	r.switchTo(old)
+	r.start()
+	r.eventually("healthy", func() bool { return r.probe().Healthy })
+	if d := cmp.Diff(files{"log": "1.0.0\n1.0.0\n"}, r.read(r.h.State())); d != "" {
+		r.Errorf("the old version's state:\n%s", d)
+	}
+	r.eventually("nothing is left", func() bool { return !disk.Exists(r.h.Path(".state.old")) && len(glob(r.h.Path(".discarded-*"))) == 0 })
+	if d := cmp.Diff(files{"precious": "data"}, r.read(data)); d != "" {
+		r.Errorf("what was mounted:\n%s", d)
+	}
+}
+
 // TestPowerCutsWithOrigin: each case is what the disk looks like after a power
 // cut in an update, or while it turns back, also if that took what was not on the
 // disk yet: the note of the origin, and the renames of a start. Then it goes on
