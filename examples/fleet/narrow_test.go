@@ -19,7 +19,7 @@ const narrow = 2000000
 func TestNarrow(t *testing.T) {
 	t.Parallel()
 	if runtime.GOARCH != "amd64" || testing.Short() {
-		t.Skip("this is no amd64 machine, or -short is set")
+		t.Skip("NOT TESTED: a device of 32 bits, since this is no amd64 machine, or -short is set")
 	}
 	device, err := built.For(t.Context(), t.TempDir(), "386")
 	if err != nil {

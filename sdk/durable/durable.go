@@ -29,7 +29,7 @@ func Commit(f *os.File, path string, mode fs.FileMode) error {
 		func() error { return f.Chmod(mode) },
 		f.Sync,
 		func() error { return os.Rename(f.Name(), path) },
-		func() error { return SyncDir(filepath.Dir(path)) },
+		func() error { return Sync(filepath.Dir(path)) },
 	} {
 		if err := do(); err != nil {
 			return err
@@ -38,12 +38,12 @@ func Commit(f *os.File, path string, mode fs.FileMode) error {
 	return nil
 }
 
-// SyncDir makes the names in a directory outlast a power cut.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
+// Sync makes a file, or the names in a directory, outlast a power cut.
+func Sync(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	return d.Sync()
+	defer f.Close()
+	return f.Sync()
 }

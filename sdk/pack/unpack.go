@@ -260,6 +260,6 @@ func syncDirs(dir string) error {
 		if err != nil || !entry.IsDir() {
 			return err
 		}
-		return durable.SyncDir(path)
+		return durable.Sync(path)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -51,7 +52,7 @@ func (m *Manager) SetMark(component string, mark Mark) error {
 		return nil
 	}
 	gone := os.Remove(name)
-	if errors.Is(gone, os.ErrNotExist) || gone == nil && syncPath(dir) == nil {
+	if errors.Is(gone, os.ErrNotExist) || gone == nil && durable.Sync(dir) == nil {
 		return nil
 	}
 	return fmt.Errorf("cannot note whose state %s has: %w", component, err)

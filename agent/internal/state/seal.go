@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"golang.org/x/sys/unix"
 )
 
@@ -127,24 +128,7 @@ func unseal(dir string) error {
 	if err != nil {
 		return err
 	}
-	return syncPath(dir)
-}
-
-func writeSync(name string, data []byte) error {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func syncPath(name string) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return durable.Sync(dir)
 }
 
 // syncFileSystem makes all that was written on a file system durable: data
@@ -185,16 +169,18 @@ func (m *Manager) Flush(ctx context.Context, component string) error {
 	return nil
 }
 
-// replaceFile replaces a file durably.
+// replaceFile replaces a file durably. What a crash leaves of the new one is
+// written over by the next.
 func replaceFile(name string, data []byte) error {
-	temp := name + ".tmp"
-	if err := writeSync(temp, data); err != nil {
+	f, err := os.OpenFile(name+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
-	if err := os.Rename(temp, name); err != nil {
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	return syncPath(filepath.Dir(name))
+	return durable.Commit(f, name, 0o600)
 }
 
 // writeChecked writes a value as JSON behind a digest of it.

@@ -12,7 +12,7 @@ const unprivileged = "TRANQUIL_TEST_UNPRIVILEGED"
 // TestUnprivileged: an agent that is not root gives files all that is its own.
 func TestUnprivileged(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can be somebody else")
+		t.Skip("NOT TESTED: what another user may do, since only root can be somebody else")
 	}
 	dir, err := os.MkdirTemp("", "unprivileged")
 	must(t, err)

@@ -85,7 +85,7 @@ func (c copies) write(i image) error {
 		err = errors.Join(err, f.Sync(), f.Close())
 	}
 	if err == nil && missing != nil {
-		err = durable.SyncDir(filepath.Dir(path))
+		err = durable.Sync(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write copy of the store: %w", err)

@@ -17,7 +17,7 @@ const narrow = "2000000"
 // processor has more, and hides that.
 func TestNarrow(t *testing.T) {
 	if runtime.GOARCH != "amd64" || testing.Short() {
-		t.Skip("this is no amd64 machine, or -short is set")
+		t.Skip("NOT TESTED: a device of 32 bits, since this is no amd64 machine, or -short is set")
 	}
 	program := filepath.Join(t.TempDir(), "store.test")
 	build := exec.Command("go", "test", "-c", "-o", program, ".")

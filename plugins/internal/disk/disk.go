@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
@@ -37,7 +38,7 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	if err := Replace(path, data, mode); err != nil {
 		return err
 	}
-	return syncPath(filepath.Dir(path))
+	return durable.Sync(filepath.Dir(path))
 }
 
 // Replace is WriteFile, except that the name is not on the disk yet: after a
@@ -58,7 +59,7 @@ func Replace(path string, data []byte, mode fs.FileMode) error {
 }
 
 // SyncNames brings to the disk which names are in a directory.
-func SyncNames(dir string) error { return syncPath(dir) }
+func SyncNames(dir string) error { return durable.Sync(dir) }
 
 // Symlink makes name a symbolic link to target, replacing another atomically.
 func Symlink(target, name string) error {
@@ -101,11 +102,11 @@ func Rename(from, to string) error {
 		return err
 	}
 	if filepath.Dir(from) != filepath.Dir(to) {
-		if err := syncPath(filepath.Dir(from)); err != nil {
+		if err := durable.Sync(filepath.Dir(from)); err != nil {
 			return err
 		}
 	}
-	return syncPath(filepath.Dir(to))
+	return durable.Sync(filepath.Dir(to))
 }
 
 // Remove removes a tree so that its name disappears at once: a power cut in
@@ -136,12 +137,4 @@ func Sync(dir string) error {
 		return fmt.Errorf("cannot bring %s to the disk: %w", dir, err)
 	}
 	return nil
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

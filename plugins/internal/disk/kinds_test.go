@@ -134,7 +134,7 @@ func attribute(file, name string, value []byte) func(string) error {
 func withKind(t *testing.T, kind string) string {
 	t.Helper()
 	if kinds[kind].root && os.Geteuid() != 0 {
-		t.Skip("only root can make it")
+		t.Skip("NOT TESTED: only root can make it")
 	}
 	dir := filepath.Join(t.TempDir(), "state")
 	t.Cleanup(func() { os.Chmod(filepath.Join(dir, "sub"), 0o700) })
@@ -143,7 +143,7 @@ func withKind(t *testing.T, kind string) string {
 	must(t, os.WriteFile(filepath.Join(dir, "sub", "file"), []byte("content"), 0o600))
 	err := kinds[kind].make(dir)
 	if errors.Is(err, unix.ENOTSUP) {
-		t.Skip("the file system does not have it")
+		t.Skip("NOT TESTED: the file system does not have it")
 	}
 	must(t, err)
 	age(t, dir)

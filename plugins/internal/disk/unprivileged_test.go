@@ -15,7 +15,7 @@ const foreign = "TRANQUIL_TEST_FOREIGN" // directory with a file that is somebod
 // in whatever mode, and refuses what it could not give back to its owner.
 func TestUnprivileged(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can be somebody else")
+		t.Skip("NOT TESTED: what another user may do, since only root can be somebody else")
 	}
 	dir, err := os.MkdirTemp("", "unprivileged")
 	must(t, err)

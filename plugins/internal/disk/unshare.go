@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
@@ -157,7 +158,7 @@ func copySynced(ctx context.Context, from, to string) error {
 	if err := replica.Copy(ctx, from, to); err != nil {
 		return err
 	}
-	return syncPath(to)
+	return durable.Sync(to)
 }
 
 // replaceIn renames a file into a directory that keeps its mode and time.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -157,12 +156,4 @@ func written(f *os.File) (int64, error) {
 		return min(info.Size(), s.Blocks*512), nil
 	}
 	return info.Size(), nil
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(filepath.Clean(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 )
 
@@ -201,7 +202,7 @@ func publish(dir, out string) error {
 	if err := move(dir, out); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(out))
+	return durable.Sync(filepath.Dir(out))
 }
 
 // move renames a directory. Only root can move one that it may not write to, so
