@@ -123,9 +123,6 @@ func serve(conn *net.UnixConn, w work) error {
 
 // perform runs one job under its limit of output.
 func perform(w work, j job, files []*os.File) outcome {
-	if err := limitFile(j.Output); err != nil {
-		return outcome{Class: Crash, Reason: err.Error()}
-	}
 	stdout := &limitedWriter{w: files[1], left: j.Output}
 	result := w.run(j, files[0], stdout, files[2])
 	if stdout.exceeded {
@@ -161,14 +158,4 @@ func (l *limitedWriter) Write(p []byte) (int, error) {
 		panic(errStop)
 	}
 	return n, nil
-}
-
-// limitFile lets the kernel refuse what limitedWriter would have to miss.
-func limitFile(bytes int64) error {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-		return err
-	}
-	limit.Cur = min(uint64(bytes), limit.Max)
-	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/tetratelabs/wazero"
 )
@@ -55,6 +56,17 @@ func cachedEngine(module []byte, s setup, dir string) (e *engine, err error) {
 		return nil, err
 	}
 	return e, seal(dir)
+}
+
+// limitFile lets the kernel refuse to write more into any file, until [cage.Lock]
+// lets it refuse all.
+func limitFile(bytes int64) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = min(uint64(bytes), limit.Max)
+	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit)
 }
 
 // sift removes from the directory of a module what is not as it was sealed, and

@@ -51,7 +51,11 @@ func TestCheckIsCheap(t *testing.T) {
 		n := min(uint64((maxModule-100)/len(element)), most)
 		return slices.Concat(magic, longSection(id, leb(n), bytes.Repeat(element, int(n))))
 	}
+	types := section(sectionType, []byte{1, 0x60, 0, 0})
+	name := append(leb(15<<20), bytes.Repeat([]byte{0xff}, 15<<20)...)
 	inputs := map[string][]byte{
+		"a module":  slices.Concat(magic, types, longSection(sectionImport, []byte{1}, name, text("x"), []byte{0, 0})),
+		"a name":    slices.Concat(magic, types, longSection(sectionImport, []byte{1}, text(wasiModule), name, []byte{0, 0})),
 		"zeros":     append(slices.Clone(magic), make([]byte, maxModule-8)...),
 		"types":     fill(sectionType, slices.Concat([]byte{0x60}, leb(900), bytes.Repeat([]byte{0x7f}, 900), leb(900), bytes.Repeat([]byte{0x7e}, 900)), maxTypes),
 		"data":      fill(sectionData, []byte{1, 100, 99: 0, 101: 0}, maxDataSegments),
@@ -77,11 +81,14 @@ func TestCheckIsCheap(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		begin := threadTime(t)
-		Check(module)
+		err := Check(module)
 		took := threadTime(t) - begin
 		runtime.ReadMemStats(&after)
 		if used := after.TotalAlloc - before.TotalAlloc; took > limit || used > 50<<20 {
 			t.Errorf("%s: the check of %d bytes took %v and %d bytes", name, len(module), took, used)
+		}
+		if err != nil && len(err.Error()) > 1000 {
+			t.Errorf("%s: the reason has %d bytes", name, len(err.Error()))
 		}
 	}
 }

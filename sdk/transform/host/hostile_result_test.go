@@ -3,77 +3,141 @@ package host
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-// taken is the name under which the test binary is a sandbox that was taken over.
-const taken = "taken"
+// impostors are what a sandbox can become that was taken over, by the name of the
+// test binary. They do not end of themselves.
+var impostors = map[string]func(*net.UnixConn){
+	"deaf":    answerAlways,
+	"flooder": floodResult,
+	"forger":  writeLater,
+	"log":     holdLog,
+	"parent":  leaveChild,
+}
 
 // holdLog answers as a sandbox does, and then neither ends nor lets go of its log.
-func holdLog() {
-	c, err := net.FileConn(os.NewFile(3, "host"))
-	if err != nil {
-		return
+func holdLog(host *net.UnixConn) {
+	for _, answer := range []outcome{{}, {}, {Class: Trap, Reason: "one\ntwo"}} {
+		_ = send(host, answer)
+		_, _ = receive(host, &struct{}{})
 	}
-	host, b, files := c.(*net.UnixConn), make([]byte, 200<<10), make([]byte, 200)
-	for _, answer := range []string{`{}`, `{}`, `{"Class":"trap","Reason":"one\ntwo"}`} {
-		if _, err := host.Write([]byte(answer)); err != nil {
-			return
-		}
-		_, _, _, _, _ = host.ReadMsgUnix(b, files)
-	}
-	time.Sleep(time.Hour)
 }
 
 // TestHeldLog: a sandbox that was taken over holds nobody up by its log.
 func TestHeldLog(t *testing.T) {
-	h := &Host{Cache: cache, Program: impostor(t, taken), Ceiling: Limits{Wall: time.Second}}
-	_, err := h.Run(t.Context(), []Step{{Module: assembled(t, spinning), From: 1, To: 2}}, write(t, map[string]string{"f": "x"}), filepath.Join(t.TempDir(), "out"), nil)
-	if e, is := errors.AsType[*Error](err); !is || strings.Contains(e.Error(), "\n") {
+	h := &Host{Cache: cache, Program: impostor(t, "log")}
+	_, _, err := runOne(t, h, Step{Module: assembled(t, spinning)}, "x")
+	if e := failed(t, err); e.Class != Trap || strings.Contains(e.Error(), "\n") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// flooded is the name under which it is one that writes what it likes.
-const flooded = "flooded"
-
-// floodResult reads its input, and lifts the limit of its output.
-func floodResult() {
-	c, err := net.FileConn(os.NewFile(3, "host"))
-	if err != nil {
-		return
-	}
-	host := c.(*net.UnixConn)
+// floodResult reads its input, and writes more than it may.
+func floodResult(host *net.UnixConn) {
 	var files []*os.File
 	for range 2 {
-		if err := send(host, outcome{}); err != nil {
-			return
-		}
-		if files, err = receive(host, &struct{}{}); err != nil {
-			return
-		}
+		_ = send(host, outcome{})
+		files, _ = receive(host, &struct{}{})
 	}
 	_, _ = io.Copy(io.Discard, files[0])
 	_, _ = files[1].Write(make([]byte, 3<<20))
 	_ = send(host, outcome{})
-	time.Sleep(time.Hour)
 }
 
 // TestLiftedLimit: a sandbox that was taken over gets no more output accepted
 // than any other.
 func TestLiftedLimit(t *testing.T) {
-	h := &Host{Cache: cache, Program: impostor(t, flooded), Ceiling: Limits{Output: 1 << 20}}
+	h := &Host{Cache: cache, Program: impostor(t, "flooder"), Ceiling: Limits{Output: 1 << 20}}
 	_, _, err := runOne(t, h, Step{Module: assembled(t, idle)}, "text")
 	if e := failed(t, err); e.Class != OutputLimit {
 		t.Errorf("got %v", e)
+	}
+}
+
+// writeLater gives a good result each time, and then writes on into those that
+// were accepted. As a judge it writes into what it judges.
+func writeLater(host *net.UnixConn) {
+	var s setup
+	_ = send(host, outcome{})
+	_, _ = receive(host, &s)
+	_ = send(host, outcome{})
+	for kept := []*os.File(nil); ; {
+		files, err := receive(host, &struct{}{})
+		if err != nil {
+			return
+		}
+		if s.Judge != "" {
+			kept = files
+		} else {
+			_, _ = io.Copy(io.Discard, files[0])
+			_, _ = files[1].Write([]byte("{}"))
+		}
+		for _, f := range kept {
+			_, _ = f.Seek(0, io.SeekStart)
+			_, _ = f.Write(bytes.Repeat([]byte("evil"), 1<<10))
+		}
+		kept = append(kept, files[1])
+		_ = send(host, outcome{})
+	}
+}
+
+// TestForger: what was accepted is what was looked at.
+func TestForger(t *testing.T) {
+	h := &Host{Cache: cache, Program: impostor(t, "forger")}
+	in, out := write(t, map[string]string{"a": "x", "b": "x", "c": "x"}), filepath.Join(t.TempDir(), "out")
+	step := Step{Module: assembled(t, idle), From: 1, To: 2, Format: "json", Schema: []byte("{}")}
+	_, err := h.Run(t.Context(), []Step{step}, in, out, nil)
+	must(t, err)
+	if diff := cmp.Diff(map[string]string{"a": "{}", "b": "{}", "c": "{}"}, read(t, out)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// answerAlways answers what it was not asked, and reads nothing.
+func answerAlways(host *net.UnixConn) {
+	for send(host, outcome{}) == nil {
+	}
+}
+
+// leaveChild has a child that holds its stderr, as it could while it compiles.
+func leaveChild(host *net.UnixConn) {
+	self, _ := os.Executable()
+	child, err := os.StartProcess(self, []string{"child"}, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
+		_ = send(host, outcome{Class: Trap, Reason: err.Error()})
+		return
+	}
+	_ = send(host, outcome{Class: Trap, Reason: fmt.Sprint("child ", child.Pid)})
+}
+
+// TestPatience: there is an end to the patience with a sandbox that takes nothing,
+// or that leaves somebody behind.
+func TestPatience(t *testing.T) {
+	long := map[string]string{"p": strings.Repeat("x", 80<<10)} // so that few messages are more than a socket takes
+	for name, want := range map[string]string{"deaf": "it answers what it was not asked", "parent": "child "} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := &Host{Cache: cache, Program: impostor(t, name)}
+			in := write(t, map[string]string{"a": "", "b": "", "c": "", "d": "", "e": ""})
+			_, err := h.Run(t.Context(), []Step{{Module: assembled(t, idle), From: 1, To: 2, Params: long}}, in, filepath.Join(t.TempDir(), "out"), nil)
+			e, child := failed(t, err), 0
+			if !strings.HasPrefix(e.Reason, want) {
+				t.Errorf("got %v", err)
+			}
+			if n, _ := fmt.Sscanf(e.Reason, "child %d", &child); n == 1 {
+				must(t, syscall.Kill(child, syscall.SIGKILL))
+			}
+		})
 	}
 }
 

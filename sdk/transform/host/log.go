@@ -3,7 +3,6 @@ package host
 import (
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"maps"
 	"strings"
 	"sync"
@@ -16,13 +15,6 @@ type excerpt struct {
 	limit      int
 	head, tail []byte
 	total      int64
-}
-
-// collect reads r to its end.
-func collect(r io.Reader, limit int64) *excerpt {
-	e := &excerpt{limit: int(limit)}
-	io.Copy(e, r) // a broken pipe ends the log, no more
-	return e
 }
 
 func (e *excerpt) Write(p []byte) (int, error) {

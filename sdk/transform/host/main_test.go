@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -21,12 +23,11 @@ var modules, cache string
 
 func TestMain(m *testing.M) {
 	if self, err := os.Executable(); err == nil {
-		switch filepath.Base(self) {
-		case taken:
-			holdLog()
-			return
-		case flooded:
-			floodResult()
+		if act := impostors[filepath.Base(self)]; act != nil {
+			if c, err := net.FileConn(os.NewFile(3, "host")); err == nil {
+				act(c.(*net.UnixConn))
+			}
+			time.Sleep(time.Minute)
 			return
 		}
 	}

@@ -78,11 +78,19 @@ type outcome struct {
 	Uncached string         // why the compiled module is not kept, in that too; "" if it is
 }
 
+// mostMissing is more than there are layers.
+const mostMissing = 8
+
 // tame makes an outcome that a sandbox has sent fit to be passed on: it may have
 // been taken over.
 func (o outcome) tame() outcome {
 	if o.Class != "" && !slices.Contains(classes, o.Class) {
 		o.Class = Crash
+	}
+	o.Memory = max(o.Memory, 0)
+	o.Missing = slices.Clone(o.Missing[:min(len(o.Missing), mostMissing)])
+	for i, m := range o.Missing {
+		o.Missing[i] = cage.Missing{Layer: firstLine(printable(m.Layer)), Why: firstLine(printable(m.Why))}
 	}
 	o.Reason, o.Uncached = firstLine(printable(o.Reason)), firstLine(printable(o.Uncached))
 	return o

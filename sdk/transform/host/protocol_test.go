@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host/internal/cage"
 )
 
 // The names of files reach the sandbox byte by byte, whatever is in them.
@@ -70,6 +71,13 @@ func TestLongParams(t *testing.T) {
 func TestTame(t *testing.T) {
 	got := outcome{Class: "all is well", Reason: "one\x1b[2J\ntwo", Uncached: strings.Repeat("x", 1000)}.tame()
 	if got.Class != Crash || strings.ContainsAny(got.Reason, "\n\x1b") || len(got.Uncached) > 300 {
+		t.Errorf("got %+v", got)
+	}
+	for range mostMissing + 1 {
+		got.Missing = append(got.Missing, cage.Missing{Layer: "a\x1b", Why: strings.Repeat("x", 1000)})
+	}
+	got.Memory = -1
+	if got = got.tame(); len(got.Missing) != mostMissing || len(got.Missing[0].Why) > 300 || strings.Contains(got.Missing[0].Layer, "\x1b") || got.Memory != 0 {
 		t.Errorf("got %+v", got)
 	}
 	for _, class := range append(classes, "") {

@@ -75,7 +75,7 @@ func (r *reader) take(n uint64) []byte {
 	return head
 }
 
-func (r *reader) name() string { return string(r.take(r.u32())) }
+func (r *reader) name() []byte { return r.take(r.u32()) }
 
 // sub returns a reader of the next n bytes.
 func (r *reader) sub(n uint64) *reader {

@@ -72,6 +72,9 @@ func TestSandboxIsConfined(t *testing.T) {
 			t.Errorf("%s is %q, want %q in it", name, seen[name], want)
 		}
 	}
+	if !strings.Contains(seen["limits"], "Max file size             0                    0 ") {
+		t.Errorf("files may be written to: %s", seen["limits"])
+	}
 	if seen["environ"] != "" {
 		t.Errorf("the environment is %q", seen["environ"])
 	}

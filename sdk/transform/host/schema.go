@@ -183,11 +183,13 @@ func (s *stage) hold(ctx context.Context, f *os.File, file string) error {
 		}
 		s.judge = w
 	}
-	if err := rewind(f); err != nil {
+	judged, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd())) // to be read only, from its start
+	if err != nil {
 		return err
 	}
+	defer judged.Close()
 	limits := s.host.limits(Limits{}) // a package cannot spare itself the judge
-	result, err := s.judge.call(ctx, job{}, []*os.File{f, f, f}, budget{limits.Wall, limits.CPU}, nil)
+	result, err := s.judge.call(ctx, job{}, []*os.File{judged, judged, judged}, budget{limits.Wall, limits.CPU}, nil)
 	if err == nil && result.Class != "" {
 		s.judge.close()
 		s.judge = nil

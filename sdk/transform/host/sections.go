@@ -15,7 +15,9 @@ func (c *checker) typeSection(r *reader) {
 
 func valueTypes(r *reader) string {
 	var b strings.Builder
-	for _, t := range r.take(uint64(r.count("parameters", maxTypeValues))) {
+	values := r.take(uint64(r.count("parameters", maxTypeValues)))
+	b.Grow(len(values))
+	for _, t := range values {
 		switch t {
 		case 0x7f:
 			b.WriteByte('i')
@@ -34,6 +36,9 @@ func valueTypes(r *reader) string {
 	return b.String()
 }
 
+// excerptOf returns the begin of a name, which may be as long as the module.
+func excerptOf(name []byte) string { return firstLine(printable(string(name[:min(len(name), 200)]))) }
+
 func (c *checker) typeIndex(r *reader) int {
 	index := r.u32()
 	if index >= uint64(len(c.types)) {
@@ -46,14 +51,14 @@ func (c *checker) typeIndex(r *reader) int {
 func (c *checker) importSection(r *reader) {
 	for range r.count("imports", maxImports) {
 		module, name := r.name(), r.name()
-		if kind := r.byte(); module != wasiModule || kind != 0 {
-			r.fail("it imports %q from %q, and only functions of %s are allowed", printable(name), printable(module), wasiModule)
+		if kind := r.byte(); string(module) != wasiModule || kind != 0 {
+			r.fail("it imports %q from %q, and only functions of %s are allowed", excerptOf(name), excerptOf(module), wasiModule)
 			return
 		}
 		index := c.typeIndex(r)
-		want, ok := wasi[name]
+		want, ok := wasi[string(name)]
 		if !ok {
-			r.fail("it imports %q, which no transform may use: there are no files and no network", printable(name))
+			r.fail("it imports %q, which no transform may use: there are no files and no network", excerptOf(name))
 			return
 		}
 		if r.err == nil && c.types[index] != want {
@@ -107,9 +112,9 @@ func (c *checker) exportSection(r *reader) {
 	for range r.count("exports", maxExports) {
 		name, kind, index := r.name(), r.byte(), r.u32()
 		switch {
-		case name == "_start" && kind == 0:
+		case string(name) == "_start" && kind == 0:
 			c.start = int(index)
-		case name == "memory" && kind == 2:
+		case string(name) == "memory" && kind == 2:
 			c.hasMemory = true
 		}
 	}
@@ -184,7 +189,7 @@ func (c *checker) custom(r *reader) {
 		r.fail("it has too many custom sections: strip it")
 		return
 	}
-	if r.name() != "name" {
+	if string(r.name()) != "name" {
 		return
 	}
 	for blocks := 0; len(r.data) > 0; blocks++ {

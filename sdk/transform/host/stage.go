@@ -388,7 +388,7 @@ func (s *stage) transform(ctx context.Context, w *worker, in, out *os.File, file
 	if err != nil {
 		return err
 	}
-	cpu := w.cpuTime() - before
+	cpu := max(w.cpuTime()-before, 0) // it may have ended
 	s.tell(file, log)
 	if result.Class == "" && cpu > s.module.limits.CPU { // between two looks at it
 		result = outcome{Class: Deadline, Reason: fmt.Sprintf("more than %v of CPU time", s.module.limits.CPU)}
@@ -400,6 +400,14 @@ func (s *stage) transform(ctx context.Context, w *worker, in, out *os.File, file
 	if err != nil {
 		return err
 	}
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < size {
+		return errors.New("the state changed while it was read: it has become shorter")
+	}
+	read = min(read, info.Size()) // the sandbox's word
 	written, err := out.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -427,50 +435,36 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 	if room.Bytes == 0 || room.Files == 0 {
 		return outcome{}, "", s.full()
 	}
-	logs, stderr, err := os.Pipe()
+	log := &excerpt{limit: int(s.module.limits.Log)}
+	stderr, err := newDrain(func(r io.Reader) { _, _ = io.Copy(log, r) }) // a broken pipe ends the log, no more
 	if err != nil {
 		return outcome{}, "", err
 	}
-	defer logs.Close()
-	log := make(chan *excerpt, 1)
-	go func() { log <- collect(logs, s.module.limits.Log) }()
-
-	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: room.Bytes},
-		[]*os.File{in, out, stderr}, budget{s.module.limits.Wall, s.module.limits.CPU}, func() {
-			s.tick(in)
-			if longer(out, room.Bytes) {
-				w.cmd.Process.Kill() // what it says then does not count
-			}
-		})
-	if err == nil && longer(out, room.Bytes) { // it was taken over: it has lifted its own limit
-		w.close()
-		result = outcome{Class: OutputLimit, Reason: tooMuch(room.Bytes)}
+	var spoilt outcome
+	stdout, err := newDrain(func(r io.Reader) {
+		if spoilt = store(out, r, room.Bytes); spoilt.Class != "" {
+			w.cmd.Process.Kill() // what it says then does not count
+		}
+	})
+	if err != nil {
+		stderr.end()
+		return outcome{}, "", err
 	}
+	result, err := w.call(ctx, job{Args: s.args(file), Env: env, Output: room.Bytes},
+		[]*os.File{in, stdout.into, stderr.into}, budget{s.module.limits.Wall, s.module.limits.CPU}, func() { s.tick(in) })
 	if err != nil || result.Class == Deadline {
-		w.close() // it still runs, and holds the log open
+		w.close() // it still runs, and writes
+	}
+	stdout.end()
+	stderr.end()
+	if spoilt.Class != "" {
+		result = spoilt
 	}
 	if result.Class == OutputLimit && room.Bytes < limit {
 		result.Class, result.Reason = ResourceLimit, s.full().Reason
 	}
-	stderr.Close()
-	select {
-	case e := <-log:
-		return result, withoutTrace(e.String()), err
-	case <-time.After(logGrace): // it has answered, and holds on to its log: that is no sandbox of ours
-		w.close()
-		logs.Close()
-		return result, withoutTrace((<-log).String()), err
-	}
+	return result, withoutTrace(log.String()), err
 }
-
-// longer reports whether a file has more than so many bytes.
-func longer(f *os.File, most int64) bool {
-	info, err := f.Stat()
-	return err == nil && info.Size() > most
-}
-
-// logGrace is how long the end of a log may take after the answer.
-const logGrace = 5 * time.Second
 
 // failure makes an outcome an error, with the line of the log that says why.
 func failure(result outcome, log string) *Error {

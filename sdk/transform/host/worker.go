@@ -23,6 +23,9 @@ import (
 // tickEvery is how often a waiting host looks at deadlines and progress.
 const tickEvery = 100 * time.Millisecond
 
+// patience is with a sandbox that an honest one does not need.
+const patience = 5 * time.Second
+
 // A worker is the host's end of one sandbox process, with one module.
 type worker struct {
 	conn   *net.UnixConn
@@ -201,6 +204,7 @@ func spawn(dir, program, name string) (*worker, error) {
 		Stderr:      w.stderr,
 		ExtraFiles:  []*os.File{child},
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+		WaitDelay:   patience, // if it was taken over before it was confined, and has a child that holds stderr
 	}
 	started := make(chan error, 1)
 	go w.live(dir, started)
@@ -233,9 +237,16 @@ func (w *worker) live(dir string, started chan<- error) {
 // late has its outcome, too; an error is a failure of the host or of ctx. tick
 // is called now and then, and may be nil.
 func (w *worker) call(ctx context.Context, message any, files []*os.File, b budget, tick func()) (outcome, error) {
+	// An honest one takes each message before it answers, so there is always room.
+	if err := w.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return outcome{}, err
+	}
 	if err := send(w.conn, message, files...); err != nil {
-		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		switch {
+		case errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET):
 			return w.died(), nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return outcome{Class: Crash, Reason: "it answers what it was not asked"}, nil
 		}
 		return outcome{}, fmt.Errorf("cannot talk to the sandbox of transforms: %w", err)
 	}
@@ -290,7 +301,7 @@ func (w *worker) cpuTime() time.Duration {
 
 // died tells why the sandbox ended without being asked to.
 func (w *worker) died() outcome {
-	lingering := time.AfterFunc(5*time.Second, func() { w.cmd.Process.Kill() })
+	lingering := time.AfterFunc(patience, func() { w.cmd.Process.Kill() })
 	<-w.done
 	lingering.Stop()
 	text := w.stderr.String()

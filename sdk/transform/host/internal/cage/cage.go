@@ -47,7 +47,7 @@ type Limits struct {
 	Files   uint64 // open at a time
 }
 
-// Limit sets limits that cannot be raised again.
+// Limit sets limits that cannot be raised again. Lower ones stay as they are.
 func Limit(l Limits) error {
 	set := []struct {
 		resource int
@@ -65,7 +65,14 @@ func Limit(l Limits) error {
 		if s.resource == unix.RLIMIT_AS && s.value == 0 {
 			continue
 		}
-		if err := syscall.Setrlimit(s.resource, &syscall.Rlimit{Cur: s.value, Max: s.value}); err != nil {
+		var limit syscall.Rlimit
+		err := syscall.Getrlimit(s.resource, &limit)
+		if err == nil {
+			limit.Max = min(limit.Max, s.value)
+			limit.Cur = limit.Max
+			err = syscall.Setrlimit(s.resource, &limit)
+		}
+		if err != nil {
 			return fmt.Errorf("cannot set limit %d: %w", s.resource, err)
 		}
 	}
@@ -78,9 +85,13 @@ func Root(dir string) bool {
 	return unix.Chroot(dir) == nil && unix.Chdir("/") == nil
 }
 
-// Lock closes the cage: nothing can be opened, connected or started any more.
-// empty is an empty directory, seen from where [Root] has led.
+// Lock closes the cage: nothing can be opened, connected or started any more, and
+// no file written to that is open. empty is an empty directory, seen from where
+// [Root] has led.
 func Lock(empty string) ([]Missing, error) {
+	if err := syscall.Setrlimit(unix.RLIMIT_FSIZE, &syscall.Rlimit{}); err != nil {
+		return nil, fmt.Errorf("cannot deny writing to files: %w", err)
+	}
 	var all []Missing
 	if !Root(empty) {
 		all = append(all, Missing{"empty root", "not permitted"})

@@ -31,7 +31,24 @@ var layers = map[string]func() ([]Missing, error){
 		return Thread("/proc/self/exe", os.Getenv("EMPTY"))
 	},
 	"seccomp": func() ([]Missing, error) { return missing("seccomp", filter()), nil },
-	"all":     func() ([]Missing, error) { return Lock(os.Getenv("EMPTY")) },
+	"limits": func() ([]Missing, error) {
+		low := syscall.Rlimit{Cur: 20, Max: 20} // as a container may have
+		if err := syscall.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+			return nil, err
+		}
+		if _, err := becomeNobody(); err != nil {
+			return nil, err
+		}
+		err := Limit(Limits{CPU: 100, Data: 1 << 40, Files: 32})
+		if err == nil {
+			err = syscall.Getrlimit(unix.RLIMIT_NOFILE, &low)
+		}
+		if err == nil && low.Cur != 20 {
+			err = fmt.Errorf("the limit is now %d", low.Cur)
+		}
+		return nil, err
+	},
+	"all": func() ([]Missing, error) { return Lock(os.Getenv("EMPTY")) },
 }
 
 // An attempt is something that a computation has no business to do.
@@ -119,6 +136,9 @@ func attempts() []attempt {
 			}
 			return errno(unix.Mprotect(m, unix.PROT_READ|unix.PROT_EXEC))
 		}, ""},
+		{"signals by a pipe", call(unix.SYS_FCNTL, 1, unix.F_SETOWN, uintptr(os.Getppid())), ""},
+		{"lock a file", call(unix.SYS_FCNTL, 1, unix.F_GETLK, 0), ""},
+		{"lease a file", call(unix.SYS_FCNTL, 1, unix.F_SETLEASE, unix.F_RDLCK), ""},
 		{"another root", func() syscall.Errno { return errno(unix.Chroot(outside)) }, "user"},
 		{"root again", call(unix.SYS_SETUID, 0, 0, 0), "user"},
 	}

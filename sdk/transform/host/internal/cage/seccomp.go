@@ -23,9 +23,13 @@ var common = []uint32{
 	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_RESTART_SYSCALL,
 	unix.SYS_FUTEX, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_CLOCK_GETTIME, unix.SYS_GETTIMEOFDAY,
 	unix.SYS_GETPID, unix.SYS_GETTID, unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY,
-	unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_FCNTL, unix.SYS_GETRANDOM, unix.SYS_MEMBARRIER,
+	unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_GETRANDOM, unix.SYS_MEMBARRIER,
 	unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_UNAME,
 }
+
+// fcntls are what a file descriptor may be asked for. By others signals are sent to
+// any process of the same user, and files locked that its owner is working with.
+var fcntls = []uint32{unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL}
 
 // maps are the calls that map memory; their third argument is the protection.
 var maps = append([]uint32{unix.SYS_MPROTECT}, moreMaps...)
@@ -61,6 +65,16 @@ func (p *program) onArg(call uint32, arg int, comparison uint16, k uint32, yes, 
 	p.answer(no)
 }
 
+// onArgs permits a call if the low half of an argument is one of few values.
+func (p *program) onArgs(call uint32, arg int, values []uint32) {
+	p.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, call, 0, uint8(2+2*len(values)))
+	p.load(offsetArgs + 8*uint32(arg))
+	for _, v := range values {
+		p.on(v, permit)
+	}
+	p.answer(refuse)
+}
+
 // filterFor is the filter of a process.
 func filterFor(pid int) program {
 	var p program
@@ -76,6 +90,9 @@ func filterFor(pid int) program {
 	}
 	for _, call := range maps { // nothing new becomes code
 		p.onArg(call, 2, unix.BPF_JSET, unix.PROT_EXEC, refuse, permit)
+	}
+	for _, call := range append([]uint32{unix.SYS_FCNTL}, moreFcntl...) {
+		p.onArgs(call, 1, fcntls)
 	}
 	p.onArg(unix.SYS_CLONE, 0, unix.BPF_JSET, unix.CLONE_THREAD, permit, refuse)
 	p.on(unix.SYS_CLONE3, unborn) // its flags cannot be seen; C libraries then take clone

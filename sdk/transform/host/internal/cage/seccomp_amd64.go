@@ -8,6 +8,7 @@ const arch = unix.AUDIT_ARCH_X86_64
 var (
 	more        = []uint32{unix.SYS_SENDMSG, unix.SYS_RECVMSG, unix.SYS_SHUTDOWN, unix.SYS_EPOLL_WAIT, unix.SYS_ARCH_PRCTL}
 	moreMaps    = []uint32{unix.SYS_MMAP}
+	moreFcntl   []uint32
 	socketCalls []uint32
 )
 

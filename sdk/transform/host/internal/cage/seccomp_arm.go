@@ -12,10 +12,11 @@ const (
 
 var (
 	more = []uint32{
-		unix.SYS_SENDMSG, unix.SYS_RECVMSG, unix.SYS_SHUTDOWN, unix.SYS_EPOLL_WAIT, unix.SYS__LLSEEK, unix.SYS_FSTAT64, unix.SYS_FCNTL64,
+		unix.SYS_SENDMSG, unix.SYS_RECVMSG, unix.SYS_SHUTDOWN, unix.SYS_EPOLL_WAIT, unix.SYS__LLSEEK, unix.SYS_FSTAT64,
 		unix.SYS_FUTEX_TIME64, unix.SYS_CLOCK_GETTIME64, unix.SYS_CLOCK_NANOSLEEP_TIME64, unix.SYS_SIGRETURN, armCacheFlush, armSetTLS,
 	}
 	moreMaps    = []uint32{unix.SYS_MMAP2}
+	moreFcntl   = []uint32{unix.SYS_FCNTL64}
 	socketCalls []uint32
 )
 
