@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,4 +86,34 @@ func TestTame(t *testing.T) {
 			t.Errorf("%q became %q", class, got.Class)
 		}
 	}
+}
+
+// Whatever a sandbox answers is an outcome that can be passed on, or none.
+func FuzzOutcome(f *testing.F) {
+	f.Add([]byte(`{"Class":"trap","Reason":"unreachable","Memory":65536}`))
+	f.Add([]byte(`{"Class":"state refused","Code":2,"Missing":[{"Layer":"landlock","Why":"no\u001b"}],"Uncached":"\ud800","Memory":-9223372036854775808}`))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		host, child, err := socketPair()
+		must(t, err)
+		defer host.Close()
+		sandbox, err := fileConn(child)
+		must(t, err)
+		defer sandbox.Close()
+		if _, err := sandbox.Write(answer); err != nil || len(answer) == 0 {
+			return
+		}
+		var o outcome
+		if _, err := receive(host, &o); err != nil {
+			return
+		}
+		o = o.tame()
+		if o.Class != "" && !slices.Contains(classes, o.Class) || o.Memory < 0 {
+			t.Errorf("got %+v", o)
+		}
+		for _, text := range []string{o.Reason, o.Uncached, fmt.Sprint(o.Missing)} {
+			if strings.ContainsAny(text, "\n\x1b") || len(text) > 2*mostMissing*1000 {
+				t.Errorf("got %q", text)
+			}
+		}
+	})
 }

@@ -198,6 +198,9 @@ func (s *stage) hold(ctx context.Context, f *os.File, file string) error {
 			s.unchecked(file)
 			return nil
 		}
+		if result.Class == Deadline || result.Class == ResourceLimit {
+			result.Reason += " to hold it against its schema"
+		}
 		err = &Error{Class: result.Class, Reason: result.Reason}
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/transform/internal/wat"
 )
@@ -71,6 +72,21 @@ func TestSchemaBomb(t *testing.T) {
 		if e := failed(t, err); e.Class != Invalid || !strings.Contains(e.Reason, "more than 50000000 times") {
 			t.Errorf("%s: got %v", keyword, e)
 		}
+	}
+}
+
+// A pattern that takes long for a long text is no bomb, but has an end, and the
+// reason says that it was not the module.
+func TestSchemaDeadline(t *testing.T) {
+	text, err := os.ReadFile("../testdata/abi/echo/module.wat")
+	must(t, err)
+	module := filepath.Join(t.TempDir(), "echo.wasm")
+	must(t, os.WriteFile(module, wat.Assemble(t, string(text)), 0o600))
+	h := &Host{Cache: cache, Ceiling: Limits{CPU: 500 * time.Millisecond}}
+	document := `"` + strings.Repeat("a", 3<<20) + `"`
+	_, _, err = runOne(t, h, Step{Module: module, Format: "json", Schema: []byte(`{"pattern": "(a?){400}(a?){400}b$"}`)}, document)
+	if e := failed(t, err); e.Class != Deadline || e.Reason != "more than 500ms of CPU time to hold it against its schema" {
+		t.Errorf("got %v", e)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -114,7 +116,19 @@ func FuzzTar(f *testing.F) {
 	f.Add(archived(f, "../a")[:700])
 	f.Add(archived(f, "a/"+strings.Repeat("b", 200)))
 	f.Add(longName(f))
-	f.Fuzz(func(_ *testing.T, data []byte) { validateTar(bytes.NewReader(data)) })
+	f.Add(sparse("4000"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_ = validateTar(bytes.NewReader(data))
+		s, dir := newUnpacked(t, 1<<20)
+		if err := s.unpack(t.Context(), bytes.NewReader(data)); err != nil {
+			if e := failed(t, err); strings.Contains(e.Error(), "\n") || len(e.Error()) > 1000 {
+				t.Errorf("got %v", e)
+			}
+		}
+		if all, err := os.ReadDir(filepath.Dir(dir)); err != nil || len(all) != 1 {
+			t.Errorf("beside the state there is %v, %v", all, err)
+		}
+	})
 }
 
 // longName is a tar whose one name is in a header of GNU's.
