@@ -2,14 +2,12 @@ package host
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
 	"math"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -190,17 +188,21 @@ func TestCompiledIsTooLong(t *testing.T) {
 	if !compiles {
 		t.Skip("the engine has no compiler for this processor")
 	}
-	var limit syscall.Rlimit
-	must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
-	signal.Ignore(syscall.SIGXFSZ) // as the sandbox does
-	dir := filepath.Join(t.TempDir(), "entry")
-	e, err := cachedEngine(assemble(idle), setup{Memory: pageSize, Cache: 10}, dir)
-	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
-	signal.Reset(syscall.SIGXFSZ)
-	if e != nil || !errors.Is(err, syscall.EFBIG) {
-		t.Errorf("got %v", err)
+	var log bytes.Buffer
+	h := &Host{Cache: filepath.Join(t.TempDir(), "cache"), Log: slog.New(slog.NewTextHandler(&log, nil))}
+	m, err := h.module(Step{Module: assembled(t, idle)})
+	must(t, err)
+	h.natives.Store(m.sum, true) // then the host does not say how long it may be
+	file, err := os.Open(m.path)
+	must(t, err)
+	defer file.Close()
+	w, err := h.startSandbox(t.Context(), file, setup{SHA256: m.sum, Memory: pageSize, CPU: 60, Cache: 10}, time.Minute)
+	must(t, err)
+	w.close()
+	if !strings.Contains(log.String(), syscall.EFBIG.Error()) {
+		t.Errorf("logged: %s", log.String())
 	}
-	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(h.Cache, compiledName, entryName(m.sum))); !os.IsNotExist(err) {
 		t.Errorf("a part is left: %v", err)
 	}
 }
