@@ -124,11 +124,23 @@ func (e *engine) run(j job, stdin io.Reader, stdout, stderr io.Writer) (result o
 	_, err = module.ExportedFunction("_start").Call(ctx)
 	result = classify(err)
 	result.Memory = int64(memory.Size())
-	// A program has other words for that: it aborts, or exits with 1.
-	if e.memory.refused && (result.Class == Trap || result.Class == Exit) {
-		result.Class, result.Reason = ResourceLimit, outOfMemory
+	return e.wanting(result)
+}
+
+// wanting says of a module that failed whether it had too little memory. A
+// program has other words for that: it aborts, or exits with 1.
+func (e *engine) wanting(o outcome) outcome {
+	memory := e.module.ExportedMemories()["memory"]
+	most, own := memory.Max()
+	switch {
+	case e.memory.refused && (o.Class == Trap || o.Class == Exit):
+		o.Class, o.Reason = ResourceLimit, outOfMemory
+	case e.memory.refused:
+		o.Note = "it was refused memory"
+	case own && most > memory.Min() && o.Memory == int64(most)*pageSize:
+		o.Note = "it had all the memory that it declares as its maximum"
 	}
-	return result
+	return o
 }
 
 // withClock gives the module a clock that ticks one microsecond per look and

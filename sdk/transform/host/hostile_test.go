@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,25 +124,34 @@ func TestLimitsOfAStep(t *testing.T) {
 }
 
 // A module that ends for want of memory is told as such, however it ends, with
-// who can give it more.
+// who can give it more; or it is added to its own words, or to what it declares.
 func TestOutOfMemory(t *testing.T) {
 	for name, test := range map[string]struct {
 		end     []byte
 		ceiling int64
 		step    int64
+		class   Class
 		want    string
 	}{
-		"traps":    {trapping, 0, 2 << 20, "out of memory: the limit is 2 MiB, raise memory in the limits of the transform"},
-		"exits":    {exiting3, 0, 2 << 20, "out of memory: the limit is 2 MiB, raise memory in the limits of the transform"},
-		"a device": {trapping, 3 << 20, 4 << 20, "out of memory: the limit is 3 MiB, grant transforms more"},
+		"refuses":  {[]byte{0x41, 0x02, 0x10, 0x00, 0x0b}, 0, 2 << 20, Refused, "(it was refused memory)"},
+		"traps":    {trapping, 0, 2 << 20, ResourceLimit, "out of memory: the limit is 2 MiB, raise memory in the limits of the transform"},
+		"exits":    {exiting3, 0, 2 << 20, ResourceLimit, "out of memory: the limit is 2 MiB, raise memory in the limits of the transform"},
+		"a device": {trapping, 3 << 20, 4 << 20, ResourceLimit, "out of memory: the limit is 3 MiB, grant transforms more"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			step := Step{Module: assembled(t, slices.Concat(growing[:len(growing)-1], test.end)), Limits: Limits{Memory: test.step}}
 			_, _, err := runOne(t, &Host{Cache: cache, Ceiling: Limits{Memory: test.ceiling}}, step, "")
-			if e := failed(t, err); e.Class != ResourceLimit || e.Reason != test.want {
+			if e := failed(t, err); e.Class != test.class || e.Reason != test.want {
 				t.Errorf("got %v", e)
 			}
 		})
+	}
+	declared := bytes.Replace(assemble(slices.Concat(growing[:len(growing)-1], trapping)), section(sectionMemory, []byte{1, 0, 1}), section(sectionMemory, []byte{1, 1, 1, 9}), 1)
+	module := filepath.Join(t.TempDir(), "hostile.wasm")
+	must(t, os.WriteFile(module, declared, 0o600))
+	_, _, err := runOne(t, &Host{Cache: cache}, Step{Module: module}, "")
+	if e := failed(t, err); e.Class != Trap || e.Reason != "unreachable (it had all the memory that it declares as its maximum)" {
+		t.Errorf("got %v", e)
 	}
 }
 

@@ -71,8 +71,9 @@ type outcome struct {
 	Class  Class // "" if all is well
 	Code   int
 	Reason string
-	Memory int64 // linear memory in bytes
-	Native bool  // there was none: Memory is the heap of native code. In the answer to a setup: there will be none
+	Note   string // of a run that did not end well, "" if there is nothing to add
+	Memory int64  // linear memory in bytes
+	Native bool   // there was none: Memory is the heap of native code. In the answer to a setup: there will be none
 
 	Missing  []cage.Missing // layers, in the answer to a setup
 	Uncached string         // why the compiled module is not kept, in that too; "" if it is
@@ -92,7 +93,9 @@ func (o outcome) tame() outcome {
 	for i, m := range o.Missing {
 		o.Missing[i] = cage.Missing{Layer: firstLine(printable(m.Layer)), Why: firstLine(printable(m.Why))}
 	}
-	o.Reason, o.Uncached = firstLine(printable(o.Reason)), firstLine(printable(o.Uncached))
+	for _, text := range []*string{&o.Reason, &o.Note, &o.Uncached} {
+		*text = firstLine(printable(*text))
+	}
 	return o
 }
 

@@ -110,7 +110,7 @@ func FuzzOutcome(f *testing.F) {
 		if o.Class != "" && !slices.Contains(classes, o.Class) || o.Memory < 0 {
 			t.Errorf("got %+v", o)
 		}
-		for _, text := range []string{o.Reason, o.Uncached, fmt.Sprint(o.Missing)} {
+		for _, text := range []string{o.Reason, o.Note, o.Uncached, fmt.Sprint(o.Missing)} {
 			if strings.ContainsAny(text, "\n\x1b") || len(text) > 2*mostMissing*1000 {
 				t.Errorf("got %q", text)
 			}

@@ -469,9 +469,17 @@ func (s *stage) execute(ctx context.Context, w *worker, in, out *os.File, file s
 // failure makes an outcome an error, with the line of the log that says why.
 func failure(result outcome, log string) *Error {
 	e := &Error{Class: result.Class, Code: result.Code, Reason: result.Reason, Log: log}
-	if result.Class != Exit && result.Class != Refused {
-		return e
+	if result.Class == Exit || result.Class == Refused {
+		e.explain(log)
 	}
+	if result.Note != "" && e.Class != ResourceLimit {
+		e.Reason = strings.TrimSpace(fmt.Sprintf("%s (%s)", e.Reason, result.Note))
+	}
+	return e
+}
+
+// explain takes the reason of an exit from the log.
+func (e *Error) explain(log string) {
 	lines := strings.Split(log, "\n")
 	e.Reason = strings.TrimPrefix(firstLine(lines[len(lines)-1]), string(Refused)+": ") // the class says that
 	for _, line := range lines {
@@ -484,7 +492,6 @@ func failure(result outcome, log string) *Error {
 			break
 		}
 	}
-	return e
 }
 
 // outOfMemory is the reason of a module that has met its limit of memory.
