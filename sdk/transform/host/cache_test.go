@@ -199,7 +199,7 @@ func TestCompiledIsTooLong(t *testing.T) {
 	w, err := h.startSandbox(t.Context(), file, setup{SHA256: m.sum, Memory: pageSize, CPU: 60, Cache: 10}, time.Minute)
 	must(t, err)
 	w.close()
-	if !strings.Contains(log.String(), syscall.EFBIG.Error()) {
+	if !strings.Contains(log.String(), "file too") { // large; the line is cut
 		t.Errorf("logged: %s", log.String())
 	}
 	if _, err := os.Stat(filepath.Join(h.Cache, compiledName, entryName(m.sum))); !os.IsNotExist(err) {
