@@ -3,7 +3,10 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -337,7 +340,7 @@ func TestOpenAPI(t *testing.T) {
 			t.Errorf("there is no schema %s", ref[1])
 		}
 	}
-	if device := served.Components.Schemas["Device"].Properties; device["components"] == nil || device["lastActivity"] == nil {
+	if device := served.Components.Schemas["Device"].Properties; device["components"] == nil || device["since"] == nil {
 		t.Errorf("%+v", device)
 	}
 }
@@ -424,4 +427,43 @@ func TestAuditOfOthers(t *testing.T) {
 	if text, err := json.Marshal(log); err != nil || strings.Contains(string(text), d.Authentication.SymmetricKey.PrimaryKey) {
 		t.Error("it has a key", err)
 	}
+}
+
+// TestWebhooks: an application's server is told over the API what it asks for, until it asks no more.
+func TestWebhooks(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	c := r.bearer(t, "admin", r.admin)
+	told := make(chan iothub.Event, 10)
+	var made api.WebhookSecret
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var event iothub.Event
+		if err := errors.Join(err, iothub.VerifyWebhook(r.Header, made.Secret, body, time.Now()), json.Unmarshal(body, &event)); err != nil {
+			t.Error(err)
+		}
+		told <- event
+	}))
+	t.Cleanup(server.Close)
+	want := c.wants(t)
+	want(200, "POST", "/api/v1/webhooks", doc{"url": server.URL, "types": []string{"twinChanged"}}, &made)
+	want(400, "POST", "/api/v1/webhooks", doc{"url": "http://example.org"}, nil)
+	want(200, "POST", "/api/v1/devices", doc{"id": "d", "tags": doc{"site": "zurich"}}, nil)
+	select {
+	case event := <-told:
+		if event.Device != "d" || event.Type != "twinChanged" {
+			t.Errorf("%+v", event)
+		}
+	case <-time.After(patience):
+		t.Fatal("nothing is told")
+	}
+	var hooks api.Webhooks
+	want(200, "GET", "/api/v1/webhooks", nil, &hooks)
+	var dead api.DeadLetters
+	want(200, "GET", "/api/v1/webhooks/"+made.ID+"/deadletters", nil, &dead)
+	if len(hooks.Webhooks) != 1 || len(dead.DeadLetters) != 0 {
+		t.Errorf("%+v %+v", hooks, dead)
+	}
+	want(204, "DELETE", "/api/v1/webhooks/"+made.ID, nil, nil)
+	want(404, "DELETE", "/api/v1/webhooks/"+made.ID, nil, nil)
 }

@@ -175,15 +175,16 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("the answer is %q", answer)
 	}
 	shoot(t, ctx, "resources", r.url+"/devices/pump-1/resources?path=/3/0/9")
-	for _, path := range []string{"account", "users", "audit"} {
+	for _, path := range []string{"account", "users", "webhooks", "audit"} {
 		shoot(t, ctx, path, r.url+"/"+path)
 	}
-	for _, path := range []string{"/devices", "/devices/pump-1", "/devices/pump-1/twin", "/devices/pump-1/resources", "/packages", "/packages/" + greeter, "/push?package=" + greeter + "%402.1.0", "/account", "/users", "/audit"} {
+	for _, path := range []string{"/devices", "/devices/pump-1", "/devices/pump-1/twin", "/devices/pump-1/resources", "/packages", "/packages/" + greeter, "/push?package=" + greeter + "%402.1.0", "/account", "/users", "/webhooks", "/audit"} {
 		do(t, ctx, path, chromedp.Navigate(r.url+path))
 		if bad := see(t, ctx, chromedp.Evaluate[string](unnamed)); bad != "" {
 			t.Errorf("%s: %s", path, bad)
 		}
 	}
+	do(t, ctx, "a webhook", chromedp.Navigate(r.url+"/webhooks"), chromedp.SendKeys(`input[name=url]`, "https://example.invalid/tranquil\r"), chromedp.WaitVisible(`input.secret`))
 	do(t, ctx, "log out", chromedp.Click(`.who button`), chromedp.WaitVisible(`input[name=user]`))
 	shoot(t, ctx, "login", r.url+"/login")
 	do(t, ctx, "the session has ended", chromedp.Navigate(r.url+"/devices"), chromedp.WaitVisible(`input[name=user]`))

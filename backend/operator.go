@@ -23,6 +23,7 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/hub"
 	"github.com/tranquil-iot/tranquil/backend/internal/localca"
 	"github.com/tranquil-iot/tranquil/backend/internal/web"
+	"github.com/tranquil-iot/tranquil/backend/internal/webhook"
 	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 )
@@ -33,7 +34,11 @@ func (b *backend) startWeb(ctx context.Context) (part, error) {
 	if c.HTTPS == "" {
 		return part{"web", func(ctx context.Context) error { <-ctx.Done(); return nil }}, nil
 	}
-	handler, err := b.operator(ctx)
+	hooks, err := b.webhooks(ctx)
+	if err != nil {
+		return part{}, err
+	}
+	handler, err := b.operator(ctx, hooks)
 	if err != nil {
 		return part{}, err
 	}
@@ -47,11 +52,28 @@ func (b *backend) startWeb(ctx context.Context) (part, error) {
 	}
 	b.endpoints.Web.HTTPS = l.Addr().String()
 	b.log.Info("pages and API are listening", "address", "https://"+b.endpoints.Web.HTTPS, "ca", b.endpoints.Web.CA)
-	return part{"web", func(ctx context.Context) error { return serveOperator(ctx, l, security, handler, b.log) }}, nil
+	return part{"web", func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		sent := make(chan error, 1)
+		go func() { sent <- hooks.Run(ctx) }()
+		err := serveOperator(ctx, l, security, handler, b.log)
+		cancel()
+		return errors.Join(err, <-sent)
+	}}, nil
+}
+
+// webhooks opens them.
+func (b *backend) webhooks(ctx context.Context) (*webhook.Service, error) {
+	hooks, err := b.store.Records(ctx, "webhooks", 0)
+	if err != nil {
+		return nil, err
+	}
+	dead, err := b.store.Records(ctx, "deadletters", webhook.DeadLetterLife)
+	return &webhook.Service{Hooks: hooks, Dead: dead, Events: b.store, Ledger: b.ledger, Log: b.log}, err
 }
 
 // operator wires what operators see.
-func (b *backend) operator(ctx context.Context) (http.Handler, error) {
+func (b *backend) operator(ctx context.Context, hooks *webhook.Service) (http.Handler, error) {
 	people, err := b.accounts(ctx)
 	if err != nil {
 		return nil, err
@@ -79,9 +101,9 @@ func (b *backend) operator(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	rest := &api.API{Accounts: people, Audit: b.ledger, Fleet: f, Events: events(b.hub.Handler(), owner), Log: b.log}
+	rest := &api.API{Accounts: people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Events: events(b.hub.Handler(), owner), Log: b.log}
 	mux.Handle(api.Base+"/", rest.Handler())
-	mux.Handle("/", (&web.Web{Accounts: people, Audit: b.ledger, Fleet: f, Log: b.log}).Handler())
+	mux.Handle("/", (&web.Web{Accounts: people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Log: b.log}).Handler())
 	return mux, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
 	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+	"github.com/tranquil-iot/tranquil/backend/internal/webhook"
 )
 
 // Base is where the interface is.
@@ -28,6 +29,7 @@ type API struct {
 	Accounts *accounts.Accounts
 	Audit    *audit.Log
 	Fleet    *fleet.Fleet
+	Webhooks *webhook.Service
 	Events   http.Handler // server-sent events, whoever asks
 	Log      *slog.Logger
 }

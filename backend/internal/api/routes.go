@@ -6,6 +6,7 @@ const (
 	device      = "/devices/{id}"
 	ofComponent = device + "/components/{type}/{name}"
 	offer       = "/packages/{type}/{name}"
+	webhooks    = "/webhooks/{hook}"
 )
 
 // Routes lists all operations.
@@ -52,6 +53,11 @@ func Routes() []Route {
 		{"POST", "/users", accounts.Administer, "Make a user", nil, take(createUser)},
 		{"PATCH", "/users/{user}", accounts.Administer, "Give a user another role or password", nil, take(changeUser)},
 		{"DELETE", "/users/{user}", accounts.Administer, "Remove a user", nil, get(deleteUser)},
+		{"GET", "/webhooks", accounts.Administer, "List servers that are told what happens", nil, get(listWebhooks)},
+		{"POST", "/webhooks", accounts.Administer, "Have a server be told what happens from now on; the answer has the secret it is signed with", nil, take(createWebhook)},
+		{"DELETE", webhooks, accounts.Administer, "Tell a server nothing more", nil, get(deleteWebhook)},
+		{"GET", webhooks + "/deadletters", accounts.Administer, "List what a server has not taken", nil, get(listDeadLetters)},
+		{"POST", webhooks + "/deadletters/{event}", accounts.Administer, "Send it once more", nil, get(resendDeadLetter)},
 		{"GET", "/audit", accounts.Administer, "List changes, the newest first", []parameter{{"before", "a number: entries below it"}, {"limit", "at most so many, 100 if not given"}}, get(listChanges)},
 		{"GET", "/audit/verification", accounts.Administer, "Verify that no change was altered or removed", nil, get(verifyChanges)},
 	}

@@ -12,16 +12,16 @@ import (
 
 // A Device is what an operator sees of one at a glance.
 type Device struct {
-	ID           string            `json:"id"`
-	Enabled      bool              `json:"enabled"`
-	State        string            `json:"state"` // "new", "online", "updating", "offline", "malfunction"
-	Connected    bool              `json:"connected"`
-	LastActivity time.Time         `json:"lastActivity,omitzero"`
-	Fault        string            `json:"fault,omitempty"`  // why its agent starts no update
-	Sleeps       bool              `json:"sleeps,omitempty"` // it listens only now and then
-	Tags         map[string]any    `json:"tags,omitempty"`
-	Components   []Component       `json:"components"`        // by name
-	Refused      map[string]string `json:"refused,omitempty"` // what it was asked for and does not do, by path
+	ID         string            `json:"id"`
+	Enabled    bool              `json:"enabled"`
+	State      string            `json:"state"` // "new", "online", "updating", "offline", "malfunction"
+	Connected  bool              `json:"connected"`
+	Since      time.Time         `json:"since,omitzero"`   // when it was connected, or has gone
+	Fault      string            `json:"fault,omitempty"`  // why its agent starts no update
+	Sleeps     bool              `json:"sleeps,omitempty"` // it listens only now and then
+	Tags       map[string]any    `json:"tags,omitempty"`
+	Components []Component       `json:"components"`        // by name
+	Refused    map[string]string `json:"refused,omitempty"` // what it was asked for and does not do, by path
 }
 
 // A Component is what is installed on a device under one name.
@@ -119,7 +119,7 @@ const (
 // left out, and Fault says so.
 func Overview(d twin.Device, now time.Time) Device {
 	o := Device{
-		ID: d.ID, Enabled: !d.Disabled, Connected: d.Connection.Connected, LastActivity: d.Connection.LastActivity,
+		ID: d.ID, Enabled: !d.Disabled, Connected: d.Connection.Connected, Since: d.Connection.Updated,
 		Tags: d.Twin.Tags, Components: []Component{},
 	}
 	var r reported

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
@@ -46,7 +47,7 @@ func (f *Fleet) change(ctx context.Context, action, id, name string, decide func
 }
 
 func overviewOf(d twin.Device, name string) Component {
-	for _, c := range Overview(d, d.Connection.LastActivity).Components {
+	for _, c := range Overview(d, time.Now()).Components {
 		if c.Name == name {
 			return c
 		}

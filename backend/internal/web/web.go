@@ -20,6 +20,7 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
 	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+	"github.com/tranquil-iot/tranquil/backend/internal/webhook"
 )
 
 //go:embed assets
@@ -33,6 +34,7 @@ type Web struct {
 	Accounts *accounts.Accounts
 	Audit    *audit.Log
 	Fleet    *fleet.Fleet
+	Webhooks *webhook.Service
 	Log      *slog.Logger
 }
 
@@ -88,6 +90,10 @@ func Routes() []Route {
 		{"POST", "/users", accounts.Administer, (*Web).createUser},
 		{"POST", "/users/{user}", accounts.Administer, (*Web).changeUser},
 		{"POST", "/users/{user}/delete", accounts.Administer, (*Web).deleteUser},
+		{"GET", "/webhooks", accounts.Administer, (*Web).listWebhooks},
+		{"POST", "/webhooks", accounts.Administer, (*Web).createWebhook},
+		{"POST", "/webhooks/{hook}/delete", accounts.Administer, (*Web).deleteWebhook},
+		{"POST", "/webhooks/{hook}/deadletters/{event}", accounts.Administer, (*Web).resendDeadLetter},
 		{"GET", "/audit", accounts.Administer, (*Web).listChanges},
 	}
 }
@@ -199,6 +205,7 @@ var said = map[string]string{
 	"removed":   "The device is asked to remove it.",
 	"ended":     "The token has ended.",
 	"uploaded":  "The package is published.",
+	"sent":      "It is sent.",
 }
 
 // show renders a page.
