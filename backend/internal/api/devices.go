@@ -178,6 +178,26 @@ func history(a *API, r *http.Request) (History, error) {
 	return History{outcomes}, err
 }
 
+// Readings are what devices measure.
+type Readings struct {
+	Readings []fleet.Reading `json:"readings"`
+}
+
+func listReadings(a *API, r *http.Request) (Readings, error) {
+	readings, err := a.Fleet.Readings(r.Context(), r.PathValue("id"))
+	return Readings{readings}, err
+}
+
+func listSubstitutes(a *API, r *http.Request) (Readings, error) {
+	object, err := strconv.ParseUint(r.FormValue("object"), 10, 16)
+	if err != nil {
+		return Readings{}, twin.ArgumentInvalid.With("object=%.40q is no number of an object, such as 3303", r.FormValue("object"))
+	}
+	tags := strings.FieldsFunc(r.FormValue("tag"), func(c rune) bool { return c == ',' })
+	readings, err := a.Fleet.Substitutes(r.Context(), r.PathValue("id"), uint16(object), tags)
+	return Readings{readings}, err
+}
+
 // followEvents is what the hub tells applications.
 var followEvents = operation{outMedia: "text/event-stream", serve: func(a *API, w http.ResponseWriter, r *http.Request) error {
 	a.Events.ServeHTTP(w, r)

@@ -15,7 +15,7 @@ func (f *Fleet) Device(ctx context.Context, id string) (Device, error) {
 	if err != nil {
 		return Device{}, err
 	}
-	return Overview(d, time.Now()), nil
+	return f.memory.overview(d, time.Now()), nil
 }
 
 // Find lists the devices that a query is about, by id. The words of a query must all be true of a device:
@@ -30,16 +30,18 @@ func (f *Fleet) Device(ctx context.Context, id string) (Device, error) {
 func (f *Fleet) Find(ctx context.Context, query string) ([]Device, error) {
 	found := []Device{}
 	words := strings.Fields(query)
-	now := time.Now()
+	now, all := time.Now(), 0
 	for d, err := range f.Devices.Devices(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		o := Overview(d, now)
+		all++
+		o := f.memory.overview(d, now)
 		if !slices.ContainsFunc(words, func(word string) bool { return !o.fits(word) }) {
 			found = append(found, o)
 		}
 	}
+	f.memory.bound(all)
 	return found, nil
 }
 

@@ -57,6 +57,8 @@ type Fleet struct {
 	Log     *slog.Logger
 	// Connect is how a device reaches the hub: all but its name and key.
 	Connect iothub.ConnectionString
+
+	memory memory
 }
 
 // Create registers a device with keys of its own and tags; twin.DeviceExists.

@@ -115,9 +115,12 @@ const (
 	Malfunction = "malfunction"
 )
 
-// Overview is what an operator sees of a device. What a device reports may be anything; what cannot be understood is
-// left out, and Fault says so.
-func Overview(d twin.Device, now time.Time) Device {
+// Overview is what an operator sees of a device at a time.
+func Overview(d twin.Device, now time.Time) Device { return understand(d).at(now) }
+
+// understand is an overview without what depends on the time. What a device reports may be anything; what cannot be
+// understood is left out, and Fault says so.
+func understand(d twin.Device) Device {
 	o := Device{
 		ID: d.ID, Enabled: !d.Disabled, Connected: d.Connection.Connected, Since: d.Connection.Updated,
 		Tags: d.Twin.Tags, Components: []Component{},
@@ -133,7 +136,7 @@ func Overview(d twin.Device, now time.Time) Device {
 	wishes, _ := d.Twin.Desired.Values["components"].(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(r.Components)) {
 		c := r.Components[name]
-		c.Name, c.Masking = name, mask(o.State, d, c, now)
+		c.Name, c.Masking = name, mask(o.State, d, c)
 		wish, _ := wishes[name].(map[string]any)
 		c.Wanted, _ = wish["version"].(string)
 		o.Components = append(o.Components, c.Component)
@@ -154,7 +157,7 @@ func stateOf(d twin.Device, r reported) string {
 	return r.State
 }
 
-func mask(state string, d twin.Device, c component, now time.Time) Masking {
+func mask(state string, d twin.Device, c component) Masking {
 	switch {
 	case state == New:
 		return Masking{State: "offline"}
@@ -164,8 +167,8 @@ func mask(state string, d twin.Device, c component, now time.Time) Masking {
 		return Masking{State: "live"}
 	}
 	m := Masking{State: "stale"}
-	if c.Update != nil && c.Update.Until != nil {
-		m.Until, m.Late = c.Update.Until, now.After(*c.Update.Until)
+	if c.Update != nil {
+		m.Until = c.Update.Until
 	}
 	return m
 }

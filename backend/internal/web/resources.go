@@ -31,7 +31,12 @@ type resourcesPage struct {
 type instance struct {
 	Path, Name string
 	Resources  []resource
+	Reading    *fleet.Reading  // what it measures, if it does
+	Elsewhere  []fleet.Reading // what others measure live, while this is masked
 }
+
+// maxElsewhere is how many other devices are shown.
+const maxElsewhere = 8
 
 type resource struct {
 	Path, Name, Value, Unit, Error, At string
@@ -54,7 +59,35 @@ func (w *Web) resourcesPage(v *visit) (*resourcesPage, error) {
 		return nil, err
 	}
 	tree, _ := d.Twin.Reported.Values["lwm2m"].(map[string]any)
-	return &resourcesPage{ID: d.ID, State: fleet.Overview(d, time.Now()).State, Instances: instances(tree)}, nil
+	page := &resourcesPage{ID: d.ID, State: fleet.Overview(d, time.Now()).State, Instances: instances(tree)}
+	return page, w.addReadings(v, page)
+}
+
+// addReadings says of what is measured whether it is live, and who else measures it if not.
+func (w *Web) addReadings(v *visit, page *resourcesPage) error {
+	readings, err := w.Fleet.Readings(v.Context(), v.id())
+	if err != nil {
+		return err
+	}
+	for _, r := range readings {
+		at := slices.IndexFunc(page.Instances, func(i instance) bool { return i.Path == r.Path })
+		if at < 0 {
+			continue
+		}
+		i := &page.Instances[at]
+		if i.Reading = &r; r.Masking.State == "live" {
+			continue
+		}
+		object, err := strconv.ParseUint(strings.Split(r.Path, "/")[1], 10, 16)
+		if err != nil {
+			continue
+		}
+		if i.Elsewhere, err = w.Fleet.Substitutes(v.Context(), v.id(), uint16(object), nil); err != nil {
+			return err
+		}
+		i.Elsewhere = i.Elsewhere[:min(len(i.Elsewhere), maxElsewhere)]
+	}
+	return nil
 }
 
 // instances are the objects of a device as its twin has them, by path.
