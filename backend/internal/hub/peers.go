@@ -13,7 +13,7 @@ import (
 
 // Pauses of what a hub looks after beside its connections.
 const (
-	peerPause    = 5 * time.Second
+	peerPause    = 3 * time.Second
 	overduePause = 30 * time.Second
 )
 

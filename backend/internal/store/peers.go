@@ -14,8 +14,8 @@ import (
 
 // A hub says that it is there every beatPause; one that has not for nodeLife is taken for dead.
 const (
-	beatPause = 5 * time.Second
-	nodeLife  = 20 * time.Second
+	beatPause = 3 * time.Second
+	nodeLife  = 12 * time.Second
 )
 
 // Node is the name of this process among those that share the store.

@@ -118,6 +118,9 @@ func (s *Store) connect(cfg Config) (err error) {
 	if s.conn, err = nats.Connect(cfg.Cluster, options...); err != nil {
 		return err
 	}
+	if s.conn.MaxPayload() < maxEntry {
+		return fmt.Errorf("these servers take messages of %d bytes only: set their max_payload to %d", s.conn.MaxPayload(), maxEntry)
+	}
 	s.js, err = jetstream.New(s.conn)
 	return err
 }
