@@ -49,6 +49,7 @@ var heavy = []rule{
 	{"github.com/sigstore/sigstore", []string{"sdk/trust$"}, "as go-tuf, which signs with it"},
 	{"github.com/secure-systems-lab/go-securesystemslib", []string{"sdk/trust"}, "keys at rest, and the canonical form that is signed"},
 	{"github.com/coder/websocket", []string{"backend/internal/hub$", "plugins/container/internal/mica$", "examples/mica-base$"}, "MQTT over WebSocket, and what the MICA's Base OS speaks"},
+	{"github.com/godbus/dbus", []string{"plugins/firmware/internal/rauc", "plugins/application/internal/systemd"}, "what RAUC and systemd speak"},
 	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/internal/service", "plugins/container/internal/mica", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
 }
 

@@ -17,6 +17,7 @@ type Capabilities struct {
 	Probe    bool   // UpdaterWithProbe
 	Status   bool   // UpdaterWithStatus
 	Origin   bool   // UpdaterWithOrigin
+	Confirm  bool   // UpdaterWithConfirm
 }
 
 // CapabilitiesOf returns what u can do: what it announced if it is a [Client],
@@ -33,6 +34,7 @@ func CapabilitiesOf(u Updater) Capabilities {
 	_, c.Probe = u.(UpdaterWithProbe)
 	_, c.Status = u.(UpdaterWithStatus)
 	_, c.Origin = u.(UpdaterWithOrigin)
+	_, c.Confirm = u.(UpdaterWithConfirm)
 	return c
 }
 
@@ -151,3 +153,15 @@ type StatusResponse struct {
 	// tell leaves it out.
 	NoState bool
 }
+
+// UpdaterWithConfirm is implemented by updaters whose components go back to the
+// old version by themselves, as a boot loader does, until they are told not to.
+type UpdaterWithConfirm interface {
+	// Confirm is called when the version that runs has stayed healthy for its
+	// whole probation. The update may still turn back, by a Switch: what that
+	// needs must stay. An error turns it back.
+	Confirm(context.Context, ConfirmRequest) error
+}
+
+// ConfirmRequest names the component whose version has proven itself.
+type ConfirmRequest struct{ Component string }

@@ -29,6 +29,7 @@ var (
 	_ UpdaterWithQuiesce  = (*Client)(nil)
 	_ UpdaterWithProbe    = (*Client)(nil)
 	_ UpdaterWithStatus   = (*Client)(nil)
+	_ UpdaterWithConfirm  = (*Client)(nil)
 )
 
 // Capabilities returns what the updater announced when it was connected.
@@ -59,7 +60,7 @@ func (c *Client) announce(ctx context.Context) error {
 	}
 	c.caps = Capabilities{
 		Type: a.Type, State: a.State, Snapshot: a.Snapshot, Quiesce: a.Quiesce, Probe: a.Probe, Status: a.Status,
-		Origin: a.Origin,
+		Origin: a.Origin, Confirm: a.Confirm,
 	}
 	return nil
 }
@@ -196,4 +197,13 @@ func (c *Client) Status(ctx context.Context, r StatusRequest) (StatusResponse, e
 		Version: a.GetVersion(), Running: a.GetRunning(), Restarts: int(a.GetRestarts()),
 		Handle: handleFromProto(a.GetHandle()), NoState: a.GetNoState(),
 	}, c.failed(err)
+}
+
+// Confirm implements [UpdaterWithConfirm].
+func (c *Client) Confirm(ctx context.Context, r ConfirmRequest) error {
+	if err := need(c.caps.Confirm, "Confirm"); err != nil {
+		return err
+	}
+	_, err := c.api.Confirm(ctx, &proto.ConfirmRequest{Component: r.Component})
+	return c.failed(err)
 }

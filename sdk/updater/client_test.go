@@ -34,13 +34,14 @@ func TestFieldsTravel(t *testing.T) {
 		text(c.Snapshot(ctx, SnapshotRequest{"a", "/d"})),
 		text(c.Quiesce(ctx, QuiesceRequest{"a"})),
 		text(c.Resume(ctx, ResumeRequest{"a"})),
+		text(c.Confirm(ctx, ConfirmRequest{"a"})),
 	}
 	want := []any{
 		Handle{7, []byte("a 1.0.0 /blob tar {}")},
 		StopResponse{Forced: true},
 		ProbeResponse{true, "a"},
 		StatusResponse{Running: true, Restarts: 3, NoState: true},
-		"a 1 true", "a 1 false", "a 2 d", "a", "save a /d/s", "apply a /d", "take back a /d", "snapshot a /d", "quiesce a", "resume a",
+		"a 1 true", "a 1 false", "a 2 d", "a", "save a /d/s", "apply a /d", "take back a /d", "snapshot a /d", "quiesce a", "resume a", "confirm a",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -98,7 +99,7 @@ func TestOptionalInterfaces(t *testing.T) {
 	if d := cmp.Diff(Capabilities{Type: "firmware"}, CapabilitiesOf(c)); d != "" {
 		t.Errorf("announced: %s", d)
 	}
-	all := Capabilities{"application", true, true, true, true, true, true}
+	all := Capabilities{"application", true, true, true, true, true, true, true}
 	if d := cmp.Diff(all, CapabilitiesOf(connectFake(t))); d != "" {
 		t.Errorf("announced: %s", d)
 	}

@@ -72,6 +72,10 @@ func (f *fake) Resume(_ context.Context, r ResumeRequest) error {
 	return fmt.Errorf("resume %s", r.Component)
 }
 
+func (f *fake) Confirm(_ context.Context, r ConfirmRequest) error {
+	return fmt.Errorf("confirm %s", r.Component)
+}
+
 func (f *fake) Probe(_ context.Context, r ProbeRequest) (ProbeResponse, error) {
 	return ProbeResponse{Healthy: true, Reason: r.Component}, nil
 }

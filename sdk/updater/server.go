@@ -124,7 +124,7 @@ func (s *server) Capabilities(context.Context, *proto.CapabilitiesRequest) (*pro
 	c := s.caps
 	return &proto.CapabilitiesResponse{
 		Type: c.Type, State: c.State, Snapshot: c.Snapshot, Quiesce: c.Quiesce, Probe: c.Probe, Status: c.Status,
-		Origin: c.Origin,
+		Origin: c.Origin, Confirm: c.Confirm,
 	}, nil
 }
 

@@ -90,3 +90,13 @@ func (s *server) Status(ctx context.Context, r *proto.StatusRequest) (*proto.Sta
 		}, err
 	})
 }
+
+func (s *server) Confirm(ctx context.Context, r *proto.ConfirmRequest) (*proto.ConfirmResponse, error) {
+	u, err := optional[UpdaterWithConfirm](s.u)
+	if err != nil {
+		return nil, err
+	}
+	return call(ctx, s, "Confirm", r.Component, nothing(&proto.ConfirmResponse{}, func() error {
+		return u.Confirm(ctx, ConfirmRequest{r.Component})
+	}))
+}

@@ -30,6 +30,7 @@
 //	Apply     take over the new state                        Apply (of what was saved)
 //	Start     run the component                              Stop
 //	Probe     is it healthy?                                 —
+//	Confirm   it has proven itself                           Switch (to the old handle)
 //	Unstage   remove the version that is no longer needed    —
 //
 // Stage, Unstage, Switch, Start and Stop are required. Everything else is an

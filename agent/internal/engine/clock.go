@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tranquil-iot/tranquil/sdk/boot"
 )
 
 // A Moment is a point on the boot-time clock, which no change of the wall
@@ -18,15 +19,11 @@ type Moment struct {
 	At   time.Duration `json:"at"`   // since that boot
 }
 
-// bootID is the kernel's file with the identity of this boot.
-const bootID = "/proc/sys/kernel/random/boot_id"
-
 // now returns the present moment.
 func now() Moment {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail for this clock
-	id, _ := os.ReadFile(bootID)
-	return Moment{strings.TrimSpace(string(id)), time.Duration(ts.Nano())}
+	return Moment{boot.ID(), time.Duration(ts.Nano())}
 }
 
 // Now returns the present moment.

@@ -96,7 +96,8 @@ type world struct {
 	quiet   bool
 	ran     int // how often the new version has run and changed its state
 
-	switched func(version string) error // what the updater says when it has switched; nil: nothing
+	switched  func(version string) error // what the updater says when it has switched; nil: nothing
+	confirmed string                     // version that need not go back by itself
 }
 
 var errPower = errors.New("no power")
@@ -335,6 +336,10 @@ func (s stateful) Probe(context.Context, updater.ProbeRequest) (updater.ProbeRes
 	return updater.ProbeResponse{Healthy: running != ""}, s.op("probe"+running, func() error { return nil })
 }
 
+func (s stateful) Confirm(context.Context, updater.ConfirmRequest) error {
+	return s.op("confirm", func() error { s.confirmed = s.running; return nil })
+}
+
 // newWorld is a device on which version 1 runs.
 func newWorld(t *testing.T, p packages) (*world, *Engine) {
 	t.Helper()
@@ -405,6 +410,8 @@ func (w *world) check(t *testing.T, o Outcome) {
 		t.Errorf("%s: state %q, want %q", o.Result, w.state, want)
 	case len(w.staged) != 1 || !w.staged[version]:
 		t.Errorf("%s: staged %v", o.Result, w.staged)
+	case o.Result == Updated && w.confirmed != version:
+		t.Errorf("%s: confirmed %q", o.Result, w.confirmed)
 	case o.Result == Updated && !w.reported:
 		t.Error("nothing reported")
 	}
@@ -415,7 +422,7 @@ func (w *world) check(t *testing.T, o Outcome) {
 // its state.
 func TestPowerCutsOfTheRealSequence(t *testing.T) {
 	patient, hasty := build(t, "1m"), build(t, "20ms")
-	failures := []string{"", "manifest", "blob", "stage", "snapshot", "run", "quiesce", "stop", "save", "switch", "copy", "apply", "start2.0.0", "probe2.0.0"}
+	failures := []string{"", "manifest", "blob", "stage", "snapshot", "run", "quiesce", "stop", "save", "switch", "copy", "apply", "start2.0.0", "probe2.0.0", "confirm"}
 	for _, failAt := range failures {
 		for _, once := range []bool{false, true} {
 			if failAt == "" && once {

@@ -39,7 +39,7 @@ type Engine struct {
 	Vouch      func(context.Context, Update, *pack.Package) (doubt string, err error) // why nobody may install a package, or what is in doubt; nil: all may be
 	Turn       Turn                                                                   // of a download or rehearsal; nil: nobody else waits
 	Permit     func(Update) error                                                     // nil, a Wait, or why the update may never disturb its component; nil permits all
-	BootID     string                                                                 // file with the identity of this boot; "" is the kernel's
+	BootID     string                                                                 // file with the identity of this boot; "": see package boot
 
 	// KeepPackages has the packages of the installed and the previous versions
 	// stay on the device, for a way back without the file server.

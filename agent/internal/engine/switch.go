@@ -232,8 +232,22 @@ func (e *Engine) probe(ctx context.Context, u *Update) error {
 	if err := e.probation(ctx, u, orDefault(p.Manifest.Probe.Probation, defaultProbation)); err != nil {
 		return err
 	}
+	if err := e.confirm(ctx, u); err != nil {
+		return fmt.Errorf("cannot confirm the new version: %w", err)
+	}
 	e.letDependantsGo(ctx, u)
 	return nil
+}
+
+// confirm tells the updater of a component that goes back by itself that its
+// version has proven itself. That comes before the point of no return: what
+// cannot be confirmed would be gone after some reboot.
+func (e *Engine) confirm(ctx context.Context, u *Update) error {
+	h, err := e.updater(ctx, u)
+	if err != nil || !h.Capabilities().Confirm {
+		return err
+	}
+	return h.Confirm(ctx, updater.ConfirmRequest{Component: u.Component})
 }
 
 func orDefault(d pack.Duration, fallback time.Duration) time.Duration {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/boot"
 )
 
 // Wait ends a Run without ending the update: something outside must happen
@@ -53,10 +55,9 @@ func stopped(ctx context.Context, err error) bool {
 
 // boot is the identity of this boot.
 func (e *Engine) boot() string {
-	path := e.BootID
-	if path == "" {
-		path = bootID
+	if e.BootID == "" {
+		return boot.ID()
 	}
-	id, _ := os.ReadFile(path)
+	id, _ := os.ReadFile(e.BootID)
 	return strings.TrimSpace(string(id))
 }

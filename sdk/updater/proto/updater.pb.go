@@ -152,6 +152,7 @@ type CapabilitiesResponse struct {
 	Probe         bool                   `protobuf:"varint,5,opt,name=probe,proto3" json:"probe,omitempty"`
 	Status        bool                   `protobuf:"varint,6,opt,name=status,proto3" json:"status,omitempty"`
 	Origin        bool                   `protobuf:"varint,7,opt,name=origin,proto3" json:"origin,omitempty"`
+	Confirm       bool                   `protobuf:"varint,8,opt,name=confirm,proto3" json:"confirm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -231,6 +232,13 @@ func (x *CapabilitiesResponse) GetStatus() bool {
 func (x *CapabilitiesResponse) GetOrigin() bool {
 	if x != nil {
 		return x.Origin
+	}
+	return false
+}
+
+func (x *CapabilitiesResponse) GetConfirm() bool {
+	if x != nil {
+		return x.Confirm
 	}
 	return false
 }
@@ -1451,6 +1459,86 @@ func (x *StatusResponse) GetNoState() bool {
 	return false
 }
 
+type ConfirmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Component     string                 `protobuf:"bytes,1,opt,name=component,proto3" json:"component,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRequest) Reset() {
+	*x = ConfirmRequest{}
+	mi := &file_updater_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRequest) ProtoMessage() {}
+
+func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_updater_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRequest) Descriptor() ([]byte, []int) {
+	return file_updater_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ConfirmRequest) GetComponent() string {
+	if x != nil {
+		return x.Component
+	}
+	return ""
+}
+
+type ConfirmResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmResponse) Reset() {
+	*x = ConfirmResponse{}
+	mi := &file_updater_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmResponse) ProtoMessage() {}
+
+func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_updater_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmResponse) Descriptor() ([]byte, []int) {
+	return file_updater_proto_rawDescGZIP(), []int{30}
+}
+
 var File_updater_proto protoreflect.FileDescriptor
 
 const file_updater_proto_rawDesc = "" +
@@ -1459,7 +1547,7 @@ const file_updater_proto_rawDesc = "" +
 	"\x06Handle\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x03R\aversion\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\x15\n" +
-	"\x13CapabilitiesRequest\"\xbc\x01\n" +
+	"\x13CapabilitiesRequest\"\xd6\x01\n" +
 	"\x14CapabilitiesResponse\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\bR\x05state\x12\x1a\n" +
@@ -1467,7 +1555,8 @@ const file_updater_proto_rawDesc = "" +
 	"\aquiesce\x18\x04 \x01(\bR\aquiesce\x12\x14\n" +
 	"\x05probe\x18\x05 \x01(\bR\x05probe\x12\x16\n" +
 	"\x06status\x18\x06 \x01(\bR\x06status\x12\x16\n" +
-	"\x06origin\x18\a \x01(\bR\x06origin\"\x9d\x01\n" +
+	"\x06origin\x18\a \x01(\bR\x06origin\x12\x18\n" +
+	"\aconfirm\x18\b \x01(\bR\aconfirm\"\x9d\x01\n" +
 	"\fStageRequest\x12\x1c\n" +
 	"\tcomponent\x18\x01 \x01(\tR\tcomponent\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -1529,7 +1618,10 @@ const file_updater_proto_rawDesc = "" +
 	"\arunning\x18\x02 \x01(\bR\arunning\x12\x1a\n" +
 	"\brestarts\x18\x03 \x01(\x03R\brestarts\x123\n" +
 	"\x06handle\x18\x04 \x01(\v2\x1b.tranquil.updater.v1.HandleR\x06handle\x12\x19\n" +
-	"\bno_state\x18\x05 \x01(\bR\anoState2\x9f\t\n" +
+	"\bno_state\x18\x05 \x01(\bR\anoState\".\n" +
+	"\x0eConfirmRequest\x12\x1c\n" +
+	"\tcomponent\x18\x01 \x01(\tR\tcomponent\"\x11\n" +
+	"\x0fConfirmResponse2\xf5\t\n" +
 	"\aUpdater\x12c\n" +
 	"\fCapabilities\x12(.tranquil.updater.v1.CapabilitiesRequest\x1a).tranquil.updater.v1.CapabilitiesResponse\x12N\n" +
 	"\x05Stage\x12!.tranquil.updater.v1.StageRequest\x1a\".tranquil.updater.v1.StageResponse\x12T\n" +
@@ -1544,7 +1636,8 @@ const file_updater_proto_rawDesc = "" +
 	"\aQuiesce\x12#.tranquil.updater.v1.QuiesceRequest\x1a$.tranquil.updater.v1.QuiesceResponse\x12Q\n" +
 	"\x06Resume\x12\".tranquil.updater.v1.ResumeRequest\x1a#.tranquil.updater.v1.ResumeResponse\x12N\n" +
 	"\x05Probe\x12!.tranquil.updater.v1.ProbeRequest\x1a\".tranquil.updater.v1.ProbeResponse\x12Q\n" +
-	"\x06Status\x12\".tranquil.updater.v1.StatusRequest\x1a#.tranquil.updater.v1.StatusResponseB4Z2github.com/tranquil-iot/tranquil/sdk/updater/protob\x06proto3"
+	"\x06Status\x12\".tranquil.updater.v1.StatusRequest\x1a#.tranquil.updater.v1.StatusResponse\x12T\n" +
+	"\aConfirm\x12#.tranquil.updater.v1.ConfirmRequest\x1a$.tranquil.updater.v1.ConfirmResponseB4Z2github.com/tranquil-iot/tranquil/sdk/updater/protob\x06proto3"
 
 var (
 	file_updater_proto_rawDescOnce sync.Once
@@ -1558,7 +1651,7 @@ func file_updater_proto_rawDescGZIP() []byte {
 	return file_updater_proto_rawDescData
 }
 
-var file_updater_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_updater_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_updater_proto_goTypes = []any{
 	(*Handle)(nil),               // 0: tranquil.updater.v1.Handle
 	(*CapabilitiesRequest)(nil),  // 1: tranquil.updater.v1.CapabilitiesRequest
@@ -1589,6 +1682,8 @@ var file_updater_proto_goTypes = []any{
 	(*ProbeResponse)(nil),        // 26: tranquil.updater.v1.ProbeResponse
 	(*StatusRequest)(nil),        // 27: tranquil.updater.v1.StatusRequest
 	(*StatusResponse)(nil),       // 28: tranquil.updater.v1.StatusResponse
+	(*ConfirmRequest)(nil),       // 29: tranquil.updater.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),      // 30: tranquil.updater.v1.ConfirmResponse
 }
 var file_updater_proto_depIdxs = []int32{
 	0,  // 0: tranquil.updater.v1.StageResponse.handle:type_name -> tranquil.updater.v1.Handle
@@ -1609,22 +1704,24 @@ var file_updater_proto_depIdxs = []int32{
 	23, // 15: tranquil.updater.v1.Updater.Resume:input_type -> tranquil.updater.v1.ResumeRequest
 	25, // 16: tranquil.updater.v1.Updater.Probe:input_type -> tranquil.updater.v1.ProbeRequest
 	27, // 17: tranquil.updater.v1.Updater.Status:input_type -> tranquil.updater.v1.StatusRequest
-	2,  // 18: tranquil.updater.v1.Updater.Capabilities:output_type -> tranquil.updater.v1.CapabilitiesResponse
-	4,  // 19: tranquil.updater.v1.Updater.Stage:output_type -> tranquil.updater.v1.StageResponse
-	6,  // 20: tranquil.updater.v1.Updater.Unstage:output_type -> tranquil.updater.v1.UnstageResponse
-	8,  // 21: tranquil.updater.v1.Updater.Switch:output_type -> tranquil.updater.v1.SwitchResponse
-	10, // 22: tranquil.updater.v1.Updater.Start:output_type -> tranquil.updater.v1.StartResponse
-	12, // 23: tranquil.updater.v1.Updater.Stop:output_type -> tranquil.updater.v1.StopResponse
-	14, // 24: tranquil.updater.v1.Updater.Save:output_type -> tranquil.updater.v1.SaveResponse
-	16, // 25: tranquil.updater.v1.Updater.Apply:output_type -> tranquil.updater.v1.ApplyResponse
-	18, // 26: tranquil.updater.v1.Updater.TakeBack:output_type -> tranquil.updater.v1.TakeBackResponse
-	20, // 27: tranquil.updater.v1.Updater.Snapshot:output_type -> tranquil.updater.v1.SnapshotResponse
-	22, // 28: tranquil.updater.v1.Updater.Quiesce:output_type -> tranquil.updater.v1.QuiesceResponse
-	24, // 29: tranquil.updater.v1.Updater.Resume:output_type -> tranquil.updater.v1.ResumeResponse
-	26, // 30: tranquil.updater.v1.Updater.Probe:output_type -> tranquil.updater.v1.ProbeResponse
-	28, // 31: tranquil.updater.v1.Updater.Status:output_type -> tranquil.updater.v1.StatusResponse
-	18, // [18:32] is the sub-list for method output_type
-	4,  // [4:18] is the sub-list for method input_type
+	29, // 18: tranquil.updater.v1.Updater.Confirm:input_type -> tranquil.updater.v1.ConfirmRequest
+	2,  // 19: tranquil.updater.v1.Updater.Capabilities:output_type -> tranquil.updater.v1.CapabilitiesResponse
+	4,  // 20: tranquil.updater.v1.Updater.Stage:output_type -> tranquil.updater.v1.StageResponse
+	6,  // 21: tranquil.updater.v1.Updater.Unstage:output_type -> tranquil.updater.v1.UnstageResponse
+	8,  // 22: tranquil.updater.v1.Updater.Switch:output_type -> tranquil.updater.v1.SwitchResponse
+	10, // 23: tranquil.updater.v1.Updater.Start:output_type -> tranquil.updater.v1.StartResponse
+	12, // 24: tranquil.updater.v1.Updater.Stop:output_type -> tranquil.updater.v1.StopResponse
+	14, // 25: tranquil.updater.v1.Updater.Save:output_type -> tranquil.updater.v1.SaveResponse
+	16, // 26: tranquil.updater.v1.Updater.Apply:output_type -> tranquil.updater.v1.ApplyResponse
+	18, // 27: tranquil.updater.v1.Updater.TakeBack:output_type -> tranquil.updater.v1.TakeBackResponse
+	20, // 28: tranquil.updater.v1.Updater.Snapshot:output_type -> tranquil.updater.v1.SnapshotResponse
+	22, // 29: tranquil.updater.v1.Updater.Quiesce:output_type -> tranquil.updater.v1.QuiesceResponse
+	24, // 30: tranquil.updater.v1.Updater.Resume:output_type -> tranquil.updater.v1.ResumeResponse
+	26, // 31: tranquil.updater.v1.Updater.Probe:output_type -> tranquil.updater.v1.ProbeResponse
+	28, // 32: tranquil.updater.v1.Updater.Status:output_type -> tranquil.updater.v1.StatusResponse
+	30, // 33: tranquil.updater.v1.Updater.Confirm:output_type -> tranquil.updater.v1.ConfirmResponse
+	19, // [19:34] is the sub-list for method output_type
+	4,  // [4:19] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
 	4,  // [4:4] is the sub-list for extension extendee
 	0,  // [0:4] is the sub-list for field type_name
@@ -1641,7 +1738,7 @@ func file_updater_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_updater_proto_rawDesc), len(file_updater_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

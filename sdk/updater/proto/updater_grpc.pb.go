@@ -65,6 +65,7 @@ const (
 	Updater_Resume_FullMethodName       = "/tranquil.updater.v1.Updater/Resume"
 	Updater_Probe_FullMethodName        = "/tranquil.updater.v1.Updater/Probe"
 	Updater_Status_FullMethodName       = "/tranquil.updater.v1.Updater/Status"
+	Updater_Confirm_FullMethodName      = "/tranquil.updater.v1.Updater/Confirm"
 )
 
 // UpdaterClient is the client API for Updater service.
@@ -101,6 +102,8 @@ type UpdaterClient interface {
 	Probe(ctx context.Context, in *ProbeRequest, opts ...grpc.CallOption) (*ProbeResponse, error)
 	// Status looks at what runs. Capability: status.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Confirm tells that the version that runs has proven itself: it must not go back by itself any more. Capability: confirm.
+	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmResponse, error)
 }
 
 type updaterClient struct {
@@ -251,6 +254,16 @@ func (c *updaterClient) Status(ctx context.Context, in *StatusRequest, opts ...g
 	return out, nil
 }
 
+func (c *updaterClient) Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmResponse)
+	err := c.cc.Invoke(ctx, Updater_Confirm_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // UpdaterServer is the server API for Updater service.
 // All implementations must embed UnimplementedUpdaterServer
 // for forward compatibility.
@@ -285,6 +298,8 @@ type UpdaterServer interface {
 	Probe(context.Context, *ProbeRequest) (*ProbeResponse, error)
 	// Status looks at what runs. Capability: status.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Confirm tells that the version that runs has proven itself: it must not go back by itself any more. Capability: confirm.
+	Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error)
 	mustEmbedUnimplementedUpdaterServer()
 }
 
@@ -336,6 +351,9 @@ func (UnimplementedUpdaterServer) Probe(context.Context, *ProbeRequest) (*ProbeR
 }
 func (UnimplementedUpdaterServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedUpdaterServer) Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Confirm not implemented")
 }
 func (UnimplementedUpdaterServer) mustEmbedUnimplementedUpdaterServer() {}
 func (UnimplementedUpdaterServer) testEmbeddedByValue()                 {}
@@ -610,6 +628,24 @@ func _Updater_Status_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Updater_Confirm_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UpdaterServer).Confirm(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Updater_Confirm_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UpdaterServer).Confirm(ctx, req.(*ConfirmRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Updater_ServiceDesc is the grpc.ServiceDesc for Updater service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -672,6 +708,10 @@ var Updater_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _Updater_Status_Handler,
+		},
+		{
+			MethodName: "Confirm",
+			Handler:    _Updater_Confirm_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -37,6 +37,7 @@ var interruptions = []interruption{
 	{"Apply", state, cutApply},
 	{"Snapshot", snapshot, cutSnapshot},
 	{"Quiesce", quiesce, cutQuiesce},
+	{"Confirm", confirm, cutConfirm},
 }
 
 // cancelled interrupts by cancelling the call's context. An updater that is still
@@ -48,7 +49,7 @@ func (i interruption) cancelled(r *rig) {
 			ctx, cancel := context.WithTimeout(context.Background(), moment)
 			defer cancel()
 			err := c(ctx, r.u)
-			if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) && !errors.Is(err, updater.ErrRetry) {
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) && !r.again(err) {
 				r.Errorf("cancelled after %v: error %v, want one that wraps the context's, or asks for another try", moment, err)
 			}
 		})
@@ -63,11 +64,16 @@ func (i interruption) killed(r *rig) {
 			go func() { done <- c(context.Background(), u) }()
 			time.Sleep(moment)
 			r.restart()
-			if err := <-done; err != nil && !errors.Is(err, updater.ErrRetry) {
+			if err := <-done; err != nil && !r.again(err) {
 				r.Errorf("killed after %v: error %v", moment, err)
 			}
 		})
 	}
+}
+
+// again reports whether an error asks for another call.
+func (r *rig) again(err error) bool {
+	return errors.Is(err, updater.ErrRetry) || r.suite.Boot != nil && errors.Is(err, updater.ErrReboot)
 }
 
 func cutStage(r *rig, cut func(call)) {
@@ -93,8 +99,9 @@ func cutUnstage(r *rig, cut func(call)) {
 }
 
 func cutSwitch(r *rig, cut func(call)) {
-	old, next := r.stage(v1), r.stage(v2)
-	r.switchTo(old)
+	r.install(v1)
+	next := r.stage(v2)
+	r.stop()
 	cut(func(ctx context.Context, u *updater.Client) error {
 		return u.Switch(ctx, updater.SwitchRequest{Component: r.component, Handle: next})
 	})
@@ -170,5 +177,14 @@ func cutQuiesce(r *rig, cut func(call)) {
 	r.resume()
 	r.quiesce()
 	r.resume()
+	r.runs(v1)
+}
+
+func cutConfirm(r *rig, cut func(call)) {
+	r.install(v1)
+	cut(func(ctx context.Context, u *updater.Client) error {
+		return u.Confirm(ctx, updater.ConfirmRequest{Component: r.component})
+	})
+	r.confirm()
 	r.runs(v1)
 }

@@ -54,6 +54,9 @@ func newRig(t testing.TB, s Suite, asProcess bool) *rig {
 		Data: t.TempDir(), Run: run, Link: filepath.Join(run, "link"),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
+	if s.Boot != nil {
+		s.Boot(r, r.env)
+	}
 	if asProcess {
 		r.sum, err = checksum(s.Program)
 		r.must("Checksum", err)
@@ -107,22 +110,38 @@ func (r *rig) restart() {
 	r.launch()
 }
 
+// reboot boots the device, whose updater ends with it.
+func (r *rig) reboot() {
+	r.Helper()
+	r.end()
+	r.suite.Boot(r, r.env)
+	r.launch()
+}
+
+// end ends the updater, in either way.
+func (r *rig) end() {
+	r.u.Kill()
+	if c, ok := r.opened.(interface{ Close() error }); ok {
+		c.Close()
+	}
+}
+
 // tearDown stops and removes whatever the check left: rigs may share an engine.
 func (r *rig) tearDown() {
 	if r.u == nil { // it could not be launched
 		return
 	}
-	defer func() { r.u.Kill() }()
+	defer r.end()
 	for _, c := range []string{r.component, r.other()} {
 		r.call(func(ctx context.Context) error {
 			_, err := r.u.Stop(ctx, updater.StopRequest{Component: c})
+			if r.suite.Boot != nil {
+				return err
+			}
 			return errors.Join(err, r.u.Switch(ctx, updater.SwitchRequest{Component: c}),
 				r.u.Unstage(ctx, updater.UnstageRequest{Component: c, Version: v1}),
 				r.u.Unstage(ctx, updater.UnstageRequest{Component: c, Version: v2}))
 		})
-	}
-	if c, ok := r.opened.(interface{ Close() error }); ok {
-		c.Close()
 	}
 }
 
@@ -136,8 +155,18 @@ func (r *rig) must(what string, err error) {
 	}
 }
 
-// call calls with a generous deadline.
+// call calls with a generous deadline, and again after a boot that is asked for.
 func (r *rig) call(f func(context.Context) error) error {
+	r.Helper()
+	err := r.once(f)
+	if r.suite.Boot != nil && errors.Is(err, updater.ErrReboot) {
+		r.reboot()
+		err = r.once(f)
+	}
+	return err
+}
+
+func (r *rig) once(f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	return f(ctx)
@@ -229,9 +258,12 @@ func (r *rig) probed() (said string) {
 	return said
 }
 
-// rests checks that nothing runs, now.
+// rests checks that nothing runs, now, unless that takes a boot.
 func (r *rig) rests(when string) {
 	r.Helper()
+	if r.suite.Boot != nil {
+		return
+	}
 	if got := r.running(); got != "" {
 		r.Errorf("%s runs %s", got, when)
 	}

@@ -51,6 +51,12 @@ type Suite struct {
 	// Change makes another valid state of the files in dir. Default: it adds
 	// a file. Needed if components refuse files that they do not know.
 	Change func(t testing.TB, dir string)
+	// Boot boots the device, for an updater whose components are the device:
+	// they run, and end, with a boot only, and there is one. The kit calls it
+	// before it starts the updater, and whenever a call has returned
+	// [updater.ErrReboot]; then that call comes again. Running tells what the
+	// device has booted. Default: components stop and start.
+	Boot func(t testing.TB, env updater.Environment)
 	// Ready is how long a component may take from Start until it is seen
 	// running and healthy. Default: 10 s.
 	Ready time.Duration
@@ -107,6 +113,8 @@ func stateAndSnapshot(c updater.Capabilities) bool { return c.State && c.Snapsho
 func probe(c updater.Capabilities) bool  { return c.Probe }
 func status(c updater.Capabilities) bool { return c.Status }
 
+func confirm(c updater.Capabilities) bool { return c.Confirm }
+
 // checks lists all guarantees.
 func checks() []check {
 	list := []check{
@@ -130,6 +138,7 @@ func checks() []check {
 		{"Quiesce and Resume can be repeated", quiesce, false, quiesceAndResume},
 		{"Probe tells the truth", probe, false, probeIsTrue},
 		{"Status tells the truth", status, false, statusIsTrue},
+		{"Confirm can be repeated, and leaves a way back", confirm, false, confirmTwice},
 		{"Components outlive the updater", always, true, componentOutlives},
 		{"A restarted updater knows its handles", always, true, handlesOutlive},
 		{"A restarted updater stops what runs", always, true, restartedStops},

@@ -46,6 +46,12 @@ func suite(broken string) Suite {
 
 func TestReference(t *testing.T) { Run(t, suite("")) }
 
+func TestReferenceDevice(t *testing.T) {
+	s := suite(device)
+	s.Boot = bootReference
+	Run(t, s)
+}
+
 // TestBroken shows that each broken promise makes the kit fail.
 func TestBroken(t *testing.T) {
 	for broken, proof := range map[string]string{
@@ -71,6 +77,7 @@ func TestBroken(t *testing.T) {
 		"save trusts":             "Save saves what is there now, whatever a snapshot holds",
 		"quiesce stops":           "Quiesce and Resume can be repeated",
 		"resumes never":           "Quiesce and Resume can be repeated",
+		"confirms once":           "Confirm can be repeated, and leaves a way back",
 		"always healthy":          "Probe tells the truth",
 		"never healthy":           "Probe tells the truth",
 		"status of what runs":     "Status tells the truth",
