@@ -25,6 +25,7 @@ import (
 type cli struct {
 	Package   packageCmd   `cmd:"" help:"Build, inspect, verify and push update packages."`
 	Transform transformCmd `cmd:"" help:"Check, run and test state transforms."`
+	Updater   updaterCmd   `cmd:"" help:"Make and test updaters."`
 	Trust     trustCmd     `cmd:"" help:"Say who may sign for packages, and sign for them."`
 	Device    deviceCmd    `cmd:"" help:"Create, list, show and call devices."`
 	Twin      twinCmd      `cmd:"" help:"Read and change the twin of a device."`

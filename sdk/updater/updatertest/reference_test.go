@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"testing"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -29,11 +28,7 @@ type reference struct {
 
 func openReference(broken string) updater.Open {
 	return func(env updater.Environment) (updater.Updater, error) {
-		u := &reference{env.Data, broken, map[string]string{}}
-		if broken == device {
-			return bootable{u}, nil
-		}
-		return u, nil
+		return &reference{env.Data, broken, map[string]string{}}, nil
 	}
 }
 
@@ -264,35 +259,3 @@ func (u *reference) Status(_ context.Context, r updater.StatusRequest) (updater.
 
 // settings shows that any JSON goes.
 var settings = json.RawMessage(`{"command": ["none"]}`)
-
-// bootable is a reference whose component is the device: what is switched to runs
-// after the next boot, and until the one after that.
-type bootable struct{ *reference }
-
-// device is what makes a reference a bootable one.
-const device = "is a device"
-
-func (b bootable) Switch(ctx context.Context, r updater.SwitchRequest) error {
-	if err := b.reference.Switch(ctx, r); err != nil {
-		return err
-	}
-	return b.Start(ctx, updater.StartRequest{Component: r.Component})
-}
-
-func (b bootable) Start(_ context.Context, r updater.StartRequest) error {
-	if get(b.path(r.Component, "running")) != get(b.path(r.Component, "current")) {
-		return fmt.Errorf("it is switched: %w", updater.ErrReboot)
-	}
-	return nil
-}
-
-func (bootable) Stop(context.Context, updater.StopRequest) (updater.StopResponse, error) {
-	return updater.StopResponse{}, nil
-}
-
-func bootReference(t testing.TB, env updater.Environment) {
-	u := reference{root: env.Data}
-	if err := put(u.path("a", "running"), get(u.path("a", "current"))); err != nil {
-		t.Fatal(err)
-	}
-}

@@ -234,7 +234,16 @@ func (r *rig) install(version string) updater.Handle {
 	return h
 }
 
-func (r *rig) running() string { return r.suite.Running(r, r.env, r.component) }
+func (r *rig) running() string {
+	if r.suite.Running != nil {
+		return r.suite.Running(r, r.env, r.component)
+	}
+	a, err := r.u.Status(context.Background(), updater.StatusRequest{Component: r.component})
+	if err != nil || !a.Running {
+		return ""
+	}
+	return a.Version
+}
 
 // runs waits until a version is seen running.
 func (r *rig) runs(version string) {

@@ -32,15 +32,17 @@ type Suite struct {
 	// Type of the components that the updater handles.
 	Type string
 	// Open makes the updater, as in its main. If what it returns has a
-	// method Close() error, the kit calls that in the end.
+	// method Close() error, the kit calls that in the end. Without it the
+	// updater is tested as a process only, and Program names it.
 	Open updater.Open
 	// Artifact makes the artifact of a version, "1.0.0" or "2.0.0", of a
 	// component that runs until it is stopped.
 	Artifact func(t testing.TB, version string) Artifact
 	// Running looks, without asking the updater, which version of a
 	// component runs; "" if none. It may be asked for several components at
-	// once. The kit asks again for up to Ready when it
-	// waits for a start, but never when it waits for a stop.
+	// once. The kit asks again for up to Ready when it waits for a start, but
+	// never when it waits for a stop. Default: the updater's own Status is
+	// believed.
 	Running func(t testing.TB, env updater.Environment, component string) string
 
 	// Program is the updater's executable for the runs as a process. Empty:
@@ -84,6 +86,9 @@ func Run(t *testing.T, s Suite) {
 		name      string
 		asProcess bool
 	}{{"in process", false}, {"as a process", true}} {
+		if s.Open == nil && !mode.asProcess {
+			continue
+		}
 		t.Run(mode.name, func(t *testing.T) {
 			caps := newRig(t, s, mode.asProcess).u.Capabilities()
 			for _, c := range checks() {

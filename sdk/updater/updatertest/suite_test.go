@@ -46,12 +46,6 @@ func suite(broken string) Suite {
 
 func TestReference(t *testing.T) { Run(t, suite("")) }
 
-func TestReferenceDevice(t *testing.T) {
-	s := suite(device)
-	s.Boot = bootReference
-	Run(t, s)
-}
-
 // TestBroken shows that each broken promise makes the kit fail.
 func TestBroken(t *testing.T) {
 	for broken, proof := range map[string]string{

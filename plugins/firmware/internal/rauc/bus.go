@@ -26,8 +26,13 @@ type bus struct {
 	rauc dbus.BusObject
 }
 
-func connect(ctx context.Context) (*bus, error) {
-	conn, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
+// connect connects with the bus at an address; "" is the system bus.
+func connect(ctx context.Context, address string) (*bus, error) {
+	dial := func(o ...dbus.ConnOption) (*dbus.Conn, error) { return dbus.Connect(address, o...) }
+	if address == "" {
+		dial = dbus.ConnectSystemBus
+	}
+	conn, err := dial(dbus.WithContext(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the system bus: %w (%w)", err, updater.ErrRetry)
 	}
@@ -92,10 +97,15 @@ func (b *bus) slots(ctx context.Context) ([]slot, error) {
 			continue
 		}
 		count, _ := s.Status["installed.count"].Value().(uint32)
-		found = append(found, slot{s.Name, text("state") == "booted", fmt.Sprint(count, " ", text("installed.timestamp"))})
+		found = append(found, slot{s.Name, text("state") == "booted", stamp(count, text("installed.timestamp"))})
 	}
 	return found, nil
 }
+
+func stamp(count uint32, time string) string { return fmt.Sprint(count, " ", time) }
+
+// unwritten is the stamp of a slot that RAUC has never written, as far as it knows.
+var unwritten = stamp(0, "")
 
 // prefer has the boot loader boot a slot.
 func (b *bus) prefer(ctx context.Context, slot string) error {

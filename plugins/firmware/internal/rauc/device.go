@@ -149,7 +149,7 @@ func (d *device) write(ctx context.Context, bundle string) (slot, error) {
 			return s, nil
 		}
 	}
-	return slot{}, errors.New("RAUC does not tell which slot it has written: set statusfile in its system.conf, and install a bundle that has an image for a bootable slot")
+	return slot{}, errors.New("RAUC has written no slot that can be booted: the bundle needs an image for one")
 }
 
 // stay has the next boot be one of what the device is to run. RAUC's own choice is
@@ -194,6 +194,9 @@ func (d *device) target(h updater.Handle) (to slot, id string, err error) {
 	for _, s := range d.slots {
 		if c, known := d.holds(s); s.Name == r.Slot && known && c.ID == r.ID {
 			return s, r.ID, nil
+		}
+		if s.Name == r.Slot && s.Stamp == unwritten {
+			return to, "", fmt.Errorf("RAUC has forgotten what it has written to %s: set statusfile in its system.conf", s.Name)
 		}
 	}
 	return to, "", fmt.Errorf("%s does not hold %s any more: stage the version again", r.Slot, r.ID)

@@ -45,7 +45,7 @@ func open(env updater.Environment) (updater.Updater, error) {
 	if err != nil {
 		return nil, err
 	}
-	os.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(env.Run, "bus"))
+	u.(*Updater).bus = "unix:path=" + filepath.Join(env.Run, "bus")
 	u.(*Updater).boot = func() string {
 		id, _ := os.ReadFile(filepath.Join(env.Run, "boot"))
 		return string(id)
@@ -123,7 +123,13 @@ func newMachine(t testing.TB, run, options string) *machine {
 		m.write(name, content)
 	}
 	m.start("dbus-daemon", "--config-file="+m.path("bus.conf"), "--nofork", "--nopidfile")
-	m.eventually("there is a system bus", func() bool { _, err := os.Stat(m.bus); return err == nil })
+	m.eventually("there is a system bus", func() bool {
+		conn, err := dbus.Connect("unix:path=" + m.bus)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
 	m.boot()
 	return m
 }

@@ -32,6 +32,7 @@ const Type = "firmware"
 // An Updater handles the firmware of the device that it runs on.
 type Updater struct {
 	data   string
+	bus    string // address; "" is the system bus
 	config Config
 	boot   func() string // identity of this boot
 	log    *slog.Logger
@@ -49,7 +50,7 @@ func Open(env updater.Environment) (updater.Updater, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Updater{env.Data, config, boot.ID, env.Logger}, nil
+	return &Updater{data: env.Data, config: config, boot: boot.ID, log: env.Logger}, nil
 }
 
 // Stage has RAUC write the bundle into a slot that is not booted.
@@ -189,7 +190,7 @@ func (u *Updater) look(ctx context.Context, component string) (*device, error) {
 		return nil, fmt.Errorf("the device's slots are those of %s", n.Component)
 	}
 	n.Component = component
-	rauc, err := connect(ctx)
+	rauc, err := connect(ctx, u.bus)
 	if err != nil {
 		return nil, err
 	}

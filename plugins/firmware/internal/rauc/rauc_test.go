@@ -17,6 +17,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	machines := map[string]*machine{}
 	updatertest.Run(t, updatertest.Suite{
 		Type: Type,
@@ -336,15 +337,33 @@ func TestRAUCDies(t *testing.T) {
 	r.install("1.0.0")
 }
 
-// TestNoStatusFile: without its own notes RAUC cannot tell which slot has what.
+// TestNoStatusFile: without notes of its own RAUC cannot tell after a boot what it
+// has written, and nobody may run that.
 func TestNoStatusFile(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "# none\n")
-	_, err := r.tryStage("1.0.0", bundle(t, "1.0.0", "ours", "test-device"), "")
-	r.fails(err, "set statusfile")
-	r.loader("B good good")
-	r.must(r.u.Unstage(r.ctx, updater.UnstageRequest{Component: name, Version: "1.0.0"}))
-	r.loader("A good good")
+	h := r.stage("1.0.0", "1.0.0")
+	r.asks(r.trySwitch(h))
+	r.fails(r.trySwitch(h), "set statusfile")
+	r.asks(r.trySwitch(updater.Handle{}))
+	r.must(r.trySwitch(updater.Handle{}))
+	r.is("")
+}
+
+// TestStays: what runs is neither removed nor written again, and what was
+// overwritten cannot come back.
+func TestStays(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "")
+	h := r.install("1.0.0")
+	r.fails(r.u.Unstage(r.ctx, updater.UnstageRequest{Component: name, Version: "1.0.0", Handle: h}), "switch to another first")
+	if again := r.stage("1.0.0", "1.0.0"); string(again.Data) != string(h.Data) {
+		t.Errorf("staged again it is %s, was %s", again.Data, h.Data)
+	}
+	r.fails(r.trySwitch(updater.Handle{Version: 2}), "stage the version again")
+	r.stage("2.0.0", "2.0.0")
+	r.fails(r.trySwitch(updater.Handle{}), "was overwritten")
+	r.is("1.0.0")
 }
 
 func TestOtherComponents(t *testing.T) {
