@@ -6,7 +6,7 @@ N         ?= 50
 FUZZTIME  ?= 10s
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
-BINARIES  := $(BIN)/tranquil $(BIN)/tranquil-agent $(BIN)/tranquil-backend $(BIN)/tranquil-updater-application $(BIN)/tranquil-updater-container
+BINARIES  := $(BIN)/tranquil $(BIN)/tranquil-agent $(BIN)/tranquil-backend $(BIN)/tranquil-updater-application $(BIN)/tranquil-updater-container $(BIN)/tranquil-updater-firmware
 
 STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
@@ -17,7 +17,7 @@ GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: $(BINARIES) ## the five binaries, into bin/
+build: $(BINARIES) ## the six binaries, into bin/
 
 # The digests of the ready-made transforms, whose native code these two contain.
 NATIVE = -X github.com/tranquil-iot/tranquil/transforms/native.digests=$(shell paste -sd, $(BIN)/transforms/digests)
@@ -32,6 +32,8 @@ $(BIN)/tranquil-updater-application: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./plugins/application
 $(BIN)/tranquil-updater-container: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./plugins/container
+$(BIN)/tranquil-updater-firmware: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./plugins/firmware
 FORCE:
 
 transforms: ## the ready-made transforms as WebAssembly, into bin/transforms/, the same bytes each time
@@ -102,8 +104,8 @@ generated: ## fail if generated code is not current
 	git diff --exit-code --stat -- '*.pb.go' '*.wasm.go' '*.wasm.dat'
 
 # Beyond protoc: a browser for the operator's pages, a CoAP peer of others, other processors, another clock, container engines and what is in the
-# containers of tests, and the toolchains of the example transforms: C and Rust; from npm AssemblyScript and Zig, LwM2M peers of others, and Azure's SDKs.
-DEPS := skopeo chromium fonts-dejavu-core protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc runc busybox-static clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
+# containers of tests, RAUC with its bus and bundles, what Python needs for an updater, and the toolchains of the example transforms: C and Rust; from npm AssemblyScript and Zig, LwM2M peers of others, and Azure's SDKs.
+DEPS := skopeo chromium fonts-dejavu-core protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc runc busybox-static rauc squashfs-tools dbus python3-grpcio python3-protobuf clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
 NPM  := examples/transforms/assemblyscript examples/transforms/zig sdk/lwm2m/coap/testdata/peers backend/internal/hub/testdata/peers
 
 deps: ## install what check needs beyond Go, git, make and gcc, from Debian and npm

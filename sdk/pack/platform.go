@@ -38,8 +38,8 @@ func ParsePlatform(s string) (p Platform, err error) {
 // Platform returns what a runs on.
 func (a Artifact) Platform() Platform { return Platform{OS: a.OS, Arch: a.Arch, Variant: a.Variant} }
 
-// Artifact picks the artifact for a device that has an agent; those that are raw
-// are for others.
+// Artifact picks the artifact for a device that has an agent: of those that fit,
+// one that is unpacked, or else one that is raw, for an updater that wants it so.
 //
 // An artifact fits if its OS and its architecture are the device's or unsaid,
 // and its variant is unsaid or the device's or, on arm and arm64, a lower one:
@@ -47,7 +47,10 @@ func (a Artifact) Platform() Platform { return Platform{OS: a.OS, Arch: a.Arch, 
 // only artifacts that say none. Of those that fit, the most specific wins:
 // first by OS, then by architecture, then by the highest variant.
 func (p *Package) Artifact(device Platform) (Artifact, error) {
-	return p.pick(device, func(a Artifact) bool { return a.MediaType != MediaTypeRaw })
+	if a, err := p.pick(device, func(a Artifact) bool { return a.MediaType != MediaTypeRaw }); err == nil {
+		return a, nil
+	}
+	return p.pick(device, func(Artifact) bool { return true })
 }
 
 // Image picks the artifact for a device that is written it as it is, by the
@@ -56,7 +59,7 @@ func (p *Package) Image(device Platform) (Artifact, error) {
 	if a, err := p.pick(device, func(a Artifact) bool { return a.MediaType == MediaTypeRaw }); err == nil {
 		return a, nil
 	}
-	return p.Artifact(device)
+	return p.pick(device, func(Artifact) bool { return true })
 }
 
 func (p *Package) pick(device Platform, of func(Artifact) bool) (Artifact, error) {

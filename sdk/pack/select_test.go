@@ -101,7 +101,7 @@ func TestImage(t *testing.T) {
 		device       string
 		image, agent string // media type and platform, "" if there is none
 	}{
-		{[]Artifact{raw}, "", MediaTypeRaw + " any/any", ""},
+		{[]Artifact{raw}, "", MediaTypeRaw + " any/any", MediaTypeRaw + " any/any"},
 		{[]Artifact{packed}, "", MediaTypeArtifact + " any/any", MediaTypeArtifact + " any/any"},
 		{[]Artifact{packed, raw, onARM}, "", MediaTypeRaw + " any/any", MediaTypeArtifact + " any/any"},
 		{[]Artifact{packed, raw, onARM}, "linux/arm", MediaTypeRaw + " linux/arm", MediaTypeArtifact + " any/any"},

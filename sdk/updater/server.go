@@ -49,11 +49,6 @@ func call[T any](ctx context.Context, s *server, method, component string, do fu
 		return answer, toStatus(err)
 	}
 	defer unlock()
-	// One that was given up before it began must not begin: it may have been
-	// overtaken by the call that takes it back.
-	if ctx.Err() != nil {
-		return answer, toStatus(ctx.Err())
-	}
 	defer s.watch(ctx, method)()
 	defer func() {
 		if p := recover(); p != nil {

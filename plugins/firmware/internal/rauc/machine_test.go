@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -230,12 +231,17 @@ func (m *machine) runs() string {
 	return strings.TrimPrefix(m.read(m.booted), "factory")
 }
 
-// bundles is where bundles and keys are.
-var bundles string
+// bundles is where bundles and keys are, which are made one at a time.
+var (
+	bundles  string
+	building sync.Mutex
+)
 
 // keys makes two authorities, and a key of each that bundles are signed with.
 func keys(t testing.TB) (dir string) {
 	t.Helper()
+	building.Lock()
+	defer building.Unlock()
 	dir = filepath.Join(bundles, "keys")
 	if os.Mkdir(dir, 0o700) != nil {
 		return dir
@@ -269,7 +275,9 @@ func keys(t testing.TB) (dir string) {
 // bundle builds one that somebody has signed, for devices that are compatible.
 func bundle(t testing.TB, content, signer, compatible string) string {
 	t.Helper()
-	name := filepath.Join(bundles, strings.Join([]string{content, signer, compatible}, "-")+".raucb")
+	name, key := filepath.Join(bundles, strings.Join([]string{content, signer, compatible}, "-")+".raucb"), filepath.Join(keys(t), signer)
+	building.Lock()
+	defer building.Unlock()
 	if _, err := os.Stat(name); err == nil {
 		return name
 	}
@@ -280,7 +288,6 @@ func bundle(t testing.TB, content, signer, compatible string) string {
 			t.Fatal(err)
 		}
 	}
-	key := filepath.Join(keys(t), signer)
 	out, err := exec.Command("rauc", "bundle", "--cert="+key+".crt", "--key="+key+".key", dir, name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,22 +19,24 @@ import (
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	machines := map[string]*machine{}
+	var machines sync.Map // by env.Run
 	updatertest.Run(t, updatertest.Suite{
 		Type: Type,
 		Open: open,
 		Boot: func(t testing.TB, env updater.Environment) {
-			if m := machines[env.Run]; m != nil {
-				m.boot()
+			if m, is := machines.Load(env.Run); is {
+				m.(*machine).boot()
 				return
 			}
-			dir := t.TempDir()
-			machines[env.Run] = newMachine(t, env.Run, fmt.Sprintf(statusFile, dir))
+			machines.Store(env.Run, newMachine(t, env.Run, fmt.Sprintf(statusFile, t.TempDir())))
 		},
 		Artifact: func(t testing.TB, version string) updatertest.Artifact {
 			return updatertest.Artifact{Path: bundle(t, version, "ours", "test-device"), MediaType: pack.MediaTypeRaw}
 		},
-		Running: func(_ testing.TB, env updater.Environment, _ string) string { return machines[env.Run].runs() },
+		Running: func(_ testing.TB, env updater.Environment, _ string) string {
+			m, _ := machines.Load(env.Run)
+			return m.(*machine).runs()
+		},
 		Ready:   time.Minute,
 	})
 }
