@@ -158,7 +158,9 @@ func (m *machine) must(err error) {
 	}
 }
 
-func pad(content string) string { return content + "\n" + strings.Repeat("\x00", slotSize-len(content)-1) }
+func pad(content string) string {
+	return content + "\n" + strings.Repeat("\x00", slotSize-len(content)-1)
+}
 
 // start starts a program that ends with the test. In a mount namespace of its
 // own, nothing stays mounted then.

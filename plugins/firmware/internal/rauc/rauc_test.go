@@ -37,7 +37,7 @@ func TestConformance(t *testing.T) {
 			m, _ := machines.Load(env.Run)
 			return m.(*machine).runs()
 		},
-		Ready:   time.Minute,
+		Ready: time.Minute,
 	})
 }
 
