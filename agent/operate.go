@@ -217,10 +217,12 @@ func (o *options) rollback(ctx context.Context, words []string) error {
 	if err != nil {
 		return err
 	}
-	if v.Previous == nil {
+	switch {
+	case v.Previous == nil && v.Fault != "":
+		return fmt.Errorf("the agent is in safe mode: repair it first (tranquil-agent repair): %s", v.Fault)
+	case v.Previous == nil:
 		return fmt.Errorf("there is no version of %s from before %s", v.Component, v.Installed.Version)
-	}
-	if v.Previous.State == "" {
+	case v.Previous.State == "":
 		return fmt.Errorf("there is no way back to version %s: %s", v.Previous.Version, v.Previous.Note())
 	}
 	o.explain(v)
@@ -239,7 +241,7 @@ func (o *options) repair(ctx context.Context, words []string) error {
 	chosen := o.keep != (o.restoring != 0)
 	switch {
 	case len(words) == 0 && !o.keep && o.restoring == 0:
-		return link.Repair(ctx, o.config.control())
+		return o.leaveSafeMode(ctx)
 	case len(words) != 1 || !chosen:
 		return fmt.Errorf("want repair, or repair COMPONENT with --keep or --restore GENERATION: %w", errUsage)
 	}
@@ -260,6 +262,22 @@ func (o *options) repair(ctx context.Context, words []string) error {
 		return err
 	}
 	return o.follow(ctx, v.Component, id)
+}
+
+func (o *options) leaveSafeMode(ctx context.Context) error {
+	views, err := link.Status(ctx, o.config.control())
+	if err != nil {
+		return err
+	}
+	if len(views) > 0 && views[0].Fault == "" {
+		fmt.Fprintln(o.out, "The agent is not in safe mode: there is nothing to repair.")
+		return nil
+	}
+	if err := link.Repair(ctx, o.config.control()); err != nil {
+		return err
+	}
+	fmt.Fprintln(o.out, "The agent leaves safe mode; what it has found is in tranquil-agent status.")
+	return nil
 }
 
 // explain says what going back means, before it happens.

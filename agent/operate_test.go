@@ -143,3 +143,25 @@ func TestNamed(t *testing.T) {
 		}
 	}
 }
+
+// Who wants what safe mode does not allow hears of that; and who wants to end it
+// when it is over.
+func TestOperateInSafeMode(t *testing.T) {
+	for _, test := range []struct {
+		view     engine.View
+		rollback string // the error
+		repair   string // what is told
+	}{
+		{engine.View{Component: "application/a", Fault: "the journal is lost"}, "the agent is in safe mode: repair it first (tranquil-agent repair): the journal is lost", "The agent leaves safe mode"},
+		{engine.View{Component: "application/a", Installed: engine.Installed{Version: "1.0.0"}}, "there is no version of application/a from before 1.0.0", "nothing to repair"},
+	} {
+		var out bytes.Buffer
+		o := options{config: agentWith(t, test.view), out: &out}
+		if err := o.rollback(t.Context(), []string{"a"}); fmt.Sprint(err) != test.rollback {
+			t.Errorf("rollback: %v, want %s", err, test.rollback)
+		}
+		if err := o.repair(t.Context(), nil); err != nil || !strings.Contains(out.String(), test.repair) {
+			t.Errorf("repair: %q, %v; want %s", &out, err, test.repair)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
@@ -143,9 +144,9 @@ func (r *Registry) Defer(a component.Answer) (until time.Time, err error) {
 		return until, errors.New("there is no such update, or it has begun")
 	}
 	elapsed := r.elapsed(d)
-	by := engine.Delay{Max: most, Reason: a.Reason[:min(len(a.Reason), maxReason)]}
+	by := engine.Delay{Max: most, Reason: strings.ToValidUTF8(a.Reason[:min(len(a.Reason), maxReason)], "")}
 	if length > 0 {
-		by.Until = elapsed + length
+		by.Until = elapsed + min(length, ceiling) // or the sum might be none
 	}
 	d.By = maps.Clone(d.By)
 	if d.By == nil {

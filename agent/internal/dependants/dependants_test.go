@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -226,7 +227,10 @@ func TestDefer(t *testing.T) {
 	r = w.registry() // the agent restarts, and nobody has subscribed yet
 	w.clock.At += 9 * time.Minute
 	waits(t, r.Permit(update("u")), "busy")
-	answer(component.Answer{Name: "application/b", Update: "u", For: "9h", Reason: "still busy"}, true)
+	answer(component.Answer{Name: "application/b", Update: "u", For: "2562047h47m", Reason: "still busy" + strings.Repeat(" ", maxReason-11) + "ä"}, true)
+	if reason := w.kept[name].By["application/b"].Reason; !utf8.ValidString(reason) || len(reason) != maxReason-1 {
+		t.Errorf("%q is half a character too long", reason)
+	}
 	w.clock.At += 50 * time.Minute
 	waits(t, r.Permit(update("u")), "still busy")
 	w.clock.At += 2 * time.Minute // more than an hour since it was asked

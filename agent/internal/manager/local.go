@@ -11,7 +11,7 @@ import (
 
 // ErrBusy refuses what is asked for on the device during an update: it can be
 // asked for again.
-var ErrBusy = errors.New("an update of the component is under way")
+var ErrBusy = errors.New("an update of the component is under way: await its end, or cancel it (tranquil cancel, tranquil-agent cancel)")
 
 // GoBack has a component go back to its previous version, as [engine.WayBack]
 // tells, by what [Manager.Request] does.

@@ -76,7 +76,16 @@ func describeWish(v any) string {
 		return short(v)
 	}
 	var words []string
-	each(wish, func(key string, v any) { words = append(words, key+" "+short(v)) })
+	each(wish, func(key string, v any) {
+		switch key {
+		case "refused":
+			words = append(words, "update "+short(v)+" refused or cancelled")
+		case "consented":
+			words = append(words, "update "+short(v)+" consented to")
+		default:
+			words = append(words, key+" "+short(v))
+		}
+	})
 	return strings.Join(words, ", ")
 }
 

@@ -174,7 +174,8 @@ func (c *windowCmd) Run(s *session) error {
 	case c.Window != "" && c.None:
 		return errors.New("give either a WINDOW or --none")
 	}
-	if _, err := window.Parse(c.Window); err != nil {
+	w, err := window.Parse(c.Window)
+	if err != nil {
 		return err
 	}
 	hub, err := s.hub()
@@ -185,6 +186,9 @@ func (c *windowCmd) Run(s *session) error {
 		return err
 	}
 	open, done := any(c.Window), fmt.Sprintf("updates of %s on %s wait for %s", c.Component, c.ID, c.Window)
+	if _, ever := w.Next(time.Now()); !ever && !c.None {
+		done = fmt.Sprintf("updates of %s on %s wait for another window: %q never opens", c.Component, c.ID, c.Window)
+	}
 	if c.None {
 		open, done = nil, fmt.Sprintf("updates of %s on %s may begin at any time", c.Component, c.ID)
 	}

@@ -57,6 +57,7 @@ func newFakeServer(log string) http.Handler {
 	mux.HandleFunc("PATCH /twins/away", s.answer(fakeTwin))
 	mux.HandleFunc("GET /twins/safe", s.answer(safeTwin))
 	mux.HandleFunc("PATCH /twins/safe", s.answer(safeTwin))
+	mux.HandleFunc("GET /twins/forgotten", s.answer(strings.Replace(safeTwin, `"repaired":2`, `"components":{"application/greeter":{"running":true}}`, 1)))
 	mux.HandleFunc("GET /twins/apart", s.answer(apartTwin))
 	mux.HandleFunc("PATCH /twins/apart", s.answer(apartTwin))
 	mux.HandleFunc("GET /twins/mistyped", s.answer(mistypedTwin))
@@ -91,7 +92,7 @@ const goneTwin = `{"deviceId":"gone","version":7,"properties":{"desired":{"compo
   "reported":{"state":"online","components":{"application/greeter":{"running":false,"update":{"id":"u8","result":"removed"}}}}}}`
 
 // mistypedTwin is of a device that is asked for components it does not have.
-const mistypedTwin = `{"deviceId":"mistyped","properties":{"desired":{"$version":4,"components":{"greeter":{"version":"2.1.0"},"application/greter":{"version":"2.1.0"},"application/greeter":{"version":"2.1.0","window":"Sat 00:00-24:00"}}},
+const mistypedTwin = `{"deviceId":"mistyped","properties":{"desired":{"$version":4,"components":{"greeter":{"version":"2.1.0"},"application/greter":{"version":"2.1.0"},"application/greeter":{"version":"2.1.0","window":"Sat 00:00-24:00","refused":"u6"}}},
   "reported":{"state":"online","refused":{"components/application/greter":"this device has no\ncomponent application/greter"},"components":{"application/greeter":{"version":"2.0.0"}}}}}`
 
 // apartTwin is of a device whose component was repaired once, by number 4.

@@ -159,7 +159,10 @@ func (r *report) show(w io.Writer) {
 // String tells what runs: "1.4.0, schema 1, running, stale".
 func (c componentReport) String() string {
 	words := []string{c.Version}
-	if c.Version == "" {
+	switch {
+	case c.Version == "" && c.Running: // its agent is in safe mode
+		words[0] = "version unknown"
+	case c.Version == "":
 		words[0] = "not installed"
 	}
 	if c.Schema > 0 {
