@@ -56,13 +56,12 @@ func (k Keeper) Run(ctx context.Context, register func(context.Context, lwm2m.Ac
 			pause = firstPause
 		}
 		k.Log.Warn("the server is given up, asking for another one", "server", account.URI, "bootstrap", k.Server, "error", given)
-		another, refused := k.ask(ctx)
-		if refused == nil {
+		if another, refused := k.ask(ctx); refused == nil {
 			account = another
-			continue
+		} else {
+			k.Log.Warn("there is no other server", "error", refused)
 		}
-		k.Log.Warn("there is no other server", "error", refused)
-		wait(ctx, pause)
+		wait(ctx, pause) // also for another account, which may be no better
 	}
 	if ctx.Err() != nil {
 		return nil
