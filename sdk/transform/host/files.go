@@ -20,6 +20,8 @@ type entry struct {
 	given File  // what the caller knows of it
 }
 
+var errSpecial = errors.New("is neither a file nor a directory")
+
 // list returns what lies below root, each directory before its content, in
 // lexical order.
 func list(ctx context.Context, root *os.Root) ([]entry, error) {
@@ -40,7 +42,7 @@ func list(ctx context.Context, root *os.Root) ([]entry, error) {
 		case info.Mode().IsRegular():
 			e.size = info.Size()
 		case !info.IsDir():
-			return fmt.Errorf("%s is neither a file nor a directory: a transform in tree mode cannot carry it; remove it from the state, or use mode filter", path)
+			return fmt.Errorf("%s %w", path, errSpecial)
 		}
 		entries = append(entries, e)
 		return nil

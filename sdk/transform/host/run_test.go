@@ -147,7 +147,8 @@ func TestHostErrors(t *testing.T) {
 		in, out string
 		want    string
 	}{
-		"symlink":   {with(func(*Step) {}), link, t.TempDir(), "b is neither a file nor a directory"},
+		"symlink":   {with(func(*Step) {}), link, t.TempDir(), "b is neither a file nor a directory: remove it"},
+		"in a tree": {with(func(s *Step) { s.Mode = Tree }), link, t.TempDir(), "remove it from the state, or use mode filter"},
 		"full out":  {with(func(*Step) {}), good, full, "directory not empty"},
 		"no in":     {with(func(*Step) {}), good + "x", t.TempDir(), "no such file"},
 		"no module": {with(func(s *Step) { s.Module += "x" }), good, t.TempDir(), "cannot read transform"},

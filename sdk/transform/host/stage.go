@@ -78,7 +78,12 @@ func (s *stage) apply(ctx context.Context, from, to string) (string, error) {
 // listAtRest lists a whole state, in which no journal may be waiting.
 func (s *stage) listAtRest(ctx context.Context, dir string) ([]entry, error) {
 	entries, err := list(ctx, s.in)
-	if err != nil {
+	switch {
+	case errors.Is(err, errSpecial) && s.Mode == Tree:
+		return nil, fmt.Errorf("%w: a transform in tree mode cannot carry it; remove it from the state, or use mode filter", err)
+	case errors.Is(err, errSpecial):
+		return nil, fmt.Errorf("%w: remove it from the state; on a device a filter leaves symbolic links as they are", err)
+	case err != nil:
 		return nil, err
 	}
 	for _, e := range entries {

@@ -7,6 +7,7 @@
 package hostile
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -81,6 +82,7 @@ func decoding() map[string]Attack {
 	return map[string]Attack{
 		"decoder: functions": {Module: slices.Concat(magic, section(sectionFunction, number(huge))), Class: refused, Reason: "too many functions"},
 		"decoder: locals":    {Module: module([]byte{1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x7f, 0x0b}), Class: refused, Reason: "too many local"},
+		"decoder: a name":    {Module: importing(bytes.Repeat([]byte{0xff}, 1<<20)), Class: refused, Reason: "only functions of wasi"},
 		"decoder: names":     {Module: slices.Concat(magic, section(sectionCustom, []byte("\x04name\x01\x05"), number(huge))), Class: refused, Reason: "too many names"},
 		"decoder: tables":    {Module: slices.Concat(magic, section(sectionTable, []byte{1, 0x70, 0}, number(huge))), Class: refused, Reason: "its tables have"},
 		"decoder: cut off":   {Module: module(idle)[:40], Class: refused, Reason: "truncated"},

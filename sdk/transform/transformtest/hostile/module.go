@@ -11,6 +11,7 @@ import (
 const (
 	sectionCustom   = 0
 	sectionType     = 1
+	sectionImport   = 2
 	sectionFunction = 3
 	sectionTable    = 4
 	sectionMemory   = 5
@@ -45,6 +46,14 @@ func module(bodies ...[]byte) []byte {
 		section(sectionMemory, []byte{1, 0, 2}),
 		section(sectionExport, []byte("\x02\x06memory\x02\x00\x06_start\x00\x00")),
 		section(sectionCode, code...))
+}
+
+// importing is a module that imports a function from a module of that name, and
+// is nothing else.
+func importing(name []byte) []byte {
+	return slices.Concat(magic,
+		section(sectionType, []byte{1, 0x60, 0, 0}),
+		section(sectionImport, []byte{1}, number(uint64(len(name))), name, []byte("\x01f\x00\x00")))
 }
 
 // loops is a body of loops in each other that all use many locals: the compiler
