@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // impostors are what a sandbox can become that was taken over, by the name of the
@@ -23,6 +25,7 @@ var impostors = map[string]func(*net.UnixConn){
 	"forger":  writeLater,
 	"log":     holdLog,
 	"parent":  leaveChild,
+	"quitter": endSilently,
 }
 
 // holdLog answers as a sandbox does, and then neither ends nor lets go of its log.
@@ -40,6 +43,40 @@ func TestHeldLog(t *testing.T) {
 	if e := failed(t, err); e.Class != Trap || strings.Contains(e.Error(), "\n") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// endSilently ends before it has answered.
+func endSilently(host *net.UnixConn) {
+	for range 2 {
+		_ = send(host, outcome{})
+		_, _ = receive(host, &struct{}{})
+	}
+	os.Exit(0)
+}
+
+// TestSilentEnd: there is a reason also if the sandbox gives none.
+func TestSilentEnd(t *testing.T) {
+	_, _, err := runOne(t, &Host{Cache: cache, Program: impostor(t, "quitter")}, Step{Module: assembled(t, idle)}, "text")
+	if e := failed(t, err); e.Class != Crash || e.Reason != "exit status 0" {
+		t.Errorf("got %v", e)
+	}
+}
+
+// TestProgressIsBounded: the offset by which the host sees how far it is belongs
+// to the sandbox, too.
+func TestProgressIsBounded(t *testing.T) {
+	fd, err := unix.MemfdCreate("in", unix.MFD_CLOEXEC) // in which an offset may be as large as that
+	must(t, err)
+	in := os.NewFile(uintptr(fd), "in")
+	defer in.Close()
+	_, err = in.Seek(math.MaxInt64, io.SeekStart)
+	must(t, err)
+	s := &stage{total: 10, read: 1, run: &run{steps: 1, progress: func(done, total int64) {
+		if done != 10 || total != 10 {
+			t.Errorf("progress is %d of %d", done, total)
+		}
+	}}}
+	s.tick(in)
 }
 
 // floodResult reads its input, and writes more than it may.

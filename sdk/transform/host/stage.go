@@ -544,7 +544,7 @@ func (s *stage) tick(in *os.File) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.show(s.read + read)
+	s.show(s.read + min(read, s.total)) // the offset is the sandbox's word
 }
 
 // show reports progress. Every step counts as much as this one.

@@ -312,7 +312,7 @@ func (w *worker) died() outcome {
 	case status.Signaled() && status.Signal() == syscall.SIGKILL:
 		return outcome{Class: ResourceLimit, Reason: "killed by the system, probably for want of memory"}
 	}
-	return outcome{Class: Crash, Reason: firstLine(text)}
+	return outcome{Class: Crash, Reason: cmp.Or(firstLine(text), w.cmd.ProcessState.String())}
 }
 
 // close ends the sandbox, in whatever it does, and waits for its end.
