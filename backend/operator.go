@@ -90,7 +90,7 @@ func (b *backend) operator(ctx context.Context, hooks *webhook.Service) (http.Ha
 		return nil, err
 	}
 	f := &fleet.Fleet{
-		Hub:     &iothub.Client{ConnectionString: owner, HTTP: &http.Client{Transport: inProcess{b.hub.Handler()}}},
+		Hub:     &iothub.Client{ConnectionString: owner, HTTP: &http.Client{Transport: inProcess{b.hub.Handler(nil)}}},
 		Devices: b.store, Ledger: b.ledger, Log: b.log, Spool: filepath.Join(b.config.Data, "web"),
 		Connect: iothub.ConnectionString{HostName: named(b.hub.MQTTAddr()), Insecure: owner.Insecure},
 	}
@@ -101,7 +101,7 @@ func (b *backend) operator(ctx context.Context, hooks *webhook.Service) (http.Ha
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	rest := &api.API{Accounts: people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Events: events(b.hub.Handler(), owner), Log: b.log}
+	rest := &api.API{Accounts: people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Hub: b.hubAs(), Log: b.log}
 	mux.Handle(api.Base+"/", rest.Handler())
 	mux.Handle("/", (&web.Web{Accounts: people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Log: b.log}).Handler())
 	return mux, nil
@@ -121,9 +121,12 @@ func (b *backend) accounts(ctx context.Context) (*accounts.Accounts, error) {
 	return accounts.New(accounts.Config{Users: users, Tokens: tokens, Sessions: sessions, Ledger: b.ledger, Log: b.log}), err
 }
 
-// auditHub writes down what is changed by connection strings.
+// auditHub writes down what is changed by connection strings, or by people in that way.
 func (b *backend) auditHub(r *http.Request, policy string, detail json.RawMessage, change func() error) error {
-	ctx := audit.By(r.Context(), audit.Actor{Who: "policy " + policy, From: accounts.RemoteHost(r)})
+	ctx := r.Context()
+	if _, known := audit.Of(ctx); !known {
+		ctx = audit.By(ctx, audit.Actor{Who: "policy " + policy, From: accounts.RemoteHost(r)})
+	}
 	return b.ledger.Change(ctx, "hub."+strings.ToLower(r.Method), r.URL.Path, orNil(detail), change)
 }
 
@@ -246,18 +249,26 @@ func serveOperator(ctx context.Context, l net.Listener, security *tls.Config, ha
 // tokenLife is how long it may take until the hub has looked at a token.
 const tokenLife = 5 * time.Minute
 
-// events are the hub's, for whom we let in.
-func events(hub http.Handler, cs iothub.ConnectionString) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, err := cs.ServiceToken(time.Now().Add(tokenLife))
-		if err != nil {
-			http.Error(w, "cannot sign token", http.StatusInternalServerError)
-			return
-		}
-		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", token)
-		hub.ServeHTTP(w, r)
-	})
+// hubAs is the hub's REST interface for people, whom somebody else lets in: by a policy of the hub.
+func (b *backend) hubAs() func(policy string) http.Handler {
+	hub := b.hub.Handler(b.auditHub)
+	return func(policy string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			cs, err := b.hub.ConnectionString(policy)
+			var token string
+			if err == nil {
+				token, err = cs.ServiceToken(time.Now().Add(tokenLife))
+			}
+			if err != nil {
+				b.log.Error("cannot sign token", "policy", policy, "error", err)
+				http.Error(w, "the backend has an error of its own: see its log", http.StatusInternalServerError)
+				return
+			}
+			r = r.Clone(r.Context())
+			r.Header.Set("Authorization", token)
+			hub.ServeHTTP(w, r)
+		})
+	}
 }
 
 // inProcess sends requests to a handler of this process, without a socket and its certificate between.

@@ -12,7 +12,7 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/web"
 )
 
-var braces = regexp.MustCompile(`\{[a-z]+\}`)
+var braces = regexp.MustCompile(`\{[a-z.]+\}`)
 
 // TestRoutesAndRoles walks every route of pages and API for every role, and for nobody: who may not is refused before
 // anything is looked at, and who may is not refused for that.

@@ -2,6 +2,7 @@ package iothub
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +23,10 @@ const maxBody = 64 << 20
 // Client talks to the service side of a hub. It is safe for concurrent use.
 type Client struct {
 	ConnectionString ConnectionString // of a policy
-	HTTP             *http.Client     // nil: http.DefaultClient. Events needs one without Timeout
+	// URL and Token, if set, are in its place: where people have the hub's interface, as in
+	// https://hub.example.org:9443/api/v1/hub, and what the hub has given one of them when logging in.
+	URL, Token string
+	HTTP       *http.Client // nil: http.DefaultClient. Events needs one without Timeout
 }
 
 // NewClient makes a client with the default HTTP client.
@@ -177,11 +181,15 @@ func exchange[T any](ctx context.Context, c *Client, method, path, etag string, 
 }
 
 func (c *Client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.ConnectionString.HTTPURL()+path, body)
-	if err != nil {
-		return nil, err
+	base, token := c.URL, "Bearer "+c.Token
+	if c.Token == "" {
+		var err error
+		base = c.ConnectionString.HTTPURL()
+		if token, err = c.ConnectionString.ServiceToken(time.Now().Add(tokenLife)); err != nil {
+			return nil, err
+		}
 	}
-	token, err := c.ConnectionString.ServiceToken(time.Now().Add(tokenLife))
+	req, err := http.NewRequestWithContext(ctx, method, base+path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -209,13 +217,14 @@ func (c *Client) send(req *http.Request) (*http.Response, error) {
 	return nil, readError(res)
 }
 
-// readError takes Azure's `{"Message":"ErrorCode:DeviceNotFound;text"}` apart. Of methods the message is JSON itself:
+// readError takes problem details (RFC 9457), and Azure's `{"Message":"ErrorCode:DeviceNotFound;text"}` apart. Of methods the message is JSON itself:
 // `{"Message":"{\"errorCode\":404103,\"message\":\"text\"}"}`.
 func readError(res *http.Response) *Error {
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 16<<10))
-	var body struct{ Message string }
+	var body struct{ Message, Detail string }
 	e := &Error{Status: res.StatusCode, Message: http.StatusText(res.StatusCode)}
 	if json.Unmarshal(text, &body) != nil || body.Message == "" {
+		e.Message = cmp.Or(body.Detail, e.Message)
 		return e
 	}
 	e.Message = body.Message

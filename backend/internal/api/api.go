@@ -30,7 +30,7 @@ type API struct {
 	Audit    *audit.Log
 	Fleet    *fleet.Fleet
 	Webhooks *webhook.Service
-	Events   http.Handler // server-sent events, whoever asks
+	Hub      func(policy string) http.Handler // its REST interface, for whoever is let in by that policy
 	Log      *slog.Logger
 }
 

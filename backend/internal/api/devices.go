@@ -200,6 +200,6 @@ func listSubstitutes(a *API, r *http.Request) (Readings, error) {
 
 // followEvents is what the hub tells applications.
 var followEvents = operation{outMedia: "text/event-stream", serve: func(a *API, w http.ResponseWriter, r *http.Request) error {
-	a.Events.ServeHTTP(w, r)
+	a.Hub(policyService).ServeHTTP(w, r)
 	return nil
 }}

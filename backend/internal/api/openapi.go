@@ -21,10 +21,11 @@ func openAPI(*API, *http.Request) (document, error) {
 	schemas := schemas{}
 	paths := document{}
 	for _, route := range Routes() {
-		path, _ := paths[Base+route.Path].(document)
+		at := Base + strings.ReplaceAll(route.Path, "...", "") // a path of several segments cannot be said otherwise
+		path, _ := paths[at].(document)
 		if path == nil {
 			path = document{}
-			paths[Base+route.Path] = path
+			paths[at] = path
 		}
 		path[strings.ToLower(route.Method)] = route.describe(schemas)
 	}
@@ -39,7 +40,7 @@ func openAPI(*API, *http.Request) (document, error) {
 	}, nil
 }
 
-var inBraces = regexp.MustCompile(`\{([a-z]+)\}`)
+var inBraces = regexp.MustCompile(`\{([a-z]+)(?:\.\.\.)?\}`)
 
 func (route Route) describe(s schemas) document {
 	o := document{"summary": route.Summary, "operationId": route.id(), "responses": route.responses(s)}

@@ -7,6 +7,7 @@ const (
 	ofComponent = device + "/components/{type}/{name}"
 	offer       = "/packages/{type}/{name}"
 	webhooks    = "/webhooks/{hook}"
+	hub         = "/hub/{path...}"
 )
 
 // Routes lists all operations.
@@ -45,6 +46,13 @@ func Routes() []Route {
 		{"DELETE", offer + "/{version}", accounts.Publish, "Take a package back", nil, get(withdrawPackage)},
 
 		{"GET", "/events", accounts.Read, "Follow what happens, as server-sent events; Last-Event-ID resumes", []parameter{{"device", "of one device only"}}, followEvents},
+
+		{"GET", hub, accounts.Read, "Read by the REST interface of Azure IoT Hub: devices, twins, jobs, configurations, statistics", nil, asHub},
+		{"POST", "/hub/devices/query", accounts.Read, "Query twins by the language of Azure IoT Hub", nil, asHub},
+		{"POST", hub, accounts.Operate, "Change by the REST interface of Azure IoT Hub", nil, asHub},
+		{"PUT", hub, accounts.Operate, "Change by the REST interface of Azure IoT Hub", nil, asHub},
+		{"PATCH", hub, accounts.Operate, "Change by the REST interface of Azure IoT Hub", nil, asHub},
+		{"DELETE", hub, accounts.Operate, "Change by the REST interface of Azure IoT Hub", nil, asHub},
 
 		{"GET", "/tokens", accounts.Read, "List your API tokens", nil, get(listTokens)},
 		{"POST", "/tokens", accounts.Read, "Make an API token with some of your rights", nil, take(createToken)},

@@ -67,11 +67,17 @@ type actorKey struct{}
 // By has what is done with ctx be done by an actor.
 func By(ctx context.Context, a Actor) context.Context { return context.WithValue(ctx, actorKey{}, a) }
 
+// Of is who does what is done with ctx, if that is known.
+func Of(ctx context.Context) (a Actor, known bool) {
+	a, known = ctx.Value(actorKey{}).(Actor)
+	return a, known
+}
+
 // Change writes down that something is about to be done, does it, and writes down if that fails. Without the entry
 // nothing is done. detail becomes JSON; nil is none.
 func (l *Log) Change(ctx context.Context, action, object string, detail any, do func() error) error {
 	e := Entry{Action: action, Object: object}
-	e.Actor, _ = ctx.Value(actorKey{}).(Actor)
+	e.Actor, _ = Of(ctx)
 	if e.Who == "" {
 		return fmt.Errorf("cannot %s %s: nobody is known to do it", action, object)
 	}

@@ -46,8 +46,9 @@ func (h *Hub) serveHTTP(ctx context.Context) error {
 	return err
 }
 
-// Handler is what serves the back end, for other parts of the same process, which write down themselves what they change.
-func (h *Hub) Handler() http.Handler { return h.routes(nil) }
+// Handler is what serves the back end, for other parts of the same process. audit is nil where they write down themselves
+// what they change.
+func (h *Hub) Handler(audit Audit) http.Handler { return h.routes(audit) }
 
 // routes is Azure's REST interface, as far as this hub has it, and the event stream.
 func (h *Hub) routes(audit Audit) http.Handler {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"text/tabwriter"
@@ -23,7 +24,14 @@ type deviceCmd struct {
 // hub connects to the twin hub.
 func (s *session) hub() (*iothub.Client, error) {
 	if s.Hub == "" {
-		return nil, errors.New("no twin hub: give --hub or $TRANQUIL_HUB, a service connection string")
+		l, err := readLogin()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, errors.New("no twin hub: tranquil login, or give --hub or $TRANQUIL_HUB, a service connection string")
+		}
+		if err != nil {
+			return nil, err
+		}
+		return l.hub()
 	}
 	cs, err := iothub.ParseConnectionString(s.Hub)
 	if err != nil {

@@ -77,6 +77,33 @@ func newFakeServer(log string) http.Handler {
 	return mux
 }
 
+// newFakeLogin is the operator's API, as far as logging in goes, with the hub behind it.
+func newFakeLogin(hub http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	refuse := func(w http.ResponseWriter) {
+		w.WriteHeader(http.StatusUnauthorized)
+		io.WriteString(w, `{"status":401,"detail":"name or password is wrong"}`)
+	}
+	mux.HandleFunc("POST /api/v1/login", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || !strings.Contains(string(body), `"password":"right"`) {
+			refuse(w)
+			return
+		}
+		io.WriteString(w, `{"id":"ABC","token":"tranquil_ABC_DEF","expires":"2999-01-01T00:00:00Z"}`)
+	})
+	mux.HandleFunc("DELETE /api/v1/tokens/ABC", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.HandleFunc("/api/v1/hub/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer tranquil_ABC_DEF" {
+			refuse(w)
+			return
+		}
+		r.Header.Set("Authorization", "SharedAccessSignature of the backend's")
+		http.StripPrefix("/api/v1/hub", hub).ServeHTTP(w, r)
+	})
+	return mux
+}
+
 const fakeTwin = `{"deviceId":"d1","version":7,"properties":{
   "desired":{"$version":3,"components":{"application/greeter":{"version":"2.1.0","attempt":2}}},
   "reported":{"state":"online","refused":{"components.x":"not a component"},"components":{"application/greeter":

@@ -27,6 +27,8 @@ type cli struct {
 	Transform transformCmd `cmd:"" help:"Check, run and test state transforms."`
 	Updater   updaterCmd   `cmd:"" help:"Make and test updaters."`
 	Trust     trustCmd     `cmd:"" help:"Say who may sign for packages, and sign for them."`
+	Login     loginCmd     `cmd:"" help:"Log in to a backend as yourself."`
+	Logout    logoutCmd    `cmd:"" help:"End that."`
 	Device    deviceCmd    `cmd:"" help:"Create, list, show and call devices."`
 	Twin      twinCmd      `cmd:"" help:"Read and change the twin of a device."`
 	Update    updateCmd    `cmd:"" help:"Wish a version of a component onto a device."`
@@ -42,7 +44,7 @@ type cli struct {
 	Access    tokenCmd     `cmd:"" name:"token" help:"Print a token for the twin hub, for curl and the like."`
 	About     versionCmd   `cmd:"" name:"version" help:"Print the version of this tool."`
 
-	Hub   string `env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Connection string of the twin hub: the policy service suffices for twins and events, devices need iothubowner."`
+	Hub   string `env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Connection string of the twin hub, in place of a login: the policy service suffices for twins and events, devices need iothubowner."`
 	Files string `env:"TRANQUIL_FILES" placeholder:"URL" help:"File server."`
 	Token string `env:"TRANQUIL_TOKEN" placeholder:"TOKEN" help:"Publisher token for the file server. Better in the environment: others can see arguments."`
 

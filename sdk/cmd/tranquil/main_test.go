@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/pem"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -64,6 +65,13 @@ func TestScripts(t *testing.T) {
 			server := httptest.NewServer(mux)
 			env.Defer(server.Close)
 			host := strings.TrimPrefix(server.URL, "http://")
+			pages := httptest.NewTLSServer(newFakeLogin(mux))
+			env.Defer(pages.Close)
+			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pages.Certificate().Raw})
+			if err := os.WriteFile(filepath.Join(env.WorkDir, "ca.pem"), ca, 0o600); err != nil {
+				return err
+			}
+			env.Setenv("PAGES", pages.URL)
 			env.Setenv("PATH", tools+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("TZ", "UTC")
 			env.Setenv("XDG_CACHE_HOME", transformCache)

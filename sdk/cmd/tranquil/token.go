@@ -19,6 +19,10 @@ func (c *tokenCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if hub.Token != "" {
+		fmt.Fprintln(s.out, "Bearer", hub.Token)
+		return nil
+	}
 	token, err := hub.ConnectionString.ServiceToken(time.Now().Add(c.For))
 	if err != nil {
 		return err
