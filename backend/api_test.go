@@ -130,6 +130,19 @@ func updates(t *testing.T, c *caller) {
 	if wish["version"] != "1.0.0" || wish["state"] != "saved" || wish["attempt"] != 1.0 {
 		t.Errorf("%+v", wish)
 	}
+	g.report(t, doc{"mode": "safe", "fault": "journal", "repaired": 4, "components": doc{greeter: doc{"repaired": 2, "states": doc{"7": doc{"version": "1.0.0", "schema": 1, "bytes": 10}}}}})
+	eventually(t, "the fault shows", func() bool {
+		want(200, "GET", "/api/v1/devices/pump-1", nil, &d)
+		return d.Safe && d.Fault == "journal"
+	})
+	want(204, "POST", "/api/v1/devices/pump-1/repair", nil, nil)
+	want(204, "POST", ofGreeter+"/repair", doc{"state": "7"}, nil)
+	want(400, "POST", ofGreeter+"/repair", doc{"state": "8"}, nil)
+	want(200, "GET", "/api/v1/devices/pump-1/twin", nil, &twin)
+	wish, _ = twin.Desired["components"].(doc)[greeter].(doc)
+	if mend, _ := wish["repair"].(doc); mend["number"] != 3.0 || mend["state"] != 7.0 || twin.Desired["repair"] != 5.0 {
+		t.Errorf("%+v", twin.Desired)
+	}
 	want(204, "DELETE", ofGreeter+"?purge=true", nil, nil)
 }
 
@@ -171,7 +184,7 @@ func changes(t *testing.T, c *caller) {
 	want := c.wants(t)
 	var log api.Changes
 	want(200, "GET", "/api/v1/audit?limit=1000", nil, &log)
-	for _, action := range []string{"user.create", "token.create", "device.create", "device.keys.read", "device.keys.new", "update.push", "update.schedule", "update.consent", "update.cancel", "update.rollback", "component.remove", "twin.patch", "device.call", "device.disabled", "device.delete"} {
+	for _, action := range []string{"user.create", "token.create", "device.create", "device.keys.read", "device.keys.new", "update.push", "update.schedule", "update.consent", "update.cancel", "update.rollback", "device.repair", "component.repair", "component.remove", "twin.patch", "device.call", "device.disabled", "device.delete"} {
 		if !slices.ContainsFunc(log.Entries, func(e audit.Entry) bool { return e.Action == action && e.Who != "" }) {
 			t.Errorf("%s is not in the audit log", action)
 		}

@@ -133,3 +133,26 @@ func TestForeignPages(t *testing.T) {
 		}
 	}
 }
+
+// TestHeaders: whatever is answered, a browser keeps no copy of it, takes it for nothing else, and loads nothing from
+// elsewhere into it.
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	c := r.browser(t, "admin", r.admin)
+	for _, path := range []string{"/login", "/devices", "/none", "/audit", "/assets/tranquil.js", "/api/v1/me", "/api/v1/none"} {
+		res, err := c.http.Get(r.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		h := res.Header
+		page := !strings.HasPrefix(path, "/api/")
+		if page && (!strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") || h.Get("X-Content-Type-Options") != "nosniff") {
+			t.Errorf("%s: %v", path, h)
+		}
+		if asset := strings.HasPrefix(path, "/assets/"); (h.Get("Cache-Control") == "no-store") == asset {
+			t.Errorf("%s: %v", path, h)
+		}
+	}
+}

@@ -173,6 +173,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		level = slog.LevelError
 	}
 	a.Log.Log(r.Context(), level, "request is refused", "method", r.Method, "path", r.URL.Path, "from", accounts.RemoteHost(r), "status", status, "cause", err)
+	w.Header().Set("Cache-Control", "no-store")
 	body, _ := json.Marshal(Problem{status, http.StatusText(status), text}) // strings always marshal
 	w.Header().Set("Content-Type", "application/problem+json")
 	if status == http.StatusUnauthorized {

@@ -28,6 +28,7 @@ func Routes() []Route {
 		{"GET", device + "/twin", accounts.Read, "Read a twin, with its etag", nil, showTwin},
 		{"PATCH", device + "/twin", accounts.Operate, "Merge tags and desired properties into a twin, If-Match its etag", nil, take(patchTwin)},
 		{"POST", device + "/methods", accounts.Operate, "Have a device do something now (direct method)", nil, callMethod},
+		{"POST", device + "/repair", accounts.Operate, "Have an agent leave safe mode", nil, get(repairDevice)},
 		{"GET", device + "/history", accounts.Read, "How the updates of a device have ended, the newest first", nil, get(history)},
 		{"GET", device + "/readings", accounts.Read, "What a device measures, and whether it is live, stale (until when) or of a device that is away", nil, get(listReadings)},
 		{"GET", device + "/substitutes", accounts.Read, "What other devices measure live by the same IPSO object, while this one is masked", []parameter{{"object", "its number, as in 3303 for temperatures"}, {"tag", "name of a tag that they must have in common; several with commas"}}, get(listSubstitutes)},
@@ -37,6 +38,7 @@ func Routes() []Route {
 		{"POST", ofComponent + "/consent", accounts.Operate, "Let the update that waits begin", nil, get(consent)},
 		{"POST", ofComponent + "/cancel", accounts.Operate, "Have the update under way turn back", nil, get(cancel)},
 		{"POST", ofComponent + "/rollback", accounts.Operate, "Go back to the version before", nil, get(rollback)},
+		{"POST", ofComponent + "/repair", accounts.Operate, "Have it go on with a saved state, or with the one it has, if it stays stopped", nil, take(mendComponent)},
 		{"DELETE", ofComponent, accounts.Operate, "Take it off the device", []parameter{{"purge", "true: keep none of its states"}}, get(removeComponent)},
 		{"POST", "/pushes", accounts.Operate, "Ask several devices for a version, by id or by query", nil, take(push)},
 

@@ -36,6 +36,19 @@ func rollback(a *API, r *http.Request) (nothing, error) {
 	return nothing{}, a.Fleet.Rollback(r.Context(), r.PathValue("id"), component(r))
 }
 
+func repairDevice(a *API, r *http.Request) (nothing, error) {
+	return nothing{}, a.Fleet.Repair(r.Context(), r.PathValue("id"))
+}
+
+// Mending says how a component goes on.
+type Mending struct {
+	State string `json:"state"` // generation of a saved state, or "keep"
+}
+
+func mendComponent(a *API, r *http.Request, m Mending) (nothing, error) {
+	return nothing{}, a.Fleet.Mend(r.Context(), r.PathValue("id"), component(r), m.State)
+}
+
 func removeComponent(a *API, r *http.Request) (nothing, error) {
 	return nothing{}, a.Fleet.Remove(r.Context(), r.PathValue("id"), component(r), r.FormValue("purge") == "true")
 }

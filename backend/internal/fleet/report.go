@@ -18,6 +18,7 @@ type Device struct {
 	Connected  bool              `json:"connected"`
 	Since      time.Time         `json:"since,omitzero"`   // when it was connected, or has gone
 	Fault      string            `json:"fault,omitempty"`  // why its agent starts no update
+	Safe       bool              `json:"safe,omitempty"`   // its agent waits for a repair
 	Sleeps     bool              `json:"sleeps,omitempty"` // it listens only now and then
 	Tags       map[string]any    `json:"tags,omitempty"`
 	Components []Component       `json:"components"`        // by name
@@ -40,6 +41,17 @@ type Component struct {
 	Check      string            `json:"check,omitempty"`      // schedule by which it looks for newer versions
 	Dependants map[string]string `json:"dependants,omitempty"` // what they may want when it is updated
 	Previous   *Previous         `json:"previous,omitempty"`
+	States     map[string]State  `json:"states,omitempty"`   // saved, by generation
+	Repaired   int64             `json:"repaired,omitempty"` // number of the last repair that has ended
+}
+
+// A State is a saved one of a component.
+type State struct {
+	Version string    `json:"version"`
+	Schema  int       `json:"schema"`
+	SavedAt time.Time `json:"savedAt,omitzero"`
+	Bytes   int64     `json:"bytes"`
+	Damaged bool      `json:"damaged,omitempty"`
 }
 
 // Masking says what the readings of a component are worth now.
@@ -131,7 +143,7 @@ func understand(d twin.Device) Device {
 	}
 	o.State, o.Refused, o.Sleeps = stateOf(d, r), r.Refused, len(r.Sleeps) > 0
 	if r.Mode != "" {
-		o.Fault = r.Fault
+		o.Fault, o.Safe = r.Fault, r.Mode == "safe"
 	}
 	wishes, _ := d.Twin.Desired.Values["components"].(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(r.Components)) {

@@ -65,15 +65,18 @@ func clear(patch, now wish, keys ...string) {
 }
 
 // again is the number of the next attempt.
-func again(now wish) int64 {
-	switch n := now["attempt"].(type) {
+func again(now wish) int64 { return number(now["attempt"]) + 1 }
+
+// number is what stands in a document as a number, 0 if none does.
+func number(v any) int64 {
+	switch n := v.(type) {
 	case json.Number:
-		i, _ := strconv.ParseInt(n.String(), 10, 64)
-		return i + 1
+		i, _ := strconv.ParseInt(n.String(), 10, 64) // else it is none
+		return i
 	case float64:
-		return int64(n) + 1
+		return int64(n)
 	}
-	return 1
+	return 0
 }
 
 // A Push asks for a version of a component.
@@ -213,5 +216,35 @@ func (f *Fleet) Remove(ctx context.Context, id, name string, purge bool) error {
 			patch["remove"] = "purge"
 		}
 		return patch, nil
+	})
+}
+
+// Repair has an agent in safe mode set aside what it cannot read, and go on.
+func (f *Fleet) Repair(ctx context.Context, id string) error {
+	d, err := f.Devices.Device(ctx, id)
+	if err != nil {
+		return err
+	}
+	next := max(number(d.Twin.Desired.Values["repair"]), number(d.Twin.Reported.Values["repaired"])) + 1
+	return f.Ledger.Change(ctx, "device.repair", id, map[string]any{"number": next}, func() error {
+		_, err := f.Hub.PatchTwin(ctx, id, iothub.TwinPatch{Desired: map[string]any{"repair": next}}, "")
+		return err
+	})
+}
+
+// Mend has a component, whose version and state do not belong together, go on with the state of a generation, or with
+// "keep" with the one that it has.
+func (f *Fleet) Mend(ctx context.Context, id, name, state string) error {
+	return f.change(ctx, "component.repair", id, name, func(now wish, c Component) (wish, error) {
+		var with any = state
+		if state != "keep" {
+			generation, err := strconv.ParseInt(state, 10, 64)
+			if _, saved := c.States[state]; !saved || err != nil {
+				return nil, twin.ArgumentInvalid.With("%s of %s has no saved state %.40q: give the generation of one, or keep", name, id, state)
+			}
+			with = generation
+		}
+		before, _ := now["repair"].(map[string]any)
+		return wish{"repair": wish{"number": max(number(before["number"]), c.Repaired) + 1, "state": with}}, nil
 	})
 }

@@ -141,6 +141,20 @@ func (w *Web) setTerms(v *visit) error {
 	return v.leave(v.home(), "scheduled")
 }
 
+func (w *Web) repairDevice(v *visit) error {
+	if err := w.Fleet.Repair(v.Context(), v.id()); err != nil {
+		return err
+	}
+	return v.leave(v.home(), "repair")
+}
+
+func (w *Web) mendComponent(v *visit) error {
+	if err := w.Fleet.Mend(v.Context(), v.id(), v.component(), v.PostFormValue("state")); err != nil {
+		return err
+	}
+	return v.leave(v.home(), "repair")
+}
+
 func (w *Web) removeComponent(v *visit) error {
 	if err := w.Fleet.Remove(v.Context(), v.id(), v.component(), v.PostFormValue("purge") != ""); err != nil {
 		return err

@@ -73,6 +73,8 @@ func Routes() []Route {
 		{"POST", component + "/consent", accounts.Operate, simply((*fleet.Fleet).Consent, "consented")},
 		{"POST", component + "/cancel", accounts.Operate, simply((*fleet.Fleet).Cancel, "cancelled")},
 		{"POST", component + "/rollback", accounts.Operate, simply((*fleet.Fleet).Rollback, "pushed")},
+		{"POST", device + "/repair", accounts.Operate, (*Web).repairDevice},
+		{"POST", component + "/repair", accounts.Operate, (*Web).mendComponent},
 		{"POST", component + "/remove", accounts.Operate, (*Web).removeComponent},
 		{"GET", "/push", accounts.Operate, (*Web).askPush},
 		{"POST", "/push", accounts.Operate, (*Web).pushMany},
@@ -205,6 +207,7 @@ var said = map[string]string{
 	"ended":     "The token has ended.",
 	"uploaded":  "The package is published.",
 	"sent":      "It is sent.",
+	"repair":    "The device is asked to repair it.",
 }
 
 // show renders a page.
