@@ -15,18 +15,20 @@
 //		})
 //	}
 //
-// [Filter] changes files one by one, [Tree] sees the whole state at once, and
-// [JSON] is a filter for files that are one JSON document. ABI.md tells what
-// programs in other languages have to do.
+// [Filter] changes files one by one, and [Tree] sees the whole state at once.
+// [JSON] is a filter for files that are one JSON document, [Lines] for those with
+// one on each line, and [Each] for a long list in a document: both need memory for
+// one line or element only. What a transform prints to stdout is the new state;
+// what it has to say goes to stderr, as by log.Print, and the last line of that is
+// shown when it fails. ABI.md tells what programs in other languages have to do.
 package transform
 
 import (
-	"archive/tar"
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"strconv"
 	"strings"
@@ -43,7 +45,7 @@ var ErrRefused = errors.New("state refused")
 type Edge struct {
 	From, To int               // state schemas, positive
 	File     string            // slash path of the file inside the state; "" in tree mode
-	Format   string            // of the result: "json", "ndjson", "bytes" or ""
+	Format   string            // of the result: "json", "ndjson", "sqlite", "tar", "bytes" or ""
 	Params   map[string]string // of the edge; names in lower case
 }
 
@@ -62,54 +64,8 @@ func Refuse(format string, args ...any) error {
 // Filter runs fn on one file and exits the process. fn must read in to its
 // end, and what it writes is the new content of the file. Both are buffered.
 func Filter(fn func(in io.Reader, out io.Writer, e Edge) error) {
+	log.SetFlags(0) // there is no time
 	os.Exit(Exec(os.Args, os.Environ(), os.Stdin, os.Stdout, os.Stderr, fn))
-}
-
-// Tree runs fn on the whole state and exits the process. fn must read in to
-// its end and write every file of the new state. Only directories and regular
-// files are allowed, with relative names; times and owners are ignored.
-func Tree(fn func(in *tar.Reader, out *tar.Writer, e Edge) error) { Filter(Archive(fn)) }
-
-// Archive makes a function for [Filter] from one for [Tree].
-func Archive(fn func(in *tar.Reader, out *tar.Writer, e Edge) error) func(in io.Reader, out io.Writer, e Edge) error {
-	return func(in io.Reader, out io.Writer, e Edge) error {
-		w := tar.NewWriter(out)
-		if err := fn(tar.NewReader(in), w, e); err != nil {
-			return err
-		}
-		return w.Close()
-	}
-}
-
-// JSON is [Filter] for files that are one JSON document: it decodes the file
-// into Old and writes what fn returns. Numbers in an any are json.Number, which
-// keeps all their digits. Documents of many megabytes want a streaming Filter
-// instead: in Wasm, encoding/json takes about 25 times their size in memory.
-func JSON[Old, New any](fn func(Old, Edge) (New, error)) { Filter(document(fn)) }
-
-// document makes a function for [Filter] from one for [JSON].
-func document[Old, New any](fn func(Old, Edge) (New, error)) func(in io.Reader, out io.Writer, e Edge) error {
-	return func(in io.Reader, out io.Writer, e Edge) error {
-		d := json.NewDecoder(in)
-		d.UseNumber() // a float64 would lose digits of what fn does not touch
-		var old Old
-		err := d.Decode(&old)
-		if err == nil {
-			if _, err = d.Token(); errors.Is(err, io.EOF) {
-				err = nil
-			} else {
-				err = errors.New("something follows the document")
-			}
-		}
-		if err != nil {
-			return Refuse("%s is not the JSON of schema %d: %v", e.File, e.From, err)
-		}
-		result, err := fn(old, e)
-		if err != nil {
-			return err
-		}
-		return json.NewEncoder(out).Encode(result)
-	}
 }
 
 // Exec is [Filter] without the process around it: it returns the exit code. The

@@ -65,8 +65,8 @@ func TestDocument(t *testing.T) {
 	for in, want := range map[string]string{
 		"{\"n\": [9007199254740993, 1e308, -0, 2.50]}\r\n": `{"n":[9007199254740993,1e308,-0,2.50]}` + "\n",
 		"{} {}": "state refused: f is not the JSON of schema 1: something follows the document",
-		"{":     "state refused: f is not the JSON of schema 1: unexpected EOF",
-		"":      "state refused: f is not the JSON of schema 1: EOF",
+		"{":     "state refused: f is not the JSON of schema 1: it ends in the middle",
+		"":      "state refused: f is not the JSON of schema 1: there is nothing in it",
 		"[1]":   "state refused: f is not the JSON of schema 1: json: cannot unmarshal array into Go value of type map[string]interface {}",
 	} {
 		var out strings.Builder

@@ -105,31 +105,50 @@ type program struct {
 	out  io.Writer
 }
 
-// all runs the program on each document, of which a JSON file has one.
+// all runs the program on a JSON file, or on each document of one with several.
 func (p *program) all(in io.Reader) error {
+	if p.edge.Format == "ndjson" {
+		return p.lines(in)
+	}
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return err
+	}
+	results, err := p.document(1, text)
+	if err == nil && results != 1 {
+		return transform.Refuse("the program emitted %d values, a file has one", results)
+	}
+	return err
+}
+
+func (p *program) lines(in io.Reader) error {
 	d := json.NewDecoder(in)
-	d.UseNumber()
-	lines := p.edge.Format == "ndjson"
 	for n := 1; ; n++ {
-		var doc any
-		err := d.Decode(&doc)
-		if errors.Is(err, io.EOF) && (lines || n > 1) {
+		var text json.RawMessage
+		err := d.Decode(&text)
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return transform.Refuse("document %d is no JSON: %v", n, err)
+			return transform.Refuse("document %d cannot be read: %v", n, err)
 		}
-		if n > 1 && !lines {
-			return transform.Refuse("something follows the document")
-		}
-		results, err := p.one(doc)
-		if err != nil {
-			return transform.Refuse("document %d: %v", n, err)
-		}
-		if !lines && results != 1 {
-			return transform.Refuse("the program emitted %d values, a file has one", results)
+		if _, err := p.document(n, text); err != nil {
+			return err
 		}
 	}
+}
+
+// document writes what the program makes of the n-th document, and counts it.
+func (p *program) document(n int, text []byte) (int, error) {
+	var doc any
+	if err := transform.Decode(text, &doc); err != nil {
+		return 0, transform.Refuse("document %d cannot be read: %v", n, err)
+	}
+	results, err := p.one(doc)
+	if err != nil {
+		return 0, transform.Refuse("document %d: %v", n, err)
+	}
+	return results, nil
 }
 
 // one writes what the program emits for a document, and counts it.

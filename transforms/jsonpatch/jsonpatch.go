@@ -94,7 +94,7 @@ func lines(in io.Reader, out io.Writer, c change) error {
 func document(data []byte, out io.Writer, c change) error {
 	doc, err := decode(data)
 	if err != nil {
-		return transform.Refuse("not a JSON document: %v", err)
+		return transform.Refuse("the document cannot be read: %v", err)
 	}
 	if doc, err = c(doc); err != nil {
 		return transform.Refuse("%v", err)
@@ -104,15 +104,8 @@ func document(data []byte, out io.Writer, c change) error {
 	return encoder.Encode(doc)
 }
 
-func decode(data []byte) (any, error) {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	var doc any
-	if err := decoder.Decode(&doc); err != nil {
-		return nil, err
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the document")
-	}
-	return doc, nil
+// decode reads a document, of which nothing may be lost.
+func decode(text []byte) (doc any, err error) {
+	err = transform.Decode(text, &doc)
+	return doc, err
 }

@@ -102,6 +102,8 @@ func TestPatchRefuses(t *testing.T) {
 		"leading zero":        {`[1,2]`, `[{"op":"remove","path":"/01"}]`, true},
 		"no document":         {``, `[]`, true},
 		"two documents":       {`{} {}`, `[]`, true},
+		"a name twice":        {`{"a":1,"a":2}`, `[]`, true},
+		"no UTF-8":            {"\"\xff\"", `[]`, true},
 		"no patch":            {`{}`, ``, false},
 		"unknown op":          {`{}`, `[{"op":"spam","path":""}]`, false},
 		"no value":            {`{}`, `[{"op":"add","path":"/a"}]`, false},

@@ -7,8 +7,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -35,9 +35,13 @@ func main() {
 }
 
 func split(in *tar.Reader, out *tar.Writer) error {
-	return each(in, func(header *tar.Header, content []byte) error {
+	return transform.Walk(in, func(header *tar.Header, r io.Reader) error {
 		if header.Name != whole {
-			return write(out, header, content)
+			return transform.Keep(out, header, r)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			return err
 		}
 		day, lines := "", []byte(nil)
 		for line := range bytes.Lines(content) {
@@ -48,7 +52,7 @@ func split(in *tar.Reader, out *tar.Writer) error {
 			case next < day:
 				return transform.Refuse("the log goes back from %s to %s", day, next)
 			case next > day && lines != nil:
-				if err := write(out, named(header, dir+day+".ndjson"), lines); err != nil {
+				if err := transform.Put(out, dir+day+".ndjson", header.Mode, lines); err != nil {
 					return err
 				}
 				lines = nil
@@ -58,19 +62,23 @@ func split(in *tar.Reader, out *tar.Writer) error {
 		if lines == nil {
 			return transform.Refuse("the log is empty")
 		}
-		return write(out, named(header, dir+day+".ndjson"), lines)
+		return transform.Put(out, dir+day+".ndjson", header.Mode, lines)
 	})
 }
 
 func merge(in *tar.Reader, out *tar.Writer) error {
 	days := map[string][]byte{}
-	var log *tar.Header
-	err := each(in, func(header *tar.Header, content []byte) error {
+	var mode int64
+	err := transform.Walk(in, func(header *tar.Header, r io.Reader) error {
 		if header.Name == dir {
 			return nil
 		}
 		if !strings.HasPrefix(header.Name, dir) {
-			return write(out, header, content)
+			return transform.Keep(out, header, r)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			return err
 		}
 		if len(content) == 0 { // the way back would not know of it
 			return transform.Refuse("%s is empty", header.Name)
@@ -81,59 +89,20 @@ func merge(in *tar.Reader, out *tar.Writer) error {
 				return transform.Refuse("%s has a line of another day: %s", header.Name, line)
 			}
 		}
-		days[day], log = content, header
+		days[day], mode = content, header.Mode
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if log == nil {
+	if len(days) == 0 {
 		return transform.Refuse("there is no %s", dir)
 	}
 	var content []byte
-	var names []string
-	for day := range days {
-		names = append(names, day)
-	}
-	slices.Sort(names)
-	for _, day := range names {
+	for _, day := range slices.Sorted(maps.Keys(days)) {
 		content = append(content, days[day]...)
 	}
-	return write(out, named(log, whole), content)
-}
-
-// each calls f for every file and directory.
-func each(in *tar.Reader, f func(*tar.Header, []byte) error) error {
-	for {
-		header, err := in.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		content, err := io.ReadAll(in)
-		if err != nil {
-			return err
-		}
-		if err := f(header, content); err != nil {
-			return err
-		}
-	}
-}
-
-func write(out *tar.Writer, header *tar.Header, content []byte) error {
-	header.Size = int64(len(content))
-	if err := out.WriteHeader(header); err != nil {
-		return err
-	}
-	_, err := out.Write(content)
-	return err
-}
-
-// named returns a header like another.
-func named(header *tar.Header, name string) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: header.Mode}
+	return transform.Put(out, whole, mode, content)
 }
 
 // dayOf returns the day of a line of the log, which must be a whole one.

@@ -62,11 +62,8 @@ func parseNested(d *json.Decoder, kind byte) (*document, error) {
 	for d.More() {
 		if kind == '{' {
 			key, err := d.Token()
-			if err != nil {
-				return nil, err
-			}
 			name, ok := key.(string)
-			if !ok {
+			if err != nil || !ok {
 				return nil, errNoJSON
 			}
 			doc.keys = append(doc.keys, name)

@@ -283,6 +283,7 @@ func FuzzDocuments(f *testing.F) {
 	f.Add(`{"a":[1,2.50,{"b":"\u2028"}],"c":null}`)
 	f.Add("1\n2")
 	f.Add(`{"a"`)
+	f.Add(`{"a":[],`)
 	f.Fuzz(func(t *testing.T, content string) {
 		docs, err := parseDocuments(content)
 		if err != nil {
