@@ -34,7 +34,7 @@ func BenchmarkLanguages(b *testing.B) {
 			edge := transformtest.Edge{Step: host.Step{Module: module, From: 1, To: 2, Format: "json"}}
 			best := transformtest.Rate{}
 			for b.Loop() {
-				rate, err := transformtest.Bench(b.Context(), h, edge, state, 0)
+				rate, err := transformtest.Bench(b.Context(), h, edge, state, 0, nil)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -43,7 +43,7 @@ func BenchmarkLanguages(b *testing.B) {
 				}
 			}
 			h.Interpret = true
-			slow, err := transformtest.Bench(b.Context(), h, edge, history(2_000), 0)
+			slow, err := transformtest.Bench(b.Context(), h, edge, history(2_000), 0, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/tranquil-iot/tranquil/sdk/settings"
@@ -157,11 +158,22 @@ func (r *Recipe) edges() ([]Transform, error) {
 			Files: t.Files, Format: t.Format, Split: t.Split, Lossy: t.Lossy, Params: t.Params, Limits: t.Limits,
 		}
 		edge.setDefaults()
-		err := errors.Join(r.addSchema(&edge, t), r.checkGiven(i, t.Limits))
+		err := errors.Join(r.addSchema(&edge, t), r.checkGiven(i, t.Limits), checkStars(t.Files))
 		errs = append(errs, settings.In(transformKey(i), err))
 		edges = append(edges, edge)
 	}
 	return edges, errors.Join(errs...)
+}
+
+// checkStars refuses what elsewhere stands for directories of any depth, and would
+// be one star here.
+func checkStars(files []string) error {
+	for _, glob := range files {
+		if strings.Contains(glob, "**") {
+			return settings.In("files", fmt.Errorf("%.80q: a star stands for a part of one name, so name a pattern for each depth, as in \"*.json\", \"*/*.json\"", glob))
+		}
+	}
+	return nil
 }
 
 // transformKey is that of the i-th [[transform]].

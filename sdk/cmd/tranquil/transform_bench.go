@@ -34,8 +34,9 @@ func (c *transformBenchCmd) Run(s *session) error {
 	budget := cmp.Or(c.Downtime, time.Duration(recipe.MaxDowntime), time.Duration(recipe.Downtime))
 	bar := s.bar("bench")
 	for i, e := range edges {
-		bar.show(int64(i), int64(len(edges)))
-		m, err := c.measure(s, e, cases)
+		m, err := c.measure(s, e, cases, func(stage int, done, total int64) {
+			bar.tell(percent(stages*i+stage, stages*len(edges), done, total), 100)
+		})
 		bar.clear()
 		if err != nil {
 			return withLog(err)
@@ -56,7 +57,16 @@ type measurement struct {
 	compiled, interpreted transformtest.Rate
 }
 
-func (c *transformBenchCmd) measure(s *session, e transformtest.Edge, cases []transformtest.Case) (measurement, error) {
+// stages of the measurement of an edge: compiled and interpreted.
+const stages = 2
+
+// percent is how far a measurement is in one of its parts, which take about as
+// long as each other.
+func percent(part, parts int, done, total int64) int64 {
+	return int64(100 * (float64(part) + float64(done)/float64(max(total, 1))) / float64(parts))
+}
+
+func (c *transformBenchCmd) measure(s *session, e transformtest.Edge, cases []transformtest.Case, progress func(stage int, done, total int64)) (measurement, error) {
 	m := measurement{edge: e, engine: "compiled (amd64, arm64)", limits: c.lower(e.Limits)}
 	if c.Native {
 		m.engine = "native code, if there is any"
@@ -73,16 +83,17 @@ func (c *transformBenchCmd) measure(s *session, e transformtest.Edge, cases []tr
 		return m, fmt.Errorf("cannot make room for the benchmark: %w", err)
 	}
 	defer os.RemoveAll(h.Cache)
+	progress(0, 0, 1)
 	begin := time.Now()
 	if err := h.Compile(s.ctx, e.Module); err != nil {
 		return m, err
 	}
 	m.compile = time.Since(begin)
-	if m.compiled, err = transformtest.Bench(s.ctx, h, e, state, c.Size<<10); err != nil {
+	if m.compiled, err = transformtest.Bench(s.ctx, h, e, state, c.Size<<10, func(done, total int64) { progress(0, done, total) }); err != nil {
 		return m, err
 	}
 	slow := &host.Host{Cache: h.Cache, Ceiling: h.Ceiling, Interpret: true}
-	m.interpreted, err = transformtest.Bench(s.ctx, slow, e, state, c.Size<<6)
+	m.interpreted, err = transformtest.Bench(s.ctx, slow, e, state, c.Size<<6, func(done, total int64) { progress(1, done, total) })
 	return m, err
 }
 
@@ -124,7 +135,7 @@ func (m measurement) print(out io.Writer, budget time.Duration) error {
 	fmt.Fprintf(out, "%d → %d, measured with %s, interpreted with %s\n",
 		m.edge.From, m.edge.To, amount(m.compiled.Input), amount(m.interpreted.Input))
 	if m.compiled.Small != "" {
-		fmt.Fprintf(out, "(no larger file could be measured, so the rates mean little: %s)\n", m.compiled.Small)
+		fmt.Fprintf(out, "(no larger file could be measured, so %s: %s)\n", m.says(), m.compiled.Small)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "\tMB/s\tmemory of %s\tstart\t10 MB take\tin one run of %v", amount(m.limits.Memory), m.time())
@@ -149,10 +160,25 @@ func (m measurement) print(out io.Writer, budget time.Duration) error {
 // time is how long one run may take.
 func (m measurement) time() time.Duration { return min(m.limits.CPU, m.limits.Wall) }
 
+// leastInput is below what a rate would be that of the start.
+const leastInput = 64 << 10
+
+// says what can be told of the rates if no larger file could be measured.
+func (m measurement) says() string {
+	if m.compiled.Input < leastInput {
+		return "there are no rates"
+	}
+	return "the rates mean little"
+}
+
 func (m measurement) row(w io.Writer, name string, r transformtest.Rate, budget time.Duration) {
-	fmt.Fprintf(w, "%s\t%.3g\t%s\t%s\t%s\t%s", name, r.PerSecond()/1e6, amount(r.Memory), brief(r.Start), brief(r.Per(10e6)), within(r, m.time()))
+	rate := []string{fmt.Sprintf("%.3g", r.PerSecond()/1e6), brief(r.Per(10e6)), within(r, m.time()), within(r, budget-r.Start)}
+	if m.compiled.Small != "" && m.compiled.Input < leastInput {
+		rate = []string{"?", "?", "?", "?"}
+	}
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s", name, rate[0], amount(r.Memory), brief(r.Start), rate[1], rate[2])
 	if budget > 0 {
-		fmt.Fprintf(w, "\t%s", within(r, budget-r.Start))
+		fmt.Fprintf(w, "\t%s", rate[3])
 	}
 	fmt.Fprintln(w)
 }

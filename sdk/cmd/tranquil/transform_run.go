@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/transforms/native"
 )
@@ -38,10 +43,6 @@ func (c *transformRunCmd) Run(s *session) error {
 	if err := c.readymade(); err != nil {
 		return err
 	}
-	h, err := c.host(s)
-	if err != nil {
-		return err
-	}
 	work, err := os.MkdirTemp("", "tranquil-transform-")
 	if err != nil {
 		return fmt.Errorf("cannot make room for the state: %w", err)
@@ -62,12 +63,9 @@ func (c *transformRunCmd) Run(s *session) error {
 	if !single && there {
 		out = c.Output + suffixNew
 	}
-	step := host.Step{Module: c.Module, From: c.From, To: c.To, Mode: c.Mode, Files: c.Only, Format: c.Format, Split: c.Split, Params: c.Param}
-	bar := s.bar("transform")
-	report, err := h.Run(s.ctx, []host.Step{step}, state, out, bar.show)
-	bar.clear()
+	report, err := c.transform(s, state, out, work)
 	if err != nil {
-		return withLog(err)
+		return c.advise(single, withLog(err))
 	}
 	if single {
 		if err := c.deliver(s, filepath.Join(out, filepath.FromSlash(c.File))); err != nil {
@@ -84,11 +82,102 @@ func (c *transformRunCmd) Run(s *session) error {
 	return c.usage(s.err, report)
 }
 
+// transform makes the new state. A filter leaves symbolic links as they are, of
+// which the sandbox knows nothing.
+func (c *transformRunCmd) transform(s *session, state, out, work string) (host.Report, error) {
+	h, err := c.host(s)
+	if err != nil {
+		return host.Report{}, err
+	}
+	links, err := c.links(state)
+	if err != nil {
+		return host.Report{}, err
+	}
+	if len(links) > 0 {
+		plain := filepath.Join(work, "old")
+		if err := copyPlain(s.ctx, state, plain); err != nil {
+			return host.Report{}, fmt.Errorf("cannot read state: %w", err)
+		}
+		state = plain
+	}
+	bar := s.bar("transform")
+	report, err := h.Run(s.ctx, []host.Step{c.step()}, state, out, bar.show)
+	bar.clear()
+	for name, target := range links {
+		if err == nil {
+			err = os.Symlink(target, filepath.Join(out, name))
+		}
+	}
+	return report, err
+}
+
+func (c *transformRunCmd) step() host.Step {
+	return host.Step{Module: c.Module, From: c.From, To: c.To, Mode: c.Mode, Files: c.Only, Format: c.Format, Split: c.Split, Params: c.Param}
+}
+
+// links returns the targets of the symbolic links in a state that a filter is for.
+func (c *transformRunCmd) links(state string) (map[string]string, error) {
+	links := map[string]string{}
+	if c.Mode == host.Tree {
+		return links, nil
+	}
+	err := filepath.WalkDir(state, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || entry.Type().IsRegular() || path == state {
+			return err
+		}
+		if entry.Type() != fs.ModeSymlink {
+			return fmt.Errorf("cannot read state: %s is neither a file nor a directory nor a symbolic link", path)
+		}
+		name, err := filepath.Rel(state, path)
+		if err == nil {
+			links[name], err = os.Readlink(path)
+		}
+		return err
+	})
+	return links, err
+}
+
+// copyPlain copies the directories and files of a state.
+func copyPlain(ctx context.Context, from, to string) error {
+	root, err := filepath.EvalSymlinks(from)
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		case entry.Type().IsRegular():
+			return replica.Copy(ctx, path, filepath.Join(to, name))
+		}
+		return nil
+	})
+}
+
+// advise adds what whoever has forgotten --mode tree looks for.
+func (c *transformRunCmd) advise(single bool, err error) error {
+	failed, ok := errors.AsType[*host.Error](err)
+	if single || c.Mode == host.Tree || len(c.Only) > 0 || !ok || failed.Class != host.Exit && failed.Class != host.Refused {
+		return err
+	}
+	return fmt.Errorf("%w\n(it was given one file at a time; if it is for the whole state, say --mode tree; if for some files, --only PATTERN)", err)
+}
+
 // readymade lets a ready-made transform be named rather than its module.
 func (c *transformRunCmd) readymade() error {
 	known, named := readymades[c.Module]
-	if _, err := os.Stat(c.Module); !named || err == nil {
+	_, err := os.Stat(c.Module)
+	if err == nil || !named && strings.ContainsAny(c.Module, "./") {
 		return nil
+	}
+	if !named {
+		return fmt.Errorf("there is no file %s, and it is none of the ready-made %s", c.Module, strings.Join(slices.Sorted(maps.Keys(readymades)), ", "))
 	}
 	if err := native.Check(c.Module, c.Param); err != nil {
 		return err
@@ -99,7 +188,6 @@ func (c *transformRunCmd) readymade() error {
 	if len(known.formats) > 0 && c.Format == pack.FormatBytes {
 		c.Format = known.formats[0]
 	}
-	var err error
 	c.Module, err = findModule(c.Module)
 	return err
 }
@@ -115,7 +203,7 @@ func (c *transformRunCmd) occupied(single bool) (bool, error) {
 	}
 	info, err := os.Lstat(c.Output)
 	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+		return false, c.outside()
 	}
 	if err != nil {
 		return false, err
@@ -136,12 +224,16 @@ func (c *transformRunCmd) occupied(single bool) (bool, error) {
 	return false, fmt.Errorf("%s is there already: --force replaces it", c.Output)
 }
 
-// outside refuses to remove a directory with the input in it.
+// outside refuses to remove a directory with the input in it, and to make one in
+// the input.
 func (c *transformRunCmd) outside() error {
 	in, errIn := filepath.Abs(c.Input)
 	out, errOut := filepath.Abs(c.Output)
 	if strings.HasPrefix(in, out+string(filepath.Separator)) {
 		return fmt.Errorf("%s is not replaced, since the input is in it", c.Output)
+	}
+	if strings.HasPrefix(out, in+string(filepath.Separator)) {
+		return fmt.Errorf("%s would be a part of the input: name another output", c.Output)
 	}
 	return errors.Join(errIn, errOut)
 }
@@ -165,6 +257,9 @@ func (c *transformRunCmd) state(s *session, work string) (dir string, single boo
 			return "", false, fmt.Errorf("cannot read state: %w", err)
 		}
 		defer f.Close()
+		if err := c.closed(); err != nil {
+			return "", false, err
+		}
 		in = f
 	}
 	if !filepath.IsLocal(c.File) {
@@ -176,6 +271,22 @@ func (c *transformRunCmd) state(s *session, work string) (dir string, single boo
 		return "", false, err
 	}
 	return dir, true, writeFrom(path, in)
+}
+
+// closed refuses a database that is in use: a part of it is in the files beside it.
+func (c *transformRunCmd) closed() error {
+	step := c.step()
+	step.Files = nil // it is one file, whatever its name
+	dir, name := filepath.Split(c.Input)
+	for _, suffix := range []string{"-wal", "-journal"} {
+		if _, err := os.Lstat(c.Input + suffix); err != nil {
+			continue
+		}
+		if err := step.CheckJournal(dir, name+suffix); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // deliver hands out the result of a single file.

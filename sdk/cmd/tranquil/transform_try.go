@@ -157,6 +157,9 @@ func edgeOf(recipe *pack.Recipe, t pack.RecipeTransform, dir string) (transformt
 		return transformtest.Edge{}, settings.In("module", fmt.Errorf("there is no %s: build it first", module))
 	}
 	schema, err := recipe.JSONSchema(t)
+	if err == nil && schema != nil {
+		err = settings.In("schema", host.CheckSchema(schema))
+	}
 	return transformtest.Edge{Lossy: t.Lossy, Step: host.Step{
 		Module: module, From: t.From, To: t.To, Mode: t.Mode, Files: t.Files, Format: t.Format, Split: t.Split, Schema: schema, Params: t.Params,
 		Limits: host.Limits{Memory: t.Limits.Memory, CPU: time.Duration(t.Limits.CPU), Wall: time.Duration(t.Limits.Wall), Output: t.Limits.Output},

@@ -64,13 +64,21 @@ func compileSchema(data []byte) (*jsonschema.Schema, error) {
 	c := jsonschema.NewCompiler()
 	c.UseLoader(alone{})
 	if err := c.AddResource("schema:", document); err != nil {
-		return nil, fmt.Errorf("cannot read schema: %w", err)
+		return nil, fmt.Errorf("cannot read schema: %w", wrong(err))
 	}
 	schema, err := c.Compile("schema:")
 	if err != nil {
-		return nil, fmt.Errorf("cannot read schema: %w", err)
+		return nil, fmt.Errorf("cannot read schema: %w", wrong(err))
 	}
 	return schema, boundSchema(schema)
+}
+
+// wrong returns what in a schema is not as the metaschema has it.
+func wrong(err error) error {
+	if invalid, ok := errors.AsType[*jsonschema.SchemaValidationError](err); ok {
+		return leaf(invalid.Err)
+	}
+	return err
 }
 
 // countSchemas returns how many values in a JSON document may be schemas.

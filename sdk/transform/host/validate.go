@@ -2,6 +2,7 @@ package host
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,9 +34,21 @@ func validate(ctx context.Context, format string, f source) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return &Error{Class: Invalid, Reason: fmt.Sprintf("it is not %s: %s", format, firstLine(printable(err.Error())))}
+		return &Error{Class: Invalid, Reason: fmt.Sprintf("it is not %s: %s%s", format, firstLine(printable(err.Error())), message(format, f))}
 	}
 	return nil
+}
+
+// message is what to say of a result that is no JSON from its first letter on: its
+// author has most likely printed something.
+func message(format string, f source) string {
+	begin := make([]byte, 20)
+	n, _ := f.ReadAt(begin, 0) // what there is
+	text, _, _ := bytes.Cut(bytes.TrimSpace(begin[:n]), []byte("\n"))
+	if format != "json" && format != "ndjson" || len(text) == 0 || bytes.IndexByte([]byte(`{["-0123456789tfn`), text[0]) >= 0 {
+		return ""
+	}
+	return fmt.Sprintf(", it begins with %q: messages belong on stderr", printable(string(text)))
 }
 
 // A source is what is validated.

@@ -50,6 +50,19 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// What was printed into a result is shown, what may be state is not.
+func TestValidateTells(t *testing.T) {
+	for content, want := range map[string]string{
+		"debug: \x1b[1mgot\n{\"secret\": 1}": `it is not json: no JSON, it begins with "debug: �[1mgot": messages belong on stderr`,
+		"{\"secret\":":                       "it is not json: unexpected EOF",
+	} {
+		err := validate(t.Context(), "json", strings.NewReader(content))
+		if e, ok := errors.AsType[*Error](err); !ok || e.Reason != want {
+			t.Errorf("%q: got %v, want %s", content, err, want)
+		}
+	}
+}
+
 func archived(t testing.TB, name string) []byte {
 	t.Helper()
 	var b bytes.Buffer

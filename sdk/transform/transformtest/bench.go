@@ -66,14 +66,15 @@ func (r Rate) Per(n int64) time.Duration {
 // Bench measures an edge on a state that is made to have about size bytes, within
 // the limits of the edge and of the host. The module must be in the cache of the
 // host already. A transform may not know a state that was blown up, or have no
-// room for it: then the state itself has to do.
-func Bench(ctx context.Context, h *host.Host, e Edge, state State, size int) (Rate, error) {
+// room for it: then the state itself has to do. progress gets the work done and the
+// total of what takes long, and may be nil.
+func Bench(ctx context.Context, h *host.Host, e Edge, state State, size int, progress func(done, total int64)) (Rate, error) {
 	dir, err := os.MkdirTemp("", "transformbench-")
 	if err != nil {
 		return Rate{}, fmt.Errorf("cannot make room for the benchmark: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	small, err := benchOnce(ctx, h, e, state, filepath.Join(dir, "small"))
+	small, err := benchOnce(ctx, h, e, state, filepath.Join(dir, "small"), nil)
 	if err != nil {
 		return Rate{}, err
 	}
@@ -82,7 +83,7 @@ func Bench(ctx context.Context, h *host.Host, e Edge, state State, size int) (Ra
 		if large.Size() <= state.Size() {
 			continue
 		}
-		report, err := benchOnce(ctx, h, e, large, filepath.Join(dir, strconv.Itoa(i)))
+		report, err := benchOnce(ctx, h, e, large, filepath.Join(dir, strconv.Itoa(i)), progress)
 		wrong, ok := errors.AsType[*host.Error](err)
 		switch {
 		case err == nil && i == 0:
@@ -104,12 +105,12 @@ func rateOf(small, large host.Report) Rate {
 	return Rate{Input: large.In, CPU: max(large.TotalCPU, time.Microsecond), Start: small.Wall, Memory: large.Memory}
 }
 
-func benchOnce(ctx context.Context, h *host.Host, e Edge, state State, dir string) (host.Report, error) {
+func benchOnce(ctx context.Context, h *host.Host, e Edge, state State, dir string, progress func(done, total int64)) (host.Report, error) {
 	in := filepath.Join(dir, "in")
 	if err := state.Write(in); err != nil {
 		return host.Report{}, err
 	}
-	return h.Run(ctx, steps(e), in, filepath.Join(dir, "out"), nil)
+	return h.Run(ctx, steps(e), in, filepath.Join(dir, "out"), progress)
 }
 
 // Size returns the bytes of the files of a state that an edge is about.

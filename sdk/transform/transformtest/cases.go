@@ -3,7 +3,9 @@ package transformtest
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -41,11 +43,14 @@ func ReadCases(dir string, edges []Edge) ([]Case, error) {
 		var files State
 		switch {
 		case entry.IsDir():
-			files, err = ReadState(path)
+			files, err = readDirectory(path)
 		case strings.HasSuffix(path, ".txtar"):
 			files, err = readArchive(path)
 		default:
-			continue
+			err = misnamed(path)
+			if err == nil {
+				continue
+			}
 		}
 		if err != nil {
 			return nil, err
@@ -80,9 +85,35 @@ func readArchive(path string) (State, error) {
 	}
 	files := State{}
 	for _, f := range archive.Files {
+		if _, twice := files[f.Name]; twice {
+			return nil, fmt.Errorf("test case %s: %s is in it twice", path, f.Name)
+		}
 		files[f.Name] = string(f.Data)
 	}
 	return files, nil
+}
+
+// readDirectory reads a case that is a directory. What is a link there would be
+// a file in the state.
+func readDirectory(dir string) (State, error) {
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && !entry.Type().IsRegular() {
+			err = fmt.Errorf("test case %s: %s is neither a file nor a directory: no example can have that", dir, path)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ReadState(dir)
+}
+
+// misnamed refuses what is a case but for its name, and would not be tested.
+func misnamed(path string) error {
+	if archive, err := txtar.ParseFile(path); err != nil || len(archive.Files) == 0 {
+		return nil // something else
+	}
+	return fmt.Errorf("%s looks like a test case: name it %s.txtar", path, strings.TrimSuffix(path, filepath.Ext(path)))
 }
 
 // sort puts the files of a case where they belong.
@@ -93,8 +124,13 @@ func (c *Case) sort(files State, low, high int) error {
 			if name != "refused" {
 				return fmt.Errorf("%s is in no state: put it into old, new or a directory named by its schema", name)
 			}
-			c.Refused = strings.TrimSpace(content)
+			if c.Refused = strings.TrimSpace(content); c.Refused == "" {
+				return errors.New("its file refused is empty: put a part of the reason into it")
+			}
 			continue
+		}
+		if !filepath.IsLocal(file) || path.Clean(file) != file {
+			return fmt.Errorf("%s is no path in a state", name)
 		}
 		if dir == "back" {
 			c.Back = put(c.Back, file, content)

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
+	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
 
 // A State is a component's state: the content of each file by its slash path.
@@ -107,13 +108,16 @@ func diffFile(name, want, got string) string {
 	if a == z {
 		a, z = want, got // they differ in white space
 	}
-	text := string(diff.Diff("want/"+name, []byte(a), "got/"+name, []byte(z)))
+	text := string(diff.Diff("want/"+name, []byte(shown.Replace(a)), "got/"+name, []byte(shown.Replace(z))))
 	_, text, _ = strings.Cut(text, "\n") // "diff want/… got/…"
 	if len(text) > maxShown {
 		text = text[:maxShown] + "\n…\n"
 	}
 	return text
 }
+
+// shown makes seen what two lines may differ in that look the same.
+var shown = strings.NewReplacer("\r", `\r`, byteOrderMark, `\ufeff`)
 
 // pretty indents JSON documents, one or one per line.
 func pretty(content string) string {
@@ -135,7 +139,8 @@ func pretty(content string) string {
 
 // canonical returns the state with its JSON rewritten: the order of members,
 // white space and how numbers are written are no part of what a component
-// remembers. Only files that one of the edges writes as JSON are looked at.
+// remembers. Only files that one of the edges writes as JSON are looked at; of an
+// edge in mode tree, which has no format for each file, those with such a name.
 func (s State) canonical(edges []Edge) State {
 	c := State{}
 	for name, content := range s {
@@ -149,7 +154,10 @@ func (s State) canonical(edges []Edge) State {
 
 func isJSON(name string, edges []Edge) bool {
 	for _, e := range edges {
-		if e.Format != "json" && e.Format != "ndjson" {
+		if e.Mode == host.Tree && slices.Contains([]string{".json", ".ndjson", ".jsonl"}, path.Ext(name)) {
+			return true
+		}
+		if e.Mode == host.Tree || e.Format != "json" && e.Format != "ndjson" {
 			continue
 		}
 		if len(e.Files) == 0 {

@@ -1,6 +1,7 @@
 package transformtest
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -259,6 +260,51 @@ func TestVisible(t *testing.T) {
 func TestDiffOfDatabase(t *testing.T) {
 	if got := Diff(State{"a": sqlite + "1"}, State{"a": sqlite + "2"}); !strings.HasPrefix(got, "a differs: a database comes back with its rows") {
 		t.Error(got)
+	}
+}
+
+// Lines that look the same do not.
+func TestDiffOfUnseen(t *testing.T) {
+	got := Diff(State{"a": "x\r\n\ufeff"}, State{"a": "x\n"})
+	if !strings.Contains(got, `-x\r`) || !strings.Contains(got, "-\\ufeff") || !strings.Contains(got, "\n+x\n") {
+		t.Error(got)
+	}
+}
+
+// How JSON is written counts for nothing in mode tree either, in files named so.
+func TestCanonical(t *testing.T) {
+	state := State{"a.json": `{"b":1, "a":2}`, "a.conf": `{ }`, "l.ndjson": "1\n2"}
+	tree := state.canonical([]Edge{{Step: host.Step{Mode: host.Tree}}})
+	if tree["a.json"] != `{"a":2,"b":1}`+"\n" || tree["a.conf"] != `{ }` || tree["l.ndjson"] != "1\n2\n" {
+		t.Errorf("%q", tree)
+	}
+	if filter := state.canonical([]Edge{{}}); filter["a.json"] != state["a.json"] {
+		t.Errorf("%q", filter)
+	}
+}
+
+// An example that would not be what its author thinks is refused.
+func TestReadCasesRefuses(t *testing.T) {
+	for want, files := range map[string]State{
+		"b.txt looks like a test case: name it":  {"a/old/x": "1", "b.txt": "-- old/x --\n1\n"},
+		"a.txtar: old/x is in it twice":          {"a.txtar": "-- old/x --\n1\n-- old/x --\n2\n"},
+		"new/../x is no path in a state":         {"a.txtar": "-- old/x --\n1\n-- new/../x --\n2\n"},
+		"its file refused is empty":              {"a/old/x": "1", "a/refused": "\n"},
+		"link is neither a file nor a directory": {"a/old/x": "1"},
+		"":                                       {"a/old/x": "1", "README": "what they are"},
+	} {
+		dir := t.TempDir()
+		err := files.Write(dir)
+		if strings.HasPrefix(want, "link") {
+			err = errors.Join(err, os.Symlink("x", filepath.Join(dir, "a/old/link")))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ReadCases(dir, []Edge{{Step: host.Step{From: 1, To: 2}}})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("want %s: got %v", want, err)
+		}
 	}
 }
 
