@@ -131,8 +131,21 @@ func (l lwm2mConfig) check() error {
 		return settings.In("server", fmt.Errorf("%s does not use the key or certificate that is configured: write coaps://", server))
 	case !psk && l.Identity != "":
 		return settings.In("identity", errors.New("is that of a psk, and there is none"))
+	case !secure && !l.Insecure && exposed(server):
+		key := "server"
+		if l.Bootstrap != "" {
+			key = "bootstrap"
+		}
+		return settings.In(key, fmt.Errorf("%s is plaintext beyond this machine, where others can command the device: use coaps://, or set lwm2m.insecure = true", server))
 	}
 	return nil
+}
+
+// exposed reports whether a server is one that others can listen to; of what is
+// no URL, whoever dials says what is wrong.
+func exposed(server string) bool {
+	u, err := url.Parse(server)
+	return err == nil && u.Hostname() != "" && fetch.Exposed(u)
 }
 
 type filesConfig struct {
@@ -220,18 +233,32 @@ func (c config) validate() error {
 		}
 	}
 	for i, d := range c.Dependants {
-		errs = append(errs, settings.In(fmt.Sprintf("dependant %d", i+1), d.Check()))
+		errs = append(errs, settings.In(fmt.Sprintf("dependant %d", i+1), cmp.Or(d.Check(), c.hasBoth(d))))
 	}
 	return errors.Join(errs...)
+}
+
+// hasBoth fails if a dependant could never be told, or stopped, since one of the
+// names is no component's.
+func (c config) hasBoth(d pack.Dependant) error {
+	switch {
+	case !slices.Contains(c.Components, d.Of):
+		return settings.In("of", fmt.Errorf("%s is none of the components", d.Of))
+	case d.Policy == pack.PolicyStop && !slices.Contains(c.Components, d.Component):
+		return settings.In("component", fmt.Errorf("%s is none of the components, and nobody else can be stopped", d.Component))
+	}
+	return nil
 }
 
 // checkComponents wants an updater for each, and no other name elsewhere.
 func (c config) checkComponents() error {
 	var errs []error
-	for _, name := range c.Components {
+	for i, name := range c.Components {
 		kind, _, _ := strings.Cut(name, "/")
 		if err := pack.CheckComponent(name); err != nil {
 			errs = append(errs, settings.In("components", err))
+		} else if slices.Contains(c.Components[:i], name) {
+			errs = append(errs, settings.In("components", fmt.Errorf("%s is listed twice", name)))
 		} else if !slices.ContainsFunc(c.Updaters, func(u updaterConfig) bool { return u.Type == kind }) {
 			errs = append(errs, settings.In("components", fmt.Errorf("%s needs an [[updater]] with type = %q", name, kind)))
 		}

@@ -78,3 +78,32 @@ func TestFilesConfig(t *testing.T) {
 		}
 	}
 }
+
+// What could never do what it is written for is found when the agent starts.
+func TestNamesInTheConfig(t *testing.T) {
+	const updater = "[[updater]]\ntype = \"application\"\npath = \"/u\"\nsha256 = \"00\"\n"
+	dependant := func(component, of, policy string) string {
+		return "components = [\"application/a\", \"application/b\"]\n" + updater +
+			"[[dependant]]\ncomponent = \"application/" + component + "\"\nof = \"application/" + of + "\"\npolicy = \"" + policy + "\"\n"
+	}
+	for text, want := range map[string]string{
+		dependant("b", "a", "stop"):                                       "",
+		dependant("program", "a", "tell"):                                 "",
+		dependant("b", "other", "tell"):                                   "line 9: dependant 1: of: application/other is none of the components",
+		dependant("other", "a", "stop"):                                   "line 8: dependant 1: component: application/other is none of the components, and nobody else can be stopped",
+		"components = [\"application/a\", \"application/a\"]\n" + updater: "line 2: components: application/a is listed twice",
+		"[lwm2m]\nserver = \"coap://[::1]:5683\"":                         "",
+		"[lwm2m]\nserver = \"coap+tcp://localhost\"":                      "",
+		"[lwm2m]\nserver = \"coap://10.0.0.1\"":                           "line 3: lwm2m: server: coap://10.0.0.1 is plaintext beyond this machine",
+		"[lwm2m]\nserver = \"coap://10.0.0.1\"\ninsecure = true":          "",
+	} {
+		file := filepath.Join(t.TempDir(), "agent.toml")
+		if err := os.WriteFile(file, []byte("endpoint = \"d\"\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := readConfig(file)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -239,8 +239,15 @@ func (l *large) rehearsed(version string) {
 
 func (l *large) consent() {
 	l.Helper()
-	_, err := l.CLI(l.Context(), "consent", l.Device, rig.SensorAdapter)
-	l.must(err)
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) { // an agent that has just started does not show its update yet
+		_, err := l.CLI(l.Context(), "consent", l.Device, rig.SensorAdapter)
+		if err == nil {
+			return
+		}
+		if time.Since(begin) > time.Minute {
+			l.Fatal(err)
+		}
+	}
 }
 
 func (l *large) measure(size, files int) (m away) {
