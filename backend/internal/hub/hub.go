@@ -216,8 +216,8 @@ func (h *Hub) Serve(ctx context.Context) error {
 }
 
 // runAll runs parts until one fails or ctx is done, and waits for all of them.
-func runAll(ctx context.Context, parts ...func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func runAll(parent context.Context, parts ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -227,7 +227,8 @@ func runAll(ctx context.Context, parts ...func(context.Context) error) error {
 			err := part(ctx)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil && ctx.Err() == nil && first == nil {
+			// A part that waits on the parent sees its end before ctx does.
+			if err != nil && parent.Err() == nil && ctx.Err() == nil && first == nil {
 				first = err
 			}
 			cancel(err)
