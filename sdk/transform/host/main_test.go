@@ -59,6 +59,7 @@ func testMain(m *testing.M) int {
 			log.Fatalf("cannot build %s: %v\n%s", name, err, out)
 		}
 	}
+	os.Setenv("TRANQUIL_MODULES", dir) // for the workers of a fuzzing process, whose time is short
 	if raced = raceHeap > 0; raced {
 		self, raceHeap = filepath.Join(dir, "sandbox"), 0
 		if out, err := exec.Command("go", "build", "-o", self, "./sandbox").CombinedOutput(); err != nil {
