@@ -58,6 +58,20 @@ func TestDirectoryBomb(t *testing.T) {
 	}
 }
 
+// Nor does the host keep any number of names.
+func TestManyDirectories(t *testing.T) {
+	s, _ := newUnpacked(t, 1<<40)
+	s.entries = append(s.entries, entry{path: strings.Repeat("d", 100), mode: 0o700 | os.ModeDir})
+	if got, want := s.mostKept(), int64(dirsFor+2*(2*dirCost+1+100)); got != want {
+		t.Errorf("%d bytes may be kept, want %d", got, want)
+	}
+	u := unpacker{stage: s, ctx: t.Context(), most: s.mostEntries(), modes: map[string]entry{".": s.entries[0]}, kept: 2*dirCost + 4}
+	must(t, u.dir(&tar.Header{}, entry{path: "a/b"}))
+	if e := failed(t, u.dir(&tar.Header{}, entry{path: "c"})); e.Class != OutputLimit || !strings.Contains(e.Reason, "too many directories") {
+		t.Errorf("got %v", e)
+	}
+}
+
 func TestUnpackIsCancelled(t *testing.T) {
 	s, dir := newUnpacked(t, 1<<30)
 	ctx, cancel := context.WithCancelCause(t.Context())

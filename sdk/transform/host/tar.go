@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // tree runs the module over the whole state as one tar stream. Both streams
@@ -119,7 +120,7 @@ func (s *stage) unpack(ctx context.Context, r io.ReadSeeker) error {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	u := unpacker{stage: s, ctx: ctx, room: size, modes: map[string]entry{".": s.entries[0]}, names: boundsFor(s.entries), most: s.mostEntries()}
+	u := unpacker{stage: s, ctx: ctx, room: size, modes: map[string]entry{".": s.entries[0]}, names: boundsFor(s.entries), most: s.mostEntries(), kept: s.mostKept()}
 	if err := u.all(openArchive(r)); err != nil {
 		return err
 	}
@@ -134,6 +135,25 @@ func (s *stage) unpack(ctx context.Context, r io.ReadSeeker) error {
 // output pays for.
 func (s *stage) mostEntries() int64 {
 	return 2*int64(len(s.entries)) + s.module.limits.output(s.total)/entryCost
+}
+
+// What the directories of a result may take in the memory of the host, which keeps
+// their names until all are made: each so much and its name.
+const (
+	dirCost = 256
+	dirsFor = 16 << 20
+)
+
+// mostKept is how much that may be: twice as much as those of the old state take,
+// and dirsFor.
+func (s *stage) mostKept() int64 {
+	kept := int64(dirsFor)
+	for _, e := range s.entries {
+		if e.mode.IsDir() {
+			kept += 2 * (dirCost + int64(len(e.path)))
+		}
+	}
+	return kept
 }
 
 // until reads until a context ends.
@@ -180,6 +200,7 @@ type unpacker struct {
 	names bounds
 	made  int64 // files and directories
 	most  int64 // of them
+	kept  int64 // bytes that more directories may take in memory
 }
 
 // count counts one more file or directory of so many bytes, and has room for
@@ -285,6 +306,10 @@ func (u *unpacker) dir(header *tar.Header, e entry) error {
 		return err
 	}
 	defer release()
+	if u.kept -= dirCost + int64(len(e.path)); u.kept < 0 {
+		return &Error{Class: OutputLimit, Reason: fmt.Sprintf("too many directories, or too long names of them: with this one they take more than %d MiB", dirsFor>>20)}
+	}
+	e.path = strings.Clone(e.path) // it is a part of a longer one
 	err = u.out.Mkdir(e.path, 0o700)
 	if errors.Is(err, os.ErrExist) {
 		return invalidEntry(header, "a file is in the way of a directory")
