@@ -36,6 +36,7 @@ type stage struct {
 	in, out *os.Root
 	total   int64 // bytes the module will read
 	read    int64 // bytes it has read
+	shown   int64 // as progress
 }
 
 // apply makes the directory to from the directory from, and returns it.
@@ -547,10 +548,12 @@ func (s *stage) tick(in *os.File) {
 	s.show(s.read + min(read, s.total)) // the offset is the sandbox's word
 }
 
-// show reports progress. Every step counts as much as this one.
+// show reports progress, which never goes back: of several sandboxes each adds but
+// its own file to what is done. Every step counts as much as this one.
 func (s *stage) show(read int64) {
 	if s.progress == nil || s.total == 0 {
 		return
 	}
-	s.progress(int64(s.index)*s.total+min(read, s.total), int64(s.steps)*s.total)
+	s.shown = max(s.shown, min(read, s.total))
+	s.progress(int64(s.index)*s.total+s.shown, int64(s.steps)*s.total)
 }
