@@ -103,13 +103,15 @@ generated: ## fail if generated code is not current
 	$(GO) generate ./...
 	git diff --exit-code --stat -- '*.pb.go' '*.wasm.go' '*.wasm.dat'
 
-# Beyond protoc: a browser for the operator's pages, a CoAP peer of others, other processors, another clock, container engines and what is in the
+# Beyond protoc: a browser for the operator's pages, an MQTT broker to compare with, a CoAP peer of others, other processors, another clock, container engines and what is in the
 # containers of tests, RAUC with its bus and bundles, what Python needs for an updater, and the toolchains of the example transforms: C and Rust; from npm AssemblyScript and Zig, LwM2M peers of others, and Azure's SDKs.
-DEPS := skopeo chromium fonts-dejavu-core protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc runc busybox-static rauc squashfs-tools dbus python3-grpcio python3-protobuf clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
+DEPS := skopeo mosquitto chromium fonts-dejavu-core protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc runc busybox-static rauc squashfs-tools dbus python3-grpcio python3-protobuf clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
 NPM  := examples/transforms/assemblyscript examples/transforms/zig sdk/lwm2m/coap/testdata/peers backend/internal/hub/testdata/peers
 
 deps: ## install what check needs beyond Go, git, make and gcc, from Debian and npm
-	apt-get update -q && apt-get install -qy --no-install-recommends $(DEPS) $$(command -v npm >/dev/null || echo npm)
+	apt-get update -q && broker=$$(command -v mosquitto || true) && \
+		apt-get install -qy --no-install-recommends $(DEPS) $$(command -v npm >/dev/null || echo npm) && \
+		{ [ -n "$$broker" ] || systemctl disable -q --now mosquitto 2>/dev/null || true; } # it is not to take port 1883
 	$(GO) install oras.land/oras/cmd/oras@v1.2.3
 	for folder in $(NPM); do npm ci --prefix $$folder --no-audit --no-fund --silent || exit 1; done
 

@@ -35,7 +35,7 @@ type hubProcess struct {
 	client        *iothub.Client
 }
 
-func startHubProcess(t *testing.T, store string) *hubProcess {
+func startHubProcess(t testing.TB, store string) *hubProcess {
 	t.Helper()
 	data := t.TempDir()
 	config := filepath.Join(data, "hub.toml")
@@ -85,7 +85,7 @@ func startHubProcess(t *testing.T, store string) *hubProcess {
 	return h
 }
 
-func within(t *testing.T, what string, condition func() bool) {
+func within(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(3 * time.Minute); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -198,7 +198,7 @@ func publish(conn net.Conn, topic, payload string) error {
 }
 
 // enrol registers devices, a hundred at once.
-func enrol(t *testing.T, h *hubProcess, members []*member) {
+func enrol(t testing.TB, h *hubProcess, members []*member) {
 	t.Helper()
 	for len(members) > 0 {
 		n := min(100, len(members))

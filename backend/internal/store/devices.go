@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
@@ -191,7 +193,9 @@ func (s *Store) swap(ctx context.Context, id string, e entry) (uint64, error) {
 	if e.revision == 0 {
 		return s.devices.Create(ctx, key(id), text)
 	}
-	return s.devices.Update(ctx, key(id), text, e.revision)
+	msg := &nats.Msg{Subject: "$KV.devices." + key(id), Data: text, Header: nats.Header{}} // as the bucket's Update does
+	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(e.revision, 10))
+	return s.changes.append(ctx, msg)
 }
 
 // conflict tells whether err says that the entry is not at the expected revision.

@@ -35,7 +35,7 @@ func (s *Store) publish(ctx context.Context, msg *nats.Msg, event twin.Event) er
 	if msg.Data, err = json.Marshal(event); err != nil {
 		return fmt.Errorf("cannot encode event: %w", err)
 	}
-	if _, err = s.js.PublishMsg(ctx, msg); err != nil {
+	if _, err = s.tells.append(ctx, msg); err != nil {
 		return fmt.Errorf("cannot append event: %w", err)
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 )
 
-func openInternal(t *testing.T, dir string) *Store {
+func openInternal(t testing.TB, dir string) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -52,6 +52,8 @@ type Store struct {
 	ends      jetstream.Consumer            // feedback about commands that have ended
 	documents map[string]jetstream.KeyValue // by kind
 	logAge    time.Duration
+	tells     *appender // to the event log
+	changes   *appender // of devices
 	index     *index
 
 	stripes [256]sync.Mutex // by device: keeps its changes and their events in one order
@@ -96,6 +98,8 @@ func (s *Store) open(ctx context.Context, cfg Config) error {
 	s.stop = stop
 	s.tasks.Go(func() { s.keepBeating(background) })
 	s.tasks.Go(func() { s.feedIndex(background) })
+	s.tasks.Go(func() { s.tells.run(background) })
+	s.tasks.Go(func() { s.changes.run(background) })
 	if err := s.recover(ctx); err != nil {
 		return err
 	}
@@ -121,23 +125,23 @@ func (s *Store) connect(cfg Config) (err error) {
 	if s.conn.MaxPayload() < maxEntry {
 		return fmt.Errorf("these servers take messages of %d bytes only: set their max_payload to %d", s.conn.MaxPayload(), maxEntry)
 	}
-	s.js, err = jetstream.New(s.conn)
-	return err
+	if s.js, err = jetstream.New(s.conn); err != nil {
+		return err
+	}
+	s.tells, s.changes = newAppender(s.js), newAppender(s.js)
+	return nil
 }
 
 // provide makes what is not there yet: buckets and streams.
 func (s *Store) provide(ctx context.Context, cfg Config) (err error) {
-	if s.devices, err = s.bucket(ctx, jetstream.KeyValueConfig{Bucket: "devices"}); err != nil {
-		return err
-	}
-	if s.entries, err = s.js.Stream(ctx, "KV_devices"); err != nil {
+	if err := s.provideDevices(ctx); err != nil {
 		return err
 	}
 	if s.nodes, err = s.bucket(ctx, jetstream.KeyValueConfig{Bucket: "nodes", TTL: nodeLife}); err != nil {
 		return err
 	}
 	s.events, err = s.stream(ctx, jetstream.StreamConfig{
-		Name: "events", Subjects: []string{"events.>"}, MaxBytes: cfg.LogBytes, MaxAge: cfg.LogAge,
+		Name: "events", Subjects: []string{"events.>"}, MaxBytes: cfg.LogBytes, MaxAge: cfg.LogAge, AllowAtomicPublish: true,
 	})
 	if err != nil {
 		return err
@@ -146,6 +150,20 @@ func (s *Store) provide(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	return s.provideQueue(ctx)
+}
+
+// provideDevices makes the bucket of devices, whose stream takes batches.
+func (s *Store) provideDevices(ctx context.Context) (err error) {
+	if s.devices, err = s.bucket(ctx, jetstream.KeyValueConfig{Bucket: "devices"}); err != nil {
+		return err
+	}
+	if s.entries, err = s.js.Stream(ctx, "KV_devices"); err != nil {
+		return err
+	}
+	cfg := s.entries.CachedInfo().Config
+	cfg.AllowAtomicPublish = true
+	s.entries, err = s.js.UpdateStream(ctx, cfg)
+	return err
 }
 
 func (s *Store) bucket(ctx context.Context, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
