@@ -55,8 +55,8 @@ func overviewOf(d twin.Device, name string) Component {
 	return Component{Name: name}
 }
 
-// clear has null stand for what was there before and is to go.
-func clear(patch, now wish, keys ...string) {
+// drop has null stand for what was there before and is to go.
+func drop(patch, now wish, keys ...string) {
 	for _, key := range keys {
 		if now[key] != nil {
 			patch[key] = nil
@@ -94,7 +94,7 @@ func (f *Fleet) Push(ctx context.Context, id string, p Push) error {
 	}
 	return f.change(ctx, "update.push", id, p.Component, func(now wish, _ Component) (wish, error) {
 		patch := wish{"version": p.Version}
-		clear(patch, now, "remove", "now", "state", "package") // they were about another version
+		drop(patch, now, "remove", "now", "state", "package") // they were about another version
 		if p.Now {
 			patch["now"] = p.Version
 		}
@@ -196,7 +196,7 @@ func (f *Fleet) Rollback(ctx context.Context, id, name string) error {
 			return nil, twin.ArgumentInvalid.With("there is no way back to %s: %s", c.Previous.Version, c.Previous.Note)
 		}
 		patch := wish{"version": c.Previous.Version, "attempt": again(now), "state": "transform"}
-		clear(patch, now, "package", "remove")
+		drop(patch, now, "package", "remove")
 		if c.Previous.Way == "saved state" {
 			patch["state"] = "saved"
 		}
@@ -211,7 +211,7 @@ func (f *Fleet) Remove(ctx context.Context, id, name string, purge bool) error {
 			return nil, twin.ArgumentInvalid.With("%s has no %s", id, name)
 		}
 		patch := wish{"remove": true, "attempt": again(now)}
-		clear(patch, now, "version", "package", "state")
+		drop(patch, now, "version", "package", "state")
 		if purge {
 			patch["remove"] = "purge"
 		}
