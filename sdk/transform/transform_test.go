@@ -4,11 +4,34 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// TestMain is a transform as well, which says something.
+func TestMain(m *testing.M) {
+	if os.Getenv("STATE_FILE") == "said" {
+		Filter(func(_ io.Reader, _ io.Writer, e Edge) error {
+			log.Println("the way is", e.Way())
+			return nil
+		})
+	}
+	os.Exit(m.Run())
+}
+
+// In a log there is no time, which stands still.
+func TestLog(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "1", "2", "said")
+	cmd.Env = []string{"STATE_FILE=said"}
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "the way is 1→2\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
 
 func TestRun(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -62,6 +62,9 @@ func TestFaults(t *testing.T) {
 				t.Fatal("it was not found")
 			}
 			found := result.Failures[0]
+			if strings.Contains(found.Detail, "--- want") && !strings.HasSuffix(found.Detail, toDo) {
+				t.Errorf("what to do is not told: %s", found.Detail)
+			}
 			small, there := found.Example[want.file]
 			if !strings.HasPrefix(found.Check, "variation") || !there || len(small) > want.most || !strings.Contains(small, want.holds) {
 				t.Errorf("%s, in %q", found.Check, found.Example)

@@ -105,10 +105,13 @@ func (r *suiteRun) comesBack(e Edge, state, there State) (finding, error) {
 		return finding{check: name, kind: "back", detail: detail}, err
 	}
 	if detail := Diff(state.canonical(r.Edges), again.canonical(r.Edges)); detail != "" {
-		return finding{check: name, kind: "differs", detail: detail}, nil
+		return finding{check: name, kind: "differs", detail: detail + toDo}, nil
 	}
 	return finding{}, nil
 }
+
+// toDo is for whoever meets a state that does not come back for the first time.
+const toDo = "A transform refuses what the way back would lose (exit code 2), or its edge is lossy = true.\n"
 
 // agrees wants the chain around an edge to refuse a state, which harms nobody,
 // or to make the same of it.
