@@ -152,6 +152,10 @@ type filesConfig struct {
 	URL      string   `toml:"url"`      // of the file server: "coap://host:5685", "https://host"
 	Also     []string `toml:"also"`     // others that have the same packages, asked in this order when those before fail
 	Insecure bool     `toml:"insecure"` // allow plaintext beyond this machine: anyone there can replace packages
+
+	// Deltas keeps the artifact of the installed version, as long as there is room for
+	// it, and makes the next one of it.
+	Deltas bool `toml:"deltas"`
 }
 
 // check refuses plaintext that others could alter, unless that was asked for.
@@ -178,6 +182,7 @@ func (f filesConfig) checkURL(key, from string) error {
 type meteredConfig struct {
 	Interface string `toml:"interface"` // "wwan0"
 	Budget    int64  `toml:"budget"`    // bytes of packages a month, with what IP and UDP add
+	Whole     int64  `toml:"whole"`     // bytes of a blob that may come over it without a delta; 0: whatever the budget allows
 }
 
 func (c config) metered() []fetch.Link {
@@ -202,7 +207,7 @@ func readConfig(path string) (config, error) {
 	c := config{
 		Data: "/var/lib/tranquil", Run: "/run/tranquil", Reserve: space.Reserve,
 		LwM2M: lwm2mConfig{Lifetime: settings.Duration(5 * time.Minute), BootstrapAfter: settings.Duration(time.Hour)},
-		Files: filesConfig{URL: "coap://127.0.0.1:5685"},
+		Files: filesConfig{URL: "coap://127.0.0.1:5685", Deltas: true},
 		State: stateConfig{Keep: state.DefaultRetention.Keep, KeepFor: settings.Duration(state.DefaultRetention.For)},
 	}
 	file, err := settings.Read(path, &c)
@@ -228,8 +233,8 @@ func (c config) validate() error {
 		errs = append(errs, absolute("reboot", c.Reboot[0]))
 	}
 	for i, m := range c.Metered {
-		if m.Interface == "" || m.Budget < 0 {
-			errs = append(errs, settings.In(fmt.Sprintf("metered %d", i+1), errors.New(`interface is its name, as in "wwan0", and budget is in bytes a month`)))
+		if m.Interface == "" || m.Budget < 0 || m.Whole < 0 {
+			errs = append(errs, settings.In(fmt.Sprintf("metered %d", i+1), errors.New(`interface is its name, as in "wwan0", budget is in bytes a month, whole in bytes`)))
 		}
 	}
 	for i, d := range c.Dependants {

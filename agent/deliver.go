@@ -24,7 +24,8 @@ const deliveryPatience = 10 * time.Minute
 // locate finds the package that an LwM2M server names. What goes for our file
 // server goes for any other: plaintext beyond this machine has to be allowed.
 func (a *agent) locate(uri, user, password string) (delivery.Remote, error) {
-	c := fetch.Config{Store: a.content, Insecure: a.config.Files.Insecure, Dial: a.metered.Dial, Secure: a.secured(), Log: a.log, Patience: deliveryPatience}
+	c := a.fetching()
+	c.URL, c.Also, c.Patience = "", nil, deliveryPatience
 	if user != "" {
 		c.User = url.UserPassword(user, password)
 	}

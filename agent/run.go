@@ -119,10 +119,11 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	if a.content, err = content.Open(filepath.Join(c.Data, "content"), c.Reserve); err != nil {
 		return nil, err
 	}
+	a.content.Spare = a.spare
 	if a.metered, err = fetch.OpenMetered(filepath.Join(c.Data, "metered.json"), c.metered()); err != nil {
 		return nil, err
 	}
-	if a.fetcher, err = fetch.New(fetch.Config{URL: c.Files.URL, Also: c.Files.Also, Store: a.content, Insecure: c.Files.Insecure, Dial: a.metered.Dial, Secure: a.secured(), Log: log}); err != nil {
+	if a.fetcher, err = fetch.New(a.fetching()); err != nil {
 		return nil, err
 	}
 	a.checkTrust()
@@ -153,7 +154,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Dependants: a.dependants,
 		Readings:   a.readings,
 		Journal:    a.store, Inventory: inventory{a.store, a.trusted}, Source: source{a.fetcher}, Vouch: a.vouch, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Rehearsals: a.states, Ready: a.ready(sandbox),
-		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages,
+		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages, KeepBase: c.Files.Deltas,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
 		Permit:   a.permit, Turn: a.turn, Short: a.short,

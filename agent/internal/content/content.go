@@ -45,7 +45,11 @@ var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 type Store struct {
 	dir     string
 	reserve int64
-	left    func(dir string, reserve int64) (space.Room, error)
+
+	// Spare lists blobs that give way when there is no room for others; nil: none do.
+	Spare func() []string
+
+	left func(dir string, reserve int64) (space.Room, error)
 
 	mu   sync.Mutex
 	busy map[string]bool     // digests that a Receive works on
@@ -183,6 +187,19 @@ func (s *Store) discard(digest, path string) (gone bool, err error) {
 		}
 	}
 	return true, remove(path)
+}
+
+// Scratch makes a file that has room for so many bytes; it is gone when it is closed,
+// or the process ends.
+func (s *Store) Scratch(size int64) (*os.File, error) {
+	if err := s.Reserve(size, 1); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(filepath.Join(s.dir, partialDir), ".scratch-*")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make scratch file: %w", err)
+	}
+	return f, os.Remove(f.Name())
 }
 
 func (s *Store) claim(digest string) (release func(), err error) {

@@ -399,3 +399,60 @@ func TestFull(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSpare has blobs give way that are only kept as long as there is room, but none
+// that somebody holds.
+func TestSpare(t *testing.T) {
+	s := open(t, t.TempDir())
+	a, b, c := put(t, s, []byte("spare")), put(t, s, []byte("spare and held")), put(t, s, []byte("needed"))
+	s.left = func(string, int64) (space.Room, error) {
+		room := space.Room{Bytes: 50, Files: 9}
+		if !s.Has(a) {
+			room.Bytes += 5
+		}
+		return room, nil
+	}
+	if err := s.Reserve(55, 1); err == nil {
+		t.Error("nothing was spare")
+	}
+	s.Spare = func() []string { return []string{a, b, digestOf([]byte("not here"))} }
+	s.Hold("somebody", b)
+	if err := s.Reserve(50, 1); err != nil || !s.Has(a) {
+		t.Errorf("%v: the spare blob is gone although there was room: %v", err, !s.Has(a))
+	}
+	if err := s.Reserve(55, 1); err != nil {
+		t.Error(err)
+	}
+	if s.Has(a) || !s.Has(b) || !s.Has(c) {
+		t.Error("the wrong blobs have given way")
+	}
+	var full *SpaceError
+	if err := s.Reserve(56, 1); !errors.As(err, &full) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestScratch leaves nothing behind.
+func TestScratch(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.Scratch(10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write([]byte("something")); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(dir, partialDir)); len(left) > 0 {
+		t.Errorf("%v", left)
+	}
+	f.Close()
+	s.left = func(string, int64) (space.Room, error) { return space.Room{Bytes: 9, Files: 9}, nil }
+	var full *SpaceError
+	if _, err := s.Scratch(10); !errors.As(err, &full) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -23,11 +23,30 @@ func (e *SpaceError) Error() string {
 		e.Need, e.Have, e.Reserve, e.Need+e.Reserve-e.Have)
 }
 
+// yield deletes the blobs that may give way, and reports whether there were any.
+func (s *Store) yield() (any bool) {
+	if s.Spare == nil {
+		return false
+	}
+	for _, digest := range s.Spare() {
+		path, err := s.whole(digest)
+		if err != nil || !s.Has(digest) {
+			continue
+		}
+		gone, err := s.discard(digest, path)
+		any = any || gone && err == nil
+	}
+	return any
+}
+
 // Reserve returns a *SpaceError unless that many more bytes can be stored, in
 // so many files and directories, with the reserve left free, and as large a
 // share of the inodes. It promises nothing to later calls.
 func (s *Store) Reserve(bytes, files int64) error {
 	left, err := s.left(s.dir, s.reserve)
+	if err == nil && (left.Bytes < bytes || left.Files < files) && s.yield() {
+		left, err = s.left(s.dir, s.reserve)
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("cannot measure free disk space: %w", err)

@@ -44,6 +44,9 @@ type Engine struct {
 	// KeepPackages has the packages of the installed and the previous versions
 	// stay on the device, for a way back without the file server.
 	KeepPackages bool
+	// KeepBase has the artifact of the installed version stay, for deltas to make the
+	// next one of.
+	KeepBase bool
 
 	firstPause time.Duration // before the second try; 0 is 0.1 s
 	cancels    cancels
@@ -470,7 +473,8 @@ func (e *Engine) Collect() error { return e.collect("") }
 
 // collect removes the blobs that nothing needs: of installed components, the
 // package's own description and its transforms stay, for the way back, and the
-// description of the version before; with KeepPackages all of both. Of updates
+// description of the version before; with KeepPackages all of both, with KeepBase the
+// artifact of the installed ones. Of updates
 // that wait, all stays that they have fetched; an update of the component
 // itself has no further need of that.
 func (e *Engine) collect(component string) error {
@@ -516,7 +520,7 @@ func (e *Engine) parts(digest string, installed bool) (keep []string) {
 			}
 		}
 	}
-	if artifact, err := p.Artifact(e.Platform); err == nil && e.KeepPackages {
+	if artifact, err := p.Artifact(e.Platform); err == nil && (e.KeepPackages || e.KeepBase && installed) {
 		keep = append(keep, artifact.Digest)
 	}
 	return keep
@@ -524,6 +528,19 @@ func (e *Engine) parts(digest string, installed bool) (keep []string) {
 
 // fetched lists what an update has in the content store.
 func (e *Engine) fetched(digest string) (keep []string) {
+	blobs := e.Blobs(digest)
+	if len(blobs) > 0 {
+		keep = []string{digest}
+	}
+	for _, b := range blobs {
+		keep = append(keep, b.Digest)
+	}
+	return keep
+}
+
+// Blobs lists what this device needs of a package: its config, its artifact, then the
+// transforms. There are none if the package's description is not here.
+func (e *Engine) Blobs(digest string) []pack.Descriptor {
 	p, err := e.load(digest)
 	if err != nil {
 		return nil
@@ -532,9 +549,5 @@ func (e *Engine) fetched(digest string) (keep []string) {
 	if err != nil {
 		return nil
 	}
-	keep = []string{p.Digest}
-	for _, b := range blobs {
-		keep = append(keep, b.Digest)
-	}
-	return keep
+	return blobs
 }

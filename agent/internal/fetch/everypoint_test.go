@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/plgd-dev/go-coap/v3/udp/coder"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/content"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 // TestEveryPoint has something go wrong after each block of a download in turn, in
@@ -49,7 +51,7 @@ func TestEveryPoint(t *testing.T) {
 				if openStore(t, r.dir).Has(digest) {
 					t.Fatalf("after block %d: there is a blob", at)
 				}
-				*r = rig{dir: r.dir, blob: r.blob, room: -1, asked: r.asked}
+				r.mend()
 				if err := r.download(t, digest); err != nil {
 					t.Fatalf("after block %d: %v when all is well again", at, err)
 				}
@@ -81,15 +83,27 @@ type rig struct {
 	room  int64 // bytes that the disk has; -1: enough
 	serve func(b block, ans *message.Message)
 	asked int // blocks that were answered
+
+	more   map[string][]byte // that the server has
+	bases  []pack.Descriptor
+	swapAt int64 // after which the server has another delta; 0: never
+	killAt int64 // bytes of the blob after which the agent ends, wherever they are from; 0: never
 }
 
 func newRig(t *testing.T, blob []byte) *rig {
 	return &rig{dir: t.TempDir(), blob: blob, room: -1}
 }
 
+// mend has all be well again.
+func (r *rig) mend() {
+	*r = rig{dir: r.dir, blob: r.blob, room: -1, asked: r.asked, more: r.more, bases: r.bases}
+}
+
 func (r *rig) download(t *testing.T, digest string) (err error) {
 	t.Helper()
-	server := &coapServer{content: map[string][]byte{blobPath(digest): r.blob}, twist: func(b block, ans *message.Message) bool {
+	content := map[string][]byte{blobPath(digest): r.blob}
+	maps.Copy(content, r.more)
+	server := &coapServer{content: content, twist: func(b block, ans *message.Message) bool {
 		r.asked++
 		if r.serve != nil {
 			r.serve(b, ans)
@@ -105,16 +119,26 @@ func (r *rig) download(t *testing.T, digest string) (err error) {
 		return server.answer(req)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		f, newErr := New(Config{URL: "coap://server", Store: &disk{openStore(t, r.dir), r.room}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		store := openStore(t, r.dir)
+		f, newErr := New(Config{URL: "coap://server", Deltas: based{store, r.bases}, Store: &disk{store, r.room, func(d string, done int64) {
+			if d == digest && r.killAt > 0 && done >= r.killAt {
+				cancel()
+			}
+		}}})
 		if newErr != nil {
 			t.Fatal(newErr)
 		}
 		f.origins[0].source.(*coapSource).dial = l.dial
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
 		err = f.Blob(ctx, component, digest, int64(len(r.blob)), func(done, _ int64) {
 			if r.endAt > 0 && done >= r.endAt {
 				cancel()
+			}
+			if r.swapAt > 0 && done >= r.swapAt {
+				for path, b := range r.more {
+					server.put(path, make([]byte, len(b)))
+				}
 			}
 			if r.cutAt > 0 && done >= r.cutAt {
 				l.mu.Lock()
@@ -126,10 +150,11 @@ func (r *rig) download(t *testing.T, digest string) (err error) {
 	return err
 }
 
-// A disk has room for so many bytes.
+// A disk has room for so many bytes, and says how many a blob has.
 type disk struct {
 	*content.Store
 	room int64 // -1: enough
+	tell func(digest string, done int64)
 }
 
 func (d *disk) Receive(digest string, size int64, fill func(have int64, w io.Writer) error) error {
@@ -137,8 +162,21 @@ func (d *disk) Receive(digest string, size int64, fill func(have int64, w io.Wri
 		if d.room >= 0 {
 			w = &limited{w, d.room - have}
 		}
-		return fill(have, w)
+		return fill(have, &told{w, have, func(done int64) { d.tell(digest, done) }})
 	})
+}
+
+type told struct {
+	w    io.Writer
+	done int64
+	tell func(done int64)
+}
+
+func (t *told) Write(b []byte) (int, error) {
+	n, err := t.w.Write(b)
+	t.done += int64(n)
+	t.tell(t.done)
+	return n, err
 }
 
 type limited struct {

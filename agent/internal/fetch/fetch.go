@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
@@ -70,6 +71,13 @@ type Config struct {
 	// minute, and another server asked, if there is one; 0 is 1 KiB.
 	Slow float64
 
+	// Deltas make a blob of one that is here already, if the server has a delta of the
+	// two; nil: all blobs are fetched whole.
+	Deltas Deltas
+	// Whole refuses, with ErrBudget, that so many bytes of a blob are fetched from a
+	// host because no delta can be used; nil allows it.
+	Whole func(ctx context.Context, host string, bytes int64) error
+
 	// Secure makes a session of DTLS over a connection, for coaps://; nil: there is none.
 	Secure func(ctx context.Context, conn net.Conn, host string) (net.Conn, error)
 
@@ -86,6 +94,7 @@ type Config struct {
 type Fetcher struct {
 	cfg     Config
 	origins []*origin
+	useless sync.Map // digests of deltas that have made something else
 }
 
 // A Platform is what an artifact runs on, in Go's words (GOOS, GOARCH).
@@ -148,8 +157,8 @@ func (f *Fetcher) Close() {
 	}
 }
 
-// Blob brings the blob of that digest and size in bytes into the store, going
-// on where an earlier call stopped. progress, if not nil, hears how many bytes
+// Blob brings the blob of that digest and size in bytes into the store, by a delta if
+// there is one, going on where an earlier call stopped. progress, if not nil, hears how many bytes
 // are here of how many. Errors: those of this package, those of the store, and
 // the context's.
 func (f *Fetcher) Blob(ctx context.Context, component, digest string, size int64, progress func(done, total int64)) error {
@@ -160,6 +169,13 @@ func (f *Fetcher) Blob(ctx context.Context, component, digest string, size int64
 	if err != nil {
 		return err
 	}
+	err = f.byDelta(ctx, component, pack.Descriptor{Digest: digest, Size: size}, progress)
+	if !errors.Is(err, errNoDelta) {
+		if err != nil {
+			err = fmt.Errorf("cannot make blob %s of %s by a delta: %w", digest, component, err)
+		}
+		return err
+	}
 	var asked *tries
 	came := false
 	err = f.cfg.Store.Receive(digest, size, func(have int64, w io.Writer) error {
@@ -167,7 +183,7 @@ func (f *Fetcher) Blob(ctx context.Context, component, digest string, size int64
 			f.cfg.Log.Warn("what was here of a download is damaged, it begins anew", "component", component, "blob", digest)
 		}
 		asked = f.newTries()
-		err := f.persistBy(ctx, r, &sink{w: w, have: have, size: size, progress: progress}, asked)
+		err := f.persistBy(ctx, r, &sink{w: w, have: have, size: size, progress: progress, whole: true}, asked)
 		came = err == nil
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"sync"
 	"testing"
@@ -132,7 +133,8 @@ func (s *httpServer) offsets() []int64 {
 func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	key := r.URL.Path
 	if r.URL.RawQuery != "" {
-		key += "?" + r.URL.RawQuery
+		query, _ := url.QueryUnescape(r.URL.RawQuery)
+		key += "?" + query
 	}
 	var from int64
 	fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)

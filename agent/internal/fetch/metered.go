@@ -26,6 +26,7 @@ const noteEach = 256 << 10
 type Link struct {
 	Interface string // "wwan0"
 	Budget    int64  // bytes a month (UTC), both ways, with the headers of IP and UDP
+	Whole     int64  // bytes of a blob that may come over it without a delta; 0: whatever the budget allows
 }
 
 // A Metered dials, and counts what it exchanges over such links, in a file that
@@ -84,6 +85,24 @@ func (m *Metered) Dial(ctx context.Context, network, address string) (net.Conn, 
 		c.headers = 28
 	}
 	return c, nil
+}
+
+// Whole refuses that so many bytes of a blob are fetched from a host without a delta,
+// if that goes over a link that is not for so many: see Config.Whole.
+func (m *Metered) Whole(ctx context.Context, host string, bytes int64) error {
+	if len(m.links) == 0 {
+		return nil
+	}
+	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "udp", net.JoinHostPort(host, "9")) // sends nothing
+	if err != nil {
+		return passing("%w", err)
+	}
+	defer conn.Close()
+	link := m.linkOf(conn.LocalAddr())
+	if link == nil || link.Whole == 0 || bytes <= link.Whole {
+		return nil
+	}
+	return fmt.Errorf("%w: %d bytes would come over %s without a delta, which is for %d at most: connect another link, or raise metered.whole", ErrBudget, bytes, link.Interface, link.Whole)
 }
 
 // linkOf finds the metered link that an address of this machine belongs to.

@@ -162,7 +162,7 @@ func TestMetered(t *testing.T) {
 		store := openStore(t, t.TempDir())
 		var reached int64
 		get := func(budget int64) error {
-			m, err := OpenMetered(file, []Link{{"no such link", 1}, {"lo", budget}})
+			m, err := OpenMetered(file, []Link{{Interface: "no such link", Budget: 1}, {Interface: "lo", Budget: budget}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,7 +198,7 @@ func TestMetered(t *testing.T) {
 
 // TestMeteredMonths counts each month by itself, whatever the clock does.
 func TestMeteredMonths(t *testing.T) {
-	m, err := OpenMetered(filepath.Join(t.TempDir(), "m"), []Link{{"wwan0", 100}})
+	m, err := OpenMetered(filepath.Join(t.TempDir(), "m"), []Link{{Interface: "wwan0", Budget: 100}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestMeteredMonths(t *testing.T) {
 
 // TestNoBudgetElsewhere has a Dial with no budget to anywhere.
 func TestNoBudgetElsewhere(t *testing.T) {
-	m, err := OpenMetered(filepath.Join(t.TempDir(), "m"), []Link{{"lo", 0}})
+	m, err := OpenMetered(filepath.Join(t.TempDir(), "m"), []Link{{Interface: "lo"}})
 	if err != nil {
 		t.Fatal(err)
 	}

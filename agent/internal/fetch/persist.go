@@ -56,6 +56,7 @@ type sink struct {
 	limit    int64 // of bytes if that is unknown; 0 is maxObject
 	progress func(done, total int64)
 	watch    *watch // nil: nobody minds how long it takes
+	whole    bool   // see Config.Whole
 }
 
 func (s *sink) Write(b []byte) (int, error) {
@@ -142,7 +143,10 @@ func (f *Fetcher) persistBy(ctx context.Context, r resource, s *sink, t *tries) 
 	s.watch = f.watch(t, s)
 	for {
 		before := s.have
-		err := t.origin().stream(ctx, r, s, t.pin())
+		err := f.allowed(ctx, t.origin(), s)
+		if err == nil {
+			err = t.origin().stream(ctx, r, s, t.pin())
+		}
 		if err == nil {
 			return nil
 		}
@@ -151,6 +155,18 @@ func (f *Fetcher) persistBy(ctx context.Context, r resource, s *sink, t *tries) 
 		}
 		s.watch.since = time.Time{} // a pause is not slowness
 	}
+}
+
+// allowed reports whether the rest of s may be fetched from there.
+func (f *Fetcher) allowed(ctx context.Context, from *origin, s *sink) error {
+	if !s.whole || f.cfg.Whole == nil || s.have == s.size {
+		return nil
+	}
+	u, err := url.Parse(from.url)
+	if err != nil {
+		return err
+	}
+	return f.cfg.Whole(ctx, u.Hostname(), s.size-s.have)
 }
 
 // errStalled is why an exchange that came to a halt was given up.

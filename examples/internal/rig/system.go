@@ -31,6 +31,7 @@ type System struct {
 	built     Built
 	agent     []Edit // of its configuration
 	trusting  bool   // the agent wants signatures
+	deltas    int    // as in the backend's configuration; they take the processor for seconds
 	run       string // directory of the agent's sockets, whose paths must be short
 	endpoints endpoints
 	service   string // connection string for applications
@@ -56,6 +57,7 @@ http = %q
 [files]
 http = %q
 coap = %q
+deltas = %d
 
 [web]
 https = %q
@@ -66,8 +68,8 @@ lwm2m = %q
 
 // configure has every listener take a free port; after a restart the one it
 // had, since the device knows no other.
-func (e endpoints) configure() string {
-	text := fmt.Sprintf(backendConfig, e.Hub.MQTT, e.Hub.HTTP, e.Files.HTTP, e.Files.CoAP, e.Web.HTTPS, e.Bridge.LwM2M)
+func (e endpoints) configure(deltas int) string {
+	text := fmt.Sprintf(backendConfig, e.Hub.MQTT, e.Hub.HTTP, e.Files.HTTP, e.Files.CoAP, deltas, e.Web.HTTPS, e.Bridge.LwM2M)
 	if e.Bridge.TCP != "" {
 		text += fmt.Sprintf("tcp = %q\n", e.Bridge.TCP)
 	}
@@ -92,6 +94,11 @@ func StartSecure(ctx context.Context, built Built, dir string, agent ...Edit) (*
 	s := &System{}
 	s.endpoints.Bridge.LwM2M, s.endpoints.Files.CoAP = secureScheme+"127.0.0.1:0", secureScheme+"127.0.0.1:0"
 	return begin(ctx, s, built, dir, agent)
+}
+
+// StartDeltas is [Start] with a file server that makes deltas.
+func StartDeltas(ctx context.Context, built Built, dir string, agent ...Edit) (*System, error) {
+	return begin(ctx, &System{deltas: 1}, built, dir, agent)
 }
 
 // StartTCP is [Start] with CoAP over TCP between bridge and agent.
@@ -154,7 +161,7 @@ func (s *System) StartBackend(ctx context.Context) error {
 		return err
 	}
 	config := filepath.Join(s.Dir, "backend.toml")
-	if err := os.WriteFile(config, []byte(s.endpoints.configure()), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(s.endpoints.configure(s.deltas)), 0o600); err != nil {
 		return err
 	}
 	os.Remove(filepath.Join(data, "endpoints.json"))
