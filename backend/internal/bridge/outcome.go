@@ -59,7 +59,7 @@ func (s *session) collectFrom(ctx context.Context, d *lwm2m.Device, name string,
 			s.refused["components/"+name+"/outcome"] = err.Error()
 			return nil
 		}
-		if err := s.deliver(ctx, name, o); err != nil {
+		if err := s.deliver(ctx, name, instance, o); err != nil {
 			return err
 		}
 		acknowledge := lwm2m.Record{Path: path.Child(objects.ComponentAcknowledge), Value: lwm2m.String(o.ID)}
@@ -77,13 +77,16 @@ func (s *session) hasOutcome(instance uint16) bool {
 }
 
 // deliver writes an outcome to the twin, unless it is there.
-func (s *session) deliver(ctx context.Context, name string, o objects.Outcome) error {
+func (s *session) deliver(ctx context.Context, name string, instance uint16, o objects.Outcome) error {
 	was := outcomeOf(s.base, name)
 	if was["id"] == o.ID && was["result"] == o.Result {
 		return nil
 	}
 	report := ended(o)
 	component := map[string]any{"outcome": report, "update": update(report)}
+	s.mu.Lock()
+	maps.Copy(component, s.values.since(instance, o))
+	s.mu.Unlock()
 	patch := map[string]any{"components": map[string]any{name: component}}
 	err := s.link.report(ctx, patch)
 	var refused hubError
@@ -96,6 +99,21 @@ func (s *session) deliver(ctx context.Context, name string, o objects.Outcome) e
 	s.base = merge(s.base, patch)
 	s.log.Info("update has ended", "component", name, "update", o.ID, "result", o.Result, "cause", o.Cause)
 	return nil
+}
+
+// since is what the device says of a component, if nothing has begun since the
+// update that o is of: who reads how it has ended is not to read that the version
+// before it runs, or that the component is away.
+func (v values) since(instance uint16, o objects.Outcome) map[string]any {
+	now, _ := v.describe(instance)
+	if u, _ := now["update"].(map[string]any); u["id"] != o.ID || u["result"] != o.Result {
+		return nil
+	}
+	all := map[string]any{}
+	for _, property := range []string{"version", "schema", "running", "stale"} {
+		all[property] = now[property] // or nil, and then it goes
+	}
+	return all
 }
 
 // ended is an outcome as a twin has it: with every property, nil for those

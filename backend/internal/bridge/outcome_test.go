@@ -245,3 +245,28 @@ func TestMerge(t *testing.T) {
 		}
 	}
 }
+
+// TestOutcomeSaysWhatRuns: with an outcome the twin gets what the device says since
+// then, and not with one after which another update has begun.
+func TestOutcomeSaysWhatRuns(t *testing.T) {
+	v := told()
+	tell := func(resource uint16, value lwm2m.Value) {
+		v.take([]lwm2m.Record{{Path: lwm2m.NewPath(objects.ComponentUpdateID, 0, resource), Value: value}})
+	}
+	tell(objects.ComponentVersion, lwm2m.String("2.0.0"))
+	tell(objects.ComponentSchema, lwm2m.Int(0))
+	tell(objects.ComponentRunning, lwm2m.Bool(true))
+	tell(objects.ComponentStale, lwm2m.Bool(false))
+	tell(objects.ComponentUpdateIdentifier, lwm2m.String("u1"))
+	tell(objects.ComponentResult, lwm2m.String("updated"))
+	ended := objects.Outcome{ID: "u1", To: "2.0.0", Result: "updated"}
+	want := map[string]any{"version": "2.0.0", "schema": nil, "running": true, "stale": false}
+	if d := cmp.Diff(want, v.since(0, ended)); d != "" {
+		t.Error(d)
+	}
+	tell(objects.ComponentUpdateIdentifier, lwm2m.String("u2"))
+	tell(objects.ComponentResult, lwm2m.String(""))
+	if later := v.since(0, ended); later != nil {
+		t.Errorf("the next update has begun, and the twin is told %v", later)
+	}
+}
