@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/settings"
 	"github.com/tranquil-iot/tranquil/sdk/space"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
 // A config is the agent's configuration file (TOML).
@@ -199,6 +203,36 @@ type updaterConfig struct {
 	SHA256 string `toml:"sha256"` // pinned checksum of the executable, hex
 
 	Answer settings.Duration `toml:"answer"` // time for a sign of life, before a frozen updater is killed
+	Memory int64             `toml:"memory"` // bytes that its process may have, without its components
+	Files  int               `toml:"files"`  // that its process may have open
+	User   string            `toml:"user"`   // that it runs as; "": as the agent
+}
+
+// runsAs finds the user of an updater.
+func (u updaterConfig) runsAs() (*updater.User, error) {
+	if u.User == "" {
+		return nil, nil
+	}
+	account, err := user.Lookup(u.User)
+	if err != nil {
+		return nil, err
+	}
+	uid, err := strconv.ParseUint(account.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(account.Gid, 10, 32)
+	return &updater.User{UID: uint32(uid), GID: uint32(gid)}, err
+}
+
+func (u updaterConfig) check() error {
+	errs := []error{notNegative("memory", u.Memory), notNegative("files", int64(u.Files))}
+	if _, err := u.runsAs(); err != nil {
+		errs = append(errs, settings.In("user", err))
+	} else if u.User != "" && os.Geteuid() != 0 {
+		errs = append(errs, settings.In("user", errors.New("only an agent that is root can run an updater as another user")))
+	}
+	return errors.Join(errs...)
 }
 
 // readConfig reads a file over the defaults. A key that is not known is an
@@ -236,6 +270,9 @@ func (c config) validate() error {
 		if m.Interface == "" || m.Budget < 0 || m.Whole < 0 {
 			errs = append(errs, settings.In(fmt.Sprintf("metered %d", i+1), errors.New(`interface is its name, as in "wwan0", budget is in bytes a month, whole in bytes`)))
 		}
+	}
+	for i, u := range c.Updaters {
+		errs = append(errs, settings.In(fmt.Sprintf("updater %d", i+1), u.check()))
 	}
 	for i, d := range c.Dependants {
 		errs = append(errs, settings.In(fmt.Sprintf("dependant %d", i+1), cmp.Or(d.Check(), c.hasBoth(d))))

@@ -192,10 +192,29 @@ func (a *agent) short(component string) error {
 	return content.Full(filepath.Join(a.config.updaters(), kind), a.config.Reserve)
 }
 
+// letPass lets others reach what is theirs in the agent's directories, and see no
+// more of them: all else in there is in directories that only the agent enters.
+func (a *agent) letPass() error {
+	var errs []error
+	for _, dir := range []string{a.config.Data, a.config.updaters(), a.config.Run, filepath.Join(a.config.Run, "updater")} {
+		errs = append(errs, os.MkdirAll(dir, 0o711), os.Chmod(dir, 0o711))
+	}
+	return errors.Join(errs...)
+}
+
 func (a *agent) hostPlugins() (*pluginhost.Host, error) {
 	var configs []pluginhost.Config
 	for _, u := range a.config.Updaters {
-		configs = append(configs, pluginhost.Config{Type: u.Type, Path: u.Path, SHA256: u.SHA256, Answer: time.Duration(u.Answer)})
+		as, err := u.runsAs()
+		if err == nil && as != nil {
+			err = a.letPass()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot run updater %s as another user: %w", u.Type, err)
+		}
+		configs = append(configs, pluginhost.Config{
+			Type: u.Type, Path: u.Path, SHA256: u.SHA256, Answer: time.Duration(u.Answer), Memory: u.Memory, Files: u.Files, User: as,
+		})
 	}
 	return pluginhost.New(configs, pluginhost.Options{
 		Data: a.config.updaters(), Run: filepath.Join(a.config.Run, "updater"),

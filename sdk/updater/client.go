@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"sync/atomic"
 
 	"github.com/tranquil-iot/tranquil/sdk/updater/proto"
 )
@@ -17,10 +19,13 @@ import (
 // at once; the updater finishes or abandons it before it begins the next call
 // for that component.
 type Client struct {
-	api    proto.UpdaterClient
-	caps   Capabilities
-	exited <-chan struct{}
-	kill   func()
+	api     proto.UpdaterClient
+	caps    Capabilities
+	exited  <-chan struct{}
+	kill    func()
+	process *process // nil behind Connect
+	given   *given
+	reason  atomic.Pointer[string] // why it was evicted
 }
 
 var (
@@ -42,6 +47,20 @@ func (c *Client) Exited() <-chan struct{} { return c.exited }
 // run on. There is no politer way: an updater must bear being killed at any
 // moment, so that is how it always ends. Call it even after Exited.
 func (c *Client) Kill() { c.kill() }
+
+// Evict is Kill, for a reason that calls under way return.
+func (c *Client) Evict(reason string) {
+	c.reason.CompareAndSwap(nil, &reason)
+	c.Kill()
+}
+
+// Evicted returns the reason of [Client.Evict], "" if there was none.
+func (c *Client) Evicted() string {
+	if why := c.reason.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
 
 // Ping returns nil if the updater answers, whatever else it is doing. One that
 // does not before ctx ends is frozen, and may be killed.
@@ -72,6 +91,9 @@ func (c *Client) failed(err error) error {
 	}
 	select {
 	case <-c.exited:
+		if why := c.Evicted(); why != "" {
+			return &remoteError{"the updater was killed: " + why, ErrRetry}
+		}
 		return &remoteError{"the updater process has died", ErrRetry}
 	default:
 		return fromStatus(err)
@@ -80,8 +102,13 @@ func (c *Client) failed(err error) error {
 
 // Stage implements [Updater].
 func (c *Client) Stage(ctx context.Context, r StageRequest) (StageResponse, error) {
+	artifact, back, err := c.given.give(r.Artifact)
+	if err != nil {
+		return StageResponse{}, err
+	}
+	defer back()
 	a, err := c.api.Stage(ctx, &proto.StageRequest{
-		Component: r.Component, Version: r.Version, Artifact: r.Artifact,
+		Component: r.Component, Version: r.Version, Artifact: artifact,
 		MediaType: r.MediaType, Settings: r.Settings,
 	})
 	if n := len(a.GetHandle().GetData()); n > MaxHandle {
@@ -184,7 +211,7 @@ func (c *Client) Probe(ctx context.Context, r ProbeRequest) (ProbeResponse, erro
 		return ProbeResponse{}, err
 	}
 	a, err := c.api.Probe(ctx, &proto.ProbeRequest{Component: r.Component})
-	return ProbeResponse{Healthy: a.GetHealthy(), Reason: a.GetReason()}, c.failed(err)
+	return ProbeResponse{Healthy: a.GetHealthy(), Reason: bounded(a.GetReason())}, c.failed(err)
 }
 
 // Status implements [UpdaterWithStatus].
@@ -193,8 +220,11 @@ func (c *Client) Status(ctx context.Context, r StatusRequest) (StatusResponse, e
 		return StatusResponse{}, err
 	}
 	a, err := c.api.Status(ctx, &proto.StatusRequest{Component: r.Component})
+	if n := max(len(a.GetVersion()), len(a.GetHandle().GetData())-MaxHandle+maxVersion); n > maxVersion {
+		return StatusResponse{}, fmt.Errorf("the updater's status has a version or a handle that is too long, by %d bytes", n-maxVersion)
+	}
 	return StatusResponse{
-		Version: a.GetVersion(), Running: a.GetRunning(), Restarts: int(a.GetRestarts()),
+		Version: a.GetVersion(), Running: a.GetRunning(), Restarts: int(min(max(a.GetRestarts(), 0), math.MaxInt32)),
 		Handle: handleFromProto(a.GetHandle()), NoState: a.GetNoState(),
 	}, c.failed(err)
 }

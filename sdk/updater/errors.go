@@ -3,6 +3,7 @@ package updater
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -39,21 +40,35 @@ func fromStatus(err error) error {
 		return nil
 	}
 	s := status.Convert(err)
+	text := bounded(s.Message())
 	switch s.Code() {
 	case codes.Unavailable:
-		return &remoteError{"the updater process does not answer (" + s.Message() + ")", ErrRetry}
+		return &remoteError{"the updater process does not answer (" + text + ")", ErrRetry}
 	case codes.Aborted:
-		return &remoteError{s.Message(), ErrRetry}
+		return &remoteError{text, ErrRetry}
 	case codes.FailedPrecondition:
-		return &remoteError{s.Message(), ErrReboot}
+		return &remoteError{text, ErrReboot}
 	case codes.DeadlineExceeded:
-		return &remoteError{s.Message(), context.DeadlineExceeded}
+		return &remoteError{text, context.DeadlineExceeded}
 	case codes.Canceled:
-		return &remoteError{s.Message(), context.Canceled}
+		return &remoteError{text, context.Canceled}
 	case codes.Unimplemented:
-		return &remoteError{s.Message(), errors.ErrUnsupported}
+		return &remoteError{text, errors.ErrUnsupported}
 	}
-	return errors.New(s.Message())
+	return errors.New(text)
+}
+
+// What an updater says is journaled and told to people: it must not fill a disk.
+const (
+	maxText    = 4 << 10 // bytes of an error or a reason
+	maxVersion = 256     // bytes
+)
+
+func bounded(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }
 
 // remoteError is an updater's error with its own words and the sentinel it wrapped.

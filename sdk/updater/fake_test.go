@@ -13,6 +13,9 @@ type fake struct{ env Environment }
 func (f *fake) Stage(ctx context.Context, r StageRequest) (StageResponse, error) {
 	data := strings.Join([]string{r.Component, r.Version, r.Artifact, r.MediaType, string(r.Settings)}, " ")
 	switch r.Component {
+	case "read":
+		content, err := os.ReadFile(r.Artifact)
+		return StageResponse{Handle{1, content}}, err
 	case "retry":
 		return StageResponse{}, fmt.Errorf("engine is busy: %w", ErrRetry)
 	case "reboot":
@@ -83,10 +86,38 @@ func (f *fake) Probe(_ context.Context, r ProbeRequest) (ProbeResponse, error) {
 // Status answers with the updater's environment.
 func (f *fake) Status(_ context.Context, r StatusRequest) (StatusResponse, error) {
 	switch r.Component {
+	case "files":
+		files, _ := os.ReadDir("/proc/self/fd")
+		var open []string
+		for _, file := range files {
+			name, _ := os.Readlink("/proc/self/fd/" + file.Name())
+			open = append(open, name)
+		}
+		return StatusResponse{Version: strings.Join(open, " ")}, nil
+	case "user":
+		groups, _ := os.Getgroups()
+		return StatusResponse{Version: fmt.Sprint(os.Getuid(), os.Getgid(), groups)}, nil
 	case "env":
 		return StatusResponse{Version: f.env.Data, Running: true, Restarts: 3, NoState: true}, nil
 	case "variables":
 		return StatusResponse{Version: strings.Join(os.Environ(), "\n")}, nil
 	}
 	return StatusResponse{}, nil
+}
+
+// stateless is a fake without the rest.
+type stateless struct{ fake Updater }
+
+func (s stateless) Stage(ctx context.Context, r StageRequest) (StageResponse, error) {
+	return s.fake.Stage(ctx, r)
+}
+func (s stateless) Unstage(ctx context.Context, r UnstageRequest) error { return s.fake.Unstage(ctx, r) }
+func (s stateless) Switch(ctx context.Context, r SwitchRequest) error   { return s.fake.Switch(ctx, r) }
+func (s stateless) Start(ctx context.Context, r StartRequest) error     { return s.fake.Start(ctx, r) }
+func (s stateless) Stop(ctx context.Context, r StopRequest) (StopResponse, error) {
+	return s.fake.Stop(ctx, r)
+}
+
+func (s stateless) Status(ctx context.Context, r StatusRequest) (StatusResponse, error) {
+	return s.fake.(*fake).Status(ctx, r)
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
@@ -38,6 +39,7 @@ type LaunchConfig struct {
 	Data   string       // the updater's durable directory; made if missing
 	Run    string       // directory for sockets, at most 67 bytes long; made if missing
 	Link   string       // the agent's unix socket, meant for components
+	User   *User        // that it runs as; nil: as this process
 	Env    []string     // further variables, KEY=VALUE
 	Logger *slog.Logger // gets the updater's log; default slog.Default
 }
@@ -67,11 +69,18 @@ func launch(ctx context.Context, cfg LaunchConfig) (*Client, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	p := newProcess(command(cfg), &logWriter{log: cfg.Logger})
+	p := newProcess(command(cfg), newLogWriter(cfg.Logger))
 	gp := plugin.NewClient(clientConfig(p, sockets, cfg.Logger))
-	c := &Client{exited: p.exited}
+	c := &Client{exited: p.exited, process: p}
+	if cfg.User != nil {
+		c.given = &given{cfg.Data, *cfg.User}
+	}
 	c.kill = sync.OnceFunc(func() { p.Kill(context.Background()); gp.Kill() })
-	if err := connect(ctx, c, p, gp); err != nil {
+	err = connect(ctx, c, p, gp)
+	if err == nil && cfg.User != nil && c.caps.State {
+		err = errors.New("it handles states, which are files of all owners, and must not have a user of its own")
+	}
+	if err != nil {
 		c.Kill()
 		return nil, explainStart(ctx, p, err)
 	}
@@ -120,7 +129,6 @@ func (e *startError) Error() string { return strings.ToValidUTF8(e.text, "?") }
 func (e *startError) Unwrap() error { return e.err }
 
 func clientConfig(p *process, sockets string, log *slog.Logger) *plugin.ClientConfig {
-	out := slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer()
 	return &plugin.ClientConfig{
 		HandshakeConfig:  handshake,
 		VersionedPlugins: map[int]plugin.PluginSet{protocolVersion: {pluginName: &wire{}}},
@@ -132,8 +140,8 @@ func clientConfig(p *process, sockets string, log *slog.Logger) *plugin.ClientCo
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: sockets},
 		SkipHostEnv:      true,
 		StartTimeout:     startTimeout,
-		SyncStdout:       out,
-		SyncStderr:       out,
+		SyncStdout:       newLogWriter(log),
+		SyncStderr:       newLogWriter(log),
 		Logger:           newHCLog(log),
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
@@ -151,6 +159,9 @@ func command(cfg LaunchConfig) *exec.Cmd {
 		envRun + "=" + cfg.Run,
 		envLink + "=" + cfg.Link,
 	}, cfg.Env...)
+	if u := cfg.User; u != nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: []uint32{}}}
+	}
 	return cmd
 }
 
@@ -170,6 +181,11 @@ func makeDirs(cfg LaunchConfig) (sockets string, err error) {
 	for _, dir := range []string{cfg.Data, cfg.Run, sockets} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return "", err
+		}
+		if u := cfg.User; u != nil {
+			if err := os.Chown(dir, int(u.UID), int(u.GID)); err != nil {
+				return "", err
+			}
 		}
 	}
 	return sockets, os.Chmod(cfg.Run, 0o700)

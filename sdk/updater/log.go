@@ -49,6 +49,37 @@ type logWriter struct {
 	log  *slog.Logger
 	line []byte // begun, not yet ended
 	last string // the last message and its cause, for the error if the updater does not start
+
+	// Who writes more than the agent's log should hold loses the rest.
+	left    float64 // bytes that may be written now
+	at      time.Time
+	dropped int // lines
+}
+
+// What an updater may log: much at once, but not for long.
+const (
+	logBurst = 1 << 20  // bytes
+	logRate  = 32 << 10 // bytes a second
+)
+
+func newLogWriter(log *slog.Logger) *logWriter {
+	return &logWriter{log: log, left: logBurst, at: time.Now()}
+}
+
+// allows reports whether a line of n bytes may be logged now.
+func (w *logWriter) allows(n int) bool {
+	now := time.Now()
+	w.left = min(w.left+now.Sub(w.at).Seconds()*logRate, logBurst)
+	if w.at = now; w.left < float64(n) {
+		w.dropped++
+		return false
+	}
+	w.left -= float64(n)
+	if w.dropped > 0 {
+		w.log.Warn("updater logs too much", "lines_dropped", w.dropped)
+		w.dropped = 0
+	}
+	return true
 }
 
 func (w *logWriter) Write(p []byte) (int, error) {
@@ -65,7 +96,7 @@ func (w *logWriter) Write(p []byte) (int, error) {
 func (w *logWriter) flush() {
 	line := bytes.TrimSpace(w.line)
 	w.line = w.line[:0]
-	if len(line) == 0 {
+	if len(line) == 0 || !w.allows(len(line)) {
 		return
 	}
 	r := parseLogLine(line)

@@ -6,11 +6,12 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLogRoundTrip(t *testing.T) {
 	var out bytes.Buffer
-	w := &logWriter{log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: dropTime}))}
+	w := newLogWriter(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: dropTime})))
 	l := slog.New(newLogHandler(w))
 	l.Debug("one", "n", int64(9007199254740993), "err", errors.New("x y"))
 	l.With("a", 1).WithGroup("g").Warn("two", "msg", "m")
@@ -38,7 +39,7 @@ func dropTime(_ []string, a slog.Attr) slog.Attr {
 
 func TestLongLogLine(t *testing.T) {
 	var out bytes.Buffer
-	w := &logWriter{log: slog.New(slog.NewTextHandler(&out, nil))}
+	w := newLogWriter(slog.New(slog.NewTextHandler(&out, nil)))
 	for range 100 {
 		w.Write([]byte(strings.Repeat("x", 1<<12)))
 	}
@@ -56,9 +57,29 @@ func FuzzLogLine(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(_ *testing.T, line []byte) {
-		w := &logWriter{log: slog.New(slog.DiscardHandler)}
+		w := newLogWriter(slog.New(slog.DiscardHandler))
 		w.Write(line)
 		w.flush()
 		parseLogLine(line)
 	})
+}
+
+// TestFlood: who writes without end gets a bounded part of the agent's log, which
+// says so, and is heard again when it comes to its senses.
+func TestFlood(t *testing.T) {
+	var out bytes.Buffer
+	w := newLogWriter(slog.New(slog.NewTextHandler(&out, nil)))
+	line := []byte(strings.Repeat("x", 1<<10) + "\n")
+	for range 16 << 10 {
+		w.Write(line)
+	}
+	if n := out.Len(); n < logBurst || n > 2*logBurst {
+		t.Errorf("%d bytes of a flood are in the log", n)
+	}
+	out.Reset()
+	w.at = w.at.Add(-time.Minute)
+	w.Write([]byte("sorry\n"))
+	if got := out.String(); !strings.Contains(got, `msg="updater logs too much" lines_dropped=1`) || !strings.Contains(got, "msg=sorry") {
+		t.Errorf("afterwards: %s", got)
+	}
 }

@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 		select {}
 	case "agent":
 		agentMain()
+	case "stateless":
+		Main("application", func(env Environment) (Updater, error) { return stateless{&fake{env: env}}, nil })
 	case "by hand":
 		Main("application", openFake)
 	}

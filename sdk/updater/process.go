@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -48,6 +49,7 @@ func (p *process) Start(context.Context) error {
 	if _, err := p.cmd.StdinPipe(); err != nil {
 		return err
 	}
+	ours()
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
@@ -59,6 +61,20 @@ func (p *process) Start(context.Context) error {
 		close(p.exited)
 	}()
 	return nil
+}
+
+// ours keeps all that is open in this process from the updater, also what others
+// have opened: libraries, and who started us.
+func ours() {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return // not Linux, and what Go opens is not passed on anyway
+	}
+	for _, entry := range open {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }
 
 // Kill ends the process and returns when it is gone.

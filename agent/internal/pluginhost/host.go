@@ -30,7 +30,21 @@ type Config struct {
 	// gives whatever else it does: one that is frozen is killed after at most
 	// twice this time, and replaced. 0 is 30 s.
 	Answer time.Duration
+
+	// What its process may take, without its components. One that takes more is
+	// killed and replaced. 0 are the defaults below.
+	Memory int64 // bytes of its own
+	Files  int   // open at once
+
+	User *updater.User // that it runs as; nil: as the agent
 }
+
+const (
+	defaultAnswer = 30 * time.Second
+	defaultMemory = 512 << 20
+	defaultFiles  = 1024
+	maxThreads    = 1024
+)
 
 // Options say where updaters work. Each gets a directory of its own, named by
 // its type, below Data and Run.
@@ -108,5 +122,6 @@ func launchConfig(c Config, o Options) updater.LaunchConfig {
 		Data:   filepath.Join(o.Data, c.Type),
 		Run:    filepath.Join(o.Run, c.Type),
 		Logger: o.Logger.With("updater", c.Type),
+		User:   c.User,
 	}
 }

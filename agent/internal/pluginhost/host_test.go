@@ -1,6 +1,7 @@
 package pluginhost
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tranquil-iot/tranquil/sdk/updater"
+	"github.com/tranquil-iot/tranquil/sdk/updater/updatertest"
 )
 
 // The test binary is also the updater. The file "mode" in its data directory,
@@ -32,6 +35,8 @@ func updaterMain() {
 	case "garbage":
 		fmt.Println("no handshake")
 		os.Exit(0)
+	case "misbehaves":
+		updatertest.Misbehave("application")
 	case "other type":
 		updater.Main("firmware", open)
 	}
@@ -63,6 +68,25 @@ func (*fake) Switch(context.Context, updater.SwitchRequest) error { return nil }
 type rig struct {
 	*Host
 	data string // of the updater
+	log  *logBook
+}
+
+// A logBook is what the host has logged.
+type logBook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logBook) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logBook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func newRig(t *testing.T, mode string, change func(*Config)) rig {
@@ -80,8 +104,9 @@ func newRig(t *testing.T, mode string, change func(*Config)) rig {
 	if change != nil {
 		change(&c)
 	}
-	o := Options{Data: t.TempDir(), Run: run, Logger: slog.New(slog.DiscardHandler)}
-	r := rig{data: filepath.Join(o.Data, c.Type)}
+	r := rig{log: new(logBook)}
+	o := Options{Data: t.TempDir(), Run: run, Logger: slog.New(slog.NewTextHandler(r.log, nil))}
+	r.data = filepath.Join(o.Data, c.Type)
 	if err := os.Mkdir(r.data, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -195,6 +220,50 @@ func TestFrozenUpdaterIsReplaced(t *testing.T) {
 		t.Errorf("call on the frozen updater: %v", err)
 	}
 	eventually(t, "a fresh process instead of the frozen one", func() bool { return r.starts() == 2 })
+}
+
+// TestMisbehaving: whatever an updater does in a call, the call ends and says what
+// it was, and the next one finds an updater that works.
+func TestMisbehaving(t *testing.T) {
+	for name, text := range map[string]string{
+		"hangs":   "context deadline exceeded",
+		"freezes": "the updater was killed: it gave no sign of life for 1s",
+		"dies":    "the updater process has died",
+		"panics":  "panic in the updater's Stage: out of itself",
+		"floods":  "it has flooded its log",
+		"leaks":   "the updater was killed: it has ",
+		"opens":   " files open, and may have 200",
+		"babbles": "bla bla",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "misbehaves", func(c *Config) { c.Answer, c.Memory, c.Files = time.Second, 200<<20, 200 })
+			limit := time.Minute
+			if name == "hangs" {
+				limit = time.Second
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			_, err := r.updater(t).Stage(ctx, updater.StageRequest{Component: "application/" + name})
+			if err == nil || !strings.Contains(err.Error(), text) || len(err.Error()) > 5<<10 {
+				t.Errorf("error %.300v, want one with %q", err, text)
+			}
+			eventually(t, "an updater that works", func() bool {
+				u, err := r.Updater(t.Context(), "application")
+				if err == nil {
+					_, err = u.Stage(t.Context(), updater.StageRequest{Component: "application/decent"})
+				}
+				return err == nil
+			})
+			log := r.log.String()
+			if len(log) > 5<<20 {
+				t.Errorf("it has %d bytes of the log", len(log))
+			}
+			if strings.Contains(text, "killed") && !strings.Contains(log, "and is killed") {
+				t.Errorf("nobody is told that it was killed:\n%s", log)
+			}
+		})
+	}
 }
 
 func TestRefused(t *testing.T) {

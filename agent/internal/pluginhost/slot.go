@@ -15,7 +15,7 @@ const (
 	maxPause   = 30 * time.Second
 	healthy    = time.Minute // who lived so long before it died did not fail in a row
 
-	defaultAnswer = 30 * time.Second
+	lookEvery = time.Second // at what its process takes
 )
 
 // A slot is the place of one component type's updater process.
@@ -24,6 +24,7 @@ type slot struct {
 	config updater.LaunchConfig
 	typ    string
 	answer time.Duration // time for a sign of life
+	may    updater.Usage // what its process may take
 
 	turn     chan struct{} // holds a token while somebody works on the fields below
 	client   *updater.Client
@@ -33,7 +34,11 @@ type slot struct {
 }
 
 func newSlot(h *Host, c Config, o Options) *slot {
-	return &slot{host: h, config: launchConfig(c, o), typ: c.Type, answer: cmp.Or(c.Answer, defaultAnswer), turn: make(chan struct{}, 1)}
+	return &slot{
+		host: h, config: launchConfig(c, o), typ: c.Type, answer: cmp.Or(c.Answer, defaultAnswer),
+		may:  updater.Usage{Memory: cmp.Or(c.Memory, defaultMemory), Files: cmp.Or(c.Files, defaultFiles), Threads: maxThreads},
+		turn: make(chan struct{}, 1),
+	}
 }
 
 // get returns the process that runs, or starts one after the pause that the
@@ -69,11 +74,12 @@ func (s *slot) alive() bool {
 		return true
 	}
 	s.client.Kill()
+	why := cmp.Or(s.client.Evicted(), "its process died")
 	s.client = nil
 	if time.Since(s.started) > healthy {
 		s.failures = 0
 	}
-	s.failures, s.last = s.failures+1, errors.New("its process died")
+	s.failures, s.last = s.failures+1, errors.New(why)
 	return false
 }
 
@@ -140,24 +146,55 @@ func (s *slot) supervise(c *updater.Client) {
 	}
 }
 
-// watch returns true when the process has died, and sees to it that one which
-// is frozen does: all that is asked of it would wait until its own deadline,
-// which may be hours away. It returns false when the host is closed.
+// watch returns true when the process has died, and sees to it that one does
+// which takes too much, or is frozen: all that is asked of it would wait until
+// its own deadline, which may be hours away. It returns false when the host is closed.
 func (s *slot) watch(c *updater.Client) bool {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	asked := time.Now()
 	for {
 		select {
 		case <-c.Exited():
 			return true
 		case <-s.host.ctx.Done():
 			return false
-		case <-time.After(s.answer):
+		case <-look.C:
 		}
-		ctx, cancel := context.WithTimeout(s.host.ctx, s.answer)
-		if err := c.Ping(ctx); err != nil && ctx.Err() != nil && s.host.ctx.Err() == nil {
-			s.config.Logger.Error("updater is frozen and is killed", "silent", s.answer, "cause", err)
-			c.Kill()
+		if why := s.exceeded(c); why != "" {
+			s.config.Logger.Error("updater takes too much and is killed", "cause", why)
+			c.Evict(why)
 		}
-		cancel()
+		if time.Since(asked) > s.answer {
+			s.ping(c)
+			asked = time.Now()
+		}
+	}
+}
+
+// exceeded says what of its limits a process is over.
+func (s *slot) exceeded(c *updater.Client) string {
+	u, err := c.Usage()
+	switch {
+	case err != nil: // it has ended
+		return ""
+	case u.Memory > s.may.Memory:
+		return fmt.Sprintf("it has %d bytes in memory, and may have %d", u.Memory, s.may.Memory)
+	case u.Files > s.may.Files:
+		return fmt.Sprintf("it has %d files open, and may have %d", u.Files, s.may.Files)
+	case u.Threads > s.may.Threads:
+		return fmt.Sprintf("it has %d threads, and may have %d", u.Threads, s.may.Threads)
+	}
+	return ""
+}
+
+// ping kills a process that gives no sign of life.
+func (s *slot) ping(c *updater.Client) {
+	ctx, cancel := context.WithTimeout(s.host.ctx, s.answer)
+	defer cancel()
+	if err := c.Ping(ctx); err != nil && ctx.Err() != nil && s.host.ctx.Err() == nil {
+		s.config.Logger.Error("updater is frozen and is killed", "silent", s.answer, "cause", err)
+		c.Evict(fmt.Sprintf("it gave no sign of life for %s", s.answer))
 	}
 }
 
