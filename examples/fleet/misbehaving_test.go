@@ -94,7 +94,7 @@ func misbehaving(t *testing.T) rig.Edit {
 			config = strings.Replace(config, `components = [`, fmt.Sprintf("components = [%q, ", "misbehaving/"+name), 1)
 		}
 		config = strings.Replace(config, `components = [`, `components = ["misbehaving/lies", `, 1)
-		return config + fmt.Sprintf("\n[[updater]]\ntype = \"misbehaving\"\npath = %q\nsha256 = %q\nanswer = \"1s\"\nmemory = 209715200\nfiles = 200\n", path, sum)
+		return config + fmt.Sprintf("\n[[updater]]\ntype = \"misbehaving\"\npath = %q\nsha256 = %q\nanswer = \"5s\"\nmemory = 209715200\nfiles = 200\n", path, sum)
 	}
 }
 

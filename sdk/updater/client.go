@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/tranquil-iot/tranquil/sdk/updater/proto"
 )
@@ -89,14 +93,27 @@ func (c *Client) failed(err error) error {
 	if err == nil {
 		return nil
 	}
-	select {
-	case <-c.exited:
+	if c.gone(err) {
 		if why := c.Evicted(); why != "" {
 			return &remoteError{"the updater was killed: " + why, ErrRetry}
 		}
 		return &remoteError{"the updater process has died", ErrRetry}
-	default:
-		return fromStatus(err)
+	}
+	return fromStatus(err)
+}
+
+// gone reports whether the process has ended. That its connection is lost is seen
+// a moment before that.
+func (c *Client) gone(err error) bool {
+	wait := time.Duration(0)
+	if status.Code(err) == codes.Unavailable {
+		wait = time.Second
+	}
+	select {
+	case <-c.exited:
+		return true
+	case <-time.After(wait):
+		return false
 	}
 }
 

@@ -61,7 +61,7 @@ func fromStatus(err error) error {
 // What an updater says is journaled and told to people: it must not fill a disk.
 const (
 	maxText    = 4 << 10 // bytes of an error or a reason
-	maxVersion = 256     // bytes
+	maxVersion = 4 << 10 // bytes
 )
 
 func bounded(text string) string {

@@ -111,9 +111,15 @@ type stateless struct{ fake Updater }
 func (s stateless) Stage(ctx context.Context, r StageRequest) (StageResponse, error) {
 	return s.fake.Stage(ctx, r)
 }
-func (s stateless) Unstage(ctx context.Context, r UnstageRequest) error { return s.fake.Unstage(ctx, r) }
-func (s stateless) Switch(ctx context.Context, r SwitchRequest) error   { return s.fake.Switch(ctx, r) }
-func (s stateless) Start(ctx context.Context, r StartRequest) error     { return s.fake.Start(ctx, r) }
+
+func (s stateless) Unstage(ctx context.Context, r UnstageRequest) error {
+	return s.fake.Unstage(ctx, r)
+}
+
+func (s stateless) Switch(ctx context.Context, r SwitchRequest) error { return s.fake.Switch(ctx, r) }
+
+func (s stateless) Start(ctx context.Context, r StartRequest) error { return s.fake.Start(ctx, r) }
+
 func (s stateless) Stop(ctx context.Context, r StopRequest) (StopResponse, error) {
 	return s.fake.Stop(ctx, r)
 }

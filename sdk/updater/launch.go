@@ -135,6 +135,9 @@ func clientConfig(p *process, sockets string, log *slog.Logger) *plugin.ClientCo
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (runner.Runner, error) {
 			p.cmd.Env, p.dir = append(p.cmd.Env, spec.Env...), dir
+			if as := p.cmd.SysProcAttr; as != nil {
+				return p, os.Chown(dir, int(as.Credential.Uid), int(as.Credential.Gid))
+			}
 			return p, nil
 		},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: sockets},

@@ -71,12 +71,14 @@ func (w *logWriter) allows(n int) bool {
 	now := time.Now()
 	w.left = min(w.left+now.Sub(w.at).Seconds()*logRate, logBurst)
 	if w.at = now; w.left < float64(n) {
-		w.dropped++
+		if w.dropped++; w.dropped == 1 {
+			w.log.Warn("updater logs too much, what follows is dropped")
+		}
 		return false
 	}
 	w.left -= float64(n)
 	if w.dropped > 0 {
-		w.log.Warn("updater logs too much", "lines_dropped", w.dropped)
+		w.log.Warn("updater logs less again", "lines_dropped", w.dropped)
 		w.dropped = 0
 	}
 	return true

