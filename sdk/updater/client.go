@@ -93,10 +93,11 @@ func (c *Client) failed(err error) error {
 	if err == nil {
 		return nil
 	}
-	if c.gone(err) {
-		if why := c.Evicted(); why != "" {
-			return &remoteError{"the updater was killed: " + why, ErrRetry}
-		}
+	gone := c.Evicted() != "" || c.gone(err)
+	switch why := c.Evicted(); {
+	case gone && why != "":
+		return &remoteError{"the updater was killed: " + why, ErrRetry}
+	case gone:
 		return &remoteError{"the updater process has died", ErrRetry}
 	}
 	return fromStatus(err)
@@ -107,7 +108,7 @@ func (c *Client) failed(err error) error {
 func (c *Client) gone(err error) bool {
 	wait := time.Duration(0)
 	if status.Code(err) == codes.Unavailable {
-		wait = time.Second
+		wait = 5 * time.Second
 	}
 	select {
 	case <-c.exited:

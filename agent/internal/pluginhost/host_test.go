@@ -243,7 +243,7 @@ func TestMisbehaving(t *testing.T) {
 					c.Answer = time.Second
 				}
 			})
-			limit := 5 * time.Minute
+			limit, begin := 5*time.Minute, time.Now()
 			if name == "hangs" {
 				limit = time.Second
 			}
@@ -261,8 +261,8 @@ func TestMisbehaving(t *testing.T) {
 				return err == nil
 			})
 			log := r.log.String()
-			if len(log) > 5<<20 {
-				t.Errorf("it has %d bytes of the log", len(log))
+			if most := 2<<20 + int(time.Since(begin).Seconds()*(64<<10)); len(log) > most { // it may write as long as it likes, but slowly
+				t.Errorf("it has %d bytes of the log, more than %d", len(log), most)
 			}
 			if strings.Contains(text, "killed") && !strings.Contains(log, "and is killed") {
 				t.Errorf("nobody is told that it was killed:\n%s", log)
