@@ -22,7 +22,7 @@ import (
 //	freezes  the process is suspended, and answers nothing any more
 //	dies     the process ends
 //	panics
-//	floods   logs 64 MiB
+//	floods   logs 8 MiB
 //	leaks    takes memory without end
 //	opens    opens files without end
 //	babbles  answers with 200 KiB of nothing
@@ -49,7 +49,7 @@ var deeds = map[string]func(updater.Environment) error{
 
 func flood(env updater.Environment) error {
 	const line = 1 << 10
-	for range 64 << 20 / line {
+	for range 8 << 20 / line {
 		env.Logger.Info(strings.Repeat("x", line))
 	}
 	return errors.New("it has flooded its log")
