@@ -106,14 +106,18 @@ func (c *Client) failed(err error) error {
 // gone reports whether the process has ended. That its connection is lost is seen
 // a moment before that.
 func (c *Client) gone(err error) bool {
-	wait := time.Duration(0)
-	if status.Code(err) == codes.Unavailable {
-		wait = 5 * time.Second
+	select {
+	case <-c.exited:
+		return true
+	default:
+	}
+	if status.Code(err) != codes.Unavailable {
+		return false
 	}
 	select {
 	case <-c.exited:
 		return true
-	case <-time.After(wait):
+	case <-time.After(5 * time.Second):
 		return false
 	}
 }

@@ -56,10 +56,12 @@ func flood(env updater.Environment) error {
 }
 
 func leak(updater.Environment) error {
-	for all := [][]byte(nil); ; time.Sleep(10 * time.Millisecond) {
-		all = append(all, bytes.Repeat([]byte{1}, 4<<20))
+	for ; ; time.Sleep(10 * time.Millisecond) {
+		leaked = append(leaked, bytes.Repeat([]byte{1}, 4<<20))
 	}
 }
+
+var leaked [][]byte
 
 func open(updater.Environment) error {
 	for {
