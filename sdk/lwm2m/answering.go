@@ -12,7 +12,7 @@ const securityObject = 0
 type clientHandler struct{ *Client }
 
 // ServeNotification implements [Handler]; a device observes nothing.
-func (c clientHandler) ServeNotification(string, *Message) Reception { return Refused }
+func (c clientHandler) ServeNotification(_ string, _ *Message, done func(Reception)) { done(Refused) }
 
 // PeerGone implements [PeerWatcher]: an update shows whether the server is there.
 func (c clientHandler) PeerGone(peer string) {

@@ -159,7 +159,7 @@ func (b *bootstrapping) fetchPack(ctx context.Context, t Transport, peer string)
 }
 
 // ServeNotification implements [Handler].
-func (b *bootstrapping) ServeNotification(string, *Message) Reception { return Refused }
+func (b *bootstrapping) ServeNotification(_ string, _ *Message, done func(Reception)) { done(Refused) }
 
 // ServeRequest implements [Handler].
 func (b *bootstrapping) ServeRequest(ctx context.Context, peer string, m *Message) *Message {

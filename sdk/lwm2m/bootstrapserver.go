@@ -59,7 +59,7 @@ func (s *BootstrapServer) Run(ctx context.Context, t Transport) error {
 type bootstrapHandler struct{ *BootstrapServer }
 
 // ServeNotification implements [Handler].
-func (bootstrapHandler) ServeNotification(string, *Message) Reception { return Refused }
+func (bootstrapHandler) ServeNotification(_ string, _ *Message, done func(Reception)) { done(Refused) }
 
 // ServeRequest implements [Handler].
 func (h bootstrapHandler) ServeRequest(ctx context.Context, peer string, m *Message) *Message {

@@ -8,36 +8,51 @@ type mailbox struct {
 	limit   int
 	workers *sync.WaitGroup // of its owner
 	mu      sync.Mutex
-	queue   []func()
+	queue   []letter
 	running bool
 	closed  bool
 }
 
-// put adds f and tells whether another had to be dropped for it.
-func (m *mailbox) put(f func()) (dropped bool) {
+// letter is run or dropped.
+type letter struct {
+	run     func()
+	dropped func() // may be nil
+}
+
+func (l letter) drop() {
+	if l.dropped != nil {
+		l.dropped()
+	}
+}
+
+// put adds a letter. Another, or this one, may be dropped for it.
+func (m *mailbox) put(l letter) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.closed {
-		return false
+		m.mu.Unlock()
+		l.drop()
+		return
 	}
+	var oldest letter
 	if m.limit > 0 && len(m.queue) >= m.limit {
-		m.queue, dropped = m.queue[1:], true
+		oldest, m.queue = m.queue[0], m.queue[1:]
 	}
-	m.queue = append(m.queue, f)
+	m.queue = append(m.queue, l)
 	if !m.running {
 		m.running = true
 		m.workers.Go(m.work)
 	}
-	return dropped
+	m.mu.Unlock()
+	oldest.drop()
 }
 
 func (m *mailbox) work() {
 	for {
-		f := m.take()
-		if f == nil {
+		run := m.take()
+		if run == nil {
 			return
 		}
-		f()
+		run()
 	}
 }
 
@@ -48,14 +63,18 @@ func (m *mailbox) take() func() {
 		m.running = false
 		return nil
 	}
-	f := m.queue[0]
+	l := m.queue[0]
 	m.queue = m.queue[1:]
-	return f
+	return l.run
 }
 
 // close drops what waits; only the function that runs now goes on.
 func (m *mailbox) close() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	waiting := m.queue
 	m.queue, m.closed = nil, true
+	m.mu.Unlock()
+	for _, l := range waiting {
+		l.drop()
+	}
 }

@@ -141,8 +141,10 @@ type Handler interface {
 	// ServeRequest answers a request; it runs in a goroutine of its own.
 	ServeRequest(ctx context.Context, peer string, request *Message) *Message
 	// ServeNotification takes a message whose token belongs to no running
-	// exchange and must return quickly.
-	ServeNotification(peer string, notification *Message) Reception
+	// exchange and must return quickly. It tells done, now or later and at most once,
+	// what becomes of the notification: until then the peer repeats it, and the
+	// handler gets it again.
+	ServeNotification(peer string, notification *Message, done func(Reception))
 }
 
 // Reception is what becomes of a notification.
@@ -153,6 +155,7 @@ const (
 	Refused Reception = iota
 	// Accepted acknowledges the notification.
 	Accepted
-	// Ignored does neither, as if the notification were lost: it may be forged.
+	// Ignored does neither, as if the notification were lost: it may be forged, or
+	// another copy of it is being taken.
 	Ignored
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -22,11 +23,20 @@ type observation struct {
 	readBegun, readEnded time.Time
 
 	// Guarded by the server's lock.
-	begun    bool       // notify has the first values
-	held     []*Message // notifications that came before them
-	seen     bool       // sequence and at are those of the latest values
+	begun bool   // notify has the first values
+	held  []note // notifications that came before them
+
+	mu       sync.Mutex
+	seen     bool // sequence and at are those of the latest values
 	sequence uint32
 	at       time.Time
+	waiting  map[uint32]bool // sequence numbers of what notify is yet to be given
+}
+
+// note is a notification that waits for notify.
+type note struct {
+	*Message
+	done func(Reception)
 }
 
 // Observe asks for notifications of p, an object, an instance or a resource.
@@ -34,6 +44,11 @@ type observation struct {
 // a time per device and in order, until CancelObserve or the end of the
 // registration. Stale and repeated notifications are dropped. Observing a path
 // again replaces the former observation.
+//
+// A notification is acknowledged when notify has returned, so a device may repeat it
+// until then and tells nothing newer: whoever keeps what it is given loses nothing.
+// Who can keep no more cancels the observation before it returns: the device is told
+// then that it has ended.
 //
 // The present values are returned too. Who keeps state should take it from notify
 // alone: it may have newer values before the caller has looked at these.
@@ -48,7 +63,7 @@ func (d *Device) Observe(ctx context.Context, p Path, notify func([]Record)) ([]
 func newObservation(d *Device, key string, paths []Path, notify func([]Record)) *observation {
 	token := make([]byte, 8)
 	_, _ = rand.Read(token) // never fails
-	return &observation{device: d, paths: paths, key: key, notify: notify, token: string(token)}
+	return &observation{device: d, paths: paths, key: key, notify: notify, token: string(token), waiting: map[uint32]bool{}}
 }
 
 // observe begins o; request sends the message and gives the present values.
@@ -108,6 +123,10 @@ func (s *Server) dropObservation(o *observation) {
 	defer s.mu.Unlock()
 	delete(s.observations, o.token)
 	delete(o.device.tokens, o.token)
+	for _, n := range o.held {
+		n.done(Ignored)
+	}
+	o.held = nil
 }
 
 func (s *Server) observation(token []byte) (*observation, bool) {
@@ -120,31 +139,66 @@ func (s *Server) observation(token []byte) (*observation, bool) {
 // ServeNotification implements [Handler]. Refusing an unknown token makes the
 // device forget the observation. One from another address is ignored: if it is the
 // device that has moved, it gets no answer, updates its registration and is heard.
-func (s serverHandler) ServeNotification(peer string, m *Message) Reception {
+func (s serverHandler) ServeNotification(peer string, m *Message, done func(Reception)) {
 	o, ok := s.observation(m.Token)
 	if !ok {
-		return Refused
+		done(Refused)
+		return
 	}
 	if !o.device.isAt(peer) {
 		s.logger.Debug("ignored a notification from another address than the device's", "endpoint", o.device.endpoint, "peer", peer)
-		return Ignored
+		done(Ignored)
+		return
 	}
 	s.alive(o.device)
 	if !m.Code.Success() {
 		s.logger.Info("an observation ended", "endpoint", o.device.endpoint, "path", o.key, "code", m.Code.String())
 		s.dropObservation(o)
-		return Accepted
+		done(Accepted)
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case m.Observe == nil || !o.fresh(*m.Observe):
+	case m.Observe == nil:
+		done(Accepted)
+	case o.awaits(*m.Observe): // a copy
+		done(Ignored)
+	case !o.fresh(*m.Observe):
+		done(Accepted)
 	case o.begun:
-		s.deliver(o, m)
+		s.deliver(o, note{m, done})
 	case len(o.held) < maxNotifications:
-		o.held = append(o.held, m)
+		o.held = append(o.held, note{m, done})
+		o.await(*m.Observe)
+	default:
+		done(Ignored)
 	}
-	return Accepted
+}
+
+// awaits tells whether notify is yet to be given this notification.
+func (o *observation) awaits(sequence uint32) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.waiting[sequence]
+}
+
+func (o *observation) await(sequence uint32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.waiting[sequence] = true
+}
+
+// settle tells the device what has become of a notification. If that is nothing, it
+// may come again.
+func (o *observation) settle(n note, r Reception) {
+	o.mu.Lock()
+	delete(o.waiting, *n.Observe)
+	if r == Ignored && o.sequence == *n.Observe {
+		o.seen = false
+	}
+	o.mu.Unlock()
+	n.done(r)
 }
 
 // begin gives the first values to notify, then what came meanwhile.
@@ -152,34 +206,47 @@ func (s *Server) begin(o *observation, sequence uint32, records []Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o.fresh(sequence)
-	o.device.notifications.put(func() { s.hand(o, records) })
-	for _, m := range o.held {
-		s.deliver(o, m)
+	o.device.notifications.put(letter{run: func() { s.hand(o, records) }})
+	for _, n := range o.held {
+		s.deliver(o, n)
 	}
 	o.begun, o.held = true, nil
 }
 
 // deliver lets the device's mailbox decode a notification. The caller holds the
 // lock.
-func (s *Server) deliver(o *observation, m *Message) {
+func (s *Server) deliver(o *observation, n note) {
 	arrived := time.Now()
-	dropped := o.device.notifications.put(func() {
-		switch {
-		case arrived.Before(o.readBegun): // what was read then is as new, or newer
-			return
-		case arrived.Before(o.readEnded): // which is newer, nobody knows
-			m.Partial = true
-		}
-		records, err := s.notificationRecords(o, m)
-		if err != nil {
-			s.logger.Warn("dropped a notification", "endpoint", o.device.endpoint, "path", o.key, "error", err)
-			return
-		}
-		s.hand(o, records)
+	o.await(*n.Observe)
+	o.device.notifications.put(letter{
+		run: func() {
+			s.decodeAndHand(o, n.Message, arrived)
+			if _, stands := s.observation([]byte(o.token)); stands {
+				o.settle(n, Accepted)
+			} else {
+				o.settle(n, Refused)
+			}
+		},
+		dropped: func() {
+			s.logger.Warn("dropped a notification: too many wait", "endpoint", o.device.endpoint)
+			o.settle(n, Ignored)
+		},
 	})
-	if dropped {
-		s.logger.Warn("dropped a notification: too many wait", "endpoint", o.device.endpoint)
+}
+
+func (s *Server) decodeAndHand(o *observation, m *Message, arrived time.Time) {
+	switch {
+	case arrived.Before(o.readBegun): // what was read then is as new, or newer
+		return
+	case arrived.Before(o.readEnded): // which is newer, nobody knows
+		m.Partial = true
 	}
+	records, err := s.notificationRecords(o, m)
+	if err != nil {
+		s.logger.Warn("dropped a notification", "endpoint", o.device.endpoint, "path", o.key, "error", err)
+		return
+	}
+	s.hand(o, records)
 }
 
 // hand gives values to notify unless the observation has ended.
@@ -190,8 +257,10 @@ func (s *Server) hand(o *observation, records []Record) {
 }
 
 // fresh tells whether values are newer than the last (RFC 7641 section 3.4), and
-// remembers their sequence number. The caller holds the lock.
+// remembers their sequence number.
 func (o *observation) fresh(sequence uint32) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	now := time.Now()
 	if o.seen && !newer(o.sequence, sequence) && now.Sub(o.at) < 128*time.Second {
 		return false

@@ -93,11 +93,11 @@ func (s *Server) work(d *Device) {
 	if s.config.Queue == nil {
 		return
 	}
-	d.jobs.put(func() {
+	d.jobs.put(letter{run: func() {
 		if d.alive.Err() == nil && d.Awake() {
 			s.doJobs(d)
 		}
-	})
+	}})
 }
 
 func (s *Server) doJobs(d *Device) {

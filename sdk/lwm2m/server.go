@@ -328,6 +328,6 @@ func (s *Server) removeLocked(d *Device) bool {
 func (s *Server) report(kind EventKind, d *Device, r Registration) {
 	s.logger.Debug("registration", "event", kind.String(), "endpoint", r.Endpoint, "address", r.Address)
 	if s.config.OnEvent != nil {
-		s.events.put(func() { s.config.OnEvent(Event{Kind: kind, Device: d, Registration: r}) })
+		s.events.put(letter{run: func() { s.config.OnEvent(Event{Kind: kind, Device: d, Registration: r}) }})
 	}
 }

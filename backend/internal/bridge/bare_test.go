@@ -21,7 +21,9 @@ func (b bareDevice) ServeRequest(_ context.Context, _ string, m *lwm2m.Message) 
 	return b(m)
 }
 
-func (bareDevice) ServeNotification(string, *lwm2m.Message) lwm2m.Reception { return lwm2m.Refused }
+func (bareDevice) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
+	done(lwm2m.Refused)
+}
 
 // register has it register with these objects.
 func (b bareDevice) register(t *testing.T, server, endpoint, links string) {

@@ -20,7 +20,9 @@ type deaf struct{}
 func (deaf) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Message {
 	return &lwm2m.Message{Code: lwm2m.CodeNotFound}
 }
-func (deaf) ServeNotification(string, *lwm2m.Message) lwm2m.Reception { return lwm2m.Refused }
+func (deaf) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
+	done(lwm2m.Refused)
+}
 
 // register registers an endpoint over a socket of its own, which it closes.
 func register(t *testing.T, address, endpoint string, options ...coap.Option) error {

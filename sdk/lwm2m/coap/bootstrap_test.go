@@ -149,7 +149,9 @@ func (d driver) ServeRequest(_ context.Context, peer string, _ *lwm2m.Message) *
 	d.asked <- peer
 	return &lwm2m.Message{Code: lwm2m.CodeChanged}
 }
-func (driver) ServeNotification(string, *lwm2m.Message) lwm2m.Reception { return lwm2m.Refused }
+func (driver) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
+	done(lwm2m.Refused)
+}
 
 // TestBootstrapOperations reads and discovers what the device has.
 func TestBootstrapOperations(t *testing.T) {

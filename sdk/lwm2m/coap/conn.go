@@ -146,29 +146,33 @@ func (c *Conn) settle(id exchangeID, m message.Message) {
 
 // response takes a separate response or a notification.
 func (c *Conn) response(h lwm2m.Handler, id exchangeID, m message.Message) {
-	reception := lwm2m.Refused
-	switch {
-	case c.deliver(id.peer, m):
-		reception = lwm2m.Accepted
-	case m.Options.HasOption(message.Observe):
-		reception = c.notification(h, id.peer, m)
+	done := func(r lwm2m.Reception) {
+		switch {
+		case r == lwm2m.Refused:
+			c.send(id.peer, message.Message{Type: message.Reset, MessageID: m.MessageID})
+		case r == lwm2m.Accepted && m.Type == message.Confirmable:
+			c.send(id.peer, message.Message{Type: message.Acknowledgement, MessageID: m.MessageID})
+		}
 	}
 	switch {
-	case reception == lwm2m.Refused:
-		c.send(id.peer, message.Message{Type: message.Reset, MessageID: m.MessageID})
-	case reception == lwm2m.Accepted && m.Type == message.Confirmable:
-		c.send(id.peer, message.Message{Type: message.Acknowledgement, MessageID: m.MessageID})
+	case c.deliver(id.peer, m):
+		done(lwm2m.Accepted)
+	case m.Options.HasOption(message.Observe):
+		c.notification(h, id.peer, m, done)
+	default:
+		done(lwm2m.Refused)
 	}
 }
 
-func (c *Conn) notification(h lwm2m.Handler, from string, m message.Message) lwm2m.Reception {
+func (c *Conn) notification(h lwm2m.Handler, from string, m message.Message, done func(lwm2m.Reception)) {
 	n, err := fromWire(m)
 	if err != nil {
-		return lwm2m.Refused
+		done(lwm2m.Refused)
+		return
 	}
 	b, _ := getBlock(m, message.Block2)
 	n.Partial = b.more
-	return h.ServeNotification(from, n)
+	h.ServeNotification(from, n, done)
 }
 
 // deliver gives a separate response to its exchange; it acknowledges the request

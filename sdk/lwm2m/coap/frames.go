@@ -75,11 +75,15 @@ func (c *Conn) receiveFrame(ctx context.Context, running *sync.WaitGroup, h lwm2
 	}
 	switch {
 	case m.Code == codes.Ping:
-		c.serveFrame(running, from, m, func() message.Message { return message.Message{Code: codes.Pong} })
+		taken := c.notesOf(from.peer).all()
+		c.serveFrame(running, from, m, func() message.Message {
+			taken(ctx)
+			return message.Message{Code: codes.Pong}
+		})
 	case lwm2m.Code(m.Code).IsRequest():
 		c.serveFrame(running, from, m, func() message.Message { return c.handle(ctx, h, from, m) })
 	case !c.deliver(from.peer, m) && m.Options.HasOption(message.Observe):
-		c.notification(h, from.peer, m)
+		c.notification(h, from.peer, m, c.notesOf(from.peer).add())
 	}
 }
 
@@ -138,8 +142,8 @@ func (c *Conn) ask(ctx context.Context, to string, m message.Message) (message.M
 	}
 }
 
-// notifyFrame sends a notification and then a ping. What arrives is taken in order,
-// so the pong says that the notification was taken.
+// notifyFrame sends a notification and then a ping, which is answered when all
+// notifications before it have been taken.
 func (c *Conn) notifyFrame(ctx context.Context, to string, m message.Message) error {
 	frame, err := marshalFrame(m)
 	if err != nil {

@@ -114,7 +114,9 @@ func (s stuck) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Mess
 	<-s
 	return &lwm2m.Message{Code: lwm2m.CodeContent}
 }
-func (stuck) ServeNotification(string, *lwm2m.Message) lwm2m.Reception { return lwm2m.Refused }
+func (stuck) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
+	done(lwm2m.Refused)
+}
 
 // TestManyRequests: a peer that has too many requests open loses its connection, and
 // no other does.

@@ -153,12 +153,12 @@ func (notified) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Mes
 	return &lwm2m.Message{Code: lwm2m.CodeNotFound}
 }
 
-func (n notified) ServeNotification(_ string, m *lwm2m.Message) lwm2m.Reception {
+func (n notified) ServeNotification(_ string, m *lwm2m.Message, done func(lwm2m.Reception)) {
 	select {
 	case n <- m:
 	default:
 	}
-	return lwm2m.Accepted
+	done(lwm2m.Accepted)
 }
 
 // startCoapServer runs libcoap's server; its DTLS port is one above the other. It

@@ -120,8 +120,8 @@ func (n named) ServeRequest(ctx context.Context, peer string, m *lwm2m.Message) 
 }
 
 // ServeNotification implements [lwm2m.Handler].
-func (n named) ServeNotification(peer string, m *lwm2m.Message) lwm2m.Reception {
-	return n.Handler.ServeNotification(n.scheme+peer, m)
+func (n named) ServeNotification(peer string, m *lwm2m.Message, done func(lwm2m.Reception)) {
+	n.Handler.ServeNotification(n.scheme+peer, m, done)
 }
 
 // PeerGone implements [lwm2m.PeerWatcher].

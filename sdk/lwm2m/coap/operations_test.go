@@ -310,15 +310,19 @@ func TestLongNotificationsInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-begun
+	delivered := make(chan error, 5)
 	var last string
 	for _, v := range []string{"1" + strings.Repeat("x", 2000), "2", "3" + strings.Repeat("x", 2000), "4", "5"} {
 		last = v
 		d.component.SetValue(0, objects.ComponentWanted, lwm2m.String(v))
-		if err := d.Deliver(ctx, wanted); err != nil {
+		go func() { delivered <- d.Deliver(ctx, wanted) }()
+	}
+	close(goOn)
+	for range cap(delivered) {
+		if err := <-delivered; err != nil {
 			t.Fatal(err)
 		}
 	}
-	close(goOn)
 	eventually(t, "the last value is notified", func() bool { return slices.Contains(seen.get(), last) })
 	if all := seen.get(); !slices.IsSorted(all) {
 		t.Errorf("notified out of order: %.3q", all)

@@ -52,7 +52,9 @@ func (e *eager) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Mes
 	return &lwm2m.Message{Code: lwm2m.CodeContent}
 }
 
-func (*eager) ServeNotification(string, *lwm2m.Message) lwm2m.Reception { return lwm2m.Refused }
+func (*eager) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
+	done(lwm2m.Refused)
+}
 
 // TestPeersThatTakeNothing ask for as much as may be served at once, and read no
 // answer: they hold up nobody else.

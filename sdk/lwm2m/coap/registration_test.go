@@ -59,7 +59,9 @@ type deaf struct{}
 func (deaf) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Message {
 	return &lwm2m.Message{Code: lwm2m.CodeNotFound}
 }
-func (deaf) ServeNotification(string, *lwm2m.Message) lwm2m.Reception { return lwm2m.Refused }
+func (deaf) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
+	done(lwm2m.Refused)
+}
 
 func TestExpiry(t *testing.T) {
 	s := startServer(t, "127.0.0.1:0")

@@ -102,6 +102,7 @@ type session struct {
 	outbox  *outbox
 	limit   atomic.Int64
 	serving atomic.Int64
+	notes   notes
 }
 
 func newSessions(c carrier, s settings) *sessions {
