@@ -1,5 +1,12 @@
 package iothub
 
+import (
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+)
+
 // Topics of a device's MQTT connection (3.1.1). Those that end in "#" are filters to subscribe to, at QoS 0 or 1.
 // The client id is the device id.
 const (
@@ -30,3 +37,20 @@ const apiVersion = "2021-04-12"
 func Username(host, device string) string {
 	return host + "/" + device + "/?api-version=" + apiVersion
 }
+
+// PropertyBag is what follows a topic of messages: `k=v&k=v`, url-encoded, in the order of names. System properties
+// have names such as "$.ct", the content type.
+func PropertyBag(properties map[string]string) string {
+	var bag []string
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		bag = append(bag, encoded(name)+"="+encoded(properties[name]))
+	}
+	return strings.Join(bag, "&")
+}
+
+// encoded has %20 for a space: not everybody decodes a plus.
+func encoded(text string) string { return strings.ReplaceAll(url.QueryEscape(text), "+", "%20") }
+
+// PropertyOnce names a message: a hub of Tranquil keeps one of several with the same name of one device, if they come
+// within some minutes. Others may tell them to applications again, which can compare names then.
+const PropertyOnce = "tranquil-once"

@@ -158,6 +158,7 @@ func (b *Bridge) Serve(ctx context.Context) error {
 	server := lwm2m.NewServer(lwm2m.ServerConfig{
 		Model:   b.model,
 		OnEvent: func(e lwm2m.Event) { b.event(ctx, e) },
+		OnSend:  b.sent,
 		Logger:  b.Log,
 
 		AwakeTime: b.AwakeTime, Authorize: b.authorize, MaxDevices: b.MaxDevices, MaxLifetime: b.MaxLifetime,

@@ -75,6 +75,7 @@ func (s *session) retract(ctx context.Context, d *lwm2m.Device, path lwm2m.Path,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.followed, path)
+	delete(s.lapsed, path)
 	s.left = append(s.left, path)
 	return nil
 }
@@ -149,7 +150,7 @@ func (s *session) look(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, ob
 		return nil
 	case observed && !covered:
 		_ = d.WriteAttributes(ctx, path, lwm2m.MinPeriod(readingsPeriod)) // it may not know attributes
-		_, err := d.Observe(ctx, path, func(records []lwm2m.Record) { s.take(d, records) })
+		_, err := d.Observe(ctx, path, func(records []lwm2m.Record) { s.notified(d, path, records) })
 		if err == nil {
 			s.following(d, path)
 		}

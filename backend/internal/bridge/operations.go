@@ -83,7 +83,7 @@ func (s *session) observeNow(ctx context.Context, d *lwm2m.Device, o operation) 
 		return nil, methodError{http.StatusTooManyRequests, "too much of this device is observed already"}
 	}
 	records, err := d.Observe(ctx, o.Path, func(records []lwm2m.Record) {
-		s.take(d, records)
+		s.notified(d, o.Path, records)
 		s.altered(o.paths()) // this took the place of the session's own observation, if it had one
 	})
 	if err != nil {
@@ -115,7 +115,11 @@ func (s *session) cancelObserve(ctx context.Context, d *lwm2m.Device, o operatio
 	}
 	err := d.CancelObserve(ctx, o.Path)
 	s.mu.Lock()
+	if s.lapsed[o.Path] {
+		err = nil
+	}
 	delete(s.viewed, o.Path)
+	delete(s.lapsed, o.Path)
 	s.left = append(s.left, o.Path)
 	s.mu.Unlock()
 	s.poke()

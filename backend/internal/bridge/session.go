@@ -35,6 +35,7 @@ type session struct {
 	watching  map[lwm2m.Path]bool // instances that are observed in this registration
 	followed  map[lwm2m.Path]bool // and resources, since the twin asks for it
 	viewed    map[lwm2m.Path]bool // and all else, since a method has asked for it
+	lapsed    map[lwm2m.Path]bool // what of all that is not observed now, since the hub took no values
 	left      []lwm2m.Path        // what nobody asks for any more
 	callers   callers
 	fresh     bool   // the twin is as we know it
@@ -119,7 +120,7 @@ func (s *session) unsure() {
 func (s *session) attach(d *lwm2m.Device) {
 	s.mu.Lock()
 	s.interrupt()
-	s.device, s.watching, s.followed, s.viewed = d, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}
+	s.device, s.watching, s.followed, s.viewed, s.lapsed = d, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}
 	if d != nil {
 		s.values, s.fresh = values{}, false // what waited in the twin is written, not what was wanted before
 	}
@@ -207,7 +208,7 @@ func (s *session) step(ctx context.Context) error {
 	if heard == nil {
 		heard = s.lookAt(ctx)
 	}
-	asked := s.ask(ctx)
+	asked := cmp.Or(s.observeAgain(ctx), s.ask(ctx))
 	if heard != nil {
 		return errors.Join(watched, heard, asked)
 	}
@@ -221,13 +222,15 @@ func listens(d *lwm2m.Device) bool { return d != nil && d.Awake() }
 // watched lists the instances of a device that a session observes.
 func watched(d *lwm2m.Device) (paths []lwm2m.Path) {
 	for _, p := range d.Registration().Objects {
-		sensor := p.Object() >= 3300 && p.Object() <= 3350
-		if p.Depth() == 2 && (sensor || p.Object() == objects.ComponentUpdateID) {
+		if p.Depth() == 2 && (isSensor(p) || p.Object() == objects.ComponentUpdateID) {
 			paths = append(paths, p)
 		}
 	}
 	return paths
 }
+
+// isSensor tells IPSO's sensors, whose readings the twin shows unasked.
+func isSensor(p lwm2m.Path) bool { return p.Object() >= 3300 && p.Object() <= 3350 }
 
 // watch observes what the registration offers and is not observed yet: a
 // device may add objects to its registration.
@@ -254,13 +257,15 @@ func (s *session) watch(ctx context.Context) error {
 // observe has a device tell of changes. A sensor that cannot is read, once for each
 // registration: it must not stand in the way of all else.
 func (s *session) observe(ctx context.Context, d *lwm2m.Device, p lwm2m.Path) error {
-	sensor := p.Object() != objects.ComponentUpdateID
+	sensor := isSensor(p)
+	notify := func(records []lwm2m.Record) { s.take(d, records) }
 	if sensor {
+		notify = func(records []lwm2m.Record) { s.notified(d, p, records) }
 		if err := d.WriteAttributes(ctx, p, lwm2m.MinPeriod(readingsPeriod)); unreachable(err) {
 			return err
 		}
 	}
-	first, err := d.Observe(ctx, p, func(records []lwm2m.Record) { s.take(d, records) })
+	first, err := d.Observe(ctx, p, notify)
 	if sensor && err != nil && !unreachable(err) {
 		s.log.Info("a sensor is not observed", "path", p.String(), "error", err)
 		if first, err = d.Read(ctx, p); err != nil && !unreachable(err) {

@@ -24,6 +24,7 @@ import (
 // ones and of direct methods.
 type twinLink struct {
 	client mqtt.Client
+	device string
 	log    *slog.Logger
 	callbacks
 
@@ -64,7 +65,7 @@ var errDown = errors.New("no connection to the hub")
 
 // dial begins to connect, and goes on until close.
 func dial(hub iothub.ConnectionString, device string, on callbacks, log *slog.Logger) *twinLink {
-	l := &twinLink{log: log, callbacks: on, waiting: map[string]chan answer{}}
+	l := &twinLink{device: device, log: log, callbacks: on, waiting: map[string]chan answer{}}
 	o := mqtt.NewClientOptions().AddBroker(hub.MQTTURL()).SetClientID(device).
 		SetProtocolVersion(4).SetCleanSession(true).SetKeepAlive(keepAlive).
 		SetConnectRetry(true).SetConnectRetryInterval(firstPause).SetMaxReconnectInterval(maxPause).
@@ -180,11 +181,34 @@ func parseResponse(topic string) (status int, id string, ok bool) {
 	return status, values.Get("$rid"), err == nil && err2 == nil
 }
 
+// stands tells whether something can be asked of the hub now.
+func (l *twinLink) stands() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ready && l.client.IsConnectionOpen()
+}
+
+// send begins to send a message with its properties; wait returns when the hub has
+// it.
+func (l *twinLink) send(bag string, body []byte) (wait func(context.Context) error, err error) {
+	if !l.stands() {
+		return nil, errDown
+	}
+	t := l.client.Publish(iothub.TopicTelemetry(l.device)+bag, 1, false, body)
+	return func(ctx context.Context) error {
+		select {
+		case <-t.Done():
+			return t.Error()
+		case <-ctx.Done():
+			return fmt.Errorf("the hub has not taken a message: %w", ctx.Err())
+		}
+	}, nil
+}
+
 // request publishes to a twin topic and waits for the answer.
 func (l *twinLink) request(ctx context.Context, topic string, payload []byte) ([]byte, error) {
 	c := make(chan answer, 1)
 	l.mu.Lock()
-	ready := l.ready
 	l.lastID++
 	id := strconv.Itoa(l.lastID)
 	l.waiting[id] = c
@@ -194,7 +218,7 @@ func (l *twinLink) request(ctx context.Context, topic string, payload []byte) ([
 		delete(l.waiting, id)
 		l.mu.Unlock()
 	}()
-	if !ready || !l.client.IsConnectionOpen() {
+	if !l.stands() {
 		return nil, errDown
 	}
 	l.client.Publish(topic+id, 0, false, payload)

@@ -70,7 +70,7 @@ func (s *session) telemetry(ctx context.Context, r request, payload []byte, reta
 	if err != nil {
 		return err
 	}
-	return s.hub.store.Append(ctx, twin.Event{Type: twin.Telemetry, Device: s.id, Time: now, Body: text})
+	return s.hub.store.Append(ctx, twin.Event{Type: twin.Telemetry, Device: s.id, Time: now, Body: text, Once: body.Properties[iothub.PropertyOnce]})
 }
 
 // systemProperties are what a property bag may say to the hub, and how it hands that on.

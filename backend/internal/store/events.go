@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,9 +27,18 @@ const prefetch = 64
 func changes(id string) string  { return "events." + key(id) + ".change" }
 func messages(id string) string { return "events." + key(id) + ".message" }
 
-// Append adds an event that goes with no change of its device, such as telemetry.
+// onceWithin is how long an event's name keeps others with the same out.
+const onceWithin = 5 * time.Minute
+
+// Append adds an event that goes with no change of its device, such as telemetry. One that has a name is there
+// already if another with this name has come a little earlier.
 func (s *Store) Append(ctx context.Context, event twin.Event) error {
-	return s.publish(ctx, &nats.Msg{Subject: messages(event.Device)}, event)
+	msg := &nats.Msg{Subject: messages(event.Device), Header: nats.Header{}}
+	if event.Once != "" {
+		name := sha256.Sum256([]byte(event.Device + "\x00" + event.Once))
+		msg.Header.Set(jetstream.MsgIDHeader, hex.EncodeToString(name[:]))
+	}
+	return s.publish(ctx, msg, event)
 }
 
 func (s *Store) publish(ctx context.Context, msg *nats.Msg, event twin.Event) error {

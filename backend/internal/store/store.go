@@ -141,7 +141,7 @@ func (s *Store) provide(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	s.events, err = s.stream(ctx, jetstream.StreamConfig{
-		Name: "events", Subjects: []string{"events.>"}, MaxBytes: cfg.LogBytes, MaxAge: cfg.LogAge, AllowAtomicPublish: true,
+		Name: "events", Subjects: []string{"events.>"}, MaxBytes: cfg.LogBytes, MaxAge: cfg.LogAge, AllowAtomicPublish: true, Duplicates: min(onceWithin, cfg.LogAge),
 	})
 	if err != nil {
 		return err

@@ -187,6 +187,31 @@ func TestEventsOfOneDeviceResume(t *testing.T) {
 	}
 }
 
+// A name keeps other events with the same of one device out, also after a restart.
+func TestNamedEventsComeOnce(t *testing.T) {
+	dir := t.TempDir()
+	append := func(s *store.Store, device, once string) {
+		e := event(twin.Telemetry, device)
+		e.Once = once
+		if err := s.Append(t.Context(), *e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, dir)
+	append(s, "a", "1")
+	append(s, "a", "1")
+	append(s, "b", "1")
+	s.Close()
+	s = open(t, dir)
+	append(s, "a", "1")
+	append(s, "a", "2")
+	append(s, "a", "")
+	append(s, "a", "")
+	if position, err := s.Position(t.Context()); err != nil || position != 5 {
+		t.Errorf("%d events, %v, want 5", position, err)
+	}
+}
+
 func TestDirectoryIsLocked(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir)

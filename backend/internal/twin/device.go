@@ -102,6 +102,7 @@ type Event struct {
 	Device   string          `json:"device"`
 	Time     time.Time       `json:"time"`
 	Body     json.RawMessage `json:"body,omitempty"`
+	Once     string          `json:"-"` // of several with the same of one device within some minutes one is kept; "": each
 }
 
 // New makes a device that was never connected, with an empty twin.
