@@ -27,6 +27,7 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/agent/internal/store"
 	"github.com/tranquil-iot/tranquil/sdk/component"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/schedule"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
@@ -51,6 +52,7 @@ type agent struct {
 	repair     *recovery.Recovery
 	device     *device.Device
 	desk       *delivery.Desk
+	spool      *readings.Spool
 	readings   *readings.Book
 	dependants *dependants.Registry
 	link       *link.Server
@@ -85,6 +87,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	var beside sync.WaitGroup
 	beside.Go(func() { a.checkContent(work) })
+	beside.Go(func() { a.spool.Run(work, a.send) })
 	ended := make(chan error, len(parts))
 	for _, part := range parts {
 		go func() { ended <- part() }()
@@ -142,8 +145,11 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	}
 	a.states.Logger = log
 	a.states.Retention = state.Retention{Keep: c.State.Keep, For: time.Duration(c.State.KeepFor), Space: c.State.KeepSpace}
+	if a.spool, err = readings.OpenSpool(filepath.Join(c.Data, "readings"), log); err != nil {
+		return nil, err
+	}
 	a.readings = readings.New(readings.Config{
-		Memory: a.store, Log: log, Show: func(r component.Reading) error { return a.device.Publish(r) },
+		Memory: a.store, Spool: a.spool, Log: log, Show: func(r component.Reading) error { return a.device.Publish(r) },
 		Deliver: func(ctx context.Context, component string) error { return a.device.Deliver(ctx, component) },
 	})
 	a.dependants = dependants.New(dependants.Config{
@@ -173,7 +179,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Book: a.manager, Content: a.content, Collect: a.released, Locate: a.locate, Judge: judge, Platform: platform(), Log: log,
 	})
 	a.device, err = device.New(device.Config{
-		Endpoint: c.Endpoint, Server: cmp.Or(c.LwM2M.Server, c.LwM2M.Bootstrap), Lifetime: time.Duration(c.LwM2M.Lifetime), Registered: a.registration.tell, Version: version,
+		Endpoint: c.Endpoint, Server: cmp.Or(c.LwM2M.Server, c.LwM2M.Bootstrap), Lifetime: time.Duration(c.LwM2M.Lifetime), Registered: a.registered, Version: version,
 		CoAPS: a.secured() != nil, Firmware: c.Firmware, Deliveries: a.desk, Data: c.Data, Reboot: a.reboot(),
 		Components: c.Components, Manager: a.manager, Schedule: schedule.Check, Window: manager.CheckWindow, Outbox: a.store, Log: log,
 	})
@@ -238,6 +244,11 @@ func (a *agent) close() {
 			a.log.Error("the bytes of metered links are forgotten", "error", err)
 		}
 	}
+	if a.spool != nil {
+		if err := a.spool.Close(); err != nil {
+			a.log.Error("cannot close the spool of readings", "error", err)
+		}
+	}
 	if a.store != nil {
 		if err := a.store.Close(); err != nil {
 			a.log.Error("cannot close the store", "error", err)
@@ -252,6 +263,28 @@ func (a *agent) publish(r component.Reading) error {
 		return fmt.Errorf("%w: %w", link.ErrLater, err)
 	}
 	return err
+}
+
+// sendTimeout bounds how long a server may take for some readings.
+const sendTimeout = 2 * time.Minute
+
+// send gives the server readings.
+func (a *agent) send(ctx context.Context, some []component.Reading) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	err := a.device.Send(ctx, some)
+	if refusal, is := errors.AsType[*lwm2m.Error](err); is && refusal.Code>>5 == 4 {
+		return fmt.Errorf("%w: %w", readings.ErrRefused, err)
+	}
+	return err
+}
+
+// registered hears that the device is registered, or is not any more.
+func (a *agent) registered(yes bool) {
+	a.registration.tell(yes)
+	if yes {
+		a.spool.Wake()
+	}
 }
 
 // changed passes news of a component on to the server and to local dependants.

@@ -64,7 +64,7 @@ type Client struct {
 	location   []string
 	listed     []byte // the object list the server has
 	registered bool
-	renewed    chan struct{} // closed by the next successful update
+	renewed    chan struct{} // closed by the next successful registration or update
 	watches    map[string]*watch
 	attributes map[Path]attributes
 	deliveries map[*delivery]struct{}

@@ -30,6 +30,7 @@ func (c *Client) stayRegistered(ctx context.Context) {
 		if err == nil {
 			pause = firstPause
 			c.setRegistered(true)
+			c.tellRenewed()
 			err = c.keepUpdating(ctx)
 			if ctx.Err() != nil {
 				return
@@ -94,11 +95,16 @@ func (c *Client) keepUpdating(ctx context.Context) error {
 			return err
 		}
 		sent = next
-		c.mu.Lock()
-		close(c.renewed)
-		c.renewed = make(chan struct{})
-		c.mu.Unlock()
+		c.tellRenewed()
 	}
+}
+
+// tellRenewed ends the wait for a registration that the server is sure to know.
+func (c *Client) tellRenewed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.renewed)
+	c.renewed = make(chan struct{})
 }
 
 // updateInterval leaves a third of the lifetime for retransmissions.

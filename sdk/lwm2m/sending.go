@@ -13,6 +13,8 @@ const sendPath = "dp"
 // such as readings that were collected while there was no network: their times go
 // along. Nil means that the server has taken them. It needs LwM2M 1.1 and a
 // registration; while the device is not registered the error is [ErrNotRegistered].
+// A server that does not know the device gets its registration first, and then the
+// values.
 func (c *Client) Send(ctx context.Context, records ...Record) error {
 	if !c.Registered() {
 		return ErrNotRegistered
@@ -25,7 +27,13 @@ func (c *Client) Send(ctx context.Context, records ...Record) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.exchange(ctx, &Message{Code: Post, Path: []string{sendPath}, Format: new(FormatSenMLCBOR), Payload: payload})
+	send := func() error {
+		_, err := c.exchange(ctx, &Message{Code: Post, Path: []string{sendPath}, Format: new(FormatSenMLCBOR), Payload: payload})
+		return err
+	}
+	if err = send(); errors.Is(err, &Error{Code: CodeNotFound}) && c.awaitUpdate(ctx) {
+		err = send()
+	}
 	return err
 }
 

@@ -201,6 +201,20 @@ func (d *Device) Publish(r component.Reading) error {
 	return nil
 }
 
+// Send gives the server each of these readings, whose sensors have been published.
+func (d *Device) Send(ctx context.Context, readings []component.Reading) error {
+	records := make([]lwm2m.Record, 0, len(readings))
+	for _, r := range readings {
+		if s, known := d.sensors[uint16(r.Object)]; known {
+			records = append(records, s.Record(uint16(r.Instance), r.Value, r.Time))
+		}
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	return d.client.Send(ctx, records...)
+}
+
 // Deliver returns when the server has the readings of a component, or ctx
 // ends.
 func (d *Device) Deliver(ctx context.Context, component string) error {

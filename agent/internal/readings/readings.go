@@ -1,5 +1,5 @@
 // Package readings is what the agent keeps of the components' readings: the
-// last of each sensor.
+// last of each sensor, which is shown, and all that the server has not got yet.
 //
 // Most pass through. But those that a component publishes before an update
 // stops it are the last ones for a while: from the announcement on each is on
@@ -33,6 +33,8 @@ type Config struct {
 	Memory Memory
 	// Show brings a reading to the server, or refuses it for good.
 	Show func(component.Reading) error
+	// Spool brings each reading to the server, where Show brings the last. May be nil.
+	Spool *Spool
 	// Deliver returns when the server has the readings shown of a component,
 	// or ctx ends.
 	Deliver func(ctx context.Context, component string) error
@@ -56,7 +58,7 @@ type mode int
 
 const (
 	passing mode = iota
-	durable      // the component is about to be stopped
+	closing      // the component is about to be stopped: its readings are durable
 	ended        // it is stopped
 )
 
@@ -92,11 +94,18 @@ func (b *Book) Publish(r component.Reading) error {
 	if b.modes[r.Component] == ended {
 		return ErrAway
 	}
+	at := sensor{r.Object, r.Instance}
+	if last, known := b.last[at]; known && last.Component == r.Component && last.Value == r.Value && last.Time.Equal(r.Time) {
+		return nil // sent again: our answer was lost
+	}
 	if err := b.Show(r); err != nil {
 		return err
 	}
-	b.last[sensor{r.Object, r.Instance}] = r
-	if b.modes[r.Component] == durable {
+	if err := b.spool(r); err != nil {
+		return err
+	}
+	b.last[at] = r
+	if b.modes[r.Component] == closing {
 		return b.keep(r.Component)
 	}
 	if b.kept[r.Component] { // there are newer ones now
@@ -106,6 +115,21 @@ func (b *Book) Publish(r component.Reading) error {
 		delete(b.kept, r.Component)
 	}
 	return nil
+}
+
+// spool has the server get a reading, also if others follow soon. A full disk keeps
+// a reading from the twin only if it is one of the last.
+func (b *Book) spool(r component.Reading) error {
+	if b.Spool == nil {
+		return nil
+	}
+	last := b.modes[r.Component] == closing
+	err := b.Spool.Add(r, last)
+	if err != nil && !last {
+		b.Log.Warn("a reading is shown only", "component", r.Component, "error", err)
+		return nil
+	}
+	return err
 }
 
 // keep writes down the last readings of a component. The caller holds b.mu.
@@ -129,7 +153,7 @@ func (b *Book) keep(name string) error {
 func (b *Book) Closing(name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.modes[name] = durable
+	b.modes[name] = closing
 	return b.keep(name)
 }
 

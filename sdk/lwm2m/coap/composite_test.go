@@ -191,6 +191,30 @@ func TestSend(t *testing.T) {
 	wantCode(t, "a server that takes nothing", d2.Send(deadline(t), lwm2m.Record{Path: reading, Value: lwm2m.Float(1)}), lwm2m.CodeNotFound)
 }
 
+// TestSendToAForgetfulServer: one that does not know the device any more gets its
+// registration, and then the values.
+func TestSendToAForgetfulServer(t *testing.T) {
+	got := make(chan string, 10)
+	take := func(c *lwm2m.ServerConfig) {
+		c.OnSend = func(_ context.Context, _ *lwm2m.Device, records []lwm2m.Record) error {
+			got <- records[0].Value.String()
+			return nil
+		}
+	}
+	s := startServerWith(t, take)
+	d := startDevice(t, s.address, nil)
+	s.event(t, lwm2m.Registered)
+	eventually(t, "the device knows", d.Registered)
+	s.stop()
+	startServerAt(t, s.address, take)
+	if err := d.Send(deadline(t), lwm2m.Record{Path: reading, Value: lwm2m.Float(20)}); err != nil {
+		t.Fatal(err)
+	}
+	if g := <-got; g != "20" || len(got) > 0 {
+		t.Errorf("got %q, and %d more", g, len(got))
+	}
+}
+
 func TestCreateAndDelete(t *testing.T) {
 	for _, v := range []string{"1.0", "1.1"} {
 		managed := objects.NewInstances(objects.SensorDefinition(3306))

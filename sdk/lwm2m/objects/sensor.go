@@ -102,6 +102,14 @@ type Sensor struct{ *Memory }
 // first reading.
 func NewSensor(id uint16) Sensor { return Sensor{NewMemory(SensorDefinition(id))} }
 
+// Record is the record of one reading, as [lwm2m.Client.Send] takes it: of the object's
+// mandatory value.
+func (s Sensor) Record(instance uint16, value float64, at time.Time) lwm2m.Record {
+	d := s.Definition()
+	main := d.Resources[slices.IndexFunc(d.Resources, func(r lwm2m.Resource) bool { return r.Mandatory })]
+	return lwm2m.Record{Path: lwm2m.NewPath(d.ID, instance, main.ID), Value: lwm2m.Float(value), Time: at}
+}
+
 // Reading keeps one reading and gives the paths that changed, for
 // [lwm2m.Client.Changed]. It is the object's mandatory value: the X value of 3313 and
 // 3314, the active power of 3305; [Memory.Set] sets others. A unit is left out if it
@@ -109,9 +117,8 @@ func NewSensor(id uint16) Sensor { return Sensor{NewMemory(SensorDefinition(id))
 func (s Sensor) Reading(instance uint16, value float64, unit string, at time.Time) []lwm2m.Path {
 	d := s.Definition()
 	base := lwm2m.NewPath(d.ID, instance)
-	main := d.Resources[slices.IndexFunc(d.Resources, func(r lwm2m.Resource) bool { return r.Mandatory })]
 	records := []lwm2m.Record{
-		{Path: base.Child(main.ID), Value: lwm2m.Float(value), Time: at},
+		s.Record(instance, value, at),
 		{Path: base.Child(SensorTimestamp), Value: lwm2m.Time(at)},
 	}
 	if _, ok := d.Resource(SensorUnits); ok && unit != "" {
