@@ -40,8 +40,15 @@ func TestTelemetry(t *testing.T) {
 			return ended || slices.ContainsFunc(steps, func(d done) bool { return d.step == move.step })
 		})
 		move.strike()
-		if c, err := s.Ended(t.Context(), last); err != nil || c.Version != move.version {
+		if c, err := s.Ended(t.Context(), last); err != nil || c.Update.Result != "updated" {
 			t.Fatalf("%+v, %v", c, err)
+		}
+		_, err := s.Await(t.Context(), move.version+" runs", rig.UpdateTime, func(r rig.Reported) bool {
+			c := r.Components[rig.SensorAdapter]
+			return c.Version == move.version && c.Running && !c.Stale
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	compare(t, s)
