@@ -17,19 +17,26 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 )
 
-// TestTCP has agent and bridge speak CoAP over TCP; updates reach the device, also
-// after the backend was killed.
+// TestTCP has agent and bridge speak CoAP over TCP, and over TLS with certificates;
+// updates reach the device, also after the backend was killed.
 func TestTCP(t *testing.T) {
-	t.Parallel()
-	system, err := rig.StartTCP(t.Context(), built, t.TempDir(), rig.Replace(`lifetime = "60s"`, `lifetime = "10s"`))
-	attend(t, system, err)
-	put(t, system, "1.0.0", "2.0.0")
-	update(t, system, "1.0.0")
-	system.Backend.Kill()
-	if err := system.StartBackend(t.Context()); err != nil {
-		t.Fatal(err)
+	for name, start := range map[string]func(context.Context, rig.Built, string, ...rig.Edit) (*rig.System, error){
+		"TCP": rig.StartTCP, "TLS": rig.StartTLS,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			system, err := start(t.Context(), built, t.TempDir(), rig.Replace(`lifetime = "60s"`, `lifetime = "10s"`))
+			attend(t, system, err)
+			put(t, system, "1.0.0", "2.0.0")
+			update(t, system, "1.0.0")
+			system.Backend.Kill()
+			if err := system.StartBackend(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			update(t, system, "2.0.0")
+			compare(t, system)
+		})
 	}
-	update(t, system, "2.0.0")
 }
 
 // TestBootstrapServer starts a device that knows a bootstrap server only: it gets the

@@ -136,7 +136,7 @@ func (s *Spool) begin(sync bool) error {
 	}
 	s.out, s.count, s.number = out, 0, s.number+1
 	if sync {
-		return durable.SyncDir(s.dir)
+		return durable.Sync(s.dir)
 	}
 	return nil
 }

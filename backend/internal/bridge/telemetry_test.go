@@ -17,7 +17,7 @@ import (
 
 // A heard is a message as applications get it.
 type heard struct {
-	properties map[string]string
+	properties, system map[string]string
 	Time       time.Time
 	Values     map[string]any
 }
@@ -36,7 +36,7 @@ func listen(t *testing.T, service *iothub.Client, device string) <-chan heard {
 				continue
 			}
 			err := json.Unmarshal(e.Body, &body)
-			m := heard{properties: body.Properties}
+			m := heard{properties: body.Properties, system: body.SystemProperties}
 			if err == nil {
 				err = json.Unmarshal(body.Payload, &m)
 			}
@@ -85,10 +85,10 @@ func TestSentReadings(t *testing.T) {
 	for i := range readings {
 		got := next(t, messages)
 		want := heard{Time: at.Add(time.Duration(i) * time.Millisecond), Values: map[string]any{"/3303/0/5700": 20 + float64(i)}}
-		if got.properties["component"] != name || got.properties["$.ct"] != "application/json" || got.properties["$.mid"] == "" {
-			t.Errorf("properties %v", got.properties)
+		if got.properties["component"] != name || got.system["content-type"] != "application/json" || got.system["message-id"] == "" {
+			t.Errorf("properties %v, %v", got.properties, got.system)
 		}
-		got.properties = nil
+		got.properties, got.system = nil, nil
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(heard{})); diff != "" {
 			t.Error(diff)
 		}

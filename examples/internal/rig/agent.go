@@ -67,8 +67,11 @@ func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 
 // server is what the agent's configuration says of the bridge.
 func (s *System) server() string {
-	if s.endpoints.Bridge.TCP != "" {
-		return fmt.Sprintf("server = %q", s.endpoints.Bridge.TCP)
+	switch at := s.endpoints.Bridge.TCP; {
+	case s.tls():
+		return fmt.Sprintf("server = %q\n%s", at, s.proof(s.Device))
+	case at != "":
+		return fmt.Sprintf("server = %q", at)
 	}
 	host, secure := strings.CutPrefix(s.endpoints.Bridge.LwM2M, secureScheme)
 	if host = cmp.Or(s.Via, host); secure {

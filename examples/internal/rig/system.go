@@ -35,6 +35,8 @@ type System struct {
 	run       string // directory of the agent's sockets, whose paths must be short
 	endpoints endpoints
 	service   string // connection string for applications
+
+	certificates string // directory, if there are some
 	others    []*Process
 	guard     *guard
 }
@@ -68,10 +70,14 @@ lwm2m = %q
 
 // configure has every listener take a free port; after a restart the one it
 // had, since the device knows no other.
-func (e endpoints) configure(deltas int) string {
-	text := fmt.Sprintf(backendConfig, e.Hub.MQTT, e.Hub.HTTP, e.Files.HTTP, e.Files.CoAP, deltas, e.Web.HTTPS, e.Bridge.LwM2M)
+func (s *System) configure() string {
+	e := s.endpoints
+	text := fmt.Sprintf(backendConfig, e.Hub.MQTT, e.Hub.HTTP, e.Files.HTTP, e.Files.CoAP, s.deltas, e.Web.HTTPS, e.Bridge.LwM2M)
 	if e.Bridge.TCP != "" {
 		text += fmt.Sprintf("tcp = %q\n", e.Bridge.TCP)
+	}
+	if s.tls() {
+		text += s.proof("bridge")
 	}
 	return strings.ReplaceAll(text, `""`, `"127.0.0.1:0"`)
 }
@@ -108,12 +114,15 @@ func StartTCP(ctx context.Context, built Built, dir string, agent ...Edit) (*Sys
 	return begin(ctx, s, built, dir, agent)
 }
 
+// deviceID is the device of every system.
+const deviceID = "device-1"
+
 func begin(ctx context.Context, s *System, built Built, dir string, agent []Edit) (*System, error) {
 	run, err := os.MkdirTemp("", "tq-")
 	if err != nil {
 		return s, err
 	}
-	s.Dir, s.Device, s.built, s.run, s.agent = dir, "device-1", built, run, agent
+	s.Dir, s.Device, s.built, s.run, s.agent = dir, deviceID, built, run, agent
 	if s.guard, err = watch(dir, run); err != nil {
 		return s, fmt.Errorf("cannot start a guard: %w", err)
 	}
@@ -161,7 +170,7 @@ func (s *System) StartBackend(ctx context.Context) error {
 		return err
 	}
 	config := filepath.Join(s.Dir, "backend.toml")
-	if err := os.WriteFile(config, []byte(s.endpoints.configure(s.deltas)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(s.configure()), 0o600); err != nil {
 		return err
 	}
 	os.Remove(filepath.Join(data, "endpoints.json"))
