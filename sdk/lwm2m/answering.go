@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 )
 
 const securityObject = 0
@@ -109,7 +110,7 @@ func (c *Client) readAnswer(ctx context.Context, p Path, m *Message) (*Message, 
 	if err != nil {
 		return nil, err
 	}
-	payload, err := Encode(f, p, records)
+	payload, err := Encode(f, p, oneTime(records))
 	return &Message{Code: CodeContent, Format: &f, Payload: payload}, err
 }
 
@@ -130,6 +131,32 @@ func (c *Client) read(ctx context.Context, p Path) ([]Record, error) {
 	}
 	slices.SortFunc(records, func(a, b Record) int { return a.Path.Compare(b.Path) })
 	return conform(records, c.model)
+}
+
+// oneTime has all that is read together be of one time, or of none: servers take what
+// has several for a history, which only Send may tell. What is of one instance and has
+// no time shares that of the rest.
+func oneTime(records []Record) []Record {
+	of := map[Path]time.Time{}
+	for _, r := range records {
+		if instance := r.Path.Prefix(DepthInstance); of[instance].IsZero() {
+			of[instance] = r.Time
+		}
+	}
+	out := slices.Clone(records)
+	same := true
+	for i, r := range out {
+		if r.Time.IsZero() {
+			out[i].Time = of[r.Path.Prefix(DepthInstance)]
+		}
+		same = same && out[i].Time.Equal(out[0].Time)
+	}
+	if !same {
+		for i := range out {
+			out[i].Time = time.Time{}
+		}
+	}
+	return out
 }
 
 // collect asks the object for p or, if p is the object, for all its instances.

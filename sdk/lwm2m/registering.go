@@ -200,11 +200,15 @@ func lifetimeQuery(d time.Duration) string {
 	return "lt=" + strconv.FormatInt(int64(d/time.Second), 10)
 }
 
+// senMLCBOR is the one format that a device of LwM2M 1.1 announces, the shortest: of a
+// list Wakaama's server makes nothing and refuses the device. It takes the others too.
+const senMLCBOR = "112"
+
 // links is the registration payload: all objects but 0, with their instances.
 func (c *Client) links() []byte {
 	links := []Link{{Target: "/", Attributes: map[string]string{"rt": rootType}}}
 	if c.config.Version != "1.0" {
-		links[0].Attributes["ct"] = "110 112 11542"
+		links[0].Attributes["ct"] = senMLCBOR
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.objects)) {
 		if id == securityObject {

@@ -224,7 +224,7 @@ func (c *Client) readWatched(ctx context.Context, w *watch) (payload []byte, rec
 	if err != nil {
 		return nil, nil, err
 	}
-	payload, err = Encode(w.format, w.base(), records)
+	payload, err = Encode(w.format, w.base(), oneTime(records))
 	return payload, records, err
 }
 

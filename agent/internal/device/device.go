@@ -201,18 +201,24 @@ func (d *Device) Publish(r component.Reading) error {
 	return nil
 }
 
-// Send gives the server each of these readings, whose sensors have been published.
+// Send gives the server each of these readings, and first whose they are.
 func (d *Device) Send(ctx context.Context, readings []component.Reading) error {
-	records := make([]lwm2m.Record, 0, len(readings))
+	var owners, values []lwm2m.Record
 	for _, r := range readings {
-		if s, known := d.sensors[uint16(r.Object)]; known {
-			records = append(records, s.Record(uint16(r.Instance), r.Value, r.Time))
+		s, known := d.sensors[uint16(r.Object)]
+		if !known {
+			continue
 		}
+		owner := lwm2m.Record{Path: lwm2m.NewPath(uint16(r.Object), uint16(r.Instance), objects.SensorApplication), Value: lwm2m.String(r.Component)}
+		if !slices.Contains(owners, owner) {
+			owners = append(owners, owner)
+		}
+		values = append(values, s.Record(uint16(r.Instance), r.Value, r.Time))
 	}
-	if len(records) == 0 {
+	if len(values) == 0 {
 		return nil
 	}
-	return d.client.Send(ctx, records...)
+	return d.client.Send(ctx, append(owners, values...)...)
 }
 
 // Deliver returns when the server has the readings of a component, or ctx

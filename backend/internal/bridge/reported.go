@@ -322,11 +322,20 @@ func (v values) tree() map[string]any {
 			continue
 		}
 		leaf["value"] = plain(r.Value)
-		if !r.Time.IsZero() {
+		if !r.Time.IsZero() && measured(r.Value) {
 			leaf["ts"] = r.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00")
 		}
 	}
 	return tree
+}
+
+// measured tells values whose time is worth room in a twin from names and units.
+func measured(v lwm2m.Value) bool {
+	switch v.Kind() {
+	case lwm2m.KindInteger, lwm2m.KindUnsigned, lwm2m.KindFloat, lwm2m.KindBoolean:
+		return true
+	}
+	return false
 }
 
 func child(m map[string]any, id uint16) map[string]any {

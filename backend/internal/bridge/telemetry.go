@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -55,13 +56,19 @@ func (m message) encode() (bag string, body []byte, err error) {
 }
 
 // messages makes one message of what stands side by side, is of one instance and not
-// of two times.
+// of two times. The application type of a sensor, which agents say first, names whose
+// reading it is.
 func (s *session) messages(records []lwm2m.Record) (all []message) {
 	var of lwm2m.Path
+	owners := map[lwm2m.Path]string{}
 	for _, r := range records {
 		instance := r.Path.Prefix(lwm2m.DepthInstance)
+		if isSensor(r.Path) && r.Path == instance.Child(objects.SensorApplication) {
+			owners[instance] = r.Value.Text()
+			continue
+		}
 		if n := len(all); n == 0 || instance != of || !all[n-1].fits(r) {
-			owner := s.valueAt(instance.Child(objects.SensorApplication)).Text()
+			owner := cmp.Or(owners[instance], s.valueAt(instance.Child(objects.SensorApplication)).Text())
 			all = append(all, message{Values: map[string]any{}, component: owner})
 			of = instance
 		}
@@ -113,7 +120,7 @@ func tellsEach(d *lwm2m.Device, p lwm2m.Path) bool {
 // until then the device is not acknowledged, and tells nothing newer. If the hub does
 // not take them in time, the observation is given up until it does.
 func (s *session) notified(d *lwm2m.Device, p lwm2m.Path, records []lwm2m.Record) {
-	s.take(d, records)
+	s.take(d, stamped(records))
 	if tellsEach(d, p) {
 		return
 	}
@@ -130,6 +137,17 @@ func (s *session) notified(d *lwm2m.Device, p lwm2m.Path, records []lwm2m.Record
 	now, cancel := context.WithCancel(s.life)
 	cancel()
 	_ = d.CancelObserve(now, p) // on this side; the device hears of it as its notification is refused
+}
+
+// stamped gives values whose time the device does not say the present one.
+func stamped(records []lwm2m.Record) []lwm2m.Record {
+	out := slices.Clone(records)
+	for i := range out {
+		if out[i].Time.IsZero() {
+			out[i].Time = time.Now()
+		}
+	}
+	return out
 }
 
 // observeAgain begins the observations again that were given up.

@@ -18,8 +18,8 @@ import (
 // A heard is a message as applications get it.
 type heard struct {
 	properties, system map[string]string
-	Time       time.Time
-	Values     map[string]any
+	Time               time.Time
+	Values             map[string]any
 }
 
 // listen follows the messages of a device from the first on.
@@ -73,12 +73,13 @@ func TestSentReadings(t *testing.T) {
 	s.client.Changed(temperature)
 	eventually(t, "the twin has the reading", s.at(t, "lwm2m", "3303", "0", "5750", "value"), is(name))
 	at := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	owner := lwm2m.Record{Path: temperature.Prefix(lwm2m.DepthInstance).Child(objects.SensorApplication), Value: lwm2m.String(name)}
 	var readings []lwm2m.Record
 	for i := range 5 {
 		readings = append(readings, lwm2m.Record{Path: temperature, Value: lwm2m.Float(20 + float64(i)), Time: at.Add(time.Duration(i) * time.Millisecond)})
 	}
 	for _, some := range [][]lwm2m.Record{readings[:2], readings[:4], readings[4:]} {
-		if err := s.client.Send(t.Context(), some...); err != nil {
+		if err := s.client.Send(t.Context(), append([]lwm2m.Record{owner}, some...)...); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -37,8 +37,8 @@ type System struct {
 	service   string // connection string for applications
 
 	certificates string // directory, if there are some
-	others    []*Process
-	guard     *guard
+	others       []*Process
+	guard        *guard
 }
 
 // endpoints is the backend's endpoints.json.
