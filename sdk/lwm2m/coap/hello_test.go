@@ -29,6 +29,20 @@ func reread(t *testing.T, datagram []byte) (h hello) {
 	return h
 }
 
+// TestHelloOfAnyVersion: Mbed TLS 2 says hello in records of version 0xfe00. What else has
+// such a version is no record.
+func TestHelloOfAnyVersion(t *testing.T) {
+	b := exampleHello().datagram(7, 0, nil)
+	b[2] = 0
+	if h := reread(t, b); h.sequence != 7 {
+		t.Errorf("hello %d", h.sequence)
+	}
+	b[recordHeader] = helloVerifyRequest
+	if _, _, ok := cutRecord(b, 0); ok {
+		t.Error("a record of an unknown version")
+	}
+}
+
 func TestCookies(t *testing.T) {
 	c, from := newCookies(), netip.MustParseAddrPort("192.0.2.1:5684")
 	h := exampleHello()

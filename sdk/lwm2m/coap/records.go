@@ -35,7 +35,7 @@ func cutRecord(datagram []byte, ids int) (r record, rest []byte, ok bool) {
 	if len(datagram) > 0 && datagram[0] == withConnectionID {
 		header += ids
 	}
-	if len(datagram) <= header || datagram[1] != 0xfe || datagram[2] != 0xff && datagram[2] != 0xfd {
+	if len(datagram) <= header || datagram[1] != 0xfe {
 		return record{}, nil, false
 	}
 	end := header + int(binary.BigEndian.Uint16(datagram[header-2:]))
@@ -43,11 +43,22 @@ func cutRecord(datagram []byte, ids int) (r record, rest []byte, ok bool) {
 		return record{}, nil, false
 	}
 	sequence := binary.BigEndian.Uint64(datagram[3:])
-	return record{
+	r = record{
 		kind: datagram[0], epoch: uint16(sequence >> 48), sequence: sequence & maxSequence,
 		id: datagram[11 : header-2], body: datagram[header:end], raw: datagram[:end],
-	}, datagram[end:], true
+	}
+	if datagram[2] != version10 && datagram[2] != version12 && !isHello(r) {
+		return record{}, nil, false
+	}
+	return r, datagram[end:], true
 }
+
+// Minor versions of records. That of a hello counts for nothing (RFC 5246 appendix
+// E.1): Mbed TLS 2 has 0 there.
+const (
+	version10 = 0xff
+	version12 = 0xfd
+)
 
 const maxSequence = 1<<48 - 1
 
