@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/backend/internal/hub"
-	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
@@ -61,13 +59,7 @@ func content(t *testing.T, base lwm2m.Path, records ...lwm2m.Record) *lwm2m.Mess
 // twin, and shows what can be read.
 func TestASensorThatCannotBeObserved(t *testing.T) {
 	h, _ := startHub(t, t.TempDir(), "127.0.0.1:0", "127.0.0.1:0")
-	s := system{service: iothub.NewClient(connection(t, h, hub.PolicyOwner))}
-	create(t, s.service, endpoint)
-	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", Log: quiet, AckTimeout: ackTimeout})
-	if err != nil {
-		t.Fatal(err)
-	}
-	background(t, b.Serve)
+	s := join(t, h, endpoint)
 	sensor := lwm2m.NewPath(3303, 0)
 	bareDevice(func(m *lwm2m.Message) *lwm2m.Message {
 		path := "/" + strings.Join(m.Path, "/")
@@ -78,7 +70,7 @@ func TestASensorThatCannotBeObserved(t *testing.T) {
 			return &lwm2m.Message{Code: lwm2m.CodeUnauthorized}
 		}
 		return &lwm2m.Message{Code: lwm2m.CodeMethodNotAllowed}
-	}).register(t, "coap://"+b.Addr(), endpoint, "</3303/0>,</3304/0>")
+	}).register(t, s.address, endpoint, "</3303/0>,</3304/0>")
 	eventually(t, "the device is online", s.at(t, "state"), is("online"))
 	eventually(t, "its reading", s.at(t, "lwm2m", "3303", "0", "5700", "value"), is(21.5))
 }
@@ -87,13 +79,7 @@ func TestASensorThatCannotBeObserved(t *testing.T) {
 // show it, harms nobody.
 func TestAnOutcomeThatIsNotShown(t *testing.T) {
 	h, _ := startHub(t, t.TempDir(), "127.0.0.1:0", "127.0.0.1:0")
-	s := system{service: iothub.NewClient(connection(t, h, hub.PolicyOwner))}
-	create(t, s.service, endpoint)
-	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", Log: quiet, AckTimeout: ackTimeout})
-	if err != nil {
-		t.Fatal(err)
-	}
-	background(t, b.Serve)
+	s := join(t, h, endpoint)
 	component := lwm2m.NewPath(objects.ComponentUpdateID, 0)
 	asked := make(chan struct{}, 100)
 	bareDevice(func(m *lwm2m.Message) *lwm2m.Message {
@@ -109,7 +95,7 @@ func TestAnOutcomeThatIsNotShown(t *testing.T) {
 		}
 		asked <- struct{}{}
 		return content(t, component)
-	}).register(t, "coap://"+b.Addr(), endpoint, "</26250/0>")
+	}).register(t, s.address, endpoint, "</26250/0>")
 	for range 2 { // it goes on
 		select {
 		case <-asked:

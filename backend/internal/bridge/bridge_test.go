@@ -194,20 +194,25 @@ type system struct {
 	address string
 }
 
-func start(t *testing.T) (s system, h *hub.Hub, dir string, stopHub, stopDevice func()) {
+// join creates a device in the registry of a hub, and starts a bridge to it.
+func join(t *testing.T, h *hub.Hub, endpoint string) (s system) {
 	t.Helper()
-	dir = t.TempDir()
-	h, stopHub = startHub(t, dir, "127.0.0.1:0", "127.0.0.1:0")
 	s.service = iothub.NewClient(connection(t, h, hub.PolicyOwner))
-	if _, err := s.service.CreateDevice(t.Context(), endpoint); err != nil {
-		t.Fatal(err)
-	}
+	create(t, s.service, endpoint)
 	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", Log: quiet, AckTimeout: ackTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}
 	background(t, b.Serve)
 	s.address = "coap://" + b.Addr()
+	return s
+}
+
+func start(t *testing.T) (s system, h *hub.Hub, dir string, stopHub, stopDevice func()) {
+	t.Helper()
+	dir = t.TempDir()
+	h, stopHub = startHub(t, dir, "127.0.0.1:0", "127.0.0.1:0")
+	s = join(t, h, endpoint)
 	s.device, stopDevice = startDevice(t, s.address)
 	return s, h, dir, stopHub, stopDevice
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tranquil-iot/tranquil/backend/internal/hub"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
@@ -115,16 +114,10 @@ func TestNotifiedReadings(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	h, stopHub := startHub(t, dir, "127.0.0.1:0", "127.0.0.1:0")
-	s := system{service: iothub.NewClient(connection(t, h, hub.PolicyOwner))}
 	const endpoint = "thermometer"
-	create(t, s.service, endpoint)
-	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", Log: quiet, AckTimeout: ackTimeout})
-	if err != nil {
-		t.Fatal(err)
-	}
-	background(t, b.Serve)
+	s := join(t, h, endpoint)
 	messages := listen(t, s.service, endpoint)
-	sensor, client := thermometer(t, "coap://"+b.Addr(), endpoint)
+	sensor, client := thermometer(t, s.address, endpoint)
 	tell := func(ctx context.Context, value float64) error {
 		client.Changed(sensor.Reading(0, value, "Cel", time.Now())...)
 		return client.Deliver(ctx, temperature)
