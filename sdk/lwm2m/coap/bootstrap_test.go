@@ -149,6 +149,7 @@ func (d driver) ServeRequest(_ context.Context, peer string, _ *lwm2m.Message) *
 	d.asked <- peer
 	return &lwm2m.Message{Code: lwm2m.CodeChanged}
 }
+
 func (driver) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
 	done(lwm2m.Refused)
 }

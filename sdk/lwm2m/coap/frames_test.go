@@ -114,6 +114,7 @@ func (s stuck) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Mess
 	<-s
 	return &lwm2m.Message{Code: lwm2m.CodeContent}
 }
+
 func (stuck) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
 	done(lwm2m.Refused)
 }

@@ -59,6 +59,7 @@ type deaf struct{}
 func (deaf) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Message {
 	return &lwm2m.Message{Code: lwm2m.CodeNotFound}
 }
+
 func (deaf) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
 	done(lwm2m.Refused)
 }
