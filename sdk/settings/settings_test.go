@@ -165,6 +165,7 @@ func TestRange(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("name = \"a\"\n[[transform]]\nlimits = { cpu = \"1s\" }\n[probe]\n")
 	f.Add("[transform.limits]\ncpu = 5")
+	f.Add("[trAnsform.liMits]")
 	f.Add("transform = [{module = \"m\"}, 1]\nsettings.a = [[1], {b = 2}]")
 	f.Add("name = \"\"\"\na\nname = 2.0.0")
 	f.Add("[a\r\nb=")

@@ -111,6 +111,11 @@ func (w *walk) keyValue(at place, e *unstable.Node) {
 // child goes to a key of a table.
 func (w *walk) child(at place, key *unstable.Node, line int) place {
 	name := string(key.Data)
+	if at.typ != nil && at.typ.Kind() == reflect.Struct {
+		if field, known := fieldOf(at.typ, name); known {
+			name = keyOf(field) // whatever its case
+		}
+	}
 	next := place{key: join(at.key, name)}
 	w.mark(next.key, line)
 	if at.typ == nil {
