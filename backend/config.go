@@ -47,6 +47,10 @@ type filesConfig struct {
 	Key      string `toml:"key"`
 	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: the publisher's token can be read
 
+	Store         string `toml:"store"`          // an OCI registry that has the packages, "https://registry.example.org/prefix"; "" has them here
+	StoreUser     string `toml:"store_user"`     // of that
+	StorePassword string `toml:"store_password"` // file with the password, readable by its owner alone
+
 	Keep     int     `toml:"keep"`      // packages of a component, those pushed last and the newest; 0 is all
 	Deltas   int     `toml:"deltas"`    // of so many versions before a package deltas to it are made; 0 is none
 	Quota    int64   `toml:"quota"`     // bytes of all packages and uploads; 0 is no bound

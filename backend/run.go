@@ -164,6 +164,12 @@ func (b *backend) startFiles(context.Context) (part, error) {
 	cfg := files.Config{
 		Dir: filepath.Join(dir, "oci"), Trust: filepath.Join(dir, "trust"), HTTP: c.HTTP, CoAP: c.CoAP, Token: token, PlaintextBeyondLoopback: c.Insecure, Log: b.log,
 		Keep: c.Keep, Deltas: c.Deltas, Quota: c.Quota, HTTPRate: c.HTTPRate, HTTPBurst: 2 * c.HTTPRate,
+		Store: c.Store, StoreUser: c.StoreUser,
+	}
+	if c.StorePassword != "" {
+		if cfg.StorePassword, err = readSecret(c.StorePassword); err != nil {
+			return part{}, fmt.Errorf("files.store_password: %w", err)
+		}
 	}
 	if b.ledger != nil {
 		cfg.Audit = b.auditFiles
@@ -307,6 +313,19 @@ func writeJSON(path string, v any) error {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	return os.Rename(path+".new", path)
+}
+
+// readSecret reads a file that its owner alone may read.
+func readSecret(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("others can read %s: chmod 600 it", path)
+	}
+	b, err := os.ReadFile(path)
+	return strings.TrimSpace(string(b)), err
 }
 
 // secret reads a token from a file, or makes one at the first start.

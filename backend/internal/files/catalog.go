@@ -36,7 +36,8 @@ type catalog struct {
 	quota *quota
 	busy  sync.Map // ids of uploads that a request has in hand
 
-	deltas *deltas
+	deltas   *deltas
+	upstream *upstream // nil: there is none
 
 	writes  sync.Mutex      // of whoever changes the index, or removes blobs: the packages do not change while it is held
 	index   ocispec.Index   // has packages in the order in which they were pushed
@@ -56,10 +57,13 @@ func openCatalog(cfg Config) (*catalog, error) {
 		files:    map[string]*pack.Package{},
 		beside:   map[string][]*pack.Referrer{},
 	}
+	var err error
+	if c.upstream, err = openUpstream(cfg.Store, cfg.StoreUser, cfg.StorePassword); err != nil {
+		return nil, err
+	}
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}
-	var err error
 	if c.blobs, err = oci.NewStorage(c.dir); err != nil {
 		return nil, err
 	}
@@ -158,21 +162,45 @@ func missing(d pack.Descriptor) error {
 	return refuse(http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", "blob %s is not in the store: push it before the manifest", d.Digest)
 }
 
-// add publishes a package whose blobs are in the store. A version that is
-// published can be pushed again with the same bytes, never with others: what a
-// device was told to install stays what it was.
+// add publishes a package whose blobs are in the store, also in the registry behind.
 func (c *catalog) add(component, reference string, manifest []byte) (*pack.Package, error) {
-	c.writes.Lock()
-	defer c.writes.Unlock()
-	p, err := c.parse(manifest)
-	if err != nil {
+	p, old, err := c.admit(component, reference, manifest)
+	if err != nil || old != nil {
+		return old, err
+	}
+	if err := c.hand(component, p.Manifest.Version, p.Blobs(), manifest); err != nil {
 		return nil, err
 	}
+	return c.publish(component, reference, manifest)
+}
+
+// admit reads a package that is to be published, or returns it as old if it is. A
+// version that is published can be pushed again with the same bytes, never with
+// others: what a device was told to install stays what it was.
+func (c *catalog) admit(component, reference string, manifest []byte) (p, old *pack.Package, err error) {
+	c.writes.Lock()
+	defer c.writes.Unlock()
+	return c.judge(component, reference, manifest)
+}
+
+// judge is admit when writes are held.
+func (c *catalog) judge(component, reference string, manifest []byte) (p, old *pack.Package, err error) {
+	if p, err = c.parse(manifest); err != nil {
+		return nil, nil, err
+	}
 	if p.Manifest.Component() != component || (reference != p.Manifest.Version && reference != p.Digest) {
-		return nil, refuse(http.StatusBadRequest, "MANIFEST_INVALID", "package is %s %s and cannot be pushed as %s:%s",
+		return nil, nil, refuse(http.StatusBadRequest, "MANIFEST_INVALID", "package is %s %s and cannot be pushed as %s:%s",
 			p.Manifest.Component(), p.Manifest.Version, component, reference)
 	}
-	old, err := c.clash(p)
+	old, err = c.clash(p)
+	return p, old, err
+}
+
+// publish lists a package.
+func (c *catalog) publish(component, reference string, manifest []byte) (*pack.Package, error) {
+	c.writes.Lock()
+	defer c.writes.Unlock()
+	p, old, err := c.judge(component, reference, manifest)
 	if old != nil || err != nil {
 		return old, err
 	}

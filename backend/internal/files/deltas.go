@@ -146,7 +146,7 @@ func (c *catalog) keepDeltas(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return nil
 				}
-				if err := c.prepareDelta(pair); err != nil {
+				if err := c.prepareDelta(p.Manifest.Component(), pair); err != nil {
 					c.log.Error("cannot make delta", "component", p.Manifest.Component(), "version", p.Manifest.Version, "base", pair.base.Digest, "err", err)
 				}
 			}
@@ -198,10 +198,17 @@ func (c *catalog) pairs(p *pack.Package) (all []pair) {
 }
 
 // prepareDelta makes the delta of a pair, unless that was done.
-func (c *catalog) prepareDelta(p pair) error {
+func (c *catalog) prepareDelta(component string, p pair) error {
 	done := func(h hint) bool { return h.Base == p.base.Digest && (h.Size == 0 || c.has(h.Digest)) }
 	if slices.ContainsFunc(c.deltas.of(p.target.Digest), done) {
 		return nil
+	}
+	for _, d := range []pack.Descriptor{p.base, p.target} {
+		if c.upstream != nil && !c.has(d.Digest) {
+			if err := c.fetch(component, d); err != nil {
+				return err
+			}
+		}
 	}
 	began := time.Now()
 	f, err := os.CreateTemp(c.uploads(), "delta-*")

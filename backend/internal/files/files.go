@@ -5,6 +5,7 @@
 //	GET /v2/{type}/{name}/manifests/{version or digest}   the package's OCI manifest
 //	GET /v2/{type}/{name}/blobs/{digest}                  a blob; HTTP Range, CoAP Block2
 //	GET /v2/{type}/{name}/tags/list                       its versions
+//	GET /v2/_catalog                                      the components
 //	GET /v2/{type}/{name}/referrers/{digest}              what is said about a package
 //	GET /check/{type}/{name}?current=&os=&arch=&variant=  the newest package above current
 //	GET /packages/{file name}                             the package pushed under that name
@@ -41,6 +42,11 @@ type Config struct {
 
 	// DTLS is what CoAP proves itself with over DTLS, and which devices it knows.
 	DTLS []coap.Option
+
+	// Store is an OCI registry that has the packages, "https://registry.example.org/prefix";
+	// Dir is then a cache. "" has them in Dir. StoreUser and StorePassword are for it;
+	// without a password nobody has to be.
+	Store, StoreUser, StorePassword string
 
 	// Trust is the directory of trust metadata and of the key that signs snapshot
 	// and timestamp; made if it is not there. Until somebody has published a root
@@ -151,7 +157,7 @@ func (s *Server) Open(_ context.Context, path string) (io.ReadCloser, error) {
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan error, 6)
+	results := make(chan error, 7)
 	running := 0
 	start := func(serve func(context.Context) error) {
 		running++
@@ -169,6 +175,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	start(s.trust.keepFresh)
 	start(s.catalog.keepClean)
 	start(s.catalog.keepDeltas)
+	if s.catalog.upstream != nil {
+		start(s.catalog.keepUpstream)
+	}
 	var err error
 	for range running {
 		err = errors.Join(err, <-results)

@@ -26,6 +26,17 @@ const maxReferrers = 256
 // (OCI distribution spec 1.1, "Pushing Manifests with Subject").
 func (c *catalog) attach(component, reference string, manifest []byte) (*pack.Referrer, error) {
 	r, err := pack.ParseReferrer(manifest)
+	if err == nil && reference == r.Digest {
+		if err := c.hand(component, reference, r.Blobs(), manifest); err != nil {
+			return nil, err
+		}
+	}
+	return c.attachHere(component, reference, manifest)
+}
+
+// attachHere is attach without the registry behind.
+func (c *catalog) attachHere(component, reference string, manifest []byte) (*pack.Referrer, error) {
+	r, err := pack.ParseReferrer(manifest)
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "MANIFEST_INVALID", "%w", err)
 	}
@@ -56,10 +67,14 @@ func (c *catalog) attach(component, reference string, manifest []byte) (*pack.Re
 	return r, nil
 }
 
-// have refuses a manifest whose blobs are not all here.
+// have refuses a manifest whose blobs are not all here, unless they can come from the
+// registry behind.
 func (c *catalog) have(blobs []pack.Descriptor) error {
 	for _, d := range blobs {
 		info, err := os.Stat(c.blobPath(d.Digest))
+		if err != nil && c.upstream != nil {
+			continue
+		}
 		if err != nil {
 			return missing(d)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -59,6 +60,8 @@ func (c *catalog) get(path []string, query url.Values) (*resource, error) {
 		return c.tags(path[1]+"/"+path[2], query)
 	case len(path) == 5 && path[0] == "v2" && path[3] == "referrers":
 		return c.referrers(path[1]+"/"+path[2], path[4], query)
+	case len(path) == 2 && path[0] == "v2" && path[1] == "_catalog":
+		return c.components()
 	case len(path) == 4 && path[0] == "deltas":
 		return c.delta(path[1]+"/"+path[2], path[3], query)
 	case len(path) == 3 && path[0] == "check":
@@ -91,6 +94,12 @@ func (c *catalog) blob(component, digest string) (*resource, error) {
 	if err := pack.CheckDigest(digest); err != nil {
 		return nil, refuse(http.StatusBadRequest, "DIGEST_INVALID", "%w", err)
 	}
+	if res, err := c.open(digest, "application/octet-stream"); err == nil || c.upstream == nil {
+		return res, err
+	}
+	if _, err := c.bring(component, digest); err != nil {
+		return nil, err
+	}
 	return c.open(digest, "application/octet-stream")
 }
 
@@ -108,6 +117,14 @@ func (c *catalog) open(digest, media string) (*resource, error) {
 		return nil, err
 	}
 	return &resource{digest: digest, media: media, size: info.Size(), ReadSeeker: f, ReaderAt: f, Closer: f}, nil
+}
+
+// components lists all repositories, as Docker's registry does.
+func (c *catalog) components() (*resource, error) {
+	c.mu.RLock()
+	names := slices.Sorted(maps.Keys(c.versions))
+	c.mu.RUnlock()
+	return jsonResource(map[string][]string{"repositories": append([]string{}, names...)})
 }
 
 // tags lists versions in the order of their characters, as the OCI distribution

@@ -117,8 +117,14 @@ func (c *catalog) delete(component, reference string) error {
 	p, r := c.find(component, reference), c.referrer(component, reference)
 	switch {
 	case p != nil:
+		if err := c.withdrawn(component, p.Descriptor()); err != nil {
+			return err
+		}
 		return c.remove(component, p)
 	case r != nil:
+		if err := c.withdrawn(component, r.Descriptor()); err != nil {
+			return err
+		}
 		return c.forget(func(of string, other *pack.Referrer) bool { return of == component && other == r })
 	}
 	return c.deleteDamaged(component, reference)
@@ -229,6 +235,9 @@ func (c *catalog) retire(component string) error {
 	oldest := slices.Clone(all[1:])
 	slices.SortFunc(oldest, func(a, b *pack.Package) int { return cmp.Compare(pushed[a.Digest], pushed[b.Digest]) })
 	for _, p := range oldest[:len(all)-c.keep] {
+		if err := c.withdrawn(component, p.Descriptor()); err != nil {
+			return err
+		}
 		if err := c.remove(component, p); err != nil {
 			return err
 		}
