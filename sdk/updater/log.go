@@ -70,7 +70,11 @@ func newLogWriter(log *slog.Logger) *logWriter {
 func (w *logWriter) allows(n int) bool {
 	now := time.Now()
 	w.left = min(w.left+now.Sub(w.at).Seconds()*logRate, logBurst)
-	if w.at = now; w.left < float64(n) {
+	enough := float64(n)
+	if w.dropped > 0 { // not a line now and then
+		enough = logBurst / 8
+	}
+	if w.at = now; w.left < enough {
 		if w.dropped++; w.dropped == 1 {
 			w.log.Warn("updater logs too much, what follows is dropped")
 		}

@@ -36,6 +36,7 @@ var native = []program{
 	{"dashboard", "./examples/dashboard"},
 	{"reader", "./examples/reader"},
 	{"mica-base", "./examples/mica-base"},
+	{"misbehaving", "./sdk/updater/updatertest/misbehaving"},
 	{"sensor-adapter-1", "./examples/sensor-adapter/v1"},
 	{"sensor-adapter-2", "./examples/sensor-adapter/v2"},
 }
