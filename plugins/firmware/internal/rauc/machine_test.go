@@ -36,8 +36,19 @@ func TestMain(m *testing.M) {
 	}
 	bundles = dir
 	code := m.Run()
+	detach()
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// detach frees the loop devices of bundles that RAUC was killed with: there are few.
+func detach() {
+	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, file := range files {
+		if backing, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(backing), bundles+"/") {
+			exec.Command("losetup", "-d", "/dev/"+filepath.Base(filepath.Dir(filepath.Dir(file)))).Run()
+		}
+	}
 }
 
 // open makes an updater that works on the machine of its environment.
