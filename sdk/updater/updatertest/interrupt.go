@@ -9,9 +9,11 @@ import (
 )
 
 // moments are when a call is interrupted after it began: points in time that
-// hit updaters, fast and slow ones, in the middle. Each costs a container engine
-// hundreds of starts.
-var moments = []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 50 * time.Millisecond}
+// hit updaters, fast and slow ones, in the middle.
+var moments = []time.Duration{
+	0, 500 * time.Microsecond, time.Millisecond, 2 * time.Millisecond,
+	5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond,
+}
 
 // An interruption is a scenario in which one call does not come to its end.
 type interruption struct {
