@@ -14,24 +14,8 @@ import (
 func TestDelta(t *testing.T) {
 	t.Parallel()
 	s, err := rig.StartDeltas(t.Context(), built, t.TempDir())
-	t.Cleanup(func() {
-		if t.Failed() {
-			showLogs(t, s.Dir)
-		}
-		s.Close()
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, version := range []string{"1.0.0", "2.0.0"} {
-		file, err := s.Package(t.Context(), version, quick...)
-		if err == nil {
-			err = s.Push(t.Context(), file)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	attend(t, s, err)
+	put(t, s, "1.0.0", "2.0.0")
 	update(t, s, "1.0.0")
 	_, state := whole(t, s)
 	update(t, s, "2.0.0")

@@ -30,15 +30,7 @@ func TestNarrow(t *testing.T) {
 	}
 	confine(t, device.Program("tranquil-agent"))
 	s, err := rig.Start(t.Context(), device, t.TempDir())
-	t.Cleanup(func() {
-		if t.Failed() {
-			showLogs(t, s.Dir)
-		}
-		s.Close()
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	attend(t, s, err)
 	for _, version := range []string{"1.0.0", "2.0.0"} {
 		file, err := s.Package(t.Context(), version, quick...)
 		if err == nil {
