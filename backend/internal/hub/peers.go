@@ -97,8 +97,10 @@ func (h *Hub) tend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.leads.Store(leader(seen) == h.store.Node())
-	h.report(ctx, h.adoptJobs(ctx, func(node string) bool { return !seen[node] }))
+	if seen[h.store.Node()] {
+		h.leads.Store(leader(seen) == h.store.Node())
+		h.report(ctx, h.adoptJobs(ctx, func(node string) bool { return !seen[node] }))
+	}
 	var missing map[string]bool // hubs that were away once
 	for tick := 1; ; tick++ {
 		select {

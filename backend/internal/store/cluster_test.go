@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -180,5 +181,20 @@ func TestSmallMessages(t *testing.T) {
 	_, err := Open(t.Context(), Config{Cluster: address, Log: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "max_payload") || strings.Contains(err.Error(), "secret") {
 		t.Error(err)
+	}
+}
+
+// TestNodesOfAnEndedContext: a list that ends early is an error; it does not say that all other hubs are gone.
+func TestNodesOfAnEndedContext(t *testing.T) {
+	s := openInternal(t, t.TempDir())
+	for _, pause := range []time.Duration{0, 50 * time.Microsecond, 100 * time.Microsecond, 200 * time.Microsecond, 400 * time.Microsecond, 800 * time.Microsecond} {
+		for range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), pause)
+			nodes, err := s.Nodes(ctx)
+			cancel()
+			if err == nil && !nodes[s.Node()] {
+				t.Fatalf("after %v: %v and no error", pause, nodes)
+			}
+		}
 	}
 }

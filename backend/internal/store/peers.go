@@ -73,6 +73,9 @@ func (s *Store) Nodes(ctx context.Context) (map[string]bool, error) {
 	for name := range keys.Keys() {
 		nodes[name] = true
 	}
+	if err := ctx.Err(); err != nil { // the list ended early
+		return nil, fmt.Errorf("cannot list hubs: %w", err)
+	}
 	return nodes, nil
 }
 
