@@ -178,7 +178,7 @@ func TestBrowser(t *testing.T) {
 	for _, path := range []string{"account", "users", "webhooks", "audit"} {
 		shoot(t, ctx, path, r.url+"/"+path)
 	}
-	for _, path := range []string{"/devices", "/devices/pump-1", "/devices/pump-1/twin", "/devices/pump-1/resources", "/packages", "/packages/" + greeter, "/push?package=" + greeter + "%402.1.0", "/account", "/users", "/webhooks", "/audit"} {
+	for _, path := range []string{"/devices", "/devices/pump-1", "/devices/pump-1/twin", "/devices/pump-1/resources", "/packages", "/packages/" + greeter, "/push?package=" + greeter + "%402.1.0", "/account", "/users", "/webhooks", "/audit?verify=all"} {
 		do(t, ctx, path, chromedp.Navigate(r.url+path))
 		if bad := see(t, ctx, chromedp.Evaluate[string](unnamed)); bad != "" {
 			t.Errorf("%s: %s", path, bad)

@@ -238,6 +238,16 @@ func TestTokens(t *testing.T) {
 	if err := a.RemoveToken(ctx, accounts.Identity{User: "bob", Rights: accounts.Read}, kept.ID); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("others remove it", err)
 	}
+	short, text2, err := a.AddToken(ctx, ann, "short", accounts.Read, time.Hour)
+	must(t, err)
+	thief, err := a.Token(ctx, text2)
+	must(t, err)
+	if child, _, err := a.AddToken(ctx, thief, "long", accounts.Read, accounts.MaxTokenLife); err != nil || child.Expires.After(short.Expires) {
+		t.Error("a token outlives the one that made it", child, err)
+	}
+	if err := a.RemoveToken(ctx, thief, kept.ID); !errors.Is(err, twin.Forbidden) {
+		t.Error("a token ends one that may more", err)
+	}
 	must(t, a.RemoveToken(ctx, root, kept.ID))
 	_, last, err := a.AddToken(ctx, ann, "last", accounts.Read, time.Hour)
 	must(t, err)
@@ -249,6 +259,12 @@ func TestTokens(t *testing.T) {
 	}
 	if tokens, err := a.ListTokens(ctx, ""); err != nil || len(tokens) != 0 {
 		t.Error(tokens, err)
+	}
+	_, late, err := a.AddToken(ctx, ann, "made as the user went", accounts.Read, time.Hour)
+	must(t, err)
+	must(t, a.AddUser(ctx, "ann", password, accounts.Admin))
+	if _, err := a.Token(ctx, late); !errors.Is(err, twin.Unauthorized) {
+		t.Error("it is good for another user of that name", err)
 	}
 }
 

@@ -23,7 +23,8 @@ type Identity struct {
 	Token  string // name of the API token; "" in a session
 	CSRF   string // what a form of the session has to bring along
 
-	session string // its id
+	session string    // its id
+	expires time.Time // of the token
 }
 
 // Actor is the identity as the audit log has it.

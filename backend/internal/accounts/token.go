@@ -37,6 +37,7 @@ const tokenPrefix = "tranquil_"
 const MaxTokenLife = 366 * 24 * time.Hour
 
 // AddToken makes a token with some of the rights of an identity, and answers its text, which nobody can be shown again.
+// What a token makes ends with it at the latest, so that one that was stolen cannot be made to last.
 func (a *Accounts) AddToken(ctx context.Context, by Identity, name string, rights Right, life time.Duration) (Token, string, error) {
 	switch {
 	case name == "" || len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }):
@@ -51,6 +52,9 @@ func (a *Accounts) AddToken(ctx context.Context, by Identity, name string, right
 	}
 	now := time.Now().UTC()
 	t := tokenRecord{Token: Token{rand.Text()[:10], name, by.User, rights, now, now.Add(life)}}
+	if by.Token != "" && by.expires.Before(t.Expires) {
+		t.Expires = by.expires
+	}
 	secret := rand.Text()
 	t.Secret = secretID(secret)
 	err := a.Ledger.Change(ctx, "token.create", t.ID, t.Token, func() error { return save(ctx, a.Tokens, t.ID, t, 0) })
@@ -75,10 +79,10 @@ func (a *Accounts) Token(ctx context.Context, text string) (Identity, error) {
 		return Identity{}, unknown
 	}
 	u, _, err := load[userRecord](ctx, a.Users, t.User)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && t.Created.Before(u.Created) { // of another user of that name
 		return Identity{}, unknown
 	}
-	return Identity{User: u.Name, Rights: t.Rights & u.Role.Rights(), Token: t.Name}, err
+	return Identity{User: u.Name, Rights: t.Rights & u.Role.Rights(), Token: t.Name, expires: t.Expires}, err
 }
 
 // ListTokens lists the tokens of a user, or of all with "", the newest first.
@@ -94,7 +98,8 @@ func (a *Accounts) ListTokens(ctx context.Context, user string) ([]Token, error)
 	return tokens, err
 }
 
-// RemoveToken ends a token: one's own, or anybody's for who may administer; fs.ErrNotExist.
+// RemoveToken ends a token: one's own, or anybody's for who may administer; fs.ErrNotExist. A token ends none that may
+// more than itself: twin.Forbidden.
 func (a *Accounts) RemoveToken(ctx context.Context, by Identity, id string) error {
 	t, _, err := load[tokenRecord](ctx, a.Tokens, id)
 	if err == nil && t.User != by.User && by.May(Administer) != nil {
@@ -102,6 +107,11 @@ func (a *Accounts) RemoveToken(ctx context.Context, by Identity, id string) erro
 	}
 	if err != nil {
 		return fmt.Errorf("token %.64q: %w", id, err)
+	}
+	if by.Token != "" {
+		if err := by.May(t.Rights); err != nil {
+			return err
+		}
 	}
 	return a.Ledger.Change(ctx, "token.delete", id, t.Token, func() error { return a.Tokens.Delete(ctx, id) })
 }

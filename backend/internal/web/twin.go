@@ -151,12 +151,43 @@ type line struct {
 // around is how many lines that are the same are shown beside one that changes.
 const around = 3
 
-// diff compares two texts line by line (longest common subsequence), and leaves out what is far from any change.
+// maxTable bounds what a comparison takes, in lines of one text times those of the other.
+const maxTable = 4 << 20
+
+// diff compares two texts line by line (longest common subsequence), and leaves out what is far from any change. Where
+// that would take too much, all lines between the first and the last change are gone and new.
 func diff(before, after string) []line {
 	a, b := strings.Split(before, "\n"), strings.Split(after, "\n")
-	common := make([][]int, len(a)+1)
+	same := 0
+	for same < min(len(a), len(b)) && a[same] == b[same] {
+		same++
+	}
+	end := 0
+	for end < min(len(a), len(b))-same && a[len(a)-1-end] == b[len(b)-1-end] {
+		end++
+	}
+	all := signed(" ", a[:same])
+	x, y := a[same:len(a)-end], b[same:len(b)-end]
+	if len(x)*len(y) > maxTable {
+		all = append(append(all, signed("-", x)...), signed("+", y)...)
+	} else {
+		all = append(all, compare(x, y)...)
+	}
+	return near(append(all, signed(" ", a[len(a)-end:])...))
+}
+
+func signed(sign string, texts []string) (all []line) {
+	for _, text := range texts {
+		all = append(all, line{sign, text})
+	}
+	return all
+}
+
+// compare makes b of a by the longest common subsequence.
+func compare(a, b []string) (all []line) {
+	common := make([][]int32, len(a)+1)
 	for i := range common {
-		common[i] = make([]int, len(b)+1)
+		common[i] = make([]int32, len(b)+1)
 	}
 	for i := len(a) - 1; i >= 0; i-- {
 		for j := len(b) - 1; j >= 0; j-- {
@@ -167,7 +198,6 @@ func diff(before, after string) []line {
 			}
 		}
 	}
-	var all []line
 	for i, j := 0, 0; i < len(a) || j < len(b); {
 		switch {
 		case i < len(a) && j < len(b) && a[i] == b[j]:
@@ -181,7 +211,7 @@ func diff(before, after string) []line {
 			j++
 		}
 	}
-	return near(all)
+	return all
 }
 
 // near leaves out lines that are far from any change.

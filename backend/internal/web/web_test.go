@@ -35,6 +35,9 @@ func TestDiff(t *testing.T) {
 			t.Errorf("%s: %s", name, joined)
 		}
 	}
+	if long := diff("a\n"+lines(1, 40000)+"z", "a\n"+lines(50001, 90000)+"z"); len(long) != 80000+2 { // a table of them would take gigabytes
+		t.Errorf("%d lines", len(long))
+	}
 }
 
 // TestEdited: what somebody has written becomes the twin, by a patch of what differs alone.
