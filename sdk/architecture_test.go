@@ -50,6 +50,7 @@ var heavy = []rule{
 	{"github.com/secure-systems-lab/go-securesystemslib", []string{"sdk/trust"}, "keys at rest, and the canonical form that is signed"},
 	{"github.com/coder/websocket", []string{"backend/internal/hub$", "plugins/container/internal/mica$", "examples/mica-base$"}, "MQTT over WebSocket, and what the MICA's Base OS speaks"},
 	{"github.com/godbus/dbus", []string{"plugins/firmware/internal/rauc", "plugins/application/internal/systemd"}, "what RAUC and systemd speak"},
+	{"github.com/coreos/go-systemd", []string{"plugins/application/internal/systemd"}, "systemd is one of the ways to run an application"},
 	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/internal/service", "plugins/container/internal/mica", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
 }
 
@@ -104,6 +105,8 @@ var siblings = map[string][]string{
 	"plugins/container/internal/mica":      {"plugins/container/internal/image"},
 	"plugins/container/internal/cgroup":    nil,
 	"plugins/container/internal/image":     nil,
+	"plugins/application/internal/exec":    {"plugins/application/internal/systemd"},
+	"plugins/application/internal/systemd": nil,
 }
 
 func TestImports(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/tranquil-iot/tranquil/plugins/application/internal/exec"
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/systemd"
 	"github.com/tranquil-iot/tranquil/plugins/internal/service"
 	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -24,5 +25,5 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == service.SuperviseArg {
 		os.Exit(supervisor.Run(os.Args[2]))
 	}
-	updater.Main(exec.Type, exec.Open)
+	updater.Main(exec.Type, exec.Driver{Systemd: systemd.Device}.Open)
 }

@@ -1,12 +1,10 @@
 package service
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -14,15 +12,6 @@ import (
 	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/component"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
-)
-
-// SuperviseArg is the first argument of the updater's own program when it is
-// to be a supervisor; the second is the directory for supervisor.Run.
-const SuperviseArg = "supervise"
-
-const (
-	logSize = 1 << 20 // bytes of a log file
-	logKeep = 4       // older ones
 )
 
 // Start hands the component its state and starts a supervisor for it.
@@ -68,7 +57,10 @@ func (h Home) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = supervisor.Start(ctx, []string{SuperviseArg}, h.Run(), spec)
+	if err := h.applyBefore(ctx, v); err != nil {
+		return err
+	}
+	err = h.runner().Start(ctx, h, v, spec)
 	if errors.Is(err, supervisor.ErrEnded) {
 		err = fmt.Errorf("%w: %w", updater.ErrRetry, err)
 	}
@@ -79,14 +71,9 @@ func (h Home) start(ctx context.Context) error {
 	return errors.Join(h.handOver(ctx, v, spec.Control), disk.SyncNames(h.Dir), h.discardOld())
 }
 
-// supervised returns what the component's supervisor tells, if one runs.
+// supervised returns how the component runs, if it does.
 func (h Home) supervised(ctx context.Context) (status supervisor.Status, runs bool, err error) {
-	p, err := supervisor.Find(ctx, h.Run())
-	if err != nil || p == nil {
-		return status, false, err
-	}
-	defer p.Close()
-	return p.Status, true, nil
+	return h.runner().Find(ctx, h)
 }
 
 // spec says how to run v.
@@ -128,8 +115,8 @@ func (u *Updater) stop(ctx context.Context, h Home, grace time.Duration) (forced
 		v, _ = h.version(now.Spec.Version)
 	}
 	grace = cmp.Or(grace, v.Traits.Grace, DefaultGrace)
-	if runs && v.Traits.Handover {
-		if err := h.collect(ctx, now.Spec.Control, grace); err != nil {
+	if runs && v.Traits.beforeEnd() {
+		if err := h.collect(ctx, v, now.Spec.Control, grace); err != nil {
 			u.log.Warn("component does not hand over its state", "component", h.Component, "cause", err)
 		}
 	}
@@ -149,7 +136,7 @@ func (h Home) end(ctx context.Context, grace time.Duration) (forced bool, err er
 			return false, err
 		}
 	}
-	if forced, err = supervisor.Stop(ctx, h.Run(), h.mark(), grace, asked); err != nil {
+	if forced, err = h.runner().Stop(ctx, h, grace, asked); err != nil {
 		return forced, err
 	}
 	found, err := h.driver.Sweep(ctx, h)
@@ -192,39 +179,23 @@ func (u *Updater) Status(ctx context.Context, r updater.StatusRequest) (updater.
 	answer := updater.StatusResponse{Version: v.Version, Running: running, Restarts: now.Restarts}
 	if installed {
 		answer.Handle = v.handle()
-		answer.NoState = !v.Traits.Handover && !h.hasState()
+		answer.NoState = !v.Traits.handed() && !h.hasState()
 	}
 	return answer, nil
 }
 
 // hasState reports whether there is a state that a start would find. What a
-// component with handover keeps by itself nobody can see.
+// component keeps elsewhere nobody can see.
 func (h Home) hasState() bool {
 	return disk.Exists(h.State()) || disk.Exists(h.incoming()) || disk.Exists(h.saved())
 }
 
 // withLog adds the last lines of the component's log to an error.
 func (h Home) withLog(err error) error {
-	if lines := h.lastLines(); lines != "" {
+	if lines := h.runner().LastLines(h); lines != "" {
 		return fmt.Errorf("%w; its log ends with:\n%s", err, lines)
 	}
 	return err
-}
-
-// lastLines returns the end of the component's log.
-func (h Home) lastLines() string {
-	const lines, size = 5, 1 << 10
-	file, err := os.Open(h.logFile())
-	if err != nil {
-		return ""
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err == nil && info.Size() > size {
-		file.Seek(-size, io.SeekEnd)
-	}
-	tail, _ := io.ReadAll(io.LimitReader(file, size))
-	all := bytes.Split(bytes.TrimSpace(tail), []byte("\n"))
-	return string(bytes.ToValidUTF8(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")), []byte("?")))
 }
 
 // inUse fails if the component runs: its state must not be touched then.
@@ -248,7 +219,7 @@ func (h Home) takeOver(ctx context.Context, v Version) error {
 	}
 	live, lone := h.State(), h.lone()
 	if disk.Exists(h.incoming()) {
-		if v.Traits.Handover {
+		if v.Traits.handed() {
 			live = h.incoming()
 		} else if err := h.replaceState(); err != nil {
 			return err

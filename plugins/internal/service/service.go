@@ -69,6 +69,7 @@ type Freezer interface {
 // Traits are what of a version's settings is not the driver's business alone.
 type Traits struct {
 	Handover bool          // the component is asked for its state, and given it
+	Commands *Commands     // programs of the version do that; nil: none
 	Grace    time.Duration // between asking it to end and force
 	Own      bool          // the files of its version are its own: it may change them
 }

@@ -50,6 +50,9 @@ func (h Home) save(ctx context.Context, dir, snapshot string) error {
 	if err := errors.Join(h.promote(), removeAll(h.applied(), h.origin()), h.discardOld(), empty(dir)); err != nil {
 		return err
 	}
+	if commanded, err := h.saveStopped(ctx, dir); err != nil || commanded {
+		return err
+	}
 	source, err := h.source()
 	if err != nil || source == "" {
 		return err
@@ -81,7 +84,7 @@ func (h Home) source() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if installed && v.Traits.Handover {
+	if installed && v.Traits.handed() {
 		return "", errors.New("the component did not hand it over when it ended: start it and try again")
 	}
 	if disk.Exists(h.State()) {
@@ -185,6 +188,9 @@ func (h Home) snapshot(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+	if c := v.Traits.Commands; c != nil && !disk.Exists(h.incoming()) && (runs || !c.Running) {
+		return h.command(ctx, v, c.Save, dir)
+	}
 	if runs && v.Traits.Handover {
 		if err := ready(ctx, now.Spec.Control, h.alive); err != nil {
 			return err
@@ -201,23 +207,15 @@ func (h Home) snapshot(ctx context.Context, dir string) error {
 // collect asks a running component for its state. What it gave before counts
 // until it has given it again. If it has not taken over the incoming state,
 // that one is still the truth.
-func (h Home) collect(ctx context.Context, socket string, limit time.Duration) error {
+func (h Home) collect(ctx context.Context, v Version, socket string, limit time.Duration) error {
 	if disk.Exists(h.incoming()) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	half := h.Path(".saved.new")
 	if err := empty(half); err != nil {
 		return err
 	}
-	if err := ready(ctx, socket, h.alive); err != nil {
-		return err
-	}
-	if err := quiesce(ctx, socket); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return err
-	}
-	if err := ask(ctx, socket, component.PathSave, half); err != nil {
+	if err := h.give(ctx, v, socket, limit, half); err != nil {
 		return err
 	}
 	if err := disk.Sync(half); err != nil {
@@ -227,6 +225,23 @@ func (h Home) collect(ctx context.Context, socket string, limit time.Duration) e
 		return err
 	}
 	return disk.Rename(half, h.saved())
+}
+
+// give has the running component's state put into dir: by a program, which may
+// take as long as the caller waits, or by the component.
+func (h Home) give(ctx context.Context, v Version, socket string, limit time.Duration, dir string) error {
+	if v.Traits.Commands != nil {
+		return h.command(ctx, v, v.Traits.Commands.Save, dir)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := ready(ctx, socket, h.alive); err != nil {
+		return err
+	}
+	if err := quiesce(ctx, socket); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return ask(ctx, socket, component.PathSave, dir)
 }
 
 // promote makes what an ended component gave the state of its next start.
@@ -244,6 +259,9 @@ func (h Home) promote() error {
 // it wants it. It waits for the control socket even if there is no state to
 // give: until then the component could not be stopped without losing some.
 func (h Home) handOver(ctx context.Context, v Version, socket string) error {
+	if c := v.Traits.Commands; c != nil && c.Running && disk.Exists(h.incoming()) {
+		return h.applyByCommand(ctx, v)
+	}
 	if !v.Traits.Handover {
 		return nil
 	}

@@ -79,10 +79,14 @@ func (h Home) stage(ctx context.Context, r updater.StageRequest) (Version, error
 		return Version{}, err
 	}
 	v := Version{ID: id, Version: r.Version, Settings: settings, Traits: traits, dir: h.versionDir(id)}
-	if kept, err := h.keeps(ctx, v); err != nil || kept {
+	kept, err := h.keeps(ctx, v)
+	if err == nil && !kept {
+		err = h.unpack(ctx, v, r.Artifact)
+	}
+	if err != nil {
 		return v, err
 	}
-	return v, h.unpack(ctx, v, r.Artifact)
+	return v, h.prepare(ctx, v)
 }
 
 // keeps reports whether v runs, and has made of its files what it likes.
@@ -163,13 +167,13 @@ func (u *Updater) Unstage(ctx context.Context, r updater.UnstageRequest) error {
 		return err
 	}
 	defer done()
-	if err := h.unstage(r); err != nil {
+	if err := h.unstage(ctx, r); err != nil {
 		return fmt.Errorf("cannot unstage %s %s: %w", r.Component, r.Version, err)
 	}
 	return nil
 }
 
-func (h Home) unstage(r updater.UnstageRequest) error {
+func (h Home) unstage(ctx context.Context, r updater.UnstageRequest) error {
 	current, err := h.currentID()
 	if err != nil {
 		return err
@@ -188,7 +192,7 @@ func (h Home) unstage(r updater.UnstageRequest) error {
 			}
 		}
 		// Nobody turns back any more, and the next Save need not see to it.
-		return errors.Join(removeAll(h.versionDir(id), h.origin(), h.applied()), replica.RemoveAll(h.halfDone(id)), h.discardOld())
+		return errors.Join(h.forget(ctx, id), removeAll(h.versionDir(id), h.origin(), h.applied()), replica.RemoveAll(h.halfDone(id)), h.discardOld())
 	}
 	entries, err := os.ReadDir(h.Path("versions"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -202,6 +206,8 @@ func (h Home) unstage(r updater.UnstageRequest) error {
 		remove := disk.Remove
 		if strings.HasPrefix(name, ".") {
 			remove = replica.RemoveAll
+		} else if err := h.forget(ctx, name); err != nil {
+			return err
 		}
 		if err := remove(h.Path("versions", name)); err != nil {
 			return err

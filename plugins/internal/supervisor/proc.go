@@ -47,8 +47,8 @@ func bootID() (string, error) {
 	return string(bytes.TrimSpace(id)), err
 }
 
-// sinceBoot is the boot-time clock, which nobody sets.
-func sinceBoot() time.Duration {
+// SinceBoot is the boot-time clock, which nobody sets.
+func SinceBoot() time.Duration {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail for this clock
 	return time.Duration(ts.Nano())

@@ -129,7 +129,7 @@ func (s *supervisor) identify() error {
 		return err
 	}
 	s.status.Boot, s.status.PID, s.status.Begun = boot, os.Getpid(), self.begun
-	s.status.State, s.status.Since, s.status.At = Starting, time.Now(), sinceBoot()
+	s.status.State, s.status.Since, s.status.At = Starting, time.Now(), SinceBoot()
 	return writeJSON(statusPath(s.dir), s.status)
 }
 
@@ -182,7 +182,7 @@ func (s *supervisor) supervise() {
 
 // tell publishes a new state.
 func (s *supervisor) tell(state string) {
-	s.status.State, s.status.Process, s.status.Since, s.status.At = state, s.pid, time.Now(), sinceBoot()
+	s.status.State, s.status.Process, s.status.Since, s.status.At = state, s.pid, time.Now(), SinceBoot()
 	s.publish()
 }
 

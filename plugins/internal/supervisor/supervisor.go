@@ -65,7 +65,7 @@ type Status struct {
 }
 
 // For is how long the state has lasted.
-func (s Status) For() time.Duration { return sinceBoot() - s.At }
+func (s Status) For() time.Duration { return SinceBoot() - s.At }
 
 // Log is where the supervisor of dir writes its own log.
 func Log(dir string) string { return filepath.Join(dir, "supervisor.log") }

@@ -19,16 +19,26 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			updatertest.Run(t, updatertest.Suite{
-				Type: Type,
-				Open: Open,
-				Artifact: func(t testing.TB, version string) updatertest.Artifact {
-					path := artifact(t, map[string]string{"about": version})
-					return updatertest.Artifact{Path: path, MediaType: pack.MediaTypeArtifact, Settings: []byte(content)}
-				},
-				Running: running,
-			})
+			updatertest.Run(t, suite(content))
 		})
+	}
+	t.Run(driverSystemd, func(t *testing.T) {
+		t.Parallel()
+		m, s := newMachine(t), suite(unitSettings("served", `,"health":{"http":"/v1/health"}`))
+		s.Open, s.Env = m.driver().Open, []string{systemdVariable + "=" + m.dir}
+		updatertest.Run(t, s)
+	})
+}
+
+func suite(content string) updatertest.Suite {
+	return updatertest.Suite{
+		Type: Type,
+		Open: open,
+		Artifact: func(t testing.TB, version string) updatertest.Artifact {
+			path := artifact(t, map[string]string{"about": version})
+			return updatertest.Artifact{Path: path, MediaType: pack.MediaTypeArtifact, Settings: []byte(content)}
+		},
+		Running: running,
 	}
 }
 

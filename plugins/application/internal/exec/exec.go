@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/systemd"
 	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
 	"github.com/tranquil-iot/tranquil/plugins/internal/service"
 	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
@@ -24,20 +25,30 @@ const Type = "application"
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// A Driver runs services as processes below a supervisor of our own, or as units
+// of systemd.
+type Driver struct {
+	Systemd systemd.Manager
+}
+
+var (
+	_ service.Runner   = Driver{}
+	_ service.Preparer = Driver{}
+)
+
 // Open makes an updater that works in env.
-func Open(env updater.Environment) (updater.Updater, error) {
-	return service.Open(Type, driver{}, env)
+func (d Driver) Open(env updater.Environment) (updater.Updater, error) {
+	return service.Open(Type, d, env)
 }
 
-// A driver runs services as plain processes.
-type driver struct{}
-
-func (driver) Traits(settings []byte) (service.Traits, error) {
+// Traits reads the settings.
+func (Driver) Traits(settings []byte) (service.Traits, error) {
 	s, err := parseSettings(settings)
-	return service.Traits{Handover: s.State == stateHandover, Grace: time.Duration(s.Grace)}, err
+	return service.Traits{Handover: s.State == stateHandover, Commands: s.Commands, Grace: time.Duration(s.Grace)}, err
 }
 
-func (driver) Unpack(ctx context.Context, _ service.Home, v service.Version, artifact, dir string) error {
+// Unpack takes the files out of the artifact.
+func (Driver) Unpack(ctx context.Context, _ service.Home, v service.Version, artifact, dir string) error {
 	s, err := parseSettings(v.Settings)
 	if err != nil {
 		return err
@@ -50,12 +61,17 @@ func (driver) Unpack(ctx context.Context, _ service.Home, v service.Version, art
 	if err := pack.Unpack(service.Bounded(ctx, source), dir, pack.Limits{}, true); err != nil {
 		return err
 	}
-	return checkProgram(dir, s.Command[0])
+	for _, command := range s.programs() {
+		if err := checkProgram(dir, command[0]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Spec says how to run v. The variables that Tranquil promises come last, so
 // that they win.
-func (driver) Spec(h service.Home, v service.Version) (supervisor.Spec, error) {
+func (Driver) Spec(h service.Home, v service.Version) (supervisor.Spec, error) {
 	s, err := parseSettings(v.Settings)
 	if err != nil {
 		return supervisor.Spec{}, err
@@ -78,14 +94,18 @@ func (driver) Spec(h service.Home, v service.Version) (supervisor.Spec, error) {
 }
 
 // Probe asks in the way that the settings say.
-func (driver) Probe(ctx context.Context, _ service.Home, v service.Version, spec supervisor.Spec) error {
+func (d Driver) Probe(ctx context.Context, h service.Home, v service.Version, running supervisor.Spec) error {
 	s, err := parseSettings(v.Settings)
+	if err != nil {
+		return err
+	}
+	spec, err := d.Spec(h, v)
 	if err != nil {
 		return err
 	}
 	switch health := s.Health; {
 	case strings.HasPrefix(health.HTTP, "/"):
-		return service.Get(ctx, spec.Control, health.HTTP)
+		return service.Get(ctx, running.Control, health.HTTP)
 	case health.HTTP != "":
 		return service.Get(ctx, "", health.HTTP)
 	case health.Command != nil:
@@ -99,4 +119,4 @@ func (driver) Probe(ctx context.Context, _ service.Home, v service.Version, spec
 }
 
 // Sweep has nothing to do: processes are found by their environment.
-func (driver) Sweep(context.Context, service.Home) (bool, error) { return false, nil }
+func (Driver) Sweep(context.Context, service.Home) (bool, error) { return false, nil }

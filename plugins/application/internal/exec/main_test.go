@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		syscall.Exit(0)
 	}
 	if updater.Launched() {
-		updater.Main(Type, Open)
+		updater.Main(Type, open)
 	}
 	code := m.Run()
 	if left := survivors(); len(left) > 0 {
@@ -41,6 +41,11 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// open makes an updater that finds the systemd of [newMachine], if there is one.
+func open(env updater.Environment) (updater.Updater, error) {
+	return Driver{Systemd: managerIn(os.Getenv(systemdVariable))}.Open(env)
 }
 
 // survivors lists the other processes of this binary.

@@ -24,6 +24,7 @@ const name = "application/a"
 // A rig is an updater with a component, in process.
 type rig struct {
 	*testing.T
+	env updater.Environment
 	u   *service.Updater
 	ctx context.Context
 	h   service.Home
@@ -38,12 +39,12 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(func() { os.RemoveAll(run) })
 	env := updater.Environment{Data: t.TempDir(), Run: run, Link: filepath.Join(run, "link"), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
-	u, err := Open(env)
+	u, err := open(env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	r := &rig{T: t, u: u.(*service.Updater), ctx: ctx}
+	r := &rig{T: t, env: env, u: u.(*service.Updater), ctx: ctx}
 	r.h, err = r.u.Home(name)
 	r.must(err)
 	t.Cleanup(func() {

@@ -4,27 +4,42 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/tranquil-iot/tranquil/plugins/application/internal/systemd"
 	"github.com/tranquil-iot/tranquil/plugins/internal/service"
 )
 
 // Settings are what the component manifest's "settings" hold for this type.
 type Settings struct {
-	Command []string          `json:"command"`         // program and arguments; run in the version's directory
-	Env     map[string]string `json:"env,omitempty"`   // besides the TRANQUIL_ ones
-	State   string            `json:"state,omitempty"` // "directory" (default) or "handover"
-	Health  Health            `json:"health,omitzero"` // none: healthy while it runs
-	Grace   service.Duration  `json:"grace,omitempty"` // from SIGTERM to SIGKILL; default 10s
+	Command  []string          `json:"command"`            // program and arguments; run in the version's directory
+	Env      map[string]string `json:"env,omitempty"`      // besides the TRANQUIL_ ones
+	State    string            `json:"state,omitempty"`    // "directory" (default), "handover" or "commands"
+	Commands *service.Commands `json:"commands,omitempty"` // for that state only
+	Health   Health            `json:"health,omitzero"`    // none: healthy while it runs
+	Grace    service.Duration  `json:"grace,omitempty"`    // from SIGTERM to SIGKILL; default 10s
+
+	Driver    string              `json:"driver,omitempty"`    // "exec" (default) or "systemd", which alone has what follows
+	Unit      systemd.Options     `json:"unit,omitempty"`      // options of systemd, by section and name
+	Processes map[string][]string `json:"processes,omitempty"` // further commands, by name
+	Boot      bool                `json:"boot,omitempty"`      // it runs after a boot before the agent does
 }
 
-// How the state changes hands: as the directory it is kept in, or by asking
-// the component over its control socket.
+const (
+	driverExec    = "exec"
+	driverSystemd = "systemd"
+)
+
+// How the state changes hands: as the directory it is kept in, by asking the
+// component over its control socket, or by programs that know where it is.
 const (
 	stateDirectory = "directory"
 	stateHandover  = "handover"
+	stateCommands  = "commands"
 )
 
 // Health says how to find out whether the component is well. At most one field
@@ -36,7 +51,7 @@ type Health struct {
 }
 
 func parseSettings(data []byte) (Settings, error) {
-	s := Settings{State: stateDirectory, Grace: service.Duration(service.DefaultGrace)}
+	s := Settings{Driver: driverExec, State: stateDirectory, Grace: service.Duration(service.DefaultGrace)}
 	err := service.Decode(data, &s)
 	if err == nil {
 		err = s.check()
@@ -51,10 +66,24 @@ func (s Settings) check() error {
 	if err := service.CheckCommand("command", s.Command); err != nil {
 		return err
 	}
-	if s.State != stateDirectory && s.State != stateHandover {
-		return fmt.Errorf(`state is %q, must be "directory" or "handover"`, s.State)
+	switch s.State {
+	case stateDirectory, stateHandover, stateCommands:
+	default:
+		return fmt.Errorf(`state is %q, must be "directory", "handover" or "commands"`, s.State)
 	}
-	return errors.Join(service.CheckGrace(s.Grace), service.CheckEnv(s.Env), s.Health.check())
+	if (s.State == stateCommands) != (s.Commands != nil) {
+		return errors.New(`commands and state = "commands" go together: give both or neither`)
+	}
+	return errors.Join(s.checkDriver(), s.Commands.Check(), service.CheckGrace(s.Grace), service.CheckEnv(s.Env), s.Health.check())
+}
+
+// programs are the commands that must be there when the version is.
+func (s Settings) programs() [][]string {
+	all := append([][]string{s.Command}, slices.Collect(maps.Values(s.Processes))...)
+	if s.Commands != nil {
+		all = append(all, s.Commands.Save, s.Commands.Apply)
+	}
+	return all
 }
 
 func (h Health) check() error {

@@ -1,0 +1,107 @@
+package exec
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tranquil-iot/tranquil/sdk/updater"
+)
+
+// What programs of a version do with a state that is kept elsewhere, here beside
+// the component's versions. They note in it that they ran, and beside what.
+var commandFiles = map[string]string{
+	"save.sh":  "#!/bin/sh\nset -e\n[ ! -e fail ]\nmkdir -p ../../../elsewhere\ncp -a ../../../elsewhere/. \"$1\"\n",
+	"apply.sh": "#!/bin/sh\nset -e\n[ ! -e fail ]\nrm -rf ../../../elsewhere\ncp -a \"$1\" ../../../elsewhere\n",
+}
+
+func commandSettings(running string) string {
+	return settings("sleep", `,"state":"commands","commands":{"save":["./save.sh"],"apply":["./apply.sh"]`+running+`}`)
+}
+
+func (r *rig) stageCommands(version, running string) updater.Handle {
+	r.Helper()
+	h, err := r.tryStage(version, commandSettings(running), commandFiles)
+	r.must(err)
+	return h
+}
+
+// TestCommands: a state that only programs of the version can reach goes the way
+// of any other, forward and back, whether they need the component to run or not.
+func TestCommands(t *testing.T) {
+	for mode, running := range map[string]string{"stopped": "", "running": `,"running":true`} {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t)
+			old := r.stageCommands("1.0.0", running)
+			r.switchTo(old)
+			elsewhere := r.h.Path("elsewhere")
+			r.fill(elsewhere, files{"a": "old"})
+			r.start()
+			if r.status().NoState {
+				t.Error("what is elsewhere counts as lost")
+			}
+			snapshot := r.TempDir()
+			r.must(r.u.Snapshot(r.ctx, updater.SnapshotRequest{Component: name, Dir: snapshot}))
+			if d := cmp.Diff(files{"a": "old"}, r.read(snapshot)); d != "" {
+				t.Error("snapshot:", d)
+			}
+			r.stop(time.Minute)
+			saved := r.save()
+			if d := cmp.Diff(files{"a": "old"}, r.read(saved)); d != "" {
+				t.Error("saved:", d)
+			}
+			next := r.stageCommands("2.0.0", running)
+			r.switchTo(next)
+			r.apply(r.dir(files{"b": "new"}))
+			r.start()
+			if d := cmp.Diff(files{"b": "new"}, r.read(elsewhere)); d != "" {
+				t.Error("after the update:", d)
+			}
+			r.stop(time.Minute)
+			r.apply(saved)
+			r.switchTo(old)
+			r.start()
+			if d := cmp.Diff(files{"a": "old"}, r.read(elsewhere)); d != "" {
+				t.Error("after it turned back:", d)
+			}
+			r.fill(elsewhere, files{"c": "written since"})
+			r.stop(time.Minute)
+			r.start()
+			if d := cmp.Diff(files{"a": "old", "c": "written since"}, r.read(elsewhere)); d != "" {
+				t.Error("after a stop and a start:", d)
+			}
+		})
+	}
+}
+
+// TestCommandsFail: a program that fails fails the step, and nothing is lost: it
+// is called again with the same state.
+func TestCommandsFail(t *testing.T) {
+	r := newRig(t)
+	r.switchTo(r.stageCommands("1.0.0", ""))
+	r.fill(r.h.Path("elsewhere"), files{"a": "old"})
+	fail, _ := filepath.Glob(r.h.Path("versions", "*", "files"))
+	r.fill(fail[0], files{"fail": ""})
+	if err := r.u.Save(r.ctx, updater.SaveRequest{Component: name, Dir: r.TempDir()}); err == nil || !strings.Contains(err.Error(), "save.sh") {
+		t.Error("save:", err)
+	}
+	r.apply(r.dir(files{"b": "new"}))
+	if err := r.u.Start(r.ctx, updater.StartRequest{Component: name}); err == nil || !strings.Contains(err.Error(), "apply.sh") {
+		t.Error("start:", err)
+	}
+	if r.status().Running {
+		t.Error("it runs without its state")
+	}
+	r.must(os.Remove(filepath.Join(fail[0], "fail")))
+	if d := cmp.Diff(files{"b": "new"}, r.read(r.save())); d != "" {
+		t.Error("what was not taken over yet is not what is saved:", d)
+	}
+	r.start()
+	if d := cmp.Diff(files{"b": "new"}, r.read(r.h.Path("elsewhere"))); d != "" {
+		t.Error(d)
+	}
+}

@@ -1,0 +1,242 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	"golang.org/x/sys/unix"
+
+	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
+)
+
+// Find returns how a component runs, if it does: the one whose units have this
+// prefix. Of the spec it knows the version only.
+func (m Manager) Find(ctx context.Context, prefix string) (status supervisor.Status, runs bool, err error) {
+	if len(m.files(prefix)) == 0 || m.Here() != nil {
+		return status, false, nil
+	}
+	conn, err := m.connect(ctx)
+	if err != nil {
+		return status, false, err
+	}
+	defer conn.Close()
+	units, err := active(ctx, conn, prefix)
+	if err != nil {
+		return status, false, err
+	}
+	for _, u := range units {
+		own, err := describe(ctx, conn, u)
+		if err != nil {
+			return status, false, err
+		}
+		status = join(status, own, strings.Contains(u.Name, ":"))
+	}
+	return status, len(units) > 0, nil
+}
+
+// active lists the units that run, or are about to.
+func active(ctx context.Context, conn *dbus.Conn, prefix string) ([]dbus.UnitStatus, error) {
+	units, err := conn.ListUnitsByPatternsContext(ctx, []string{"active", "reloading", "activating", "deactivating"}, []string{prefix + "*" + suffix})
+	if err != nil {
+		return nil, fmt.Errorf("systemd does not list its units: %w", err)
+	}
+	return units, nil
+}
+
+// describe translates what systemd says of one unit.
+func describe(ctx context.Context, conn *dbus.Conn, u dbus.UnitStatus) (s supervisor.Status, err error) {
+	p, err := conn.GetAllPropertiesContext(ctx, u.Name)
+	if err != nil {
+		return s, fmt.Errorf("systemd does not tell of %s: %w", u.Name, err)
+	}
+	s.Spec.Version = u.Description[strings.LastIndexByte(u.Description, ' ')+1:]
+	s.State = state(text(p, "ActiveState"), text(p, "SubState"))
+	restarts, _ := p["NRestarts"].(uint32)
+	process, _ := p["MainPID"].(uint32)
+	changed, _ := p["StateChangeTimestampMonotonic"].(uint64)
+	s.Restarts, s.Process, s.Last = int(restarts), int(process), last(p)
+	if restarts > 0 && s.State == supervisor.Running { // systemd has forgotten how it ended before
+		s.Last = "see systemctl status " + u.Name
+	}
+	since := monotonic() - time.Duration(changed)*time.Microsecond
+	s.Since, s.At = time.Now().Add(-since), supervisor.SinceBoot()-since
+	return s, nil
+}
+
+func state(active, sub string) string {
+	switch {
+	case active == "active" || active == "reloading":
+		return supervisor.Running
+	case active == "deactivating":
+		return supervisor.Stopping
+	case strings.HasPrefix(sub, "auto-restart"):
+		return supervisor.Waiting
+	}
+	return supervisor.Starting
+}
+
+// last is how a unit's process ended the last time, in the words of a supervisor.
+func last(p map[string]any) string {
+	code, _ := p["ExecMainCode"].(int32)
+	status, _ := p["ExecMainStatus"].(int32)
+	result := text(p, "Result")
+	switch code { // as waitid(2) has it
+	case 1:
+		return fmt.Sprintf("exit status %d (%s)", status, result)
+	case 2, 3:
+		return fmt.Sprintf("signal: %s (%s)", syscall.Signal(status), result)
+	}
+	return result
+}
+
+// join adds another process of a component: it is as its worst one.
+func join(all, one supervisor.Status, beside bool) supervisor.Status {
+	rank := map[string]int{"": 0, supervisor.Running: 1, supervisor.Starting: 2, supervisor.Waiting: 3, supervisor.Stopping: 4}
+	restarts, process := all.Restarts+one.Restarts, all.Process
+	if !beside {
+		process = one.Process
+	}
+	if rank[one.State] > rank[all.State] || one.State == all.State && one.At > all.At {
+		all = one
+	}
+	all.Restarts, all.Process = restarts, process
+	return all
+}
+
+// Start starts the first of some units, and with it the others. It returns when
+// systemd has.
+func (m Manager) Start(ctx context.Context, units []Unit) error {
+	if err := m.Install(ctx, units); err != nil {
+		return err
+	}
+	conn, err := m.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for _, u := range units {
+		_ = conn.ResetFailedUnitContext(ctx, u.Name) // fails for one that has not
+	}
+	first := units[0]
+	done := make(chan string, 1)
+	if _, err := conn.StartUnitContext(ctx, first.Name, "replace", done); err != nil {
+		return fmt.Errorf("systemd does not start %s: %w", first.Name, err)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case result := <-done:
+		if result != "done" {
+			return m.failed(ctx, conn, first.Name, result)
+		}
+	}
+	if first.Boot {
+		return m.enable(first)
+	}
+	return nil
+}
+
+func (m Manager) failed(ctx context.Context, conn *dbus.Conn, name, result string) error {
+	p, err := conn.GetAllPropertiesContext(ctx, name)
+	if err != nil {
+		return fmt.Errorf("systemd does not start %s: %s", name, result)
+	}
+	return fmt.Errorf("systemd does not start %s: %s: %s", name, result, last(p))
+}
+
+// Stop ends a component: politely until grace has passed, then by force. It
+// returns when nothing is left. asked, unless it is nil, is called once systemd
+// has been told.
+func (m Manager) Stop(ctx context.Context, prefix string, grace time.Duration, asked func() error) (forced bool, err error) {
+	if len(m.files(prefix)) == 0 || m.Here() != nil {
+		return false, nil
+	}
+	if err := m.disable(prefix); err != nil {
+		return false, err
+	}
+	conn, err := m.connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	units, err := active(ctx, conn, prefix)
+	if err != nil || len(units) == 0 {
+		return false, err
+	}
+	done := make(chan string, len(units))
+	for _, u := range units {
+		if _, err := conn.StopUnitContext(ctx, u.Name, "replace", done); err != nil {
+			return false, fmt.Errorf("systemd does not stop %s: %w", u.Name, err)
+		}
+	}
+	if asked != nil {
+		if err := asked(); err != nil {
+			return false, err
+		}
+	}
+	forced, err = m.end(ctx, conn, units, done, grace)
+	for _, u := range units {
+		_ = conn.ResetFailedUnitContext(ctx, u.Name) // fails for one that has not
+	}
+	return forced, err
+}
+
+// end waits until units have ended, and uses force when grace has passed.
+func (m Manager) end(ctx context.Context, conn *dbus.Conn, units []dbus.UnitStatus, done <-chan string, grace time.Duration) (forced bool, err error) {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	for left := len(units); left > 0; {
+		select {
+		case <-ctx.Done():
+			return forced, ctx.Err()
+		case <-done:
+			left--
+		case <-timer.C:
+			forced = true
+			for _, u := range units {
+				if err := conn.KillUnitWithTarget(ctx, u.Name, dbus.All, int32(unix.SIGKILL)); err != nil && !gone(err) {
+					return forced, fmt.Errorf("systemd does not kill %s: %w", u.Name, err)
+				}
+			}
+		}
+	}
+	return forced, nil
+}
+
+// gone reports whether a unit has ended meanwhile.
+func gone(err error) bool {
+	return strings.Contains(err.Error(), "not loaded") || strings.Contains(err.Error(), "No main") || errors.Is(err, unix.ESRCH)
+}
+
+// LastLines returns the end of the journal of a component, as far as it is kept.
+func (m Manager) LastLines(ctx context.Context, prefix string) string {
+	if len(m.files(prefix)) == 0 {
+		return ""
+	}
+	args := []string{"--unit=" + prefix + "*", "--output=cat", "--lines=5", "--no-pager", "--quiet"}
+	if m.User {
+		args[0] = "--user-unit=" + prefix + "*"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, "journalctl", args...).Output()
+	return strings.ToValidUTF8(strings.TrimSpace(string(out[max(0, len(out)-1<<10):])), "?")
+}
+
+func text(p map[string]any, name string) string {
+	s, _ := p[name].(string)
+	return s
+}
+
+// monotonic is the clock of systemd's timestamps.
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail for this clock
+	return time.Duration(ts.Nano())
+}
