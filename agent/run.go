@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -160,7 +159,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Dependants: a.dependants,
 		Readings:   a.readings,
 		Journal:    a.store, Inventory: inventory{a.store, a.trusted}, Source: source{a.fetcher}, Vouch: a.vouch, Content: a.content, States: a.states, Marks: a.states, Transform: a.states, Rehearsals: a.states, Ready: a.ready(sandbox),
-		Updater: a.plugins.Updater, Platform: platform(), Log: log, KeepPackages: c.State.KeepPackages, KeepBase: c.Files.Deltas,
+		Updater: a.plugins.Updater, Platform: pack.Here(), Log: log, KeepPackages: c.State.KeepPackages, KeepBase: c.Files.Deltas,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
 		Permit:   a.permit, Turn: a.turn, Short: a.short,
@@ -176,7 +175,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: operator{a}.Mend, States: operator{a}, Import: operator{a}.Import, Sideload: operator{a}.Sideload, Log: log, Publish: a.publish,
 	})
 	a.desk = delivery.New(delivery.Config{
-		Book: a.manager, Content: a.content, Collect: a.released, Locate: a.locate, Judge: judge, Platform: platform(), Log: log,
+		Book: a.manager, Content: a.content, Collect: a.released, Locate: a.locate, Judge: judge, Platform: pack.Here(), Log: log,
 	})
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: cmp.Or(c.LwM2M.Server, c.LwM2M.Bootstrap), Lifetime: time.Duration(c.LwM2M.Lifetime), Registered: a.registered, Version: version,
@@ -344,16 +343,7 @@ func (a *agent) running(ctx context.Context, component string) (runs bool) {
 }
 
 func (a *agent) check(ctx context.Context, component, current string) (manager.Found, bool, error) {
-	p := platform()
+	p := pack.Here()
 	found, err := a.fetcher.Check(ctx, component, current, fetch.Platform{OS: p.OS, Arch: p.Arch, Variant: p.Variant})
 	return manager.Found{Version: found.Version, Digest: found.Digest}, found.Version != "", err
-}
-
-// platform is what this agent was built for.
-func platform() pack.Platform {
-	p := pack.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}
-	if p.Arch == "arm" {
-		p.Variant = "v7" // the only ARM the agent is built for
-	}
-	return p
 }

@@ -3,7 +3,7 @@ package pack
 import (
 	"cmp"
 	"fmt"
-	"slices"
+	"runtime"
 	"strconv"
 	"strings"
 )
@@ -11,6 +11,13 @@ import (
 // A Platform is what an artifact runs on, in the words of Go's GOOS and GOARCH
 // and of the OCI image spec: linux, arm, v7.
 type Platform struct{ OS, Arch, Variant string }
+
+// Here is the platform that this program was built for. Of the variants of ARM those
+// are meant that there are devices for.
+func Here() Platform {
+	variants := map[string]string{"arm": "v7", "arm64": "v8"}
+	return Platform{OS: runtime.GOOS, Arch: runtime.GOARCH, Variant: variants[runtime.GOARCH]}
+}
 
 // String writes p as "linux/arm/v7"; what is not said is "any".
 func (p Platform) String() string {
@@ -63,19 +70,20 @@ func (p *Package) Image(device Platform) (Artifact, error) {
 }
 
 func (p *Package) pick(device Platform, of func(Artifact) bool) (Artifact, error) {
-	fitting := make([]Artifact, 0, len(p.Artifacts))
-	for _, a := range p.Artifacts {
-		if a.Platform().fits(device) && of(a) {
-			fitting = append(fitting, a)
+	best := -1
+	for i, a := range p.Artifacts {
+		if of(a) && a.Platform().Fits(device) && (best < 0 || a.Platform().Compare(p.Artifacts[best].Platform()) > 0) {
+			best = i
 		}
 	}
-	if len(fitting) == 0 {
+	if best < 0 {
 		return Artifact{}, fmt.Errorf("package %s %s has no artifact for %s", p.Manifest.Component(), p.Manifest.Version, device)
 	}
-	return slices.MaxFunc(fitting, bySpecificity), nil
+	return p.Artifacts[best], nil
 }
 
-func (p Platform) fits(device Platform) bool {
+// Fits reports whether what was made for p runs on a device; see [Package.Artifact].
+func (p Platform) Fits(device Platform) bool {
 	if p.OS != "" && p.OS != device.OS || p.Arch != "" && p.Arch != device.Arch {
 		return false
 	}
@@ -86,12 +94,14 @@ func (p Platform) fits(device Platform) bool {
 	return strings.HasPrefix(p.Arch, "arm") && needs > 0 && needs <= has
 }
 
-func bySpecificity(a, b Artifact) int {
+// Compare says which of two platforms that fit one device is the more specific: that
+// of a positive result is p.
+func (p Platform) Compare(other Platform) int {
 	return cmp.Or(
-		strings.Compare(a.OS, b.OS), // "" is below all
-		strings.Compare(a.Arch, b.Arch),
-		cmp.Compare(variantNumber(a.Variant), variantNumber(b.Variant)),
-		strings.Compare(a.Variant, b.Variant),
+		strings.Compare(p.OS, other.OS), // "" is below all
+		strings.Compare(p.Arch, other.Arch),
+		cmp.Compare(variantNumber(p.Variant), variantNumber(other.Variant)),
+		strings.Compare(p.Variant, other.Variant),
 	)
 }
 

@@ -122,13 +122,13 @@ func layout(t testing.TB, config Config, layers ...[]byte) files {
 		}
 		return b
 	}
-	manifest := document{Config: put(marshal(imageConfig{runtime.GOARCH, "linux", config}))}
+	manifest := document{Config: put(marshal(imageConfig{platform{OS: "linux", Architecture: runtime.GOARCH}, config}))}
 	for _, l := range layers {
 		manifest.Layers = append(manifest.Layers, put(l))
 	}
 	d := put(marshal(map[string]any{"config": manifest.Config, "layers": manifest.Layers}))
-	d.Platform = &platform{"linux", runtime.GOARCH}
-	inner := put(marshal(map[string]any{"manifests": []descriptor{{Digest: d.Digest, Platform: &platform{"linux", "s390"}}, d}}))
+	d.Platform = &platform{OS: "linux", Architecture: runtime.GOARCH}
+	inner := put(marshal(map[string]any{"manifests": []descriptor{{Digest: d.Digest, Platform: &platform{OS: "linux", Architecture: "s390"}}, d}}))
 	index := marshal(map[string]any{"manifests": []descriptor{inner}})
 	return append(list, struct{ name, content string }{indexFile, string(index)})
 }
@@ -182,6 +182,50 @@ func TestUnpack(t *testing.T) {
 				t.Errorf("left behind: %v", left)
 			}
 		})
+	}
+}
+
+// TestChoose: of an image for several processors the one that suits the device best.
+func TestChoose(t *testing.T) {
+	arm := func(variants ...string) (all []string) {
+		for _, v := range variants {
+			all = append(all, "linux/arm/"+v)
+		}
+		return all
+	}
+	for _, c := range []struct {
+		has          []string
+		device, want string // "": none
+	}{
+		{arm("v5", "v6", "v7"), "linux/arm/v7", "linux/arm/v7"},
+		{arm("v7", "v6", "v5"), "linux/arm/v6", "linux/arm/v6"},
+		{arm("v6", "v5"), "linux/arm/v7", "linux/arm/v6"},
+		{arm("v5"), "linux/arm/v7", "linux/arm/v5"},
+		{arm("v7"), "linux/arm/v6", ""},
+		{append(arm("v8", "v6"), "linux/arm"), "linux/arm/v7", "linux/arm/v6"},
+		{[]string{"linux/arm64/v8", "linux/arm"}, "linux/arm/v7", "linux/arm"},
+		{[]string{"", "linux/arm/v7", "unknown/unknown"}, "linux/arm/v7", "linux/arm/v7"},
+		{[]string{"unknown/unknown", ""}, "linux/arm/v7", "any/any"},
+	} {
+		device, err := pack.ParsePlatform(c.device)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var manifests []descriptor
+		for _, words := range c.has {
+			p, err := pack.ParsePlatform(words)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := descriptor{Digest: p.String()}
+			if words != "" {
+				d.Platform = &platform{OS: p.OS, Architecture: p.Arch, Variant: p.Variant}
+			}
+			manifests = append(manifests, d)
+		}
+		if got, err := choose(manifests, device); got.Digest != c.want {
+			t.Errorf("of %v %s takes %q, want %q: %v", c.has, c.device, got.Digest, c.want, err)
+		}
 	}
 }
 

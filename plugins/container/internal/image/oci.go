@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
@@ -38,6 +37,7 @@ type (
 	platform struct {
 		OS           string `json:"os"`
 		Architecture string `json:"architecture"`
+		Variant      string `json:"variant,omitempty"`
 	}
 	// An index or a manifest: which of them, its members tell.
 	document struct {
@@ -46,9 +46,8 @@ type (
 		Layers    []descriptor `json:"layers"`
 	}
 	imageConfig struct {
-		Architecture string `json:"architecture"`
-		OS           string `json:"os"`
-		Config       Config `json:"config"`
+		platform
+		Config Config `json:"config"`
 	}
 	// docker is one image of a manifest.json.
 	docker struct {
@@ -89,8 +88,8 @@ func fromImage(ctx context.Context, dir, root string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("cannot read the image: %w", err)
 	}
-	if c := i.config; c.OS != "" && c.OS != runtime.GOOS || c.Architecture != "" && c.Architecture != runtime.GOARCH {
-		return Config{}, fmt.Errorf("the image is for %s/%s, this device is %s/%s", c.OS, c.Architecture, runtime.GOOS, runtime.GOARCH)
+	if p := i.config.of(); !p.Fits(pack.Here()) {
+		return Config{}, fmt.Errorf("the image is for %s, this device is %s", p, pack.Here())
 	}
 	t, err := newTree(root)
 	if err != nil {
@@ -141,7 +140,7 @@ func readLayout(dir string) (i ociImage, err error) {
 		return i, err
 	}
 	for depth := 0; d.Manifests != nil; depth++ {
-		chosen, err := choose(d.Manifests)
+		chosen, err := choose(d.Manifests, pack.Here())
 		if err != nil {
 			return i, err
 		}
@@ -169,16 +168,30 @@ func readLayout(dir string) (i ociImage, err error) {
 	return i, nil
 }
 
-// choose takes the image for this device. One that names no platform is for any.
-func choose(manifests []descriptor) (descriptor, error) {
+// choose takes the image that fits a device best: the highest variant of a processor
+// that it can run. One that names no platform is for any.
+func choose(manifests []descriptor, device pack.Platform) (descriptor, error) {
+	best := -1
 	var has []string
-	for _, m := range manifests {
-		if m.Platform == nil || m.Platform.OS == runtime.GOOS && m.Platform.Architecture == runtime.GOARCH {
-			return m, nil
+	for i, m := range manifests {
+		p := m.Platform.of()
+		has = append(has, p.String())
+		if p.Fits(device) && (best < 0 || p.Compare(manifests[best].Platform.of()) > 0) {
+			best = i
 		}
-		has = append(has, m.Platform.OS+"/"+m.Platform.Architecture)
 	}
-	return descriptor{}, fmt.Errorf("it has no image for %s/%s, only for: %.200s", runtime.GOOS, runtime.GOARCH, strings.Join(has, ", "))
+	if best < 0 {
+		return descriptor{}, fmt.Errorf("it has no image for %s, only for: %.200s", device, strings.Join(has, ", "))
+	}
+	return manifests[best], nil
+}
+
+// of puts it into the words of packages; nil is any.
+func (p *platform) of() pack.Platform {
+	if p == nil {
+		return pack.Platform{}
+	}
+	return pack.Platform{OS: p.OS, Arch: p.Architecture, Variant: p.Variant}
 }
 
 // readDocker reads what `docker save` wrote before it wrote OCI layouts.
