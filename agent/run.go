@@ -59,7 +59,7 @@ type agent struct {
 	registration registration
 
 	importing  sync.Mutex
-	sideloads  sync.Map // ids of the updates to what somebody has brought, by component
+	sideloads  sync.Map // what somebody has brought, by component: brought
 	dependence sync.Mutex
 	known      map[string]map[string]string // terms of dependants, by component; nil: not read yet
 }

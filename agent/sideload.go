@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/link"
@@ -14,6 +15,20 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
+
+// newsWithin is how long whoever stands at a device waits for a file server that may
+// not be there, if what was brought vouches for the package.
+// If nobody could be asked, that holds for a while.
+const (
+	newsWithin = 5 * time.Second
+	silentFor  = 5 * time.Minute
+)
+
+// brought is a package that somebody at the device waits for.
+type brought struct {
+	update string    // its id; "" while the package is looked at
+	silent time.Time // when nobody could be asked for news
+}
 
 // errUnderWay refuses a second package while one is looked at: without a network that
 // may take half a minute, since somebody is asked for news.
@@ -26,10 +41,10 @@ func (o operator) Sideload(ctx context.Context, component string, load io.Reader
 	if err := o.known(component); err != nil {
 		return "", err
 	}
-	switch before, brought := o.sideloads.LoadOrStore(component, ""); {
-	case brought && before == "":
+	switch before, is := o.sideloads.LoadOrStore(component, brought{}); {
+	case is && before.(brought).update == "":
 		return "", errUnderWay
-	case brought:
+	case is:
 		return "", manager.ErrBusy // which still needs what was brought before
 	}
 	p, err := o.bring(ctx, component, load)
@@ -42,7 +57,7 @@ func (o operator) Sideload(ctx context.Context, component string, load io.Reader
 		return "", err
 	}
 	o.log.Info("a package was brought to the device", "component", component, "version", p.Manifest.Version, "digest", p.Digest, "update", id)
-	o.sideloads.Store(component, id)
+	o.noteBrought(component, func(b *brought) { b.update = id })
 	if v, err := o.manager.View(component); err == nil { // it may have ended already
 		o.unload(v)
 	}
@@ -95,10 +110,42 @@ func (a *agent) signed(ctx context.Context, component string, p *pack.Package, s
 
 // unload lets go of what was brought when the update to it has ended.
 func (a *agent) unload(v engine.View) {
-	id, brought := a.sideloads.Load(v.Component)
-	if brought && v.Outcome != nil && v.Outcome.Update == id && a.sideloads.CompareAndDelete(v.Component, id) {
+	b, is := a.sideloads.Load(v.Component)
+	if is && v.Outcome != nil && v.Outcome.Update == b.(brought).update {
+		a.sideloads.Delete(v.Component)
 		a.desk.Release(v.Component)
 	}
+}
+
+// noteBrought changes what is known of a package that was brought, if one was.
+func (a *agent) noteBrought(component string, change func(*brought)) {
+	for {
+		before, is := a.sideloads.Load(component)
+		if !is {
+			return
+		}
+		after := before.(brought)
+		if change(&after); a.sideloads.CompareAndSwap(component, before, after) {
+			return
+		}
+	}
+}
+
+// verify asks for news as well. Where somebody has brought all that it takes, a file
+// server that is not there is waited for once, and not for long.
+func (a *agent) verify(ctx context.Context, client *trust.Client, p trust.Package) (trust.Verdict, error) {
+	b, is := a.sideloads.Load(p.Component)
+	if !is || client.Remembered(p) != nil {
+		return client.Verify(ctx, p)
+	}
+	if time.Since(b.(brought).silent) < silentFor {
+		return client.VerifyWithin(ctx, p, 0)
+	}
+	v, err := client.VerifyWithin(ctx, p, newsWithin)
+	if v.Offline {
+		a.noteBrought(p.Component, func(b *brought) { b.silent = time.Now() })
+	}
+	return v, err
 }
 
 // sideload is the command at the device.
@@ -127,7 +174,7 @@ func (o *options) sideload(ctx context.Context, words []string) error {
 	if !o.confirmed() {
 		return errors.New("not confirmed, nothing was done")
 	}
-	fmt.Fprintln(o.out, "It is looked at. Where nobody can be asked for news, that takes half a minute.")
+	fmt.Fprintln(o.out, "It is looked at. Where nobody can be asked for news, that takes some seconds; half a minute, if what is beside it does not vouch for it.")
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(stick.Write(w)) }()
 	id, err := link.Sideload(ctx, o.config.control(), v.Component, r)

@@ -26,14 +26,8 @@ import (
 func remote(t *testing.T, w *trusttest.World) *agent {
 	t.Helper()
 	a := keeping(t, t.TempDir())
+	a.trust = open(t, w, func(context.Context, string, int64) ([]byte, error) { return nil, trust.ErrUnreachable })
 	var err error
-	a.trust, err = trust.Open(trust.Config{
-		Dir: t.TempDir(), Root: w.FirstRoot(), Clock: w.Clock(),
-		Fetch: func(context.Context, string, int64) ([]byte, error) { return nil, trust.ErrUnreachable },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if a.content, err = content.Open(filepath.Join(a.config.Data, "content"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +41,16 @@ func remote(t *testing.T, w *trusttest.World) *agent {
 	})
 	t.Cleanup(a.desk.Close)
 	return a
+}
+
+// open has a device of that world trust what fetch brings.
+func open(t *testing.T, w *trusttest.World, fetch trust.Fetch) *trust.Client {
+	t.Helper()
+	c, err := trust.Open(trust.Config{Dir: t.TempDir(), Root: w.FirstRoot(), Clock: w.Clock(), Fetch: fetch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // A parcel is a package file with what is beside it.
@@ -236,6 +240,50 @@ func withdrawn(t *testing.T, a *agent, w *trusttest.World) {
 	heard(t, a, w)
 }
 
+// TestSideloadWaitsOnce: of a stick that has all it takes a file server that is not
+// there costs some seconds, once, and not at each step that asks for signatures.
+func TestSideloadWaitsOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(t *testing.T, dir string)
+		asked  int
+		within time.Duration // of each; 0: as long as it takes
+	}{
+		"with all it takes": {func(*testing.T, string) {}, 1, newsWithin},
+		"without metadata":  {without, 3, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := trusttest.New(t)
+			dir, p := parcel{"greeter", "2.0.0", "linux", 1}.pack(t)
+			w.Endorse(trust.Of(p))
+			vouched(t, w, dir)
+			test.change(t, dir)
+			a := remote(t, w)
+			asked := 0
+			a.trust = open(t, w, func(ctx context.Context, _ string, _ int64) ([]byte, error) {
+				asked++
+				deadline, has := ctx.Deadline()
+				if has != (test.within > 0) || has && time.Until(deadline) > test.within {
+					t.Errorf("it is waited until %v", deadline)
+				}
+				return nil, trust.ErrUnreachable
+			})
+			_, err := operator{a}.Sideload(t.Context(), trusttest.Greeter, bytes.NewReader(load(t, dir)))
+			if (err == nil) != (test.within > 0) {
+				t.Fatal(err)
+			}
+			if err != nil {
+				a.sideloads.Store(trusttest.Greeter, brought{})
+			}
+			for range 2 { // of the update's steps
+				a.vouch(t.Context(), engine.Update{Component: trusttest.Greeter}, p)
+			}
+			if asked != test.asked {
+				t.Errorf("asked %d times, want %d", asked, test.asked)
+			}
+		})
+	}
+}
+
 // TestSideloadBusy: one update of a component at a time.
 func TestSideloadBusy(t *testing.T) {
 	w := trusttest.New(t)
@@ -249,7 +297,7 @@ func TestSideloadBusy(t *testing.T) {
 	if _, err := (operator{a}).Sideload(t.Context(), trusttest.Greeter, bytes.NewReader(b)); !errors.Is(err, manager.ErrBusy) {
 		t.Errorf("a second one: %v", err)
 	}
-	a.sideloads.Store(trusttest.Greeter, "") // as long as that is judged
+	a.sideloads.Store(trusttest.Greeter, brought{}) // as long as that is judged
 	if _, err := (operator{a}).Sideload(t.Context(), trusttest.Greeter, bytes.NewReader(b)); !errors.Is(err, errUnderWay) {
 		t.Errorf("beside another: %v", err)
 	}

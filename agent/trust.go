@@ -126,7 +126,7 @@ func (a *agent) vouch(ctx context.Context, u engine.Update, p *pack.Package) (do
 	if err := client.CheckEpoch(u.Component, p.Manifest.Epoch); err != nil {
 		return "", err
 	}
-	v, err := client.Verify(ctx, trust.Of(p))
+	v, err := a.verify(ctx, client, trust.Of(p))
 	old := errors.Is(err, trust.ErrUnreachable) || v.Offline && errors.Is(err, trust.ErrExpired)
 	switch back := u.From.Previous != nil && u.From.Previous.Digest == p.Digest; {
 	case old && back && client.Remembered(trust.Of(p)) == nil:

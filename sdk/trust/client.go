@@ -72,7 +72,30 @@ type Verdict struct {
 // Verify returns why p is not to be installed, or by what it is trusted. The
 // time that it goes by is that of its beginning.
 func (c *Client) Verify(ctx context.Context, p Package) (Verdict, error) {
-	r, err := c.refresh(ctx, p.Component, func(*run) {})
+	return c.verify(ctx, p, func(*run) {})
+}
+
+// VerifyWithin is for who has what vouches for p already, and cannot wait: news are
+// asked for no longer than that, and not at all if it is 0.
+func (c *Client) VerifyWithin(ctx context.Context, p Package, within time.Duration) (Verdict, error) {
+	limited, done := context.WithTimeout(ctx, within)
+	defer done()
+	return c.verify(ctx, p, func(r *run) {
+		r.from = func(_ context.Context, name string, limit int64) ([]byte, error) {
+			b, err := []byte(nil), limited.Err()
+			if err == nil {
+				b, err = c.cfg.Fetch(limited, name, limit)
+			}
+			if err != nil && limited.Err() != nil && ctx.Err() == nil {
+				err = fmt.Errorf("no news within %s: %w", within, ErrUnreachable)
+			}
+			return b, err
+		}
+	})
+}
+
+func (c *Client) verify(ctx context.Context, p Package, prepare func(*run)) (Verdict, error) {
+	r, err := c.refresh(ctx, p.Component, prepare)
 	v := Verdict{Author: r.author, Doubt: r.at.doubt, Offline: r.offline != nil}
 	if err != nil {
 		return v, err
@@ -106,8 +129,10 @@ func (c *Client) refresh(ctx context.Context, component string, prepare func(*ru
 	if !errors.Is(err, ErrExpired) || c.cfg.Clock.synchronised() {
 		return r, err
 	}
+	offline := r.offline
 	r = c.newRun(component)
 	prepare(r)
+	r.offline = offline // nobody is waited for twice
 	r.clock = func(floor time.Time) moment {
 		return moment{floor, "it has expired by the clock, which nobody has set"}
 	}

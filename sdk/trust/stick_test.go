@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/trust"
 	"github.com/tranquil-iot/tranquil/sdk/trust/trusttest"
@@ -37,4 +38,33 @@ func TestAttacksByStick(t *testing.T) {
 		}
 		return traveller{client, w, t}
 	})
+}
+
+// TestVerifyWithin: who is offline with all it needs does not wait for a network.
+func TestVerifyWithin(t *testing.T) {
+	for name, within := range map[string]time.Duration{"not at all": 0, "a little": 20 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			w := trusttest.New(t)
+			asked := 0
+			c, err := trust.Open(trust.Config{Dir: t.TempDir(), Root: w.FirstRoot(), Clock: w.Clock(), Fetch: func(ctx context.Context, _ string, _ int64) ([]byte, error) {
+				asked++
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			}})
+			if err == nil {
+				err = c.Learn(t.Context(), w.Fetch, w.Good.Component)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := c.VerifyWithin(t.Context(), w.Good, within)
+			if err != nil || !v.Offline || v.Doubt == "" || asked > 1 || within == 0 && asked > 0 {
+				t.Errorf("%+v, %v, asked %d times", v, err, asked)
+			}
+			w.Now = w.Now.Add(trust.SnapshotGood) // by a clock that is right, and by one that nobody sets
+			if v, err := c.VerifyWithin(t.Context(), w.Good, within); !v.Offline || !errors.Is(err, trust.ErrExpired) {
+				t.Errorf("when it has expired: %+v, %v", v, err)
+			}
+		})
+	}
 }
