@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/content"
+	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
@@ -13,7 +14,7 @@ func (a *agent) fetching() fetch.Config {
 	c := a.config
 	f := fetch.Config{
 		URL: c.Files.URL, Also: c.Files.Also, Store: a.content, Insecure: c.Files.Insecure,
-		Dial: a.metered.Dial, Whole: a.metered.Whole, Secure: a.secured(), Log: a.log,
+		Dial: a.metered.Dial, Whole: a.metered.Whole, Secure: a.secured(), Notice: engine.Notice, Log: a.log,
 	}
 	if c.Files.Deltas {
 		f.Deltas = bases{a.content, a.installedBlobs}

@@ -90,6 +90,16 @@ func paced(f func(float64)) func(float64) {
 	}
 }
 
+type noticeKey struct{}
+
+// Notice has the outcome of the update say something besides, if ctx is that of its
+// download.
+func Notice(ctx context.Context, text string) {
+	if f, ok := ctx.Value(noticeKey{}).(func(string)); ok {
+		f(text)
+	}
+}
+
 func withProgress(ctx context.Context, f func(float64)) context.Context {
 	return context.WithValue(ctx, progressKey{}, f)
 }

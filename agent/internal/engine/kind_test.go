@@ -42,16 +42,24 @@ func (w warningRehearsal) Rehearse(ctx context.Context, c string, live state.Gen
 	return found, err
 }
 
-// TestWarnings: what a rehearsal warns of is in the outcome, however the
-// update ends.
+// A noticing source has something to say of each blob, the same.
+type noticing struct{ Source }
+
+func (n noticing) Blob(ctx context.Context, component, digest string, size int64, progress func(done, total int64)) error {
+	Notice(ctx, "it came whole")
+	return n.Source.Blob(ctx, component, digest, size, progress)
+}
+
+// TestWarnings: what a rehearsal warns of, and what a download has to say, is in the
+// outcome, however the update ends.
 func TestWarnings(t *testing.T) {
 	p := build(t, "20ms")
 	for _, failAt := range []string{"", "probe2.0.0"} {
 		w, e := newWorld(t, p)
-		e.Rehearsals = warningRehearsal{e.Rehearsals}
+		e.Rehearsals, e.Source = warningRehearsal{e.Rehearsals}, noticing{e.Source}
 		w.set(func() { w.failAt = failAt })
 		o, err := w.update(t, e, "2.0.0")
-		if err != nil || !cmp.Equal(o.Warnings, []string{"no file is like that"}) || o.Kind != KindUpdate || o.Cancelled {
+		if err != nil || !cmp.Equal(o.Warnings, []string{"no file is like that", "it came whole"}) || o.Kind != KindUpdate || o.Cancelled {
 			t.Errorf("%q: %+v, %v", failAt, o, err)
 		}
 	}

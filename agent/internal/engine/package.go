@@ -219,12 +219,20 @@ func (e *Engine) vouchAgain(ctx context.Context, u *Update) error {
 	return err
 }
 
-// warnings are what the rehearsal has found, and what is in doubt.
-func (u *Update) warnings() []string {
-	if u.Doubt == "" {
-		return u.Warnings
+// notice has the outcome say something, once.
+func (u *Update) notice(text string) {
+	if !slices.Contains(u.Notices, text) {
+		u.Notices = append(u.Notices, text)
 	}
-	return append(slices.Clone(u.Warnings), u.Doubt)
+}
+
+// warnings are what the rehearsal and the download have found, and what is in doubt.
+func (u *Update) warnings() []string {
+	all := slices.Concat(u.Warnings, u.Notices)
+	if u.Doubt != "" {
+		all = append(all, u.Doubt)
+	}
+	return all
 }
 
 // outcome describes how u ended.

@@ -224,6 +224,7 @@ func (e *Engine) download(ctx context.Context, u *Update) error {
 		return err
 	}
 	return e.inTurns(ctx, u, func(ctx context.Context) error {
+		ctx = context.WithValue(ctx, noticeKey{}, u.notice)
 		var before int64
 		var g gauge
 		for _, b := range blobs {

@@ -93,6 +93,7 @@ type Update struct {
 	Halted    []string                 `json:"halted,omitempty"`    // dependants that do not run meanwhile, in the order in which they start
 	Rest      string                   `json:"rest,omitempty"`      // how it came to rest: Tranquil, or Forced and why
 	Warnings  []string                 `json:"warnings,omitempty"`  // what the last rehearsal has found that is probably not meant so
+	Notices   []string                 `json:"notices,omitempty"`   // of the download, see [Notice]
 }
 
 // format is the lowest [RecordFormat] whose agents can go on from a record of

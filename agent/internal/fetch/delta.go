@@ -82,6 +82,7 @@ func (f *Fetcher) byDelta(ctx context.Context, component string, target pack.Des
 			f.remove(target.Digest) // what it has made of it
 		}
 		f.cfg.Log.Warn("delta is of no use", "component", component, "blob", target.Digest, "delta", h.Digest, "err", err)
+		f.cfg.Notice(ctx, fmt.Sprintf("a delta of %d bytes was of no use, so %d bytes had to come whole: %v", h.Size, target.Size, err))
 		return errNoDelta
 	}
 	f.cfg.Log.Info("blob is made by a delta", "component", component, "blob", target.Digest, "bytes", h.Size, "of", target.Size)

@@ -193,7 +193,11 @@ func TestDeltaUseless(t *testing.T) {
 			if tt.spoil {
 				spoilBlob(t, store, pack.DigestOf(c.base))
 			}
-			f, err := New(Config{URL: s.start(t), Store: store, Deltas: bases, Patience: ample, Stall: ample / 2})
+			var notices []string
+			f, err := New(Config{
+				URL: s.start(t), Store: store, Deltas: bases, Patience: ample, Stall: ample / 2,
+				Notice: func(_ context.Context, text string) { notices = append(notices, text) },
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -206,6 +210,9 @@ func TestDeltaUseless(t *testing.T) {
 				if err := store.Delete(digest); err != nil {
 					t.Fatal(err)
 				}
+			}
+			if tt.delta != nil && (len(notices) != 1 || !strings.Contains(notices[0], "had to come whole")) {
+				t.Errorf("of a delta that came and was of no use people hear: %q", notices)
 			}
 			if asked := len(s.offsets()); asked > 5 { // hint, delta, blob; hint, blob
 				t.Errorf("%d requests", asked)

@@ -74,6 +74,9 @@ type Config struct {
 	// Deltas make a blob of one that is here already, if the server has a delta of the
 	// two; nil: all blobs are fetched whole.
 	Deltas Deltas
+	// Notice hears, with the context of the call, what people should know of how a blob
+	// came; nil: nobody does.
+	Notice func(ctx context.Context, text string)
 	// Whole refuses, with ErrBudget, that so many bytes of a blob are fetched from a
 	// host because no delta can be used; nil allows it.
 	Whole func(ctx context.Context, host string, bytes int64) error
@@ -114,6 +117,9 @@ type Found struct {
 func New(cfg Config) (*Fetcher, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Notice == nil {
+		cfg.Notice = func(context.Context, string) {}
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
