@@ -59,6 +59,7 @@ type agent struct {
 	registration registration
 
 	importing  sync.Mutex
+	signatures sync.Map // what is known of signatures, by component: engine.Trust
 	sideloads  sync.Map // what somebody has brought, by component: brought
 	dependence sync.Mutex
 	known      map[string]map[string]string // terms of dependants, by component; nil: not read yet
@@ -86,6 +87,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	var beside sync.WaitGroup
 	beside.Go(func() { a.checkContent(work) })
+	beside.Go(func() { a.watchTrust(work) })
 	beside.Go(func() { a.spool.Run(work, a.send) })
 	ended := make(chan error, len(parts))
 	for _, part := range parts {
@@ -168,7 +170,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 	a.repair.Check(c.Components)
 	a.manager = manager.New(manager.Config{
 		Components: c.Components, Memory: a.store, Run: a.update, Cancel: a.engine.Cancel, Journal: a.store.Load, Ask: c.Ask, Check: a.check, Ensure: a.ensure, Keep: a.keep, Running: a.running,
-		WayBack: a.engine.WayBack, States: a.saved, Tidy: a.tidy, Dependants: a.terms,
+		WayBack: a.engine.WayBack, States: a.saved, Tidy: a.tidy, Dependants: a.terms, Trust: a.trustOf,
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{

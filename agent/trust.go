@@ -127,6 +127,7 @@ func (a *agent) vouch(ctx context.Context, u engine.Update, p *pack.Package) (do
 		return "", err
 	}
 	v, err := a.verify(ctx, client, trust.Of(p))
+	a.noteTrust(u.Component, v, err)
 	old := errors.Is(err, trust.ErrUnreachable) || v.Offline && errors.Is(err, trust.ErrExpired)
 	switch back := u.From.Previous != nil && u.From.Previous.Digest == p.Digest; {
 	case old && back && client.Remembered(trust.Of(p)) == nil:

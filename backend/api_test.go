@@ -242,6 +242,10 @@ func TestPackages(t *testing.T) {
 	if status, text := c.upload(t, build(t, "1.0.0", 3)); status != 409 {
 		t.Error(status, text)
 	}
+	alarms := api.Alarms{Alarms: []string{"unread"}}
+	if status := c.call(t, "GET", "/api/v1/alarms", nil, &alarms); status != 200 || len(alarms.Alarms) != 0 {
+		t.Error(status, alarms)
+	}
 	var offers api.Offers
 	c.call(t, "GET", "/api/v1/packages", nil, &offers)
 	if len(offers.Components) != 1 || len(offers.Components[0].Packages) != 2 || offers.Components[0].Packages[0].Manifest.Version != "2.0.0" {

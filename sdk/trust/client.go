@@ -96,15 +96,28 @@ func (c *Client) VerifyWithin(ctx context.Context, p Package, within time.Durati
 
 func (c *Client) verify(ctx context.Context, p Package, prepare func(*run)) (Verdict, error) {
 	r, err := c.refresh(ctx, p.Component, prepare)
-	v := Verdict{Author: r.author, Doubt: r.at.doubt, Offline: r.offline != nil}
-	if err != nil {
-		return v, err
+	if err == nil {
+		err = r.lists(p)
 	}
-	v.Timestamp = r.tuf.Timestamp.Signed.Version
+	return r.verdict(), err
+}
+
+// Look brings what it takes to judge packages of a component, and tells how that
+// stands, before an update has to know. The error is also [ErrUnreachable].
+func (c *Client) Look(ctx context.Context, component string) (Verdict, error) {
+	r, err := c.refresh(ctx, component, func(*run) {})
+	return r.verdict(), cmp.Or(err, r.offline)
+}
+
+func (r *run) verdict() Verdict {
+	v := Verdict{Author: r.author, Doubt: r.at.doubt, Offline: r.offline != nil}
+	if r.tuf != nil && r.tuf.Timestamp != nil {
+		v.Timestamp = r.tuf.Timestamp.Signed.Version
+	}
 	if v.Offline {
 		v.Doubt = cmp.Or(v.Doubt, "nobody could be asked for news")
 	}
-	return v, r.lists(p)
+	return v
 }
 
 // Learn goes through the workflow for a component with metadata that comes another

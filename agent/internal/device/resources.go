@@ -67,6 +67,8 @@ func updateRecords(instance uint16, v engine.View) []lwm2m.Record {
 		objects.ComponentDependants:        lwm2m.String(objects.EncodeDependants(v.Dependants)),
 		objects.ComponentStopped:           lwm2m.String(strings.Join(p.Stopped, ", ")),
 		objects.ComponentAsks:              lwm2m.Bool(v.Asks),
+		objects.ComponentTimestamp:         lwm2m.Int(v.Trust.Timestamp),
+		objects.ComponentTrouble:           lwm2m.String(v.Trust.Trouble),
 	}
 	maps.Copy(values, wayBack(v.Previous))
 	return records(objects.ComponentUpdateID, instance, values)

@@ -211,6 +211,12 @@ func (u *Update) returns() time.Time {
 // than a clock that is being slewed.
 const clockStep = 5 * time.Second
 
+// Trust is how what is known of signatures for a component's packages stands.
+type Trust struct {
+	Timestamp int64  `json:"timestamp,omitempty"` // version of the newest that was verified: the second of Unix time in which it was signed, or more
+	Trouble   string `json:"trouble,omitempty"`   // that somebody should see to; "" none
+}
+
 // Serves returns the version that serves, or served last: the new one as soon
 // as it is healthy, before it is committed.
 func (v View) Serves() Installed {
@@ -242,5 +248,6 @@ type View struct {
 
 	Delivery Delivery `json:"-"`                  // by standard LwM2M objects
 	Inactive bool     `json:"inactive,omitempty"` // it shall not run
+	Trust    Trust    `json:"trust,omitzero"`
 	States   []Saved  `json:"states,omitempty"`   // that are saved, oldest first
 }

@@ -71,6 +71,8 @@ type Config struct {
 	// Tidy does now and then what needs no update to be under way; it may be
 	// nil.
 	Tidy func(component string)
+	// Trust tells how what is known of signatures stands; it may be nil.
+	Trust func(component string) engine.Trust
 	// States lists the saved states of a component; it may be nil.
 	States func(component string) []engine.Saved
 	// Running reports whether a component runs.

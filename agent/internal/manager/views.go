@@ -139,6 +139,9 @@ func (m *Manager) View(component string) (engine.View, error) {
 	if o, found, err := m.Memory.Outcome(component); err == nil && found {
 		v.Outcome = &o
 	}
+	if m.Trust != nil {
+		v.Trust = m.Trust(component)
+	}
 	if m.States != nil {
 		v.States = m.States(component)
 	}

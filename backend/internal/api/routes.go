@@ -47,6 +47,8 @@ func Routes() []Route {
 		{"GET", offer, accounts.Read, "Show the packages of a component", nil, get(showPackages)},
 		{"DELETE", offer + "/{version}", accounts.Publish, "Take a package back", nil, get(withdrawPackage)},
 
+		{"GET", "/alarms", accounts.Read, "List what somebody has to see to of the packages: signatures that expire, a store that is about to be full", nil, get(listAlarms)},
+
 		{"GET", "/events", accounts.Read, "Follow what happens, as server-sent events; Last-Event-ID resumes", []parameter{{"device", "of one device only"}}, followEvents},
 
 		{"GET", hub, accounts.Read, "Read by the REST interface of Azure IoT Hub: devices, twins, jobs, configurations, statistics", nil, asHub},

@@ -88,6 +88,13 @@ type Offers struct {
 
 func listPackages(a *API, _ *http.Request) (Offers, error) { return Offers{a.Fleet.Offers()}, nil }
 
+// Alarms are what somebody has to see to, in words.
+type Alarms struct {
+	Alarms []string `json:"alarms"`
+}
+
+func listAlarms(a *API, _ *http.Request) (Alarms, error) { return Alarms{a.Fleet.Alarms()}, nil }
+
 func showPackages(a *API, r *http.Request) (fleet.Offer, error) { return a.Fleet.Offer(component(r)) }
 
 // uploadTime bounds an upload.

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -244,6 +245,30 @@ func TestReportedWaiting(t *testing.T) {
 	tell(objects.ComponentWaitingUntil, lwm2m.Time(time.Unix(0, 0)))
 	if u := update(); u["waitingFor"] != nil || u["waitingUntil"] != nil {
 		t.Errorf("%v", u)
+	}
+}
+
+// What the device knows of signatures is in the twin, if it wants any.
+func TestReportedTrust(t *testing.T) {
+	v := told()
+	tell := func(resource uint16, value lwm2m.Value) {
+		v.take([]lwm2m.Record{{Path: lwm2m.NewPath(objects.ComponentUpdateID, 0, resource), Value: value}})
+	}
+	known := func() any {
+		component, _ := v.describe(0)
+		return component["trust"]
+	}
+	if got := known(); got != nil {
+		t.Errorf("of a device that wants none: %v", got)
+	}
+	tell(objects.ComponentTimestamp, lwm2m.Int(1796000000))
+	tell(objects.ComponentTrouble, lwm2m.String("the timestamp has expired"))
+	if got := known(); !reflect.DeepEqual(got, map[string]any{"timestamp": 1796000000.0, "trouble": "the timestamp has expired"}) {
+		t.Errorf("%v", got)
+	}
+	tell(objects.ComponentTrouble, lwm2m.String(""))
+	if got := known(); !reflect.DeepEqual(got, map[string]any{"timestamp": 1796000000.0}) {
+		t.Errorf("when it is well again: %v", got)
 	}
 }
 

@@ -193,6 +193,7 @@ func (v values) describe(instance uint16) (component map[string]any, state strin
 	}
 	component["previous"] = v.previous(instance)
 	component["states"] = v.states(instance)
+	component["trust"] = v.trust(instance)
 	maps.Copy(component, v.admission(instance))
 	if id := text(objects.ComponentUpdateIdentifier); id != nil {
 		update := map[string]any{
@@ -260,6 +261,16 @@ func (v values) admission(instance uint16) map[string]any {
 	}
 	admission["dependants"] = dependants
 	return admission
+}
+
+// trust is what the device knows of signatures for the component's packages: how new
+// that is, and what is wrong with it. nil: it needs none, or has not looked yet.
+func (v values) trust(instance uint16) any {
+	timestamp, trouble := v.component(instance, objects.ComponentTimestamp).Int(), v.component(instance, objects.ComponentTrouble).Text()
+	if timestamp == 0 && trouble == "" {
+		return nil
+	}
+	return withoutNils(map[string]any{"timestamp": float64(timestamp), "trouble": orNil(trouble)})
 }
 
 // previous is the version before the installed one, and the way back to it.

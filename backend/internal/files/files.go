@@ -11,6 +11,7 @@
 //	GET /packages/{file name}                             the package pushed under that name
 //	GET /deltas/{type}/{name}/{digest}?base=…             what a blob can be made of
 //	GET /trust/{file}                                     trust metadata (TUF), online.pub, status
+//	GET /metrics                                          numbers for Prometheus; HTTP only
 //	GET /healthz
 //
 // Publishers push over HTTP as to any OCI registry (chunked, whole or mounted),
@@ -157,7 +158,7 @@ func (s *Server) Open(_ context.Context, path string) (io.ReadCloser, error) {
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan error, 7)
+	results := make(chan error, 8)
 	running := 0
 	start := func(serve func(context.Context) error) {
 		running++
@@ -174,6 +175,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	start(s.trust.keepFresh)
 	start(s.catalog.keepClean)
+	start(s.catalog.keepTelling)
 	start(s.catalog.keepDeltas)
 	if s.catalog.upstream != nil {
 		start(s.catalog.keepUpstream)

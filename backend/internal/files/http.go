@@ -46,6 +46,7 @@ func (s *Server) serveHTTP(ctx context.Context) error {
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("GET /v2/{$}", s.greet)
 	mux.HandleFunc("GET /", s.serveResource)
 	const uploads = " /v2/{type}/{name}/blobs/uploads/"

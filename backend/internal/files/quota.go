@@ -1,6 +1,7 @@
 package files
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -42,6 +43,25 @@ func (q *quota) take(n int64) error {
 	}
 	q.used += n
 	return nil
+}
+
+// almostFull is the part of a quota from which on people are told.
+const almostFull = 0.9
+
+// problem says that there is hardly room any more; "" there is.
+func (q *quota) problem() string {
+	used, limit := q.room()
+	if limit <= 0 || float64(used) < almostFull*float64(limit) {
+		return ""
+	}
+	return fmt.Sprintf("The package store has used %d %% of its quota of %d bytes: delete packages that no device needs, or raise files.quota", 100*used/limit, limit)
+}
+
+// room is how many bytes there are, and may be; 0 is no bound.
+func (q *quota) room() (used, limit int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.used, q.limit
 }
 
 func (q *quota) give(n int64) {

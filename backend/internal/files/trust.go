@@ -18,29 +18,17 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
 
-// How often the metadata is looked at, and people are told again what they have
-// to do. The timestamp is good for two days, so that there is a day to mend.
-const (
-	trustCheck = 10 * time.Minute
-	trustAlarm = 24 * time.Hour
-)
-
 // A vouching serves trust metadata and keeps it fresh.
 type vouching struct {
 	repository *trust.Repository
 	path       string // of the online key
 	log        *slog.Logger
-	told       map[string]told // by role; the goroutine of keepFresh alone has it
+	said       tellings // by role; the goroutine of keepFresh alone has it
 
 	mu      sync.Mutex
-	key     trust.Key // of snapshot and timestamp; nil: there is none that can be used
-	problem error     // why snapshot and timestamp cannot be signed
-}
-
-// told is the last alarm of a role.
-type told struct {
-	problem string
-	at      time.Time
+	key     trust.Key        // of snapshot and timestamp; nil: there is none that can be used
+	problem error            // why snapshot and timestamp cannot be signed
+	last    []trust.Standing // of the last look; nil: there is another since
 }
 
 // openTrust reads the directory of metadata, and the online key beside it, which
@@ -54,7 +42,7 @@ func openTrust(dir string, log *slog.Logger) (*vouching, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vouching{repository: r, path: filepath.Join(dir, "online.key"), log: log, told: map[string]told{}}
+	v := &vouching{repository: r, path: filepath.Join(dir, "online.key"), log: log, said: tellings{}}
 	if _, v.problem = v.signer(); v.problem != nil {
 		log.Error("packages are served, but trust metadata is not signed", "error", v.problem)
 	}
@@ -106,7 +94,7 @@ func onlineKey(path string) (trust.Key, error) {
 // keepFresh signs what is about to expire, until ctx ends, and raises the alarm
 // about what only people can sign.
 func (v *vouching) keepFresh(ctx context.Context) error {
-	ticker := time.NewTicker(trustCheck)
+	ticker := time.NewTicker(alarmCheck)
 	defer ticker.Stop()
 	for {
 		v.look(time.Now())
@@ -124,12 +112,7 @@ func (v *vouching) look(now time.Time) {
 		return
 	}
 	for _, s := range v.standings(now) {
-		before := v.told[s.Role]
-		if s.Problem == "" || s.Problem == before.problem && now.Sub(before.at) < trustAlarm {
-			continue
-		}
-		v.told[s.Role] = told{s.Problem, now}
-		v.log.Error("trust metadata needs somebody", "role", s.Role, "version", s.Version, "expires", s.Expires, "problem", s.Problem)
+		v.said.tell(v.log, s.Role, s.Problem, now, "trust metadata needs somebody", "role", s.Role, "version", s.Version, "expires", s.Expires)
 	}
 }
 
@@ -145,8 +128,22 @@ func (v *vouching) refresh(now time.Time) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.problem = err
+	v.problem, v.last = err, nil
 	return err
+}
+
+// lastStandings are those of the last look, since each takes a reading of all files.
+func (v *vouching) lastStandings() []trust.Standing {
+	v.mu.Lock()
+	last := v.last
+	v.mu.Unlock()
+	if last == nil {
+		last = v.standings(time.Now())
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.last = last
+	return last
 }
 
 // standings also say why this server cannot sign.

@@ -195,7 +195,7 @@ func TestTrustAlarm(t *testing.T) {
 	o := begin(t, start(t, t.TempDir()))
 	var log bytes.Buffer
 	v := o.server.trust
-	v = &vouching{repository: v.repository, path: v.path, key: v.key, log: slog.New(slog.NewTextHandler(&log, nil)), told: map[string]told{}}
+	v = &vouching{repository: v.repository, path: v.path, key: v.key, log: slog.New(slog.NewTextHandler(&log, nil)), said: tellings{}}
 	alarms := func(at time.Time) int {
 		log.Reset()
 		v.look(at)
@@ -209,10 +209,10 @@ func TestTrustAlarm(t *testing.T) {
 	if n := alarms(soon); n != 2 || !strings.Contains(log.String(), "role=root") || !strings.Contains(log.String(), "expires in 9 days") {
 		t.Errorf("%d alarms, %s", n, log.String())
 	}
-	if n := alarms(soon.Add(trustCheck)); n != 0 {
+	if n := alarms(soon.Add(alarmCheck)); n != 0 {
 		t.Errorf("%d alarms at once again", n)
 	}
-	if n := alarms(soon.Add(trustAlarm)); n != 2 {
+	if n := alarms(soon.Add(alarmAgain)); n != 2 {
 		t.Errorf("%d alarms a day later", n)
 	}
 	other, err := trust.NewKey()

@@ -40,6 +40,7 @@ type Shop interface {
 	Publish(ctx context.Context, l *pack.Layout) error             // fs.ErrExist: that version has other content
 	Withdraw(ctx context.Context, component, version string) error // fs.ErrNotExist
 	Open(ctx context.Context, path string) (io.ReadCloser, error)  // fs.ErrNotExist
+	Alarms() []string                                              // what somebody has to see to
 }
 
 // Ledger writes down who changes what before it is done; *audit.Log is one.

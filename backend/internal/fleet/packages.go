@@ -37,6 +37,15 @@ func (f *Fleet) Offers() []Offer {
 	return offers
 }
 
+// Alarms are what somebody has to see to of the packages: signatures that expire, a
+// store that is full.
+func (f *Fleet) Alarms() []string {
+	if f.Shop == nil {
+		return []string{}
+	}
+	return f.Shop.Alarms()
+}
+
 // Offer answers one component; fs.ErrNotExist.
 func (f *Fleet) Offer(component string) (Offer, error) {
 	if err := f.noShop(); err != nil {

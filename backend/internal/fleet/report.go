@@ -41,8 +41,15 @@ type Component struct {
 	Check      string            `json:"check,omitempty"`      // schedule by which it looks for newer versions
 	Dependants map[string]string `json:"dependants,omitempty"` // what they may want when it is updated
 	Previous   *Previous         `json:"previous,omitempty"`
+	Trust      *Trust            `json:"trust,omitempty"`
 	States     map[string]State  `json:"states,omitempty"`   // saved, by generation
 	Repaired   int64             `json:"repaired,omitempty"` // number of the last repair that has ended
+}
+
+// Trust is what a device knows of the signatures for a component's packages.
+type Trust struct {
+	Timestamp int64  `json:"timestamp,omitempty"` // version of the newest that it has seen: the second of Unix time in which it was signed, or more
+	Trouble   string `json:"trouble,omitempty"`   // that somebody should see to
 }
 
 // A State is a saved one of a component.
@@ -81,6 +88,7 @@ type Update struct {
 	Back       bool       `json:"back,omitempty"`     // it turns back
 	Bytes      int64      `json:"bytes,omitempty"`    // downloaded
 	Size       int64      `json:"size,omitempty"`
+	Slow       int64      `json:"slow,omitempty"` // bytes a second of a download that is slow
 	For        string     `json:"waitingFor,omitempty"`
 	ForUntil   *time.Time `json:"waitingUntil,omitempty"`
 	Until      *time.Time `json:"unavailableUntil,omitempty"`

@@ -140,6 +140,7 @@ func (w *Web) serve(route Route) http.Handler {
 		if route.Right != 0 {
 			ctx, err := w.Accounts.Identify(r)
 			if err == nil {
+				v.alarms = w.Fleet.Alarms()
 				v.Request, v.Me = r.WithContext(ctx), accounts.Of(ctx)
 				err = v.Me.May(route.Right)
 			}
@@ -176,6 +177,7 @@ type visit struct {
 	w      http.ResponseWriter
 	Me     accounts.Identity
 	status int
+	alarms []string // that people see on each page once they are logged in
 }
 
 // A view is what a page is made of.
@@ -184,6 +186,7 @@ type view struct {
 	Me    accounts.Identity
 	Path  string
 	Said  string // what has just been done
+	Alarm []string // what somebody has to see to
 	Now   time.Time
 	Data  any
 }
@@ -213,7 +216,7 @@ var said = map[string]string{
 // show renders a page.
 func (v *visit) show(page, title string, data any) error {
 	var b bytes.Buffer
-	about := view{title, v.Me, v.URL.Path, said[v.URL.Query().Get("said")], time.Now(), data}
+	about := view{title, v.Me, v.URL.Path, said[v.URL.Query().Get("said")], v.alarms, time.Now(), data}
 	if err := pages[page].ExecuteTemplate(&b, "base.html", about); err != nil {
 		return fmt.Errorf("cannot render page: %w", err)
 	}

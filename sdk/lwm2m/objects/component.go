@@ -54,6 +54,8 @@ const (
 	ComponentFetched           = 57 // bytes of resource 58, while they are downloaded
 	ComponentSize              = 58 // of the download, bytes
 	ComponentSlow              = 59 // bytes a second of a download that is slow; 0: it is not
+	ComponentTimestamp         = 60 // version of the newest timestamp of trust metadata that the device has verified; 0: none
+	ComponentTrouble           = 61 // with trust metadata, in words; "" for none
 	ComponentAcknowledge       = 35 // id of the update whose outcome has arrived
 )
 
@@ -110,6 +112,8 @@ var ComponentUpdate = lwm2m.Definition{
 		{ID: ComponentFetched, Name: "Fetched", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Units: "B"},
 		{ID: ComponentSize, Name: "Size", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Units: "B"},
 		{ID: ComponentSlow, Name: "Slow", Operations: lwm2m.R, Kind: lwm2m.KindInteger, Units: "B/s"},
+		{ID: ComponentTimestamp, Name: "Trust Timestamp", Operations: lwm2m.R, Kind: lwm2m.KindInteger},
+		{ID: ComponentTrouble, Name: "Trust Trouble", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentAsks, Name: "Asks", Operations: lwm2m.R, Kind: lwm2m.KindBoolean},
 		{ID: ComponentOutcome, Name: "Outcome", Operations: lwm2m.R, Kind: lwm2m.KindString},
 		{ID: ComponentAcknowledge, Name: "Acknowledge", Operations: lwm2m.W, Kind: lwm2m.KindString},
