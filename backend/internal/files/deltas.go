@@ -146,9 +146,7 @@ func (c *catalog) keepDeltas(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return nil
 				}
-				if err := c.prepareDelta(p.Manifest.Component(), pair); err != nil {
-					c.log.Error("cannot make delta", "component", p.Manifest.Component(), "version", p.Manifest.Version, "base", pair.base.Digest, "err", err)
-				}
+				c.tryDelta(p, pair)
 			}
 			c.deltas.done()
 		}
@@ -157,6 +155,14 @@ func (c *catalog) keepDeltas(ctx context.Context) error {
 			return nil
 		case <-c.deltas.wake:
 		}
+	}
+}
+
+// tryDelta makes a delta to a package, if it can. One of the two may be gone by then.
+func (c *catalog) tryDelta(p *pack.Package, of pair) {
+	err := c.prepareDelta(p.Manifest.Component(), of)
+	if err != nil && slices.Contains(c.pairs(p), of) {
+		c.log.Error("cannot make delta", "component", p.Manifest.Component(), "version", p.Manifest.Version, "base", of.base.Digest, "err", err)
 	}
 }
 

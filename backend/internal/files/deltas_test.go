@@ -3,6 +3,7 @@ package files
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -173,5 +174,38 @@ func TestNoDelta(t *testing.T) {
 	}
 	if got := s.catalog.deltas.of(b.Digest); len(got) != 1 || got[0].Size != 0 {
 		t.Errorf("what was found out: %+v", got)
+	}
+}
+
+// TestNoDeltaOfWhatIsGone: that a package was removed meanwhile is nobody's error; that
+// a blob of one is missing is.
+func TestNoDeltaOfWhatIsGone(t *testing.T) {
+	var log bytes.Buffer
+	s := start(t, t.TempDir(), func(c *Config) { c.Deltas = 0 })
+	s.catalog.log = slog.New(slog.NewTextHandler(&log, nil))
+	versioned(t, s, "1.0.0")
+	versioned(t, s, "2.0.0")
+	p := s.catalog.versions[component][0]
+	s.catalog.deltas.last = 3
+	pairs := s.catalog.pairs(p)
+	if len(pairs) != 1 {
+		t.Fatalf("pairs %v", pairs)
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Remove(s.catalog.blobPath(pairs[0].base.Digest)))
+	s.catalog.tryDelta(p, pairs[0])
+	if !strings.Contains(log.String(), "cannot make delta") {
+		t.Errorf("the log is silent about a blob that is missing: %s", log.String())
+	}
+	log.Reset()
+	must(s.catalog.delete(component, "1.0.0"))
+	s.catalog.tryDelta(p, pairs[0])
+	if strings.Contains(log.String(), "ERROR") {
+		t.Errorf("the log: %s", log.String())
 	}
 }

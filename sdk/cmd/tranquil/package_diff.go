@@ -244,8 +244,12 @@ func costsOf(old, now *pack.Package) (all []cost) {
 		if a.MediaType == pack.MediaTypeRaw {
 			continue // it goes where no agent is
 		}
-		c := cost{Platform: a.Platform().String()}
+		c, counted := cost{Platform: a.Platform().String()}, map[string]bool{}
 		count := func(d pack.Descriptor) {
+			if counted[d.Digest] { // one module may serve several transforms
+				return
+			}
+			counted[d.Digest] = true
 			c.Of += d.Size
 			if !had[d.Digest] {
 				c.Bytes += d.Size
