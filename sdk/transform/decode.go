@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strconv"
 	"unicode/utf16"
@@ -15,8 +16,8 @@ import (
 // Decode reads one JSON document into what into points to, so that nothing of it
 // is lost. Numbers in an any are json.Number, which keeps all their digits. What
 // encoding/json would drop or change without a word is an error: members that a
-// struct has no field for, members of which there are two with one name, bytes
-// that are no UTF-8, and halves of surrogate pairs.
+// struct has no field of exactly that name for, members of which there are two with one
+// name, bytes that are no UTF-8, and halves of surrogate pairs.
 func Decode(text []byte, into any) error {
 	if bytes.HasPrefix(text, []byte("\ufeff")) {
 		return errors.New("it begins with a byte order mark, which JSON never has")
@@ -30,7 +31,7 @@ func Decode(text []byte, into any) error {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("something follows the document")
 	}
-	return lossless(text)
+	return lossless(text, reflect.TypeOf(into))
 }
 
 // inWords says what a document lacks that could not be read.
@@ -46,8 +47,8 @@ func inWords(err error) error {
 
 func twice(name string) error { return fmt.Errorf("there are two members %q in one object", name) }
 
-// lossless goes through a document that is JSON.
-func lossless(text []byte) error {
+// lossless goes through a document that is JSON, and was read into such a type.
+func lossless(text []byte, into reflect.Type) error {
 	if !utf8.Valid(text) {
 		return errors.New("it is no UTF-8")
 	}
@@ -61,11 +62,15 @@ func lossless(text []byte) error {
 			}
 			open[depth-1].begin()
 			name = text[i] == '{'
-			open[depth-1].object = name
+			open[depth-1].object, open[depth-1].of = name, into
+			into = Element(into)
 		case '}', ']':
 			depth--
 		case ',':
 			name = depth > 0 && open[depth-1].object
+			if depth > 0 {
+				into = Element(open[depth-1].of)
+			}
 		case ':':
 			name = false
 		case '"':
@@ -76,6 +81,11 @@ func lossless(text []byte) error {
 			}
 			if name && !open[depth-1].add(said) {
 				return twice(string(said))
+			}
+			if name && open[depth-1].of != nil {
+				if into, err = Member(open[depth-1].of, string(said)); err != nil {
+					return err
+				}
 			}
 			i = end
 		}
@@ -132,6 +142,7 @@ func hex4(digits []byte) rune {
 // members are the names in one object.
 type members struct {
 	object bool
+	of     reflect.Type // nil: anything
 	few    [][]byte
 	many   map[string]bool // those of few as well, when they are many
 }

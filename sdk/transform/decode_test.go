@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Nothing of a document is lost without a word.
@@ -41,6 +42,39 @@ func TestDecode(t *testing.T) {
 	var known struct{ A int }
 	if err := Decode([]byte(`{"a":1,"b":2}`), &known); err == nil || !strings.Contains(err.Error(), `unknown field "b"`) {
 		t.Errorf("a member that has no field: %v", err)
+	}
+}
+
+// A name that Go would take for another one is no name of a member.
+func TestDecodeExactly(t *testing.T) {
+	type inner struct {
+		Name string         `json:"name"`
+		Free map[string]any `json:"free"`
+		Own  *inner         `json:"own,omitempty"`
+	}
+	type outer struct {
+		inner
+		Untagged int
+		List     []inner          `json:"list"`
+		ByKey    map[string]inner `json:"byKey"`
+		When     time.Time        `json:"when"`
+		Any      any              `json:"any"`
+		Raw      json.RawMessage  `json:"raw"`
+		Left     string           `json:"-"`
+	}
+	for text, want := range map[string]string{
+		`{"name":"a","Untagged":1,"list":[{"name":"b"},{"own":{"name":"c"}}],"byKey":{"Name":{"name":"d"},"NAME":{}},"free":{"Name":1,"name":[{"NAME":2}]},"any":{"Name":[{"x":1}]},"raw":{"List":{"LIST":1}},"when":"2026-11-30T00:00:00Z"}`: "",
+		`{"name":"a","NAME":"b"}`:                                 `"name" is not written "NAME"`,
+		`{"untagged":1}`:                                          `"Untagged" is not written "untagged"`,
+		`{"list":[{"name":"a"},{"Name":"b"}]}`:                    `"name" is not written "Name"`,
+		`{"list":[{"own":{"own":{"oWn":null}}}]}`:                 `"own" is not written "oWn"`,
+		`{"byKey":{"name":{"free":{}},"x":{"free":{},"Own":{}}}}`: `"own" is not written "Own"`,
+		`{"any":[{"List":1}],"lisT":[]}`:                          `"list" is not written "lisT"`,
+	} {
+		err := Decode([]byte(text), new(outer))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
 	}
 }
 

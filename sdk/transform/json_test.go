@@ -45,7 +45,10 @@ func TestLines(t *testing.T) {
 
 // What is not in the list keeps its digits, its order and its place.
 func TestEach(t *testing.T) {
-	celsius := func(old struct{ C json.Number }, e Edge) (any, error) {
+	celsius := func(old struct {
+		C json.Number `json:"c"`
+	}, e Edge,
+	) (any, error) {
 		if old.C == "" {
 			return nil, Refuse("there is no c")
 		}
