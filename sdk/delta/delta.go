@@ -72,6 +72,13 @@ func (h header) encode() []byte {
 }
 
 // maxHeader is the most bytes that a header has.
+// Is reports whether a file begins as a delta does.
+func Is(r io.ReaderAt) bool {
+	b := make([]byte, len(magic))
+	_, err := r.ReadAt(b, 0)
+	return err == nil && string(b) == magic
+}
+
 const maxHeader = len(magic) + 1 + 5*binary.MaxVarintLen64
 
 // decodeHeader reads the header of a delta of size bytes, and returns where the

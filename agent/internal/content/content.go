@@ -127,6 +127,15 @@ func (s *Store) Delete(digest string) error {
 	return remove(whole, s.partial(digest))
 }
 
+// Drop removes a blob, whole or partial, unless somebody holds or receives it.
+func (s *Store) Drop(digest string) error {
+	whole, err := s.whole(digest)
+	if err == nil {
+		_, err = s.discard(digest, whole, s.partial(digest))
+	}
+	return err
+}
+
 func remove(paths ...string) error {
 	for _, path := range paths {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -173,9 +182,9 @@ func (s *Store) Collect(keep []string) (freed int64, err error) {
 	return freed, nil
 }
 
-// discard removes a file of a blob that nobody holds or receives. Who holds it from
+// discard removes files of a blob that nobody holds or receives. Who holds it from
 // now on finds it gone, rather than about to go.
-func (s *Store) discard(digest, path string) (gone bool, err error) {
+func (s *Store) discard(digest string, paths ...string) (gone bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.busy[digest] {
@@ -186,7 +195,7 @@ func (s *Store) discard(digest, path string) (gone bool, err error) {
 			return false, nil
 		}
 	}
-	return true, remove(path)
+	return true, remove(paths...)
 }
 
 // Scratch makes a file that has room for so many bytes; it is gone when it is closed,

@@ -456,3 +456,18 @@ func TestScratch(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestDrop removes what nobody holds.
+func TestDrop(t *testing.T) {
+	s := open(t, t.TempDir())
+	d := put(t, s, []byte("a blob"))
+	for _, step := range []struct {
+		held []string
+		has  bool
+	}{{[]string{d}, true}, {nil, false}, {nil, false}} {
+		s.Hold("somebody", step.held...)
+		if err := s.Drop(d); err != nil || s.Has(d) != step.has {
+			t.Errorf("held %v: %v, is it there? %v", step.held, err, s.Has(d))
+		}
+	}
+}

@@ -26,7 +26,8 @@ type Deltas interface {
 	Scratch(size int64) (*os.File, error)
 	// Hold has these blobs stay, in place of what the same holder has held before.
 	Hold(holder string, digests ...string)
-	Delete(digest string) error
+	// Drop removes a blob that nobody holds.
+	Drop(digest string) error
 }
 
 const (
@@ -91,7 +92,7 @@ func (f *Fetcher) byDelta(ctx context.Context, component string, target pack.Des
 
 // remove drops what is here of a blob.
 func (f *Fetcher) remove(digest string) {
-	if err := f.cfg.Deltas.Delete(digest); err != nil {
+	if err := f.cfg.Deltas.Drop(digest); err != nil {
 		f.cfg.Log.Warn("cannot remove blob", "blob", digest, "err", err)
 	}
 }
@@ -147,6 +148,9 @@ func (f *Fetcher) hint(ctx context.Context, component string, target pack.Descri
 	if err == nil {
 		err = h.check(target, bases)
 	}
+	if err == nil {
+		err = f.free(h.Digest)
+	}
 	_, useless := f.useless.Load(h.Digest)
 	switch {
 	case ctx.Err() != nil:
@@ -160,11 +164,30 @@ func (f *Fetcher) hint(ctx context.Context, component string, target pack.Descri
 	return h, nil
 }
 
+// free refuses what is here already and is no delta: a delta is removed in the end, and
+// the server may name whatever it likes.
+func (f *Fetcher) free(digest string) error {
+	if !f.cfg.Store.Has(digest) {
+		return nil
+	}
+	file, err := f.cfg.Deltas.Open(digest)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if !delta.Is(file) {
+		return fmt.Errorf("%s is here, and no delta", digest)
+	}
+	return nil
+}
+
 // check refuses a delta that would not help, or takes too much.
 func (h hint) check(target pack.Descriptor, bases []string) error {
 	switch {
 	case !slices.Contains(bases, h.Base):
 		return errors.New("the delta is from something that is not here")
+	case slices.Contains(bases, h.Digest) || h.Digest == target.Digest:
+		return errors.New("the delta would be what it is from, or makes")
 	case h.Size <= 0 || h.Size >= target.Size:
 		return fmt.Errorf("the delta has %d bytes, the blob %d", h.Size, target.Size)
 	case h.Memory > delta.Memory || h.Scratch < 0 || h.Scratch > delta.MaxSize:

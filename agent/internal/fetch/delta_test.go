@@ -320,3 +320,33 @@ func TestDeltaWhole(t *testing.T) {
 	}
 	checkBlob(t, store, digest, c.target)
 }
+
+// TestDeltaIsNoWayToRemove: whatever a server calls a delta, what was here stays.
+func TestDeltaIsNoWayToRemove(t *testing.T) {
+	c := newChange(t, 3000)
+	digest := pack.DigestOf(c.target)
+	kept := layerOf(t, []byte("the artifact of another version"))
+	for name, named := range map[string][]byte{"the base": c.base, "a blob that is kept": kept, "the target": c.target} {
+		t.Run(name, func(t *testing.T) {
+			h := c.hint()
+			h.Digest, h.Size = pack.DigestOf(named), int64(len(c.target)-1)
+			served := c.served(h)
+			served[blobPath(digest)] = c.target
+			s := &httpServer{content: served}
+			store := openStore(t, t.TempDir())
+			bases := keep(t, store, c.base)
+			keep(t, store, kept)
+			f, err := New(Config{URL: s.start(t), Store: store, Deltas: bases, Patience: ample, Stall: ample / 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := f.Blob(t.Context(), component, digest, int64(len(c.target)), nil); err != nil {
+				t.Fatal(err)
+			}
+			for _, b := range [][]byte{c.base, kept, c.target} {
+				checkBlob(t, store, pack.DigestOf(b), b)
+			}
+		})
+	}
+}
