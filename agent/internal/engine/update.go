@@ -249,5 +249,5 @@ type View struct {
 	Delivery Delivery `json:"-"`                  // by standard LwM2M objects
 	Inactive bool     `json:"inactive,omitempty"` // it shall not run
 	Trust    Trust    `json:"trust,omitzero"`
-	States   []Saved  `json:"states,omitempty"`   // that are saved, oldest first
+	States   []Saved  `json:"states,omitempty"` // that are saved, oldest first
 }

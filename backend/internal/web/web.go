@@ -185,7 +185,7 @@ type view struct {
 	Title string
 	Me    accounts.Identity
 	Path  string
-	Said  string // what has just been done
+	Said  string   // what has just been done
 	Alarm []string // what somebody has to see to
 	Now   time.Time
 	Data  any
