@@ -246,3 +246,7 @@ func (d *Device) request(ctx context.Context, p Path, m *Message) (*Message, err
 	}
 	return answer, nil
 }
+
+// Forget ends the registration on this side, without an event: the device hears at its
+// next update that it is not registered, and registers anew.
+func (d *Device) Forget() { d.server.remove(d) }

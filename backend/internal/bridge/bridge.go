@@ -43,7 +43,10 @@ type Config struct {
 	Packages Packages // nil: they are not updated
 	Files    []string // where they reach the file server, as in https://files.example.org and coap://192.0.2.1:5685; the first that a device supports is taken
 
-	Dir string // where it notes which updates it carries out; "": after a restart it goes on with those of devices that register
+	// Dir is where it notes its name, which updates it carries out, and which devices are
+	// registered with what is observed of them. No two bridges have the same. "": after a
+	// restart it knows no device until that registers anew.
+	Dir string
 
 	MaxDevices  int           // registered at once; 0: 10,000
 	MaxLifetime time.Duration // of a registration without a sign of life; 0: 31 days
@@ -62,6 +65,8 @@ type Bridge struct {
 	udp, tcp *coap.Conn // tcp may be nil
 	model    lwm2m.Model
 
+	name string // by which twins know it
+
 	mu       sync.Mutex
 	sessions map[string]*live // by endpoint
 	pace     pace
@@ -78,11 +83,14 @@ type live struct {
 // New opens the LwM2M socket.
 func New(c Config) (*Bridge, error) {
 	c.MaxDevices = cmp.Or(c.MaxDevices, defaultMaxDevices)
-	open, err := openLedger(c.Dir)
-	if err != nil {
+	b := &Bridge{Config: c, model: model(), sessions: map[string]*live{}, pace: standardPace}
+	var err error
+	if b.name, err = bridgeName(c.Dir); err != nil {
+		return nil, fmt.Errorf("cannot read or write the name of the bridge: %w", err)
+	}
+	if b.ledger, err = openLedger(c.Dir); err != nil {
 		return nil, fmt.Errorf("cannot read which updates are under way: %w", err)
 	}
-	b := &Bridge{Config: c, model: model(), sessions: map[string]*live{}, pace: standardPace, ledger: open}
 	if b.udp, err = coap.Listen(c.Listen, c.options(c.Listen)...); err != nil {
 		return nil, fmt.Errorf("cannot listen for devices on %s: %w", c.Listen, err)
 	}
@@ -238,6 +246,7 @@ func (b *Bridge) start(ctx context.Context, endpoint string) *live {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &live{newSession(b.Hub, endpoint, b.model, b.Log.With("device", endpoint)), cancel}
 	s.packages, s.addresses, s.pace, s.resumed = b.Packages, b.Files, b.pace, b.ledger.has(endpoint)
+	s.bridge, s.cede = b.name, func() bool { return b.cede(endpoint, s) }
 	s.begun = func() error { return b.ledger.add(endpoint) }
 	s.idle = func() {
 		if err := b.ledger.remove(endpoint); err != nil {

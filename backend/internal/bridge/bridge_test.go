@@ -480,14 +480,14 @@ func TestOverTCP(t *testing.T) {
 // the log what to do, once.
 func TestNotRegistered(t *testing.T) {
 	var log bytes.Buffer
-	l := &twinLink{log: slog.New(slog.NewTextHandler(&log, nil))}
+	l := &twinLink{device: "mica-1", log: slog.New(slog.NewTextHandler(&log, nil))}
 	for range 3 {
-		l.failed("mica-1", fmt.Errorf("connect: %w", packets.ErrorRefusedNotAuthorised))
+		l.failed(fmt.Errorf("connect: %w", packets.ErrorRefusedNotAuthorised))
 	}
 	if n := strings.Count(log.String(), "tranquil device create mica-1"); n != 1 {
 		t.Errorf("told %d times: %s", n, log.String())
 	}
-	l.failed("mica-1", errors.New("connection refused"))
+	l.failed(errors.New("connection refused"))
 	if !strings.Contains(log.String(), "is the hub there?") {
 		t.Error(log.String())
 	}

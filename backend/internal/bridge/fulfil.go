@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -37,7 +39,7 @@ func (s *session) askForResources(ctx context.Context, d *lwm2m.Device) error {
 			continue
 		}
 		err := s.fulfil(ctx, d, path, r)
-		if err != errUnanswered && (errors.Is(err, lwm2m.ErrUnreachable) || errors.Is(err, lwm2m.ErrGone) || ctx.Err() != nil) {
+		if err != errUnanswered && (unreachable(err) || errors.Is(err, errHub) || ctx.Err() != nil) {
 			return err
 		}
 		now := reply{to: r, from: d, version: s.version}
@@ -111,7 +113,9 @@ type execution struct {
 	err    string // "" if the device has done it
 }
 
-// execute executes a resource, once for each number.
+// execute executes a resource, once for each number. The twin knows before the device
+// does: a bridge that ends in between, or loses the device to another one, is not
+// followed by one that does it again.
 func (s *session) execute(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, r resource) error {
 	if r.execute == 0 {
 		return nil
@@ -125,6 +129,9 @@ func (s *session) execute(ctx context.Context, d *lwm2m.Device, path lwm2m.Path,
 	if !d.Awake() {
 		return lwm2m.ErrUnreachable
 	}
+	if err := s.executes(ctx, path, execution{r.execute, errUnanswered.Error()}); err != nil {
+		return err
+	}
 	s.log.Info("resource is executed", "path", path.String(), "number", r.execute)
 	err := d.Execute(ctx, path, r.arguments)
 	if _, refused := errors.AsType[*lwm2m.Error](err); err != nil && !refused {
@@ -136,6 +143,22 @@ func (s *session) execute(ctx context.Context, d *lwm2m.Device, path lwm2m.Path,
 	}
 	s.executed[path] = done
 	return err
+}
+
+// executes has the twin know of an execution that begins.
+func (s *session) executes(ctx context.Context, path lwm2m.Path, begun execution) error {
+	patch := map[string]any{"executed": map[string]any{path.String(): begun.shown()}}
+	if err := s.link.report(ctx, patch); err != nil {
+		s.unsure()
+		return fmt.Errorf("%w: %w", errHub, err)
+	}
+	s.base = merge(s.base, patch)
+	s.executed[path] = begun
+	return nil
+}
+
+func (e execution) shown() map[string]any {
+	return withoutNils(map[string]any{"number": float64(e.number), "err": orNil(e.err)})
 }
 
 // look has the value of a resource known, and its changes if it is observed.
@@ -216,7 +239,7 @@ func (s *session) done() map[string]any {
 	all := map[string]any{}
 	for path, r := range s.resources {
 		if last := s.executed[path]; r.execute != 0 && last.number != 0 {
-			all[path.String()] = withoutNils(map[string]any{"number": float64(last.number), "err": orNil(last.err)})
+			all[path.String()] = last.shown()
 		}
 	}
 	return all
@@ -225,6 +248,16 @@ func (s *session) done() map[string]any {
 // markOf tells values apart without showing them: some are secret.
 func markOf(value lwm2m.Value) string {
 	sum := sha256.Sum256([]byte(value.String()))
+	return hex.EncodeToString(sum[:8])
+}
+
+// markOfPush tells the pushes of the older form apart.
+func markOfPush(update any) string {
+	if update == nil {
+		return ""
+	}
+	b, _ := json.Marshal(update) // it was JSON
+	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8])
 }
 

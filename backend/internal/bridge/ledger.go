@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// A ledger is a directory with a file for each device that the bridge updates
+// A ledger is a directory, in that of the bridge, with a file for each device that the bridge updates
 // itself, named by its endpoint; "" is none. How far such an update is stands in
 // the twin: this says only which twins to look at after a restart.
 type ledger string
@@ -18,6 +18,7 @@ func openLedger(dir string) (ledger, error) {
 	if dir == "" {
 		return "", nil
 	}
+	dir = filepath.Join(dir, "updates")
 	return ledger(dir), os.MkdirAll(dir, 0o700)
 }
 

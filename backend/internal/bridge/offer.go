@@ -45,7 +45,7 @@ func (l *twinLink) tellOffer() {
 	l.telling.Lock()
 	defer l.telling.Unlock()
 	l.mu.Lock()
-	ready, offered := l.ready, l.offered
+	ready, offered := isClosed(l.ready), l.offered
 	l.mu.Unlock()
 	switch {
 	case !ready || offered == l.told:

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -44,7 +43,8 @@ type session struct {
 
 	base    map[string]any // reported document as the hub has it
 	wants   map[string]want
-	pushed  any // the last "update" of the desired properties
+	pushed  string // mark of the last "update" of the desired properties, "" if there is none
+	checked string // mark of the one for which the device has looked for packages
 	refused map[string]any
 	repair  int64 // number of the repair that is desired, 0 none
 
@@ -55,6 +55,7 @@ type session struct {
 	executed  map[lwm2m.Path]execution // the last one
 	given     map[lwm2m.Path]string    // mark of the value that was written last, of those that are written once
 
+	ownership
 	upkeep
 }
 
@@ -94,7 +95,7 @@ func newSession(hub iothub.ConnectionString, endpoint string, model lwm2m.Model,
 	s.alarm = time.AfterFunc(time.Hour, s.poke)
 	s.interrupt = func() {}
 	s.doze = time.AfterFunc(time.Hour, s.poke)
-	s.link = dial(hub, endpoint, callbacks{up: s.stale, desired: s.stale, method: s.invoked}, log)
+	s.link = dial(hub, endpoint, callbacks{up: s.stale, lost: s.rest, desired: s.stale, method: s.invoked}, log)
 	return s
 }
 
@@ -122,6 +123,7 @@ func (s *session) attach(d *lwm2m.Device) {
 	s.interrupt()
 	s.device, s.watching, s.followed, s.viewed, s.lapsed = d, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}
 	if d != nil {
+		s.claims = true
 		s.values, s.fresh = values{}, false // what waited in the twin is written, not what was wanted before
 	}
 	s.mu.Unlock()
@@ -168,6 +170,9 @@ func (s *session) run(ctx context.Context) {
 		}
 		s.offerMethods()
 		if err := s.interruptible(ctx); err != nil {
+			if errors.Is(err, errCeded) && s.cede() {
+				return
+			}
 			if !errors.Is(err, errDown) {
 				s.log.Warn("device and twin are not in step, trying again", "error", err)
 			}
@@ -201,16 +206,17 @@ func (s *session) interruptible(ctx context.Context) error {
 	return nil
 }
 
-// step brings both sides up to date with each other. The twin is told something
-// only by one who knows what it has.
+// step brings both sides up to date with each other. Either is told something only by
+// one who knows what the twin has, and has the connection to it.
 func (s *session) step(ctx context.Context) error {
-	watched, heard := s.watch(ctx), s.hear(ctx)
-	if heard == nil {
-		heard = s.lookAt(ctx)
+	watched := s.watch(ctx)
+	if heard := cmp.Or(s.hear(ctx), s.connected()); heard != nil {
+		return errors.Join(watched, heard)
 	}
+	looked := s.lookAt(ctx)
 	asked := cmp.Or(s.observeAgain(ctx), s.ask(ctx))
-	if heard != nil {
-		return errors.Join(watched, heard, asked)
+	if looked != nil {
+		return errors.Join(watched, looked, asked)
 	}
 	return errors.Join(watched, asked, cmp.Or(s.collect(ctx), s.drive(ctx), s.tell(ctx)))
 }
@@ -317,10 +323,11 @@ func (s *session) hear(ctx context.Context) error {
 		return nil
 	}
 	desired, reported, err := s.link.get(ctx)
+	if err == nil {
+		err = s.own(ctx, reported)
+	}
 	if err != nil {
-		s.mu.Lock()
-		s.fresh = false
-		s.mu.Unlock()
+		s.unsure()
 		return err
 	}
 	s.base = reported
@@ -331,13 +338,15 @@ func (s *session) hear(ctx context.Context) error {
 	if s.job == nil {
 		s.job = recallJob(reported)
 	}
-	if reflect.DeepEqual(s.pushed, desired["update"]) {
+	if s.pushed = markOfPush(desired["update"]); s.pushed == "" {
+		s.checked = ""
+	}
+	if s.checked = cmp.Or(s.checked, orEmpty(reported["checked"])); s.checked == s.pushed {
 		for name, w := range s.wants {
 			w.check = false // it was looked for when this push was new
 			s.wants[name] = w
 		}
 	}
-	s.pushed = desired["update"]
 	return nil
 }
 
@@ -405,6 +414,7 @@ func (s *session) askFor(ctx context.Context, d *lwm2m.Device, name string, inst
 		if err := d.Execute(ctx, path.Child(objects.ComponentCheckNow), ""); err != nil {
 			return err
 		}
+		s.checked = s.pushed
 	}
 	w = s.wants[name]
 	w.check = false
@@ -449,6 +459,10 @@ func (s *session) tell(ctx context.Context) error {
 	}
 	s.show(doc, gone)
 	shrink(doc)
+	doc[ownerKey] = s.bridge
+	if s.checked != "" && s.checked == s.pushed {
+		doc["checked"] = s.checked
+	}
 	if done := s.done(); len(done) > 0 {
 		doc["executed"] = done
 	}

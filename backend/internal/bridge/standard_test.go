@@ -29,13 +29,14 @@ type yard struct {
 	stop    func()
 	adapt   func(*Config)
 	limit   time.Duration // of each try
+	grace   time.Duration // that a device has to begin
 }
 
 const filesToken = "publisher"
 
 func newYard(t *testing.T, adapt func(*Config)) *yard {
 	t.Helper()
-	y := &yard{adapt: adapt, limit: time.Minute}
+	y := &yard{adapt: adapt, limit: time.Minute, grace: 2 * time.Second}
 	y.hub, _ = startHub(t, t.TempDir(), "127.0.0.1:0", "127.0.0.1:0")
 	y.service = iothub.NewClient(connection(t, y.hub, hub.PolicyOwner))
 	var err error
@@ -60,7 +61,7 @@ func (y *yard) open(t *testing.T, listen string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.pace = pace{poll: 20 * time.Millisecond, grace: 2 * time.Second, pause: time.Millisecond, limit: y.limit}
+	b.pace = pace{poll: 20 * time.Millisecond, grace: y.grace, pause: time.Millisecond, limit: y.limit}
 	y.bridge, y.stop = b, background(t, b.Serve)
 }
 
@@ -587,5 +588,5 @@ func TestADeviceNeverComesBack(t *testing.T) {
 	if o := y.outcome(t, g.endpoint, gadgetFirmware, ""); o["result"] != "inconsistent" {
 		t.Errorf("ended with %v", o)
 	}
-	eventually(t, "nothing is under way", func() int { return len(ledger(dir).open()) }, func(n int) bool { return n == 0 })
+	eventually(t, "nothing is under way", func() int { return len(ledger(filepath.Join(dir, "updates")).open()) }, func(n int) bool { return n == 0 })
 }

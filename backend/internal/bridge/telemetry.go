@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,25 +33,33 @@ const (
 	telemetryTimeout = 30 * time.Second
 )
 
-// encode gives a message and its properties. One whose time is known has a name: it
-// is the same one when the device sends it again, not knowing that it has arrived.
-func (m message) encode() (bag string, body []byte, err error) {
-	if body, err = json.Marshal(m); err != nil {
-		return "", nil, err
+// A packet is a message as the hub gets it.
+type packet struct {
+	bag  string // of properties
+	body []byte
+}
+
+// encode gives a message and its properties, among them a name, so that a hub that has
+// it twice knows. If its time is known the name is the same when the device sends it
+// again, not knowing that it has arrived.
+func (m message) encode() (packet, error) {
+	body, err := json.Marshal(m)
+	if err != nil {
+		return packet{}, err
 	}
 	if len(body) > maxTelemetry {
-		return "", nil, fmt.Errorf("%d bytes are more than a hub takes", len(body))
+		return packet{}, fmt.Errorf("%d bytes are more than a hub takes", len(body))
 	}
-	properties := map[string]string{"$.ct": "application/json", "$.ce": "utf-8"}
+	name := newUpdateID() + newUpdateID()
+	if !m.Time.IsZero() {
+		sum := sha256.Sum256(body)
+		name = hex.EncodeToString(sum[:16])
+	}
+	properties := map[string]string{"$.ct": "application/json", "$.ce": "utf-8", "$.mid": name, iothub.PropertyOnce: name}
 	if m.component != "" {
 		properties["component"] = m.component
 	}
-	if !m.Time.IsZero() {
-		sum := sha256.Sum256(body)
-		name := hex.EncodeToString(sum[:16])
-		properties["$.mid"], properties[iothub.PropertyOnce] = name, name
-	}
-	return iothub.PropertyBag(properties), body, nil
+	return packet{iothub.PropertyBag(properties), body}, nil
 }
 
 // messages makes one message of what stands side by side, is of one instance and not
@@ -86,28 +93,29 @@ func (m message) fits(r lwm2m.Record) bool {
 	return !another && (m.Time.IsZero() || r.Time.IsZero() || m.Time.Equal(r.Time))
 }
 
-// send returns when the hub has the values as messages.
+// send returns when the hub has the values as messages. While there is no connection
+// it waits for one.
 func (s *session) send(ctx context.Context, records []lwm2m.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, telemetryTimeout)
 	defer cancel()
-	var waits []func(context.Context) error
+	var left []packet
 	for _, m := range s.messages(records) {
-		bag, body, err := m.encode()
+		p, err := m.encode()
 		if err != nil {
 			s.log.Warn("values are not told to applications", "path", records[0].Path.String(), "error", err)
 			continue
 		}
-		wait, err := s.link.send(bag, body)
-		if err != nil {
+		left = append(left, p)
+	}
+	for len(left) > 0 {
+		if err := s.link.await(ctx); err != nil {
 			return err
 		}
-		waits = append(waits, wait)
+		if left = s.link.send(ctx, left); ctx.Err() != nil && len(left) > 0 {
+			return fmt.Errorf("the hub has not taken a message: %w", ctx.Err())
+		}
 	}
-	var failed error
-	for _, wait := range waits {
-		failed = errors.Join(failed, wait(ctx))
-	}
-	return failed
+	return nil
 }
 
 // tellsEach reports whether a device sends each reading by itself, so that its

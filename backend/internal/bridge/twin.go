@@ -2,9 +2,7 @@ package bridge
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -14,7 +12,6 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 )
@@ -31,106 +28,27 @@ type twinLink struct {
 	telling sync.Mutex
 	told    bool // the hub lets methods through, on this connection; guarded by telling
 
+	closed chan struct{}
+
 	mu      sync.Mutex
-	ready   bool   // answers are subscribed to
-	offered bool   // methods are taken
-	reason  string // why there is no connection, the last time
+	ready   chan struct{} // closed while the connection stands and answers are subscribed to
+	offered bool          // methods are taken
+	reason  string        // why there is no connection, the last time
 	lastID  int
 	waiting map[string]chan answer // by request id
 }
 
 // callbacks must not block.
 type callbacks struct {
-	up      func()           // the connection stands and is subscribed, each time anew
-	desired func()           // a patch of the desired properties has arrived
-	method  func(invocation) // so has a direct method
+	up      func()               // the connection stands and is subscribed, each time anew
+	lost    func() time.Duration // it is lost; says when to make it again
+	desired func()               // a patch of the desired properties has arrived
+	method  func(invocation)     // so has a direct method
 }
 
 type answer struct {
 	status int // 0 if there will be none: the connection is lost
 	body   []byte
-}
-
-// Times of a twin connection.
-const (
-	tokenLife      = time.Hour
-	keepAlive      = 3 * time.Minute
-	requestTimeout = 20 * time.Second
-	maxPause       = 30 * time.Second
-	firstPause     = 10 * time.Second // most often the device is not in the registry
-)
-
-// errDown says that the connection is being made again.
-var errDown = errors.New("no connection to the hub")
-
-// dial begins to connect, and goes on until close.
-func dial(hub iothub.ConnectionString, device string, on callbacks, log *slog.Logger) *twinLink {
-	l := &twinLink{device: device, log: log, callbacks: on, waiting: map[string]chan answer{}}
-	o := mqtt.NewClientOptions().AddBroker(hub.MQTTURL()).SetClientID(device).
-		SetProtocolVersion(4).SetCleanSession(true).SetKeepAlive(keepAlive).
-		SetConnectRetry(true).SetConnectRetryInterval(firstPause).SetMaxReconnectInterval(maxPause).
-		SetTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12}).SetOrderMatters(true)
-	o.SetCredentialsProvider(func() (string, string) {
-		token, err := hub.DeviceToken(time.Now().Add(tokenLife))
-		if err != nil {
-			log.Error("cannot sign token", "error", err) // the key was checked when it was read
-		}
-		return iothub.Username(hub.HostName, device), token
-	})
-	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { l.receive(m) })
-	o.SetOnConnectHandler(func(mqtt.Client) { go l.subscribe() })
-	o.SetConnectionNotificationHandler(func(_ mqtt.Client, n mqtt.ConnectionNotification) {
-		if failed, is := n.(mqtt.ConnectionNotificationFailed); is {
-			l.failed(device, failed.Reason)
-		}
-	})
-	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) {
-		log.Warn("hub connection lost", "error", err)
-		l.abandon()
-		l.subscribe() // if it stands again already
-	})
-	l.client = mqtt.NewClient(o)
-	l.client.Connect() // retries by itself
-	return l
-}
-
-// failed says, once for each reason, why there is no connection. It is tried
-// again for ever: a device may be registered after its agent has started.
-func (l *twinLink) failed(device string, err error) {
-	l.mu.Lock()
-	old := l.reason
-	l.reason = err.Error()
-	l.mu.Unlock()
-	if old == err.Error() {
-		return
-	}
-	hint := "is the hub there?"
-	if errors.Is(err, packets.ErrorRefusedNotAuthorised) {
-		hint = "register the device, it is let in within half a minute then: tranquil device create " + device
-	}
-	l.log.Warn("the hub does not take the device, trying again", "error", err, "hint", hint)
-}
-
-func (l *twinLink) close() { l.client.Disconnect(250) }
-
-// subscribe goes on until it has succeeded or the connection is lost.
-func (l *twinLink) subscribe() {
-	l.telling.Lock()
-	l.told = false
-	l.telling.Unlock()
-	for ; l.client.IsConnectionOpen(); time.Sleep(time.Second) {
-		t := l.client.SubscribeMultiple(map[string]byte{iothub.TopicTwinResponses: 0, iothub.TopicDesired: 0}, nil)
-		if !t.WaitTimeout(requestTimeout) || t.Error() != nil {
-			l.log.Warn("cannot subscribe to the twin", "error", t.Error())
-			continue
-		}
-		l.mu.Lock()
-		l.ready = true
-		l.mu.Unlock()
-		l.tellOffer()
-		l.up()
-		return
-	}
 }
 
 // receive sorts what the hub publishes.
@@ -159,7 +77,9 @@ func (l *twinLink) receive(m mqtt.Message) {
 func (l *twinLink) abandon() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ready = false
+	if isClosed(l.ready) {
+		l.ready = make(chan struct{})
+	}
 	for _, c := range l.waiting {
 		c <- answer{}
 	}
@@ -181,28 +101,23 @@ func parseResponse(topic string) (status int, id string, ok bool) {
 	return status, values.Get("$rid"), err == nil && err2 == nil
 }
 
-// stands tells whether something can be asked of the hub now.
-func (l *twinLink) stands() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.ready && l.client.IsConnectionOpen()
-}
-
-// send begins to send a message with its properties; wait returns when the hub has
-// it.
-func (l *twinLink) send(bag string, body []byte) (wait func(context.Context) error, err error) {
-	if !l.stands() {
-		return nil, errDown
+// send gives messages to the hub, and returns those that it has not taken on this
+// connection.
+func (l *twinLink) send(ctx context.Context, all []packet) (left []packet) {
+	tokens := make([]mqtt.Token, len(all))
+	for i, p := range all {
+		tokens[i] = l.client.Publish(iothub.TopicTelemetry(l.device)+p.bag, 1, false, p.body)
 	}
-	t := l.client.Publish(iothub.TopicTelemetry(l.device)+bag, 1, false, body)
-	return func(ctx context.Context) error {
+	for i, t := range tokens {
 		select {
 		case <-t.Done():
-			return t.Error()
 		case <-ctx.Done():
-			return fmt.Errorf("the hub has not taken a message: %w", ctx.Err())
 		}
-	}, nil
+		if !isClosed(t.Done()) || t.Error() != nil {
+			left = append(left, all[i])
+		}
+	}
+	return left
 }
 
 // request publishes to a twin topic and waits for the answer.
