@@ -62,7 +62,7 @@ func (c *Client) answer(ctx context.Context, peer string, m *Message) (*Message,
 		return c.writeAttributes(p, m.Query)
 	case m.Code == Put:
 		return c.write(ctx, p, Replace, m)
-	case m.Code == Post && p.Depth() == DepthResource && c.operations(p)&E != 0:
+	case m.Code == Post && p.Depth() == DepthResource && (c.operations(p)&E != 0 || m.Format == nil):
 		return c.execute(ctx, p, m)
 	case m.Code == Post && p.Depth() >= DepthInstance:
 		return c.write(ctx, p, Update, m)
@@ -225,6 +225,9 @@ func (c *Client) checkWrite(p Path) error {
 }
 
 func (c *Client) execute(ctx context.Context, p Path, m *Message) (*Message, error) {
+	if c.operations(p)&E == 0 {
+		return nil, Errorf(CodeMethodNotAllowed, "%v cannot be executed", p)
+	}
 	if m.Format != nil && *m.Format != FormatText {
 		return nil, Errorf(CodeUnsupportedFormat, "arguments are text")
 	}

@@ -10,11 +10,12 @@ import (
 const defaultAwake = 93 * time.Second
 
 // Awake tells whether the device can be reached now: always, unless it registered
-// in queue mode and has not been heard of for the time that it listens.
+// in queue mode and has not been heard of for the time that it listens, or has had a
+// connection (DTLS, TCP, TLS) that is lost: only the device can make another one.
 func (d *Device) Awake() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.registration.QueueMode || time.Now().Before(d.listens)
+	return !d.cut && (!d.registration.QueueMode || time.Now().Before(d.listens))
 }
 
 // AwakeUntil is when a device in queue mode that is awake will sleep unless it is
@@ -28,13 +29,16 @@ func (d *Device) AwakeUntil() time.Time {
 	return d.listens
 }
 
-// heard notes a sign of life: whoever waits for the device goes on.
-func (d *Device) heard() {
+// heard notes a sign of life: whoever waits for the device goes on. It reports whether
+// there was none since the server was restarted, or since the connection was lost.
+func (d *Device) heard() (again bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.listens = time.Now().Add(d.server.awake())
+	again, d.unheard = d.unheard || d.cut, false
+	d.listens, d.cut = time.Now().Add(d.server.awake()), false
 	close(d.woken)
 	d.woken = make(chan struct{})
+	return again
 }
 
 // asleep notes that the device did not answer although it should listen.
@@ -42,6 +46,13 @@ func (d *Device) asleep() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.listens = time.Time{}
+}
+
+// lost notes that there is no connection to the device.
+func (d *Device) lost() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cut = true
 }
 
 // await returns when the device is awake, or with the reason why not.

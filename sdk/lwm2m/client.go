@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -56,6 +57,8 @@ type Client struct {
 	workers  sync.WaitGroup
 
 	transport Transport
+
+	sequence atomic.Uint32 // of notifications
 
 	mu         sync.Mutex
 	running    context.Context // of the observations

@@ -22,7 +22,7 @@ const maxJobCalls = 1
 // Operations send a request and wait for its answer. Their context should have a
 // deadline; without one they end when the transport gives up (with CoAP's usual
 // parameters after three minutes). An answer of class 4 or 5 is an [*Error]. If the
-// device sleeps (queue mode), they wait until it is awake.
+// device sleeps (queue mode), or has lost its connection, they wait until it is heard of.
 type Device struct {
 	server        *Server
 	endpoint      string
@@ -38,6 +38,8 @@ type Device struct {
 	known        Model                   // of the registration, once asked for
 	observed     map[string]*observation // by what is observed
 	listens      time.Time               // until then, in queue mode
+	cut          bool                    // there is no connection, until it is heard of
+	unheard      bool                    // since the server was restarted
 	woken        chan struct{}           // closed by the next sign of life
 }
 
@@ -60,6 +62,17 @@ func (d *Device) isAt(peer string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.registration.Address == peer
+}
+
+// move changes the address of a device that has this identity.
+func (d *Device) move(peer, identity string) (before string, moved bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.registration.Identity != identity {
+		return "", false
+	}
+	before, d.registration.Address = d.registration.Address, peer
+	return before, true
 }
 
 func (d *Device) update(peer string, m *Message) (Registration, error) {
@@ -175,10 +188,34 @@ func conform(records []Record, model Model) ([]Record, error) {
 
 // WriteFrom writes an opaque resource (PUT) with the size bytes of body, which are
 // read as they are sent: a package for a device that is to be pushed. What body
-// fails with is part of the error.
+// fails with is part of the error, which then says nothing of the device.
 func (d *Device) WriteFrom(ctx context.Context, p Path, body io.Reader, size int64) error {
-	_, err := d.request(ctx, p, &Message{Code: Put, Format: new(FormatOpaque), Body: body, Size: size})
+	from := &source{Reader: body, left: size}
+	_, err := d.request(ctx, p, &Message{Code: Put, Format: new(FormatOpaque), Body: from, Size: size})
+	if err != nil && from.err != nil {
+		return fmt.Errorf("cannot read what is to be written: %w", from.err)
+	}
 	return err
+}
+
+// source remembers what has kept a body from being read to its end.
+type source struct {
+	io.Reader
+	left int64
+	err  error
+}
+
+// Read implements [io.Reader].
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	s.left -= int64(n)
+	switch {
+	case err == io.EOF && s.left > 0:
+		s.err = io.ErrUnexpectedEOF
+	case err != io.EOF:
+		s.err = err
+	}
+	return n, err
 }
 
 // WriteAttributes sets or removes notification attributes of p, an object or
@@ -234,8 +271,11 @@ func (d *Device) request(ctx context.Context, p Path, m *Message) (*Message, err
 	case d.alive.Err() != nil:
 		return nil, ErrGone
 	case err != nil:
-		if errors.Is(err, ErrTimeout) {
+		switch {
+		case errors.Is(err, ErrTimeout):
 			d.asleep()
+		case errors.Is(err, ErrNoConnection):
+			d.lost()
 		}
 		return nil, fmt.Errorf("%w %s: %w", ErrUnreachable, d.endpoint, err)
 	}

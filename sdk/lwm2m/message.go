@@ -83,6 +83,9 @@ var (
 	// ErrReset means that the peer rejected the message; for a notification, that
 	// it does not want the observation any more.
 	ErrReset = errors.New("the peer rejected the message")
+	// ErrNoConnection means that there is no connection to the peer any more, and that
+	// only the peer can make one.
+	ErrNoConnection = errors.New("there is no connection to the peer")
 	// ErrGone means that the device's registration has ended or was replaced.
 	ErrGone = errors.New("the device's registration has ended")
 )
@@ -103,8 +106,8 @@ type Message struct {
 	// Body, in a request that is sent, takes the place of Payload: Size bytes, which
 	// are read as they are sent and so may be more than fit in memory.
 	Body io.Reader
-	// Identity, in a request, is who the peer has proven to be, such as its PSK
-	// identity; "" if it has proven nothing.
+	// Identity, in a request or a notification, is who the peer has proven to be, such
+	// as its PSK identity; "" if it has proven nothing.
 	Identity string
 	// Partial, in a notification, means that the payload is only its beginning; a
 	// read gives the whole.
@@ -117,8 +120,8 @@ type Message struct {
 type Transport interface {
 	// Resolve turns a configured address, such as coap://host:5683, into a peer.
 	Resolve(ctx context.Context, address string) (peer string, err error)
-	// Exchange sends a request and waits for its answer. ErrTimeout, ErrReset or
-	// the context's error tell that there is none; an answer of class 4 or 5 is
+	// Exchange sends a request and waits for its answer. ErrTimeout, ErrReset,
+	// ErrNoConnection or the context's error tell that there is none; an answer of class 4 or 5 is
 	// no error here.
 	Exchange(ctx context.Context, peer string, request *Message) (*Message, error)
 	// Notify sends a notification and returns nil when the peer acknowledged it.

@@ -22,9 +22,12 @@ type observation struct {
 	// notification were read.
 	readBegun, readEnded time.Time
 
+	earlier bool // it is of an earlier run of the server; guarded by the device's lock
+
 	// Guarded by the server's lock.
 	begun bool   // notify has the first values
 	held  []note // notifications that came before them
+	asked int    // how many of those had come before the values were asked for
 
 	mu       sync.Mutex
 	seen     bool // sequence and at are those of the latest values
@@ -66,27 +69,65 @@ func newObservation(d *Device, key string, paths []Path, notify func([]Record)) 
 	return &observation{device: d, paths: paths, key: key, notify: notify, token: string(token), waiting: map[uint32]bool{}}
 }
 
-// observe begins o; request sends the message and gives the present values.
+// observe begins o; request sends the message and gives the present values. One of an
+// earlier run of the server goes on with its token, and with what has come meanwhile.
 func (d *Device) observe(ctx context.Context, o *observation, request func(*Message) ([]Record, error)) ([]Record, error) {
-	d.server.addObservation(o)
+	d.mu.Lock()
+	former := d.observed[o.key]
+	d.mu.Unlock()
+	again := former != nil && former.takenUp(d, true)
+	if again {
+		o = d.server.takeUp(former, o.notify)
+	} else {
+		d.server.addObservation(o)
+	}
 	m := &Message{Token: []byte(o.token), Observe: new(uint32(0))}
 	records, err := request(m)
 	if err == nil && m.Observe == nil {
 		err = fmt.Errorf("%s does not notify changes of %s", d.endpoint, o.key)
 	}
-	if err != nil {
+	switch {
+	case err != nil && again && unanswered(err):
+		o.takenUp(d, false)
+		return nil, err
+	case err != nil && again:
+		_, _ = d.endObservation(o.key)
+		return nil, err
+	case err != nil:
 		d.server.dropObservation(o)
 		return nil, err
 	}
 	d.server.begin(o, *m.Observe, records)
 	d.mu.Lock()
-	former := d.observed[o.key]
+	former = d.observed[o.key]
 	d.observed[o.key] = o
 	d.mu.Unlock()
-	if former != nil {
+	if former != nil && former != o {
 		d.server.dropObservation(former)
 	}
+	d.server.keep(d.endpoint)
 	return records, nil
+}
+
+// takenUp changes whether somebody has taken an earlier observation up, and reports
+// whether that is a change.
+func (o *observation) takenUp(d *Device, yes bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	changed := o.earlier == yes
+	o.earlier = !yes
+	return changed
+}
+
+// takeUp gives an observation of an earlier run its notify.
+func (s *Server) takeUp(o *observation, notify func([]Record)) *observation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.notify, o.asked = notify, len(o.held)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.seen = false // the device may count anew
+	return o
 }
 
 // CancelObserve ends the observation of p. Even if the device cannot be told now,
@@ -108,6 +149,7 @@ func (d *Device) endObservation(key string) (*observation, error) {
 		return nil, Errorf(CodeNotFound, "%s is not observed", key)
 	}
 	d.server.dropObservation(o)
+	d.server.keep(d.endpoint)
 	return o, nil
 }
 
@@ -121,8 +163,16 @@ func (s *Server) addObservation(o *observation) {
 func (s *Server) dropObservation(o *observation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.observations, o.token)
-	delete(o.device.tokens, o.token)
+	if s.observations[o.token] == o {
+		delete(s.observations, o.token)
+		delete(o.device.tokens, o.token)
+	}
+	o.release()
+}
+
+// release gives back what waits for the first values. The caller holds the server's
+// lock.
+func (o *observation) release() {
 	for _, n := range o.held {
 		n.done(Ignored)
 	}
@@ -137,15 +187,16 @@ func (s *Server) observation(token []byte) (*observation, bool) {
 }
 
 // ServeNotification implements [Handler]. Refusing an unknown token makes the
-// device forget the observation. One from another address is ignored: if it is the
-// device that has moved, it gets no answer, updates its registration and is heard.
+// device forget the observation. One from another address is ignored unless it comes
+// from who the device has proven to be: if it is the device that has moved, it gets no
+// answer, updates its registration and is heard.
 func (s serverHandler) ServeNotification(peer string, m *Message, done func(Reception)) {
 	o, ok := s.observation(m.Token)
 	if !ok {
 		done(Refused)
 		return
 	}
-	if !o.device.isAt(peer) {
+	if !o.device.isAt(peer) && !s.follow(o.device, peer, m.Identity) {
 		s.logger.Debug("ignored a notification from another address than the device's", "endpoint", o.device.endpoint, "peer", peer)
 		done(Ignored)
 		return
@@ -176,6 +227,26 @@ func (s serverHandler) ServeNotification(peer string, m *Message, done func(Rece
 	}
 }
 
+// follow notes that a device talks from another address now, if it has proven who it is:
+// it has made a new session, since the server or the device has lost the former one.
+func (s *Server) follow(d *Device, peer, identity string) bool {
+	if identity == "" {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, moved := d.move(peer, identity)
+	if !moved || s.devices[d.endpoint] != d {
+		return false
+	}
+	if s.addresses[before] == d {
+		delete(s.addresses, before)
+	}
+	s.addresses[peer] = d
+	s.keep(d.endpoint)
+	return true
+}
+
 // awaits tells whether notify is yet to be given this notification.
 func (o *observation) awaits(sequence uint32) bool {
 	o.mu.Lock()
@@ -201,16 +272,19 @@ func (o *observation) settle(n note, r Reception) {
 	n.done(r)
 }
 
-// begin gives the first values to notify, then what came meanwhile.
+// begin gives the first values to notify, and what has come before and after them.
 func (s *Server) begin(o *observation, sequence uint32, records []Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o.fresh(sequence)
-	o.device.notifications.put(letter{run: func() { s.hand(o, records) }})
-	for _, n := range o.held {
+	for _, n := range o.held[:o.asked] {
 		s.deliver(o, n)
 	}
-	o.begun, o.held = true, nil
+	o.fresh(sequence)
+	o.device.notifications.put(letter{run: func() { s.hand(o, records) }})
+	for _, n := range o.held[o.asked:] {
+		s.deliver(o, n)
+	}
+	o.begun, o.held, o.asked = true, nil, 0
 }
 
 // deliver lets the device's mailbox decode a notification. The caller holds the

@@ -41,6 +41,9 @@ type ServerConfig struct {
 	// slow one delays the device's next job.
 	Queue    Queue
 	OnResult func(Result)
+	// Store keeps registrations and what is observed in them over restarts of the
+	// server; nil: devices have to register anew.
+	Store Store
 	// OnSend takes what a device sends by itself (LwM2M 1.1, the Send operation),
 	// with the time of each value if the device says it. It runs in a goroutine of
 	// its own; the device is answered when it returns, so what it has kept by then
@@ -66,15 +69,21 @@ const (
 	// registration of the same endpoint is over, without an event of its own, and
 	// so are its observations.
 	Registered EventKind = iota + 1
-	// Updated: its lifetime was prolonged; address, lifetime or objects may differ.
+	// Updated: its lifetime was prolonged; address, lifetime or objects may differ. Or it
+	// is heard of again, after it was restored or had lost its connection.
 	Updated
 	// Deregistered: it said goodbye.
 	Deregistered
 	// Expired: its lifetime ended without an update.
 	Expired
+	// Restored: it was registered when an earlier run of the server ended, and is so
+	// still (see [Store]); it was not heard since. What was observed of it should be
+	// observed again ([Device.Earlier]): until then its notifications are not
+	// acknowledged, and wait.
+	Restored
 )
 
-var eventNames = [...]string{"none", "registered", "updated", "deregistered", "expired"}
+var eventNames = [...]string{"none", "registered", "updated", "deregistered", "expired", "restored"}
 
 // String is the event's name in lower case.
 func (k EventKind) String() string { return eventNames[min(int(k), len(eventNames)-1)] }
@@ -95,6 +104,7 @@ type Server struct {
 	workers sync.WaitGroup // of the mailboxes
 	events  mailbox
 	models  models
+	keeper  keeper
 
 	mu           sync.Mutex
 	transport    Transport
@@ -118,6 +128,7 @@ func NewServer(config ServerConfig) *Server {
 	}
 	s.events.workers = &s.workers
 	s.models = models{library: config.Library, known: map[string]Model{}}
+	s.keeper = keeper{dirty: map[string]bool{}, wake: make(chan struct{}, 1)}
 	return s
 }
 
@@ -134,7 +145,12 @@ func (s *Server) Run(ctx context.Context, t Transport) error {
 	s.mu.Lock()
 	s.transport = t
 	s.mu.Unlock()
+	s.restore()
+	stop, kept := make(chan struct{}), make(chan struct{})
+	go func() { defer close(kept); s.keepStore(stop) }()
 	err := t.Serve(ctx, serverHandler{s})
+	close(stop)
+	<-kept // what ends now is not forgotten
 	for _, d := range s.Devices() {
 		s.remove(d)
 	}
@@ -217,17 +233,24 @@ func (s *Server) register(peer string, m *Message) (*Message, error) {
 	} else if len(s.devices) >= s.config.MaxDevices {
 		return nil, Errorf(CodeUnavailable, "%d devices are registered, and no more can be", len(s.devices))
 	}
-	s.devices[r.Endpoint], s.locations[r.ID], s.addresses[peer] = d, d, d
-	d.expiry = time.AfterFunc(r.Lifetime, func() { s.expire(d) })
+	s.enterLocked(d, r)
 	d.heard() // before anybody asks whether it is awake
 	s.report(Registered, d, r)
 	s.work(d)
 	return &Message{Code: CodeCreated, Location: []string{"rd", r.ID}}, nil
 }
 
+func (s *Server) enterLocked(d *Device, r Registration) {
+	s.devices[r.Endpoint], s.locations[r.ID], s.addresses[r.Address] = d, d, d
+	d.expiry = time.AfterFunc(r.Lifetime, func() { s.expire(d) })
+	s.keep(r.Endpoint)
+}
+
 // alive notes that the device was heard of without being asked: it is awake.
 func (s *Server) alive(d *Device) {
-	d.heard()
+	if d.heard() {
+		s.report(Updated, d, d.Registration())
+	}
 	s.work(d)
 }
 
@@ -267,6 +290,9 @@ func (s *Server) update(peer string, m *Message) (*Message, error) {
 		delete(s.addresses, before)
 	}
 	s.addresses[peer] = d
+	if before != peer || len(m.Query) > 0 || len(m.Payload) > 0 {
+		s.keep(r.Endpoint)
+	}
 	d.expiry.Reset(r.Lifetime)
 	d.heard()
 	s.report(Updated, d, r)
@@ -316,8 +342,10 @@ func (s *Server) removeLocked(d *Device) bool {
 		delete(s.devices, d.endpoint)
 	}
 	for token := range d.tokens {
+		s.observations[token].release()
 		delete(s.observations, token)
 	}
+	s.keep(d.endpoint)
 	d.expiry.Stop()
 	d.notifications.close()
 	d.jobs.close()

@@ -18,9 +18,8 @@ type watch struct {
 	dirty     chan struct{} // holds one element while a change waits to be sent
 	poke      chan struct{} // the attributes changed
 
-	sequence uint32
-	sent     time.Time
-	last     []Record // sorted, as last sent; guarded by the client's lock
+	sent time.Time
+	last []Record // sorted, as last sent; guarded by the client's lock
 }
 
 // base is the path that the payloads belong to.
@@ -54,7 +53,7 @@ func (c *Client) observe(ctx context.Context, p Path, m *Message) (*Message, err
 
 // observeAs fills w from the request and starts it.
 func (c *Client) observeAs(ctx context.Context, w *watch, m *Message) (*Message, error) {
-	w.client, w.token, w.sequence, w.sent = c, m.Token, 1, time.Now()
+	w.client, w.token, w.sent = c, m.Token, time.Now()
 	w.dirty, w.poke = make(chan struct{}, 1), make(chan struct{}, 1)
 	if m.Accept != nil {
 		w.format = *m.Accept
@@ -64,6 +63,7 @@ func (c *Client) observeAs(ctx context.Context, w *watch, m *Message) (*Message,
 	} else {
 		c.startWatch(w) // before reading, so that no change is missed
 	}
+	first := c.nextSequence()
 	payload, records, err := c.readWatched(ctx, w)
 	if err != nil {
 		c.forgetObservation(m.Token)
@@ -71,11 +71,15 @@ func (c *Client) observeAs(ctx context.Context, w *watch, m *Message) (*Message,
 	}
 	answer := &Message{Code: CodeContent, Format: &w.format, Payload: payload}
 	if *m.Observe == 0 {
-		answer.Observe = new(uint32(1))
+		answer.Observe = new(first)
 		c.keepSent(w, records, false)
 	}
 	return answer, nil
 }
+
+// nextSequence orders notifications (RFC 7641 section 3.4), also those of an observation
+// that is begun again with the same token.
+func (c *Client) nextSequence() uint32 { return c.sequence.Add(1) & 0xffffff }
 
 // keepSent remembers what a notification says, to compare later values with.
 func (c *Client) keepSent(w *watch, records []Record, replace bool) {
@@ -192,15 +196,15 @@ func (w *watch) send(ctx context.Context) error {
 	c.mu.Lock()
 	peer, carried, running := c.peer, c.awaited(w), c.running
 	c.mu.Unlock()
-	w.sequence = (w.sequence + 1) & 0xffffff
-	m := &Message{Code: CodeContent, Token: w.token, Format: &w.format, Observe: new(w.sequence)}
+	sequence := c.nextSequence()
+	m := &Message{Code: CodeContent, Token: w.token, Format: &w.format, Observe: new(sequence)}
 	payload, records, err := c.readWatched(ctx, w)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		m = errorMessage(err)
-		m.Token, m.Observe = w.token, new(w.sequence)
+		m.Token, m.Observe = w.token, new(sequence)
 		c.forgetObservation(w.token)
 		return c.transport.Notify(running, peer, m)
 	}

@@ -16,6 +16,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/store"
 )
 
 // Config says where the bridge listens and which hub it belongs to.
@@ -71,6 +73,7 @@ type Bridge struct {
 	sessions map[string]*live // by endpoint
 	pace     pace
 	ledger   ledger
+	store    lwm2m.Store // nil without a directory
 	running  sync.WaitGroup
 }
 
@@ -90,6 +93,11 @@ func New(c Config) (*Bridge, error) {
 	}
 	if b.ledger, err = openLedger(c.Dir); err != nil {
 		return nil, fmt.Errorf("cannot read which updates are under way: %w", err)
+	}
+	if c.Dir != "" {
+		if b.store, err = store.Open(filepath.Join(c.Dir, "devices")); err != nil {
+			return nil, err
+		}
 	}
 	if b.udp, err = coap.Listen(c.Listen, c.options(c.Listen)...); err != nil {
 		return nil, fmt.Errorf("cannot listen for devices on %s: %w", c.Listen, err)
@@ -167,6 +175,7 @@ func (b *Bridge) Serve(ctx context.Context) error {
 		Model:   b.model,
 		OnEvent: func(e lwm2m.Event) { b.event(ctx, e) },
 		OnSend:  b.sent,
+		Store:   b.store,
 		Logger:  b.Log,
 
 		AwakeTime: b.AwakeTime, Authorize: b.authorize, MaxDevices: b.MaxDevices, MaxLifetime: b.MaxLifetime,
@@ -200,18 +209,18 @@ func (b *Bridge) event(ctx context.Context, e lwm2m.Event) {
 	defer b.mu.Unlock()
 	s := b.sessions[endpoint]
 	switch e.Kind {
-	case lwm2m.Registered:
+	case lwm2m.Registered, lwm2m.Restored:
 		if s == nil {
 			s = b.start(ctx, endpoint)
 		}
-		s.attach(e.Device)
+		s.attach(e.Device, e.Kind == lwm2m.Registered)
 	case lwm2m.Updated:
 		if s != nil {
 			s.poke() // its objects may be others now
 		}
 	default:
 		if s != nil {
-			s.attach(nil)
+			s.attach(nil, false)
 			time.AfterFunc(farewell, func() { b.dismiss(endpoint, s) })
 		}
 	}

@@ -150,6 +150,35 @@ func TestMethodsAndTheTwin(t *testing.T) {
 	eventually(t, "the value once more", shown, is("roof"))
 }
 
+// TestAnObservationOutlastsItsDevice: what a method has had observed is observed again
+// when the device has restarted, until a method cancels it.
+func TestAnObservationOutlastsItsDevice(t *testing.T) {
+	t.Parallel()
+	s, _, _, _, stopDevice := start(t)
+	shown := s.at(t, "lwm2m", "33000", "0", "1", "value")
+	eventually(t, "the device is online", s.at(t, "state"), is("online"))
+	const path = `{"path": "/33000/0/1"}`
+	if answer := s.call(t, "observe", path); answer.Status != 200 {
+		t.Fatalf("%+v", answer)
+	}
+	eventually(t, "the value", shown, is(1.0))
+	eventually(t, "the twin remembers", s.at(t, "observed", "/33000/0/1"), is(true))
+	stopDevice()
+	eventually(t, "it has gone", s.at(t, "state"), is("offline"))
+	s.device, _ = startDevice(t, s.address)
+	eventually(t, "the device is online", s.at(t, "state"), is("online"))
+	for i := range 2 {
+		s.thing.SetValue(0, 1, lwm2m.Int(int64(10+i)))
+		s.client.Changed(lwm2m.NewPath(thingID, 0, 1))
+		eventually(t, "its change", shown, is(float64(10+i)))
+	}
+	if answer := s.call(t, "cancel-observe", path); answer.Status != 200 {
+		t.Fatalf("%+v", answer)
+	}
+	eventually(t, "nothing", shown, is(nil))
+	eventually(t, "nor remembered", s.at(t, "observed"), is(nil))
+}
+
 // TestMethodOfWhoIsAway: of a device that is not registered the hub says that it is
 // not online, and a method waits for one that is about to come.
 func TestMethodOfWhoIsAway(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 )
 
 // What methods do with a device. What they read is shown in the twin only if it is
-// there anyway; what they observe is, until the device registers anew.
+// there anyway; what they observe is, until another one cancels that.
 
 func (s *session) readNow(ctx context.Context, d *lwm2m.Device, o operation) (any, error) {
 	records, err := d.Read(ctx, o.Path)
@@ -82,19 +82,74 @@ func (s *session) observeNow(ctx context.Context, d *lwm2m.Device, o operation) 
 	case many:
 		return nil, methodError{http.StatusTooManyRequests, "too much of this device is observed already"}
 	}
-	records, err := d.Observe(ctx, o.Path, func(records []lwm2m.Record) {
-		s.notified(d, o.Path, records)
-		s.altered(o.paths()) // this took the place of the session's own observation, if it had one
-	})
+	records, err := d.Observe(ctx, o.Path, s.viewer(d, o.Path))
 	if err != nil {
 		return nil, err
 	}
+	s.viewing(d, o.Path)
+	return shown(o.Path, records), nil
+}
+
+func (s *session) viewing(d *lwm2m.Device, p lwm2m.Path) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.device == d {
-		s.viewed[o.Path] = true
+		s.viewed[p] = true
 	}
-	return shown(o.Path, records), nil
+}
+
+// viewer takes what is notified of a path. It may have taken the place of the session's
+// own observation of an object that it looks at.
+func (s *session) viewer(d *lwm2m.Device, p lwm2m.Path) func([]lwm2m.Record) {
+	return func(records []lwm2m.Record) {
+		s.notified(d, p, records)
+		s.altered([]lwm2m.Path{p})
+	}
+}
+
+// dropEarlier ends what was observed before the bridge was restarted and nobody has
+// observed again by now: the twin does not want it any more.
+func (s *session) dropEarlier(ctx context.Context) error {
+	s.mu.Lock()
+	d, ready := s.device, s.observed()
+	s.mu.Unlock()
+	if !ready || !listens(d) {
+		return nil
+	}
+	for _, paths := range d.Earlier() {
+		if err := d.CancelObserve(ctx, paths[0]); unreachable(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// views are what methods have asked to observe, by path. The twin remembers them, over
+// restarts of the device and of the bridge.
+func (s *session) views() map[string]any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]any{}
+	for p := range s.viewed {
+		all[p.String()] = true
+	}
+	return all
+}
+
+// recallViews takes from the twin what was observed in earlier sessions.
+func (s *session) recallViews(reported map[string]any) {
+	if s.recalled {
+		return
+	}
+	s.recalled = true
+	views, _ := reported["observed"].(map[string]any)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for text := range views {
+		if p, err := lwm2m.ParsePath(text); err == nil && len(s.viewed) < maxViews {
+			s.viewed[p], s.lapsed[p] = true, true
+		}
+	}
 }
 
 // follows tells whether something is observed, by itself or with what it is in. The

@@ -64,6 +64,13 @@ func (s *session) unlearn() {
 	clear(s.replies)
 	clear(s.executed)
 	clear(s.given)
+	if !s.recalled {
+		return
+	}
+	s.recalled = false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.viewed)
 }
 
 // connected tells whether the session has the hub's one connection for its device.

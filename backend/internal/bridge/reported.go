@@ -14,6 +14,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
+	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
 
 // States of a device, as its twin shows them.
@@ -43,7 +44,7 @@ func (v values) take(records []lwm2m.Record) {
 func (v values) components() map[string]uint16 {
 	all := map[string]uint16{}
 	for p, r := range v {
-		if p.Object() == objects.ComponentUpdateID && p.Depth() == 3 && p.Resource() == objects.ComponentName {
+		if p.Object() == objects.ComponentUpdateID && p.Depth() == 3 && p.Resource() == objects.ComponentName && pack.CheckComponent(r.Value.Text()) == nil {
 			all[r.Value.Text()] = p.Instance()
 		}
 	}
@@ -357,13 +358,19 @@ func child(m map[string]any, id uint16) map[string]any {
 	return m[key].(map[string]any)
 }
 
-// plain is a value as a twin can hold it: numbers as JSON has them.
+// plain is a value as a twin can hold it: numbers as JSON has them, and those that it
+// does not have exactly as text.
 func plain(v lwm2m.Value) any {
+	const most = 1 << 52
 	switch v.Kind() {
 	case lwm2m.KindInteger:
-		return float64(v.Int())
+		if n := v.Int(); -most < n && n < most {
+			return float64(n)
+		}
 	case lwm2m.KindUnsigned:
-		return float64(v.Uint())
+		if n := v.Uint(); n < most {
+			return float64(n)
+		}
 	case lwm2m.KindFloat:
 		return v.Float()
 	case lwm2m.KindBoolean:
@@ -372,6 +379,25 @@ func plain(v lwm2m.Value) any {
 		return v.Time().UTC().Format(time.RFC3339)
 	}
 	return clip(v.String())
+}
+
+// fitting is a value as a hub takes it: numbers that no twin can hold become text,
+// whoever said them.
+func fitting(v any) any {
+	const most = 1 << 52
+	switch v := v.(type) {
+	case map[string]any:
+		all := make(map[string]any, len(v))
+		for key, inner := range v {
+			all[key] = fitting(inner)
+		}
+		return all
+	case float64:
+		if math.IsNaN(v) || math.Abs(v) >= most {
+			return strconv.FormatFloat(v, 'g', -1, 64)
+		}
+	}
+	return v
 }
 
 // diff is the patch that turns one document into another; nil deletes.

@@ -2,9 +2,11 @@ package bridge
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -142,6 +144,31 @@ func TestResources(t *testing.T) {
 	if all := s.pulls(); len(all) != 0 {
 		t.Errorf("what was not answered was executed again: %q", all)
 	}
+}
+
+// TestNumbersThatNoTwinHolds are shown as text; nothing else of the device is lost by
+// them, not even by a name that no component has.
+func TestNumbersThatNoTwinHolds(t *testing.T) {
+	t.Parallel()
+	s, _, _, _, _ := start(t)
+	eventually(t, "the device is online", s.at(t, "state"), is("online"))
+	s.desire(t, tree(map[string]any{"1": map[string]any{"observed": true}, "8": map[string]any{"observed": true}}))
+	s.thing.SetValue(0, 1, lwm2m.Int(math.MaxInt64))
+	s.thing.SetValue(0, 8, lwm2m.Float(1e16))
+	s.client.Changed(lwm2m.NewPath(thingID, 0))
+	s.client.Changed(s.sensor.Reading(0, math.NaN(), "Cel", time.Now())...)
+	s.updates.SetValue(1, objects.ComponentName, lwm2m.String("no component"))
+	s.updates.SetValue(0, objects.ComponentProgress, lwm2m.Float(math.Inf(1)))
+	s.updates.SetValue(0, objects.ComponentUpdateIdentifier, lwm2m.String("u1"))
+	s.client.ObjectsChanged()
+	s.set(objects.ComponentVersion, lwm2m.String("1.1.0"))
+	eventually(t, "an integer", s.at(t, "lwm2m", "33000", "0", "1", "value"), is("9223372036854775807"))
+	eventually(t, "a whole float", s.at(t, "lwm2m", "33000", "0", "8", "value"), is("1e+16"))
+	eventually(t, "no number", s.at(t, "lwm2m", "3303", "0", "5700", "value"), is("NaN"))
+	eventually(t, "no progress", s.at(t, "components", name, "update", "progress"), is("+Inf"))
+	eventually(t, "all else", s.at(t, "components", name, "version"), is("1.1.0"))
+	s.client.Changed(s.sensor.Reading(0, 4, "Cel", time.Now())...)
+	eventually(t, "a sane value", s.at(t, "lwm2m", "3303", "0", "5700", "value"), is(4.0))
 }
 
 func TestReadResources(t *testing.T) {

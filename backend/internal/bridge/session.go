@@ -33,7 +33,7 @@ type session struct {
 	device    *lwm2m.Device       // the present registration; nil when it is over
 	watching  map[lwm2m.Path]bool // instances that are observed in this registration
 	followed  map[lwm2m.Path]bool // and resources, since the twin asks for it
-	viewed    map[lwm2m.Path]bool // and all else, since a method has asked for it
+	viewed    map[lwm2m.Path]bool // and all else, since a method has asked for it; in any registration
 	lapsed    map[lwm2m.Path]bool // what of all that is not observed now, since the hub took no values
 	left      []lwm2m.Path        // what nobody asks for any more
 	callers   callers
@@ -53,6 +53,7 @@ type session struct {
 	resources resources // what they ask of single ones
 	replies   map[lwm2m.Path]reply
 	executed  map[lwm2m.Path]execution // the last one
+	recalled  bool                     // viewed has what the twin knew
 	given     map[lwm2m.Path]string    // mark of the value that was written last, of those that are written once
 
 	ownership
@@ -90,6 +91,7 @@ func newSession(hub iothub.ConnectionString, endpoint string, model lwm2m.Model,
 	s := &session{
 		endpoint: endpoint, log: log, wake: make(chan struct{}, 1), values: values{},
 		model: model, replies: map[lwm2m.Path]reply{}, executed: map[lwm2m.Path]execution{}, given: map[lwm2m.Path]string{},
+		viewed: map[lwm2m.Path]bool{}, lapsed: map[lwm2m.Path]bool{},
 		upkeep: upkeep{pace: standardPace, changed: map[lwm2m.Path]bool{}, begun: func() error { return nil }, idle: func() {}},
 	}
 	s.alarm = time.AfterFunc(time.Hour, s.poke)
@@ -115,15 +117,16 @@ func (s *session) unsure() {
 	s.fresh = false
 }
 
-// attach gives the session a new registration of its device, or nil at the
-// end of one. Observations end with their registration, and nobody waits for
-// answers to what was asked in it.
-func (s *session) attach(d *lwm2m.Device) {
+// attach gives the session a registration of its device, or nil at the end of one. A
+// fresh one has just been made, any other was there before the bridge was restarted.
+// Observations end with their registration, and nobody waits for answers to what was
+// asked in it.
+func (s *session) attach(d *lwm2m.Device, fresh bool) {
 	s.mu.Lock()
 	s.interrupt()
-	s.device, s.watching, s.followed, s.viewed, s.lapsed = d, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}
+	s.device, s.watching, s.followed, s.lapsed = d, map[lwm2m.Path]bool{}, map[lwm2m.Path]bool{}, maps.Clone(s.viewed)
 	if d != nil {
-		s.claims = true
+		s.claims = fresh
 		s.values, s.fresh = values{}, false // what waited in the twin is written, not what was wanted before
 	}
 	s.mu.Unlock()
@@ -218,7 +221,7 @@ func (s *session) step(ctx context.Context) error {
 	if looked != nil {
 		return errors.Join(watched, looked, asked)
 	}
-	return errors.Join(watched, asked, cmp.Or(s.collect(ctx), s.drive(ctx), s.tell(ctx)))
+	return errors.Join(watched, cmp.Or(asked, s.dropEarlier(ctx)), cmp.Or(s.collect(ctx), s.drive(ctx), s.tell(ctx)))
 }
 
 // listens tells whether a device is here and can be asked now. What is asked of
@@ -335,6 +338,7 @@ func (s *session) hear(ctx context.Context) error {
 	s.repair = readRepair(desired, s.refused)
 	s.resources, s.version = readResources(desired, s.refused), iothub.Section(desired).Version()
 	s.recall(reported)
+	s.recallViews(reported)
 	if s.job == nil {
 		s.job = recallJob(reported)
 	}
@@ -469,16 +473,25 @@ func (s *session) tell(ctx context.Context) error {
 	if given := s.marks(); len(given) > 0 {
 		doc["given"] = given
 	}
+	if views := s.views(); len(views) > 0 {
+		doc["observed"] = views
+	}
+	return s.report(ctx, doc)
+}
+
+// report has the hub have a document. What it refuses are most likely resources of the
+// device: all else must reach it.
+func (s *session) report(ctx context.Context, doc map[string]any) error {
+	doc, _ = fitting(doc).(map[string]any)
 	patch := diff(s.base, doc)
 	if len(patch) == 0 {
 		return nil
 	}
 	err := s.link.report(ctx, patch)
-	var refused hubError
-	if errors.As(err, &refused) {
-		s.log.Error("the hub does not take the report", "error", err)
-		s.base = doc // it would refuse it again
-		return nil
+	if refused, is := errors.AsType[hubError](err); is && patch["lwm2m"] != nil {
+		s.log.Error("the hub does not take the resources of a device", "error", refused)
+		doc["lwm2m"] = map[string]any{"omitted": "the hub does not take the resources of this device"}
+		err = s.link.report(ctx, diff(s.base, doc))
 	}
 	if err != nil {
 		s.unsure()

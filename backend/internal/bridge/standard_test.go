@@ -65,7 +65,8 @@ func (y *yard) open(t *testing.T, listen string) {
 	y.bridge, y.stop = b, background(t, b.Serve)
 }
 
-// restart is a bridge that was killed and started anew: it remembers nothing.
+// restart is a bridge that was stopped and started anew: it remembers what is in its
+// directory, if it has one.
 func (y *yard) restart(t *testing.T) {
 	t.Helper()
 	y.stop()
@@ -382,7 +383,8 @@ func TestTheBridgeRestartsAtEachStep(t *testing.T) {
 			if !step.packages {
 				close(gate)
 			}
-			y := newYard(t, func(c *Config) { c.Packages = gated(c.Packages, gate) })
+			dir := t.TempDir()
+			y := newYard(t, func(c *Config) { c.Packages, c.Dir = gated(c.Packages, gate), dir })
 			y.publish(t, gadgetSoftware, "2.0.0", 5000, "")
 			g := newGadget(t, "gadget")
 			g.oneByOne = true

@@ -173,14 +173,18 @@ func (s *session) observeAgain(ctx context.Context) error {
 		s.mu.Lock()
 		delete(s.lapsed, p)
 		s.mu.Unlock()
-		_, err := d.Observe(ctx, p, func(records []lwm2m.Record) { s.notified(d, p, records) })
-		if err != nil {
+		_, err := d.Observe(ctx, p, s.viewer(d, p))
+		s.mu.Lock()
+		switch {
+		case s.device != d:
+		case unreachable(err):
+			s.lapsed[p] = true
+		case err != nil:
 			s.log.Info("what was observed is not any more", "path", p.String(), "error", err)
+			delete(s.viewed, p)
 		}
+		s.mu.Unlock()
 		if unreachable(err) {
-			s.mu.Lock()
-			s.lapsed[p] = s.device == d
-			s.mu.Unlock()
 			return err
 		}
 	}

@@ -122,7 +122,7 @@ func (c *Conn) receive(ctx context.Context, running *sync.WaitGroup, h lwm2m.Han
 	case lwm2m.Code(m.Code).IsRequest():
 		c.request(ctx, running, h, from, c.seen.identify(id, b), m)
 	default:
-		c.response(h, id, m)
+		c.response(h, from, id, m)
 	}
 }
 
@@ -145,7 +145,7 @@ func (c *Conn) settle(id exchangeID, m message.Message) {
 }
 
 // response takes a separate response or a notification.
-func (c *Conn) response(h lwm2m.Handler, id exchangeID, m message.Message) {
+func (c *Conn) response(h lwm2m.Handler, from origin, id exchangeID, m message.Message) {
 	done := func(r lwm2m.Reception) {
 		switch {
 		case r == lwm2m.Refused:
@@ -158,21 +158,21 @@ func (c *Conn) response(h lwm2m.Handler, id exchangeID, m message.Message) {
 	case c.deliver(id.peer, m):
 		done(lwm2m.Accepted)
 	case m.Options.HasOption(message.Observe):
-		c.notification(h, id.peer, m, done)
+		c.notification(h, from, m, done)
 	default:
 		done(lwm2m.Refused)
 	}
 }
 
-func (c *Conn) notification(h lwm2m.Handler, from string, m message.Message, done func(lwm2m.Reception)) {
+func (c *Conn) notification(h lwm2m.Handler, from origin, m message.Message, done func(lwm2m.Reception)) {
 	n, err := fromWire(m)
 	if err != nil {
 		done(lwm2m.Refused)
 		return
 	}
 	b, _ := getBlock(m, message.Block2)
-	n.Partial = b.more
-	h.ServeNotification(from, n, done)
+	n.Partial, n.Identity = b.more, from.identity
+	h.ServeNotification(from.peer, n, done)
 }
 
 // deliver gives a separate response to its exchange; it acknowledges the request

@@ -83,7 +83,7 @@ func (c *Conn) receiveFrame(ctx context.Context, running *sync.WaitGroup, h lwm2
 	case lwm2m.Code(m.Code).IsRequest():
 		c.serveFrame(running, from, m, func() message.Message { return c.handle(ctx, h, from, m) })
 	case !c.deliver(from.peer, m) && m.Options.HasOption(message.Observe):
-		c.notification(h, from.peer, m, c.notesOf(from.peer).add())
+		c.notification(h, from, m, c.notesOf(from.peer).add())
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 )
 
 // receiveBuffer is asked for, so that many devices may come at once.
@@ -34,7 +36,7 @@ type link interface {
 // proven, "" if it has proven none.
 type origin struct{ peer, identity string }
 
-var errNoPeer = errors.New("there is no connection to the peer")
+var errNoPeer = lwm2m.ErrNoConnection
 
 // udpLink is a link in plaintext; its peers are addresses.
 type udpLink struct {

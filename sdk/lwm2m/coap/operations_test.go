@@ -113,6 +113,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("the text of an internal error left the device: %v", err)
 	}
 	wantCode(t, "not executable", remote.Execute(ctx, version, ""), lwm2m.CodeMethodNotAllowed)
+	wantCode(t, "not executable, a number", remote.Execute(ctx, lwm2m.NewPath(1, 0, 1), ""), lwm2m.CodeMethodNotAllowed)
 	wantCode(t, "no hook", remote.Execute(ctx, component.Child(objects.ComponentCancel), ""), lwm2m.CodeMethodNotAllowed)
 	if err := write(wanted, lwm2m.Int(1)); err == nil {
 		t.Error("a number was sent for a text")

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
@@ -175,5 +176,24 @@ func TestLibcoapPushes(t *testing.T) {
 	stranger := coapClient(t, "-m", "put", "-t", "42", "-b", "1024", "-e", strings.Repeat("x", 3000), "coap://"+d.conn.LocalAddr().String()+firmware.String())
 	if !strings.HasPrefix(stranger, "4.01") {
 		t.Errorf("somebody else pushes: %q", stranger)
+	}
+}
+
+// TestABodyThatFails is no fault of the device.
+func TestABodyThatFails(t *testing.T) {
+	t.Parallel()
+	_, _, remote := connect(t, nil)
+	broken := errors.New("disk broken")
+	for name, test := range map[string]struct {
+		body io.Reader
+		want error
+	}{
+		"fails":      {io.MultiReader(strings.NewReader(strings.Repeat("x", 3000)), iotest.ErrReader(broken)), broken},
+		"ends early": {strings.NewReader(strings.Repeat("x", 3000)), io.ErrUnexpectedEOF},
+	} {
+		err := remote.WriteFrom(deadline(t), wanted, test.body, 5000)
+		if !errors.Is(err, test.want) || errors.Is(err, lwm2m.ErrUnreachable) {
+			t.Errorf("a body that %s: %v", name, err)
+		}
 	}
 }

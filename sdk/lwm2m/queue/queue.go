@@ -4,6 +4,7 @@ package queue
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -45,8 +46,12 @@ func Open(folder string) (*Files, error) {
 	return f, nil
 }
 
-// of is the folder of an endpoint, whose name may have any bytes.
+// of is the folder of an endpoint, whose name may have any bytes and any length.
 func (f *Files) of(endpoint string) string {
+	if len(endpoint) > 120 { // a file's name has 255 bytes
+		sum := sha256.Sum256([]byte(endpoint))
+		return filepath.Join(f.folder, "s"+hex.EncodeToString(sum[:]))
+	}
 	return filepath.Join(f.folder, "x"+hex.EncodeToString([]byte(endpoint)))
 }
 

@@ -1,0 +1,160 @@
+package lwm2m
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Store keeps what a [Server] knows of its devices, so that a restart of the server
+// ends no registration and no observation. Package store has one in files. It is
+// called from one goroutine at a time.
+type Store interface {
+	// Save keeps the state of an endpoint, in place of an earlier one. What is lost by
+	// a power cut right after it only has the device register anew.
+	Save(endpoint string, state []byte) error
+	// Remove forgets an endpoint. That it is not there is no error.
+	Remove(endpoint string) error
+	// Load gives what is kept, by endpoint.
+	Load() (map[string][]byte, error)
+}
+
+// kept is the state of an endpoint.
+type kept struct {
+	Registration Registration
+	Observed     []keptObservation
+}
+
+type keptObservation struct {
+	Token []byte
+	Paths []Path
+}
+
+// keeper saves what has changed, in a goroutine of its own: devices do not wait for
+// it, and what changes often is saved less often.
+type keeper struct {
+	mu    sync.Mutex
+	dirty map[string]bool // by endpoint
+	wake  chan struct{}
+}
+
+// keep has the state of an endpoint saved.
+func (s *Server) keep(endpoint string) {
+	if s.config.Store == nil {
+		return
+	}
+	s.keeper.mu.Lock()
+	s.keeper.dirty[endpoint] = true
+	s.keeper.mu.Unlock()
+	signal(s.keeper.wake)
+}
+
+// keepStore saves until stop is closed, and then what is left.
+func (s *Server) keepStore(stop <-chan struct{}) {
+	for {
+		select {
+		case <-s.keeper.wake:
+			s.save()
+		case <-stop:
+			s.save()
+			return
+		}
+	}
+}
+
+func (s *Server) save() {
+	s.keeper.mu.Lock()
+	dirty := s.keeper.dirty
+	s.keeper.dirty = map[string]bool{}
+	s.keeper.mu.Unlock()
+	for endpoint := range dirty {
+		if err := s.saveOne(endpoint); err != nil {
+			s.logger.Error("cannot keep a registration, the device will have to register anew after a restart", "endpoint", endpoint, "error", err)
+		}
+	}
+}
+
+func (s *Server) saveOne(endpoint string) error {
+	s.mu.Lock()
+	d, here := s.devices[endpoint]
+	s.mu.Unlock()
+	if !here {
+		return s.config.Store.Remove(endpoint)
+	}
+	state, err := json.Marshal(d.kept())
+	if err != nil {
+		return err
+	}
+	return s.config.Store.Save(endpoint, state)
+}
+
+func (d *Device) kept() kept {
+	k := kept{Registration: d.Registration()}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range d.observed {
+		k.Observed = append(k.Observed, keptObservation{[]byte(o.token), o.paths})
+	}
+	return k
+}
+
+// restore begins with the devices that are in the store. Each has its whole lifetime
+// from now on, since nobody has listened to it.
+func (s *Server) restore() {
+	if s.config.Store == nil {
+		return
+	}
+	all, err := s.config.Store.Load()
+	if err != nil {
+		s.logger.Error("cannot read the registrations that were kept, devices will have to register anew", "error", err)
+	}
+	for endpoint, state := range all {
+		if err := s.restoreOne(state); err != nil {
+			s.logger.Warn("a registration that was kept cannot be used, the device will have to register anew", "endpoint", endpoint, "error", err)
+			s.keep(endpoint)
+		}
+	}
+}
+
+func (s *Server) restoreOne(state []byte) error {
+	var k kept
+	if err := json.Unmarshal(state, &k); err != nil {
+		return err
+	}
+	r := k.Registration
+	if r.ID == "" || r.Endpoint == "" || r.Lifetime <= 0 || r.Lifetime > s.config.MaxLifetime {
+		return fmt.Errorf("the lifetime is %v, at most %v are accepted", r.Lifetime, s.config.MaxLifetime)
+	}
+	r.setLinks(r.Links)
+	r.Updated = time.Now()
+	d := newDevice(s, r)
+	d.unheard = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.devices) >= s.config.MaxDevices {
+		return fmt.Errorf("%d devices are registered, and no more can be", len(s.devices))
+	}
+	s.enterLocked(d, r)
+	for _, k := range k.Observed {
+		o := newObservation(d, compositeKey(k.Paths), k.Paths, nil)
+		o.token, o.earlier = string(k.Token), true
+		d.observed[o.key] = o
+		s.observations[o.token], d.tokens[o.token] = o, struct{}{}
+	}
+	s.report(Restored, d, r)
+	return nil
+}
+
+// Earlier lists what an earlier run of the server has observed of the device and nobody
+// has observed again: the paths of each observation.
+func (d *Device) Earlier() (all [][]Path) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range d.observed {
+		if o.earlier {
+			all = append(all, o.paths)
+		}
+	}
+	return all
+}
