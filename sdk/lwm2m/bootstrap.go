@@ -111,7 +111,7 @@ func (b *bootstrapping) run(ctx context.Context, t Transport, served chan error)
 		Query: []string{"ep=" + b.config.Endpoint, "pct=" + strconv.Itoa(int(FormatSenMLCBOR))},
 	})
 	if err == nil && !answer.Code.Success() {
-		err = &Error{Code: answer.Code, Reason: string(answer.Payload)}
+		err = &Error{Code: answer.Code, Reason: brief(string(answer.Payload))}
 	}
 	for err == nil {
 		timer := time.NewTimer(b.config.Timeout)
@@ -139,7 +139,7 @@ func (b *bootstrapping) fetchPack(ctx context.Context, t Transport, peer string)
 	case err != nil:
 		return err
 	case !answer.Code.Success():
-		return &Error{Code: answer.Code, Reason: string(answer.Payload)}
+		return &Error{Code: answer.Code, Reason: brief(string(answer.Payload))}
 	case answer.Format == nil:
 		return errors.New("the pack has no content format")
 	}

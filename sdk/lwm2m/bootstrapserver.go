@@ -182,7 +182,7 @@ func (s *BootstrapServer) provision(ctx context.Context, peer string, f Format, 
 func (s *BootstrapServer) request(ctx context.Context, peer string, m *Message) error {
 	answer, err := s.transport.Exchange(ctx, peer, m)
 	if err == nil && !answer.Code.Success() {
-		err = &Error{Code: answer.Code, Reason: string(answer.Payload)}
+		err = &Error{Code: answer.Code, Reason: brief(string(answer.Payload))}
 	}
 	return err
 }

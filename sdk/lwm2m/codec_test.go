@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -228,6 +229,13 @@ func TestDecodeRefuses(t *testing.T) {
 		{"1.0 JSON trailing", FormatJSON, "/3/0", `{"e":[]} 1`, CodeBadRequest},
 		{"1.0 JSON two values", FormatJSON, "/3/0", `{"e":[{"n":"/3/0/9","v":1,"sv":"x"}]}`, CodeBadRequest},
 		{"1.0 JSON no base64", FormatJSON, "/100/0", `{"e":[{"n":"/100/0/5","sv":"!"}]}`, CodeBadRequest},
+		{"JSON bad base64", FormatSenMLJSON, "/3/0", `[{"n":"/3/0/9","vd":"====="}]`, CodeBadRequest},
+		{"JSON must be understood", FormatSenMLJSON, "/3/0", `[{"n":"/3/0/9","v":1,"must_":1}]`, CodeBadRequest},
+		{"JSON newer version", FormatSenMLJSON, "/3/0", `[{"bver":99,"n":"/3/0/9","v":1}]`, CodeBadRequest},
+		{"JSON year 10000", FormatSenMLJSON, "/3/0", `[{"n":"/3/0/9","v":1,"t":253402300800}]`, CodeBadRequest},
+		{"JSON year 0", FormatSenMLJSON, "/3/0", `[{"n":"/3/0/9","v":1,"t":-62135596801}]`, CodeBadRequest},
+		{"CBOR must be understood", FormatSenMLCBOR, "/3/0", "\x81\xa3\x00\x66/3/0/9\x02\x01\x65must_\x01", CodeBadRequest},
+		{"CBOR newer version", FormatSenMLCBOR, "/3/0", "\x81\xa3\x20\x18\x63\x00\x66/3/0/9\x02\x01", CodeBadRequest},
 		{"CBOR garbage", FormatSenMLCBOR, "/3/0", "\xff", CodeBadRequest},
 		{"CBOR text as number", FormatSenMLCBOR, "/3/0/0", "\x81\xa2\x21\x66/3/0/0\x02\x61x", CodeBadRequest},
 		{"text wrong", FormatText, "/3/0/9", "x", CodeBadRequest},
@@ -298,6 +306,35 @@ func fuzzCodec(f *testing.F, format Format) {
 }
 
 func FuzzTLV(f *testing.F)       { fuzzCodec(f, FormatTLV) }
+// TestWholeNumbersAreExact, also those that are written with a fraction of zero; and what
+// may be written beside values changes nothing.
+func TestWholeNumbersAreExact(t *testing.T) {
+	for text, want := range map[string]Value{
+		"9007199254740993.0": Int(9007199254740993), "9007199254740993": Int(9007199254740993), "21.0": Float(21), "18446744073709551615.00": Uint(math.MaxUint64),
+	} {
+		if got, err := parseJSONNumber(text); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	got, err := Decode(FormatSenMLJSON, Path{}, []byte(`[{"bver":10,"n":"/3/0/0","vs":"a_\"","x_y":1}]`), Model{})
+	if err != nil || len(got) != 1 || got[0].Value != String(`a_"`) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestReasonsAreShort, whatever a peer has sent.
+func TestReasonsAreShort(t *testing.T) {
+	long := strings.Repeat("ä", 50_000)
+	_, err := Decode(FormatSenMLJSON, Path{}, []byte(`[{"bn":"`+long+`","n":"1","v":1}]`), Model{})
+	answer := errorMessage(err)
+	if n := len(answer.Payload); answer.Code != CodeBadRequest || n > 300 || !utf8.Valid(answer.Payload) {
+		t.Errorf("%v with %d bytes", answer.Code, n)
+	}
+	if n := len(errorMessage(&Error{Code: CodeConflict, Reason: long}).Payload); n > 300 {
+		t.Errorf("%d bytes", n)
+	}
+}
+
 func FuzzSenMLJSON(f *testing.F) { fuzzCodec(f, FormatSenMLJSON) }
 func FuzzJSON(f *testing.F)      { fuzzCodec(f, FormatJSON) }
 func FuzzSenMLCBOR(f *testing.F) { fuzzCodec(f, FormatSenMLCBOR) }

@@ -282,7 +282,7 @@ func (d *Device) request(ctx context.Context, p Path, m *Message) (*Message, err
 	d.heard()
 	switch {
 	case !answer.Code.Success():
-		return nil, &Error{Code: answer.Code, Reason: string(answer.Payload)}
+		return nil, &Error{Code: answer.Code, Reason: brief(string(answer.Payload))}
 	}
 	return answer, nil
 }

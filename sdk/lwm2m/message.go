@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Code is a CoAP method or response code: class in the upper three bits, detail
@@ -51,7 +52,7 @@ func (c Code) IsRequest() bool { return c>>5 == 0 && c != 0 }
 
 // Error is a refusal with a CoAP code: what a server gets from a device, and what
 // an [Object] returns to choose the answer's code. The reason travels to the
-// other side, so it must hold no secret.
+// other side, so it must hold no secret; of one that is long, the beginning does.
 type Error struct {
 	Code   Code
 	Reason string
@@ -59,7 +60,19 @@ type Error struct {
 
 // Errorf makes an Error.
 func Errorf(code Code, format string, args ...any) *Error {
-	return &Error{Code: code, Reason: fmt.Sprintf(format, args...)}
+	return &Error{Code: code, Reason: brief(fmt.Sprintf(format, args...))}
+}
+
+// maxReason bounds the reason of a refusal, in bytes: an answer with one fits in any
+// datagram, and a log is not filled with what a peer has sent.
+const maxReason = 256
+
+// brief is the beginning of a text that may have parts of what a peer has sent.
+func brief(text string) string {
+	if len(text) <= maxReason {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxReason], "") + "…"
 }
 
 // Error is "4.04: no such instance".

@@ -161,7 +161,7 @@ func (c *Client) exchange(ctx context.Context, m *Message) (*Message, error) {
 	}
 	c.stirred()
 	if !answer.Code.Success() {
-		return nil, &Error{Code: answer.Code, Reason: string(answer.Payload)}
+		return nil, &Error{Code: answer.Code, Reason: brief(string(answer.Payload))}
 	}
 	return answer, nil
 }

@@ -21,6 +21,20 @@ type senmlEntry struct {
 // section 4.5.3).
 const senmlRelative = 1 << 28
 
+// Times are those of the years 1 to 9999, which RFC 3339 and JSON can say.
+const (
+	firstSecond = -62135596800
+	lastSecond  = 253402300799
+)
+
+// senmlVersion is that of RFC 8428; what a newer one means nobody knows.
+const senmlVersion = 10
+
+var errSenMLVersion = errors.New("this version of SenML is not known")
+
+// errSenMLMust is what RFC 8428 section 4.4 has a reader refuse.
+var errSenMLMust = errors.New("a field whose name ends in _ has to be understood, and is not")
+
 // senmlEntries writes records relative to base.
 func senmlEntries(base Path, records []Record) []senmlEntry {
 	prefix := base.String()
@@ -77,7 +91,7 @@ func senmlTime(seconds float64) (time.Time, error) {
 	switch {
 	case seconds == 0:
 		return time.Time{}, nil
-	case math.IsNaN(seconds) || math.Abs(seconds) > 1<<40:
+	case math.IsNaN(seconds) || seconds < firstSecond || seconds > lastSecond:
 		return time.Time{}, errors.New("a time is out of range")
 	case math.Abs(seconds) < senmlRelative:
 		return time.Now().Add(time.Duration(seconds * float64(time.Second))).UTC(), nil

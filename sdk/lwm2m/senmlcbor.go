@@ -1,11 +1,17 @@
 package lwm2m
 
-import "github.com/fxamacker/cbor/v2"
+import (
+	"bytes"
+	"strings"
+
+	"github.com/fxamacker/cbor/v2"
+)
 
 // cborEntry is a SenML entry in CBOR, with the labels of RFC 8428 section 6 and
 // LwM2M's "vlo".
 type cborEntry struct {
 	BaseName  string          `cbor:"-2,keyasint,omitempty"`
+	Version   float64         `cbor:"-1,keyasint,omitempty"`
 	BaseTime  float64         `cbor:"-3,keyasint,omitempty"`
 	BaseValue cbor.RawMessage `cbor:"-5,keyasint,omitempty"`
 	BaseSum   cbor.RawMessage `cbor:"-6,keyasint,omitempty"`
@@ -56,11 +62,17 @@ func parseSenMLCBOR(payload []byte) ([]senmlEntry, error) {
 	if err := cborDecoding.Unmarshal(payload, &list); err != nil {
 		return nil, err
 	}
+	if err := checkCBORNames(payload); err != nil {
+		return nil, err
+	}
 	entries := make([]senmlEntry, 0, len(list))
 	for _, c := range list {
 		v, err := c.value()
 		if err != nil {
 			return nil, err
+		}
+		if c.Version > senmlVersion {
+			return nil, errSenMLVersion
 		}
 		if c.BaseValue != nil || c.BaseSum != nil {
 			return nil, errSenMLBaseValue
@@ -68,6 +80,25 @@ func parseSenMLCBOR(payload []byte) ([]senmlEntry, error) {
 		entries = append(entries, senmlEntry{baseName: c.BaseName, baseTime: c.BaseTime, name: c.Name, time: c.Time, value: v})
 	}
 	return entries, nil
+}
+
+// checkCBORNames looks for labels that have to be understood, which are rare.
+func checkCBORNames(payload []byte) error {
+	if !bytes.Contains(payload, []byte("_")) {
+		return nil
+	}
+	var list []map[any]cbor.RawMessage
+	if err := cborDecoding.Unmarshal(payload, &list); err != nil {
+		return err
+	}
+	for _, fields := range list {
+		for label := range fields {
+			if name, is := label.(string); is && strings.HasSuffix(name, "_") {
+				return errSenMLMust
+			}
+		}
+	}
+	return nil
 }
 
 func (c cborEntry) value() (v Value, err error) {

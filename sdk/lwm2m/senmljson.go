@@ -15,6 +15,7 @@ import (
 // exact.
 type jsonEntry struct {
 	BaseName  string          `json:"bn,omitempty"`
+	Version   float64         `json:"bver,omitempty"`
 	BaseTime  float64         `json:"bt,omitempty"`
 	BaseValue json.RawMessage `json:"bv,omitempty"`
 	BaseSum   json.RawMessage `json:"bs,omitempty"`
@@ -78,11 +79,17 @@ func parseSenMLJSON(payload []byte) ([]senmlEntry, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("there is something after the list")
 	}
+	if err := checkJSONNames(payload); err != nil {
+		return nil, err
+	}
 	entries := make([]senmlEntry, 0, len(list))
 	for _, j := range list {
 		v, err := j.value()
 		if err != nil {
 			return nil, err
+		}
+		if j.Version > senmlVersion {
+			return nil, errSenMLVersion
 		}
 		if j.BaseValue != nil || j.BaseSum != nil {
 			return nil, errSenMLBaseValue
@@ -90,6 +97,25 @@ func parseSenMLJSON(payload []byte) ([]senmlEntry, error) {
 		entries = append(entries, senmlEntry{baseName: j.BaseName, baseTime: j.BaseTime, name: j.Name, time: j.Time, value: v})
 	}
 	return entries, nil
+}
+
+// checkJSONNames looks for names that have to be understood, which are rare.
+func checkJSONNames(payload []byte) error {
+	if !bytes.Contains(payload, []byte(`_"`)) {
+		return nil
+	}
+	var list []map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &list); err != nil {
+		return err
+	}
+	for _, fields := range list {
+		for name := range fields {
+			if strings.HasSuffix(name, "_") {
+				return errSenMLMust
+			}
+		}
+	}
+	return nil
 }
 
 var (
@@ -111,7 +137,11 @@ func (j jsonEntry) value() (v Value, err error) {
 		take(Bool(*j.Boolean), nil)
 	}
 	if j.Data != nil {
-		b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(*j.Data, "="))
+		encoding := base64.RawURLEncoding
+		if strings.HasSuffix(*j.Data, "=") { // some write it
+			encoding = base64.URLEncoding
+		}
+		b, err := encoding.DecodeString(*j.Data)
 		take(Opaque(b), err)
 	}
 	if j.Link != nil {
@@ -123,8 +153,12 @@ func (j jsonEntry) value() (v Value, err error) {
 	return v, err
 }
 
-// parseJSONNumber gives an integer if the number is written as one and fits.
+// parseJSONNumber gives an integer if the number is written as one and fits, or is one
+// that a float would not hold exactly.
 func parseJSONNumber(s string) (Value, error) {
+	if whole, zeros, point := strings.Cut(s, "."); point && len(whole) > 15 && strings.Trim(zeros, "0") == "" {
+		s = whole
+	}
 	if i, err := strconv.ParseInt(s, 10, 64); err == nil && s != "-0" {
 		return Int(i), nil
 	}

@@ -186,7 +186,7 @@ type serverHandler struct{ *Server }
 func (s serverHandler) ServeRequest(ctx context.Context, peer string, m *Message) *Message {
 	answer, err := s.serve(ctx, peer, m)
 	if err != nil {
-		s.logger.Info("refused a device's request", "peer", peer, "error", err)
+		s.logger.Info("refused a device's request", "peer", peer, "error", brief(err.Error()))
 		return errorMessage(err)
 	}
 	return answer
@@ -196,7 +196,7 @@ func (s serverHandler) ServeRequest(ctx context.Context, peer string, m *Message
 // text of other errors stays on this side.
 func errorMessage(err error) *Message {
 	if e, ok := errors.AsType[*Error](err); ok {
-		return &Message{Code: e.Code, Payload: []byte(e.Reason)}
+		return &Message{Code: e.Code, Payload: []byte(brief(e.Reason))}
 	}
 	return &Message{Code: CodeInternal}
 }

@@ -60,6 +60,22 @@ func getBlock(m message.Message, id message.OptionID) (b block, ok bool) {
 	return block{num: v >> 4, more: v&8 != 0, szx: min(uint8(v&7), maxSZX), bert: v&7 == 7}, true
 }
 
+// badBlock gives the answer to a request whose Block option cannot be meant: it is
+// critical (RFC 7959 section 2.2), and the largest size is TCP's (RFC 8323 section 6).
+func badBlock(m message.Message, framed bool) (answer message.Message, bad bool) {
+	for _, id := range []message.OptionID{message.Block1, message.Block2} {
+		raw, err := m.Options.GetBytes(id)
+		switch {
+		case err != nil:
+		case len(raw) > 3:
+			return message.Message{Code: codes.BadOption, Payload: []byte("a Block option has at most three bytes")}, true
+		case !framed && number(raw)&7 == 7:
+			return message.Message{Code: codes.BadRequest, Payload: []byte("the size of the block is reserved")}, true
+		}
+	}
+	return message.Message{}, false
+}
+
 // answerBlock cuts the response to the block that the request asks for, or to the
 // first one if it is longer than limit.
 func answerBlock(response, request message.Message, limit int) message.Message {

@@ -142,7 +142,49 @@ func TestUploadsShare(t *testing.T) {
 	}
 }
 
-// TestUploadsShareMemory is the same with bytes.
+// TestUploadsOfMany: what many addresses leave unfinished, one each, gives way before what
+// goes on.
+func TestUploadsOfMany(t *testing.T) {
+	u := newUploads(exchangeLifetime)
+	honest := uploadID{"192.0.2.1:5683", lwm2m.Put, "/list"}
+	for i := range 4 * maxUploads {
+		if i%100 == 0 {
+			if _, code := u.append(honest, block{num: uint32(i / 100), more: true, szx: 0}, make([]byte, 16)); code != codes.Continue {
+				t.Fatalf("after %d strangers: %v", i, code)
+			}
+		}
+		begin(u, fmt.Sprintf("127.1.%d.%d:7", i/250, i%250), "/x", 1)
+	}
+}
+
+// TestBadBlocks: an option that cannot be meant is refused, before anything is kept, and
+// so is what is announced to be too long.
+func TestBadBlocks(t *testing.T) {
+	option := func(value ...byte) message.Message {
+		return message.Message{Options: message.Options{{ID: message.Block1, Value: value}}}
+	}
+	for name, test := range map[string]struct {
+		m      message.Message
+		framed bool
+		want   codes.Code
+	}{
+		"four bytes":      {option(0, 0, 0, 8), false, codes.BadOption},
+		"reserved size":   {option(15), false, codes.BadRequest},
+		"the same of TCP": {option(15), true, codes.Empty},
+		"a block":         {option(8), false, codes.Empty},
+		"no block at all": {message.Message{}, false, codes.Empty},
+	} {
+		if answer, bad := badBlock(test.m, test.framed); answer.Code != test.want || bad != (test.want != codes.Empty) {
+			t.Errorf("%s: %v, %v", name, answer.Code, bad)
+		}
+	}
+	early, whole := newUploads(exchangeLifetime).add("192.0.2.1:1", option(8), &lwm2m.Message{Code: lwm2m.Put, Size: maxUpload + 1})
+	if early.Code != codes.RequestEntityTooLarge || whole {
+		t.Errorf("too long: %v", early.Code)
+	}
+}
+
+// TestUploadsShareMemory is TestUploadsShare with bytes.
 func TestUploadsShareMemory(t *testing.T) {
 	u := newUploads(exchangeLifetime)
 	for i := range maxHeld / maxUpload {

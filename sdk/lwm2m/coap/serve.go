@@ -85,6 +85,9 @@ func (c *Conn) handle(ctx context.Context, h lwm2m.Handler, from origin, m messa
 		return message.Message{Code: codes.BadOption, Payload: []byte(err.Error())}
 	}
 	request.Identity = from.identity
+	if answer, bad := badBlock(m, c.sessions != nil); bad {
+		return answer
+	}
 	if streamed, ok := c.stream(ctx, h, from.peer, m, request); ok {
 		return streamed
 	}

@@ -53,6 +53,9 @@ func (u *uploads) add(peer string, m message.Message, request *lwm2m.Message) (e
 		return message.Message{}, true
 	}
 	id := identify(peer, request)
+	if b.num == 0 && request.Size > maxUpload {
+		return message.Message{Code: codes.RequestEntityTooLarge, Options: b.add(nil, message.Block1)}, false
+	}
 	body, code := u.append(id, b, request.Payload)
 	if code != codes.Empty {
 		return message.Message{Code: code, Options: b.add(nil, message.Block1)}, false
@@ -95,8 +98,9 @@ func (u *uploads) append(id uploadID, b block, payload []byte) ([]byte, codes.Co
 }
 
 // giveWay drops an upload of whichever address takes most, by this measure,
-// besides id: the one that has been silent for longest. So what one address
-// leaves unfinished holds up nobody else.
+// besides id: the one that has been silent for longest, as among addresses that take
+// the same. So what one address leaves unfinished holds up nobody else, nor what many
+// leave whoever goes on.
 func (u *uploads) giveWay(id uploadID, measure func(*upload) int) {
 	shares, oldest := map[string]int{}, map[string]uploadID{}
 	var most string
@@ -109,7 +113,9 @@ func (u *uploads) giveWay(id uploadID, measure func(*upload) int) {
 		if first, ok := oldest[from]; !ok || up.at.Before(u.m[first].at) {
 			oldest[from] = other
 		}
-		if _, ok := shares[most]; !ok || shares[from] > shares[most] {
+	}
+	for from := range shares {
+		if _, ok := shares[most]; !ok || shares[from] > shares[most] || shares[from] == shares[most] && u.m[oldest[from]].at.Before(u.m[oldest[most]].at) {
 			most = from
 		}
 	}
