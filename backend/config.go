@@ -80,6 +80,8 @@ type bridgeConfig struct {
 	Files    []string `toml:"files"`    // where they reach the file server, such as "https://files.example.org"; by default the file server of this process
 	Packages string   `toml:"packages"` // where the bridge reads packages; "" is the file server of this process
 
+	Objects string `toml:"objects"` // folder with definitions of objects, in OMA's XML, beside those that are known
+
 	MaxDevices  int               `toml:"max_devices"`  // registered at once; more are refused with 5.03
 	MaxLifetime settings.Duration `toml:"max_lifetime"` // of a registration; a longer one is refused with 4.00
 }

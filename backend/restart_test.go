@@ -27,9 +27,11 @@ type bridgeProcess struct {
 func (b *bridgeProcess) start(t *testing.T) {
 	t.Helper()
 	config := filepath.Join(b.data, "bridge.toml")
-	text := fmt.Sprintf("data = %q\n[bridge]\nlwm2m = %q\nhub = %q\n", b.data, b.lwm2m, b.hub)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	text := fmt.Sprintf("data = %q\n[bridge]\nlwm2m = %q\nhub = %q\nobjects = %q\n", b.data, b.lwm2m, b.hub, b.data)
+	for name, text := range map[string]string{config: text, filepath.Join(b.data, "33001.xml"): counterXML} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	_ = os.Remove(filepath.Join(b.data, "endpoints.json"))
 	b.Cmd = exec.Command("tranquil-backend", "bridge", "--config", config)
@@ -55,6 +57,12 @@ var counter = lwm2m.Definition{ID: 33001, Name: "Counter", Multiple: true, Resou
 	{ID: 1, Operations: lwm2m.R, Kind: lwm2m.KindInteger},
 }}
 
+// counterXML has the bridge know it.
+const counterXML = `<LWM2M><Object ObjectType="MODefinition"><Name>Counter</Name><ObjectID>33001</ObjectID><ObjectVersion>1.0</ObjectVersion><MultipleInstances>Multiple</MultipleInstances><Mandatory>Optional</Mandatory><Resources>
+<Item ID="0"><Name>Count</Name><Operations>R</Operations><MultipleInstances>Single</MultipleInstances><Mandatory>Optional</Mandatory><Type>Integer</Type></Item>
+<Item ID="1"><Name>Another</Name><Operations>R</Operations><MultipleInstances>Single</MultipleInstances><Mandatory>Optional</Mandatory><Type>Integer</Type></Item>
+</Resources></Object></LWM2M>`
+
 // TestKilledBridge: a bridge is killed, and started anew when its devices have measured
 // on. They do not notice, for a day if need be, and all that they observe for the
 // twin, for a method or unasked goes on, with no value lost.
@@ -78,7 +86,7 @@ func TestKilledBridge(t *testing.T) {
 	count(0)
 	var registrations atomic.Int32
 	client, err := lwm2m.NewClient(lwm2m.ClientConfig{
-		Endpoint: "counter", Server: "coap://" + b.lwm2m, Lifetime: 24 * time.Hour, Objects: []lwm2m.Object{memory, sensor},
+		Endpoint: "counter", Server: "coap://" + b.lwm2m, Lifetime: 24 * time.Hour, Objects: []lwm2m.Object{memory, sensor}, Version: "1.0",
 		OnRegistered: func(yes bool) { registrations.Add(1) },
 	})
 	if err != nil {

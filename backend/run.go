@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/store"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects/registry"
 )
 
 // A backend is what was asked for, wired together.
@@ -212,6 +214,11 @@ func (b *backend) startBridge(context.Context) (part, error) {
 	cfg := bridge.Config{Hub: cs, Listen: c.LwM2M, TCP: c.TCP, NoSec: c.Insecure, MaxDevices: c.MaxDevices, MaxLifetime: time.Duration(c.MaxLifetime), Log: b.log}
 	if err := secure(&cfg, c); err != nil {
 		return part{}, fmt.Errorf("bridge: %w", err)
+	}
+	if c.Objects != "" {
+		if cfg.Objects, err = registry.Read(os.DirFS(c.Objects)); err != nil || len(cfg.Objects) == 0 {
+			return part{}, fmt.Errorf("cannot read definitions of objects in bridge.objects, the folder %s: %w", c.Objects, cmp.Or(err, fs.ErrNotExist))
+		}
 	}
 	b.findPackages(&cfg, c)
 	br, err := bridge.New(cfg)

@@ -305,7 +305,8 @@ func fuzzCodec(f *testing.F, format Format) {
 	})
 }
 
-func FuzzTLV(f *testing.F)       { fuzzCodec(f, FormatTLV) }
+func FuzzTLV(f *testing.F) { fuzzCodec(f, FormatTLV) }
+
 // TestWholeNumbersAreExact, also those that are written with a fraction of zero; and what
 // may be written beside values changes nothing.
 func TestWholeNumbersAreExact(t *testing.T) {

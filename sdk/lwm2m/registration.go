@@ -45,6 +45,10 @@ type Registration struct {
 // says, or "1.0" (OMA LwM2M 1.1 section 7.2.2).
 func (r Registration) ObjectVersion(id uint16) string { return cmp.Or(r.versions()[id], "1.0") }
 
+// Typed tells whether values of the device come with their types, as in SenML. In TLV
+// only who knows the definition of a resource can tell a text from a number.
+func (r Registration) Typed() bool { return r.format != FormatTLV }
+
 // versions are those that the device names.
 func (r Registration) versions() map[uint16]string {
 	m := map[uint16]string{}

@@ -45,6 +45,10 @@ type Config struct {
 	Packages Packages // nil: they are not updated
 	Files    []string // where they reach the file server, as in https://files.example.org and coap://192.0.2.1:5685; the first that a device supports is taken
 
+	// Objects are definitions beside those of the OMA registry that Tranquil has, or in
+	// their place.
+	Objects []lwm2m.Definition
+
 	// Dir is where it notes its name, which updates it carries out, and which devices are
 	// registered with what is observed of them. No two bridges have the same. "": after a
 	// restart it knows no device until that registers anew.
@@ -86,7 +90,7 @@ type live struct {
 // New opens the LwM2M socket.
 func New(c Config) (*Bridge, error) {
 	c.MaxDevices = cmp.Or(c.MaxDevices, defaultMaxDevices)
-	b := &Bridge{Config: c, model: model(), sessions: map[string]*live{}, pace: standardPace}
+	b := &Bridge{Config: c, model: model(c.Objects), sessions: map[string]*live{}, pace: standardPace}
 	var err error
 	if b.name, err = bridgeName(c.Dir); err != nil {
 		return nil, fmt.Errorf("cannot read or write the name of the bridge: %w", err)

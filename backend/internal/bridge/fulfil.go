@@ -100,7 +100,7 @@ func (s *session) fulfil(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, 
 		}
 	}
 	if r.value != nil {
-		if err := s.put(ctx, d, path, r.value, once); err != nil {
+		if err := s.put(ctx, d, path, r, once); err != nil {
 			return err
 		}
 	}
@@ -198,14 +198,13 @@ func (s *session) following(d *lwm2m.Device, path lwm2m.Path) {
 
 // put writes a resource that has another value; or once for each value, if what it
 // has cannot be told.
-func (s *session) put(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, value any, once bool) error {
+func (s *session) put(ctx context.Context, d *lwm2m.Device, path lwm2m.Path, r resource, once bool) error {
 	have := s.valueAt(path)
-	kind := have.Kind()
-	if kind == lwm2m.KindNone {
-		definition, _ := s.model.Resource(path)
-		kind = definition.Kind
+	kind, err := s.kindOf(d.Registration().Typed(), path, r.kind)
+	if err != nil {
+		return err
 	}
-	want, err := valueOf(value, kind)
+	want, err := valueOf(r.value, kind)
 	if err != nil || want == have || once && s.given[path] == markOf(want) {
 		return err
 	}

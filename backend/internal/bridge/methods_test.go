@@ -271,7 +271,7 @@ func FuzzReadOperation(f *testing.F) {
 	for _, seed := range []string{`{"path":"/3/0/9"}`, `{"values":{"/3/0/14":{"0":1}}}`, `{"attributes":{"pmin":null}}`, `null`, `{"paths":["3.0"]}`} {
 		f.Add([]byte(seed))
 	}
-	s := &session{model: model(), values: values{}}
+	s := &session{model: model(nil), values: values{}}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		o, err := readOperation(payload)
 		if err != nil {
@@ -281,7 +281,7 @@ func FuzzReadOperation(f *testing.F) {
 			_ = s.permitted(m, o)
 		}
 		if o.Path.Depth() > 0 {
-			if records, err := s.recordsOf(o.Path, o.Value, o.Type); err == nil {
+			if records, err := s.recordsOf(true, o.Path, o.Value, o.Type); err == nil {
 				for _, r := range records {
 					if !o.Path.Contains(r.Path) {
 						t.Errorf("%s: %v is not under %v", payload, r.Path, o.Path)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"net/http"
@@ -45,7 +46,7 @@ func (s *session) writeNow(ctx context.Context, d *lwm2m.Device, o operation) (a
 	case o.Mode != "" && o.Mode != "replace":
 		return nil, badMethod(`mode %.20q is neither "replace" nor "update"`, o.Mode)
 	}
-	records, err := s.recordsOf(o.Path, o.Value, o.Type)
+	records, err := s.recordsOf(d.Registration().Typed(), o.Path, o.Value, o.Type)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +257,7 @@ func (s *session) create(ctx context.Context, d *lwm2m.Device, o operation) (any
 	var records []lwm2m.Record
 	if o.Value != nil {
 		var err error
-		if records, err = s.recordsOf(at, o.Value, ""); err != nil {
+		if records, err = s.recordsOf(d.Registration().Typed(), at, o.Value, o.Type); err != nil {
 			return nil, err
 		}
 	}
@@ -293,7 +294,7 @@ func (s *session) writeComposite(ctx context.Context, d *lwm2m.Device, o operati
 		if err != nil {
 			return nil, err
 		}
-		some, err := s.recordsOf(p, value, "")
+		some, err := s.recordsOf(d.Registration().Typed(), p, value, "")
 		if err != nil {
 			return nil, err
 		}
@@ -309,10 +310,10 @@ func (s *session) writeComposite(ctx context.Context, d *lwm2m.Device, o operati
 
 // recordsOf makes records of what was given for a path: a value, or an object of
 // what is under it, by id.
-func (s *session) recordsOf(p lwm2m.Path, value any, kind string) (records []lwm2m.Record, err error) {
+func (s *session) recordsOf(typed bool, p lwm2m.Path, value any, kind string) (records []lwm2m.Record, err error) {
 	members, several := value.(map[string]any)
 	if !several {
-		v, err := s.valueFor(p, value, kind)
+		v, err := s.valueFor(typed, p, value, kind)
 		return []lwm2m.Record{{Path: p, Value: v}}, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(members)) {
@@ -320,7 +321,7 @@ func (s *session) recordsOf(p lwm2m.Path, value any, kind string) (records []lwm
 		if err != nil || inner.Depth() != p.Depth()+1 {
 			return nil, badMethod("%q is no id of what is under %v", id, p)
 		}
-		some, err := s.recordsOf(inner, members[id], kind)
+		some, err := s.recordsOf(typed, inner, members[id], kind)
 		if err != nil {
 			return nil, err
 		}
@@ -331,26 +332,40 @@ func (s *session) recordsOf(p lwm2m.Path, value any, kind string) (records []lwm
 
 // valueFor gives a value the kind that is named, that the resource is known to have
 // on the device, or by its definition.
-func (s *session) valueFor(p lwm2m.Path, value any, name string) (lwm2m.Value, error) {
+func (s *session) valueFor(typed bool, p lwm2m.Path, value any, name string) (lwm2m.Value, error) {
 	if p.Depth() < lwm2m.DepthResource {
 		return lwm2m.Value{}, badMethod(`%v has no value of its own: "value" must be an object such as {"14": "+01:00"}`, p)
 	}
-	kind := s.valueAt(p).Kind()
-	if kind == lwm2m.KindNone {
-		definition, _ := s.model.Resource(p)
-		kind = definition.Kind
-	}
-	if name != "" {
-		var known bool
-		if kind, known = kinds[strings.ToLower(name)]; !known {
-			return lwm2m.Value{}, badMethod("type %.20q is none of %s", name, strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
-		}
+	kind, err := s.kindOf(typed, p, name)
+	if err != nil {
+		return lwm2m.Value{}, badMethod("%v", err)
 	}
 	v, err := valueOf(value, kind)
 	if err != nil {
 		return v, badMethod("%v: %v", p, err)
 	}
 	return v, nil
+}
+
+// kindOf is the kind that is named, that the resource has on the device, or that it is
+// defined to have. In TLV bytes have no type: there somebody must know it, lest an
+// integer gets the letters of a text.
+func (s *session) kindOf(typed bool, p lwm2m.Path, name string) (lwm2m.Kind, error) {
+	if name != "" {
+		kind, known := kinds[strings.ToLower(name)]
+		if !known {
+			return kind, fmt.Errorf("type %.20q is none of %s", name, strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
+		}
+		return kind, nil
+	}
+	definition, defined := s.model.Resource(p)
+	if !defined && !typed {
+		return definition.Kind, fmt.Errorf(`nobody knows the type of %v, and this device does not say it: add "type", as in "type": "integer", or give the bridge the definition of the object (bridge.objects)`, p)
+	}
+	if kind := s.valueAt(p).Kind(); kind != lwm2m.KindNone {
+		return kind, nil
+	}
+	return definition.Kind, nil
 }
 
 // kinds of values by name.

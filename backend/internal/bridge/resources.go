@@ -17,6 +17,7 @@ import (
 // A resource is what the desired properties ask of one LwM2M resource.
 type resource struct {
 	value     any    // the string, float64 or bool that it shall have; nil leaves it
+	kind      string // name of the value's type, for resources of which nobody knows it
 	observed  bool   // its changes are reported, too
 	execute   int64  // it is executed once for each number; 0 never
 	arguments string // of that
@@ -90,6 +91,11 @@ func readResource(fields map[string]any) (r resource, cause string) {
 			default:
 				ok = false
 			}
+		case "type":
+			r.kind, ok = v.(string)
+			if _, known := kinds[strings.ToLower(r.kind)]; ok && !known {
+				return r, fmt.Sprintf("type %.20q is none of %s", r.kind, strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
+			}
 		case "observed":
 			r.observed, ok = v.(bool)
 		case "execute":
@@ -103,7 +109,7 @@ func readResource(fields map[string]any) (r resource, cause string) {
 				return r, err.Error()
 			}
 		default:
-			return r, fmt.Sprintf("unknown property %q: known are value, observed, execute and arguments", key)
+			return r, fmt.Sprintf("unknown property %q: known are value, type, observed, execute and arguments", key)
 		}
 		if !ok {
 			return r, fmt.Sprintf("%s has a value of the wrong type: %v", key, fields[key])
@@ -134,9 +140,14 @@ func valueOf(v any, kind lwm2m.Kind) (lwm2m.Value, error) {
 }
 
 // model has all objects that are defined anywhere in Tranquil, in the latest
-// version: versions differ mostly in what was added.
-func model() lwm2m.Model {
+// version: versions differ mostly in what was added; and those of the operator.
+func model(own []lwm2m.Definition) lwm2m.Model {
 	m, library := objects.Model(), registry.Library()
+	for _, d := range own {
+		if d.ID != objects.ComponentUpdateID {
+			m[d.ID] = d
+		}
+	}
 	for id := range uint16(math.MaxUint16) {
 		if _, known := m[id]; known {
 			continue
