@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/backend/internal/hub"
 	"github.com/tranquil-iot/tranquil/sdk/settings"
 )
 
@@ -36,6 +37,15 @@ type hubConfig struct {
 	Roots    string `toml:"roots"`    // PEM file: issuers of the devices' certificates
 	Store    string `toml:"store"`    // NATS servers that several hubs share, as nats://user:password@a,nats://b; "" is one in this process
 	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine
+
+	Overdue settings.Duration `toml:"overdue"` // by so much an update may be late before its device's state is malfunction
+}
+
+func (c hubConfig) check() error {
+	if c.Overdue <= 0 {
+		return settings.In("overdue", fmt.Errorf("%v is not above 0", c.Overdue))
+	}
+	return nil
 }
 
 type filesConfig struct {
@@ -109,7 +119,7 @@ func (c bridgeConfig) check() error {
 func readConfig(path, data string) (config, error) {
 	c := config{
 		Data:   "tranquil-data",
-		Hub:    hubConfig{MQTT: "127.0.0.1:1883", HTTP: "127.0.0.1:8080"},
+		Hub:    hubConfig{MQTT: "127.0.0.1:1883", HTTP: "127.0.0.1:8080", Overdue: settings.Duration(hub.DefaultGrace)},
 		Files:  filesConfig{HTTP: "127.0.0.1:8081", CoAP: "127.0.0.1:5685", Deltas: 3},
 		Web:    webConfig{HTTPS: "127.0.0.1:9443"},
 		Bridge: bridgeConfig{LwM2M: "127.0.0.1:5683", MaxDevices: 10_000, MaxLifetime: settings.Duration(31 * 24 * time.Hour)},
@@ -126,5 +136,5 @@ func readConfig(path, data string) (config, error) {
 	}
 	abs, err := filepath.Abs(c.Data)
 	c.Data = abs
-	return c, errors.Join(err, file.Place(errors.Join(settings.In("files", c.Files.check()), settings.In("bridge", c.Bridge.check()))))
+	return c, errors.Join(err, file.Place(errors.Join(settings.In("hub", c.Hub.check()), settings.In("files", c.Files.check()), settings.In("bridge", c.Bridge.check()))))
 }

@@ -134,7 +134,7 @@ func (b *backend) startHub(ctx context.Context) (part, error) {
 	c := b.config.Hub
 	h, err := hub.New(hub.Config{
 		MQTT: c.MQTT, HTTP: c.HTTP, TLSCert: c.Cert, TLSKey: c.Key, DeviceRoots: c.Roots, InsecurePlaintext: c.Insecure, Log: b.log,
-		Audit: b.auditHub,
+		Audit: b.auditHub, Grace: time.Duration(c.Overdue),
 	}, b.store)
 	if err != nil {
 		return part{}, err

@@ -3,6 +3,8 @@ package iothub
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/reported"
 )
 
 // Device is an identity in the registry, of a device or a module, in Azure's JSON form.
@@ -101,6 +103,14 @@ const (
 	EventDeviceCreated      = "deviceCreated"
 	EventDeviceDeleted      = "deviceDeleted"
 	EventTelemetry          = "telemetry" // body: Telemetry
+
+	// Of an update of a component; body: UpdateEvent. Each update has one of EventUpdateFinished and EventUpdateFailed,
+	// also if its device was cut off meanwhile and tells of its end alone.
+	EventUpdateStarted  = "updateStarted"
+	EventUpdatePhase    = "updatePhase" // another phase, or it turns back, waits for something, or takes until another time
+	EventUpdateFinished = "updateFinished"
+	EventUpdateFailed   = "updateFailed"
+	EventUpdateOverdue  = "updateOverdue" // the announced time is long over: the device's state is malfunction
 )
 
 // Event tells that something happened to a device. Per device, events come in the order in which things happened.
@@ -122,6 +132,12 @@ type TwinChange struct {
 		Desired  Section `json:"desired,omitempty"`
 		Reported Section `json:"reported,omitempty"`
 	} `json:"properties"`
+}
+
+// UpdateEvent is the body of events of an update: how far it is, or how it has ended.
+type UpdateEvent struct {
+	Component string `json:"component"` // as in application/sensor-adapter
+	reported.Outcome
 }
 
 // Telemetry is the body of EventTelemetry: one message of a device.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/sdk/reported"
 )
 
 // Device answers one; twin.DeviceNotFound.
@@ -55,7 +57,7 @@ func (d Device) fits(word string) bool {
 	case keyed && key == "state":
 		return d.State == value
 	case keyed && key == "result":
-		return slices.ContainsFunc(d.Components, func(c Component) bool { return c.Update.ended(value) })
+		return slices.ContainsFunc(d.Components, func(c Component) bool { return ended(c.Update, value) })
 	case keyed && strings.HasPrefix(key, "tags."):
 		return tagged(d.Tags, strings.Split(key, ".")[1:], value)
 	case strings.Contains(word, "/"):
@@ -70,7 +72,8 @@ func (c Component) is(name, version string) bool {
 	return strings.Contains(c.Name, name) && (version == "" || (c.Version == other) != not)
 }
 
-func (u *Update) ended(how string) bool {
+// ended tells whether an update has ended in a way: "failed", "going" or its result.
+func ended(u *reported.Update, how string) bool {
 	switch {
 	case u == nil:
 		return false

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/reported"
 )
 
 var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
@@ -57,6 +58,7 @@ func TestMasking(t *testing.T) {
 		"stale, who knows":   {`{"components": {"application/x": {"stale": true}}}`, nil, noon, "online", Masking{State: "stale"}},
 		"offline":            {`{"state": "online", "components": {"application/x": {"stale": false}}}`, gone, noon, "offline", Masking{State: "offline", Since: &noon}},
 		"away in the middle": {stale, gone, noon, "offline", Masking{State: "offline", Since: &noon}},
+		"overdue, and away":  {strings.Replace(stale, "updating", "malfunction", 1), func(d *twin.Device) { gone(d); d.Overdue = &twin.Overdue{Component: "application/x", Until: until} }, noon.Add(time.Hour), "malfunction", Masking{State: "stale", Until: &until, Late: true}},
 		"never there":        {`{"components": {"application/x": {}}}`, func(d *twin.Device) { d.Connection = twin.Connection{} }, noon, "new", Masking{State: "offline"}},
 		"safe mode":          {`{"state": "malfunction", "mode": "safe", "fault": "x", "components": {"application/x": {}}}`, nil, noon, "malfunction", Masking{State: "live"}},
 	} {
@@ -76,10 +78,10 @@ func TestMasking(t *testing.T) {
 
 // TestRubbish: whatever a device reports, it can be looked at.
 func TestRubbish(t *testing.T) {
-	for _, reported := range []string{`{"components": 7}`, `{"components": {"x": []}}`, `{"state": {}}`, `{"components": {"a": {"update": "soon"}}}`} {
-		o := Overview(device(t, "d", reported), noon)
-		if o.Fault == "" || o.State != Online {
-			t.Errorf("%s: %+v", reported, o)
+	for _, rubbish := range []string{`{"components": 7}`, `{"components": {"x": []}}`, `{"state": {}}`, `{"components": {"a": {"update": "soon"}}}`} {
+		o := Overview(device(t, "d", rubbish), noon)
+		if o.Fault == "" || o.State != reported.Online {
+			t.Errorf("%s: %+v", rubbish, o)
 		}
 	}
 }
@@ -227,7 +229,7 @@ func TestMemory(t *testing.T) {
 		t.Error("it is let in")
 	}
 	m.all[0].Connection.Connected = false
-	if see().State != Offline {
+	if see().State != reported.Offline {
 		t.Error("it is there")
 	}
 	for i := range 300 {

@@ -6,19 +6,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+	"github.com/tranquil-iot/tranquil/sdk/reported"
 )
 
 // An Outcome is how an update has ended.
 type Outcome struct {
-	Component string    `json:"component"`
-	At        time.Time `json:"at"`             // when the hub was told, or when it ended, if the device says so
-	From      string    `json:"from,omitempty"` // version before
-	Missed    int       `json:"missed,omitempty"`
-	Update
-	PredictionError float64 `json:"predictionError,omitempty"` // seconds
+	Component string `json:"component"`
+	reported.Outcome
 }
 
 // History lists how the updates of a device have ended, the newest first, as far back as the hub keeps events.
@@ -62,7 +58,7 @@ func outcomesOf(event twin.Event) (outcomes []Outcome, err error) {
 		if len(components[name].Outcome) == 0 {
 			continue
 		}
-		o := Outcome{Component: name, At: event.Time}
+		o := Outcome{Component: name, Outcome: reported.Outcome{At: event.Time}} // unless the device says when
 		if err := json.Unmarshal(components[name].Outcome, &o); err != nil {
 			return outcomes, fmt.Errorf("cannot read outcome: %w", err)
 		}

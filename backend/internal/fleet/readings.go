@@ -109,7 +109,7 @@ func text(resources map[string]any, id string) string {
 // masking is what readings of a component are worth; of none that is known, as long as any is stale nobody can tell.
 func (d Device) masking(component string) Masking {
 	worst := Masking{State: "live"}
-	if d.State == Offline || d.State == New {
+	if !d.Connected {
 		worst = Masking{State: "offline"}
 		if !d.Since.IsZero() {
 			worst.Since = &d.Since

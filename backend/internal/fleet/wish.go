@@ -9,6 +9,7 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/reported"
 	"github.com/tranquil-iot/tranquil/sdk/schedule"
 	"github.com/tranquil-iot/tranquil/sdk/window"
 )
@@ -164,7 +165,7 @@ func orNull(s string) any {
 
 // Consent lets the update that waits begin.
 func (f *Fleet) Consent(ctx context.Context, id, name string) error {
-	return f.answer(ctx, "update.consent", id, name, func(u *Update) (wish, error) {
+	return f.answer(ctx, "update.consent", id, name, func(u *reported.Update) (wish, error) {
 		if u.Phase == "execution" || u.Phase == "transformation" {
 			return nil, twin.ArgumentInvalid.With("the update has begun already")
 		}
@@ -174,10 +175,10 @@ func (f *Fleet) Consent(ctx context.Context, id, name string) error {
 
 // Cancel has the update that is under way turn back, or not begin.
 func (f *Fleet) Cancel(ctx context.Context, id, name string) error {
-	return f.answer(ctx, "update.cancel", id, name, func(u *Update) (wish, error) { return wish{"refused": u.ID}, nil })
+	return f.answer(ctx, "update.cancel", id, name, func(u *reported.Update) (wish, error) { return wish{"refused": u.ID}, nil })
 }
 
-func (f *Fleet) answer(ctx context.Context, action, id, name string, decide func(*Update) (wish, error)) error {
+func (f *Fleet) answer(ctx context.Context, action, id, name string, decide func(*reported.Update) (wish, error)) error {
 	return f.change(ctx, action, id, name, func(_ wish, c Component) (wish, error) {
 		if !c.Update.Going() {
 			return nil, twin.ArgumentInvalid.With("no update of %s is under way on %s", name, id)

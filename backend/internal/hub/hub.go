@@ -6,6 +6,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -117,8 +118,10 @@ type Config struct {
 	DeviceRoots string
 	// InsecurePlaintext permits plaintext on addresses that others can reach: tokens can be overheard there.
 	InsecurePlaintext bool
-	Audit             Audit // nil: nobody writes down what the back end changes
-	Log               *slog.Logger
+	// Grace is by how much an update may be late before its device is taken for broken; 0 is DefaultGrace.
+	Grace time.Duration
+	Audit Audit // nil: nobody writes down what the back end changes
+	Log   *slog.Logger
 }
 
 // Hub listens from New on and serves during Serve.
@@ -129,6 +132,7 @@ type Hub struct {
 	roots      *x509.CertPool    // who may issue certificates of devices
 	mqtt, http net.Listener
 	secure     bool
+	grace      time.Duration
 	audit      Audit
 	greetings  places.Places // of devices that are not let in yet
 	sockets    chan net.Conn // WebSockets of devices
@@ -144,7 +148,7 @@ type Hub struct {
 // New reads or makes the policies' keys and binds both addresses.
 func New(cfg Config, store Store) (*Hub, error) {
 	h := &Hub{
-		store: store, log: cfg.Log, audit: cfg.Audit, secure: cfg.TLSCert != "", sockets: make(chan net.Conn), starts: make(chan start), greetings: places.Places{Max: maxGreetings, Share: greetingShare},
+		store: store, log: cfg.Log, audit: cfg.Audit, grace: cmp.Or(cfg.Grace, DefaultGrace), secure: cfg.TLSCert != "", sockets: make(chan net.Conn), starts: make(chan start), greetings: places.Places{Max: maxGreetings, Share: greetingShare},
 		sessions: map[string]*session{}, expected: expected{waiting: map[string]*arrival{}},
 	}
 	var err error
@@ -209,6 +213,7 @@ func (h *Hub) Serve(ctx context.Context) error {
 		h.watch,
 		h.serveJobs,
 		h.serveConfigurations,
+		h.awaitUpdates,
 		h.tend,
 		h.serveMQTT,
 		h.serveHTTP,

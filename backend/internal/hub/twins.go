@@ -13,6 +13,9 @@ import (
 func (h *Hub) patchTwin(ctx context.Context, id string, decide func(twin.Device) (twin.Patch, error)) (twin.Device, error) {
 	return h.store.Update(ctx, id, func(d *twin.Device) (*twin.Event, error) {
 		patch, err := decide(*d)
+		if err == nil {
+			patch.Reported, err = h.correct(d, patch.Reported)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -20,7 +23,7 @@ func (h *Hub) patchTwin(ctx context.Context, id string, decide func(twin.Device)
 	})
 }
 
-// applyPatch changes the twin of a device, and answers the event of it.
+// applyPatch changes the twin of a device, and answers the event of it, with those of updates that it tells of.
 func applyPatch(d *twin.Device, patch twin.Patch) (*twin.Event, error) {
 	now := time.Now().UTC()
 	changed, change, err := d.Twin.Apply(patch, now)
@@ -31,8 +34,10 @@ func applyPatch(d *twin.Device, patch twin.Patch) (*twin.Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	event := &twin.Event{Type: twin.TwinChanged, Device: d.ID, Time: now, Body: body}
+	event.Then, err = progress(*event, d.Twin.Reported.Values, changed.Reported.Values, patch.Reported)
 	d.Twin = changed
-	return &twin.Event{Type: twin.TwinChanged, Device: d.ID, Time: now, Body: body}, nil
+	return event, err
 }
 
 func (h *Hub) getTwin(w http.ResponseWriter, r *http.Request, _ right) error {

@@ -81,7 +81,7 @@ func TestTwoHubsOneOrder(t *testing.T) {
 	}
 	want = append(want, "last of the dead")
 	change(b, "after it")
-	if err := a.send(t.Context(), e); err != nil { // it was only slow
+	if err := a.send(t.Context(), e, 0); err != nil { // it was only slow
 		t.Fatal(err)
 	}
 	change(a, "end")

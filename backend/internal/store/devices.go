@@ -170,7 +170,7 @@ func (s *Store) write(ctx context.Context, id string, e entry) (uint64, error) {
 		s.unsent.Store(id, true) // it may be written all the same
 		return 0, fmt.Errorf("cannot write device %q: %w", id, err)
 	}
-	return e.revision, s.send(ctx, e)
+	return e.revision, s.send(ctx, e, 0)
 }
 
 func (s *Store) load(ctx context.Context, id string) (entry, error) {

@@ -7,8 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,11 +17,9 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 )
 
-// revisionHeader marks an event of the log with the revision of the entry that caused it.
+// revisionHeader marks an event of the log with the revision of the entry that caused it, and with which of its events
+// it is: "17" is the first, "17.1" the one after.
 const revisionHeader = "Tranquil-Revision"
-
-// prefetch bounds how many events wait in memory for one reader.
-const prefetch = 64
 
 // changes is the subject of what an entry caused, messages that of all else about the device.
 func changes(id string) string  { return "events." + key(id) + ".change" }
@@ -52,18 +50,50 @@ func (s *Store) publish(ctx context.Context, msg *nats.Msg, event twin.Event) er
 	return nil
 }
 
-// send appends the event of an entry that has just been written.
-func (s *Store) send(ctx context.Context, e entry) error {
+// A mark is the value of revisionHeader.
+type mark struct {
+	revision uint64
+	index    int
+}
+
+func (m mark) String() string {
+	if m.index == 0 {
+		return strconv.FormatUint(m.revision, 10)
+	}
+	return fmt.Sprintf("%d.%d", m.revision, m.index)
+}
+
+func parseMark(text string) (m mark) {
+	revision, index, _ := strings.Cut(text, ".")
+	m.revision, _ = strconv.ParseUint(revision, 10, 64)
+	m.index, _ = strconv.Atoi(index)
+	return m
+}
+
+// events are those of an entry, in order.
+func (e entry) events() []twin.Event {
 	if e.Event == nil {
 		return nil
 	}
-	msg := &nats.Msg{Subject: changes(e.Event.Device), Header: nats.Header{}}
-	revision := strconv.FormatUint(e.revision, 10)
-	msg.Header.Set(revisionHeader, revision)
-	msg.Header.Set(jetstream.MsgIDHeader, key(e.Event.Device)+"."+revision) // two hubs may send it at once
-	if err := s.publish(ctx, msg, *e.Event); err != nil {
-		s.unsent.Store(e.Event.Device, true)
-		return err
+	first := *e.Event
+	first.Then = nil
+	return append([]twin.Event{first}, e.Event.Then...)
+}
+
+// send appends the events of an entry that has just been written, or those from a number on.
+func (s *Store) send(ctx context.Context, e entry, from int) error {
+	for i, event := range e.events() {
+		if i < from {
+			continue
+		}
+		msg := &nats.Msg{Subject: changes(event.Device), Header: nats.Header{}}
+		m := mark{e.revision, i}.String()
+		msg.Header.Set(revisionHeader, m)
+		msg.Header.Set(jetstream.MsgIDHeader, key(event.Device)+"."+m) // two hubs may send it at once
+		if err := s.publish(ctx, msg, event); err != nil {
+			s.unsent.Store(event.Device, true)
+			return err
+		}
 	}
 	return nil
 }
@@ -100,7 +130,7 @@ func (s *Store) recover(ctx context.Context) error {
 	return nil
 }
 
-// sendOnce appends the event of an entry unless the log has it, or had it and has dropped it for its age.
+// sendOnce appends those events of an entry that the log does not have, nor had and has dropped for their age.
 func (s *Store) sendOnce(ctx context.Context, e entry) error {
 	if e.revision == 0 || e.Event == nil || time.Since(e.Event.Time) > s.logAge {
 		return nil
@@ -114,15 +144,18 @@ func (s *Store) sendOnce(ctx context.Context, e entry) error {
 		if info.State.FirstSeq > 1 && e.Event.Time.Before(info.State.FirstTime) {
 			return nil
 		}
-		return s.send(ctx, e)
+		return s.send(ctx, e, 0)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot read event log: %w", err)
 	}
-	if sent, _ := strconv.ParseUint(last.Header.Get(revisionHeader), 10, 64); sent >= e.revision {
+	switch sent := parseMark(last.Header.Get(revisionHeader)); {
+	case sent.revision > e.revision:
 		return nil
+	case sent.revision == e.revision:
+		return s.send(ctx, e, sent.index+1)
 	}
-	return s.send(ctx, e)
+	return s.send(ctx, e, 0)
 }
 
 // Position is the sequence of the newest event, 0 if there was none.
@@ -132,62 +165,4 @@ func (s *Store) Position(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("cannot read event log: %w", err)
 	}
 	return info.State.LastSeq, nil
-}
-
-// Events answers all events after a position, or those of one device unless device is "", and then waits for more.
-// It ends, with an error, only when ctx is done or the store closes. Events that retention has dropped are skipped.
-func (s *Store) Events(ctx context.Context, device string, after uint64) iter.Seq2[twin.Event, error] {
-	return func(yield func(twin.Event, error) bool) {
-		err := s.follow(ctx, device, after, func(e twin.Event) bool { return yield(e, nil) })
-		if err != nil {
-			yield(twin.Event{}, fmt.Errorf("cannot follow events: %w", err))
-		}
-	}
-}
-
-func (s *Store) follow(ctx context.Context, device string, after uint64, emit func(twin.Event) bool) error {
-	subject := "events.>"
-	if device != "" {
-		subject = "events." + key(device) + ".>"
-	}
-	consumer, err := s.events.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects:    []string{subject},
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       after + 1,
-		InactiveThreshold: time.Minute,
-	})
-	if err != nil {
-		return err
-	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch))
-	if err != nil {
-		return err
-	}
-	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return err
-		}
-		event, err := decodeEvent(msg)
-		if err != nil {
-			return err
-		}
-		if !emit(event) {
-			return nil
-		}
-	}
-}
-
-func decodeEvent(msg jetstream.Msg) (twin.Event, error) {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return twin.Event{}, err
-	}
-	event := twin.Event{}
-	if err := json.Unmarshal(msg.Data(), &event); err != nil {
-		return twin.Event{}, fmt.Errorf("event %d is damaged: %w", meta.Sequence.Stream, err)
-	}
-	event.Sequence = meta.Sequence.Stream
-	return event, nil
 }

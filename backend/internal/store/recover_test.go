@@ -2,6 +2,7 @@ package store
 
 import (
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -53,6 +54,42 @@ func TestEventAfterCrash(t *testing.T) {
 		s = openInternal(t, dir)
 		if got := position(t, s); got != 2 {
 			t.Errorf("log has %d events, want 2", got)
+		}
+		s.Close()
+	}
+}
+
+// A crash between the events of one change loses none, and none comes twice.
+func TestEventsAfterCrash(t *testing.T) {
+	dir := t.TempDir()
+	s := openInternal(t, dir)
+	e := entry{Device: twin.New("a", time.Now()), Event: testEvent(twin.TwinChanged)}
+	e.Event.Then = []twin.Event{*testEvent(twin.UpdateFinished), *testEvent(twin.UpdateStarted)}
+	var err error
+	if e.revision, err = s.swap(t.Context(), "a", e); err != nil {
+		t.Fatal(err)
+	}
+	half := e
+	half.Event = testEvent(twin.TwinChanged)
+	half.Event.Then = e.Event.Then[:1]
+	if err := s.send(t.Context(), half, 0); err != nil { // and the power goes
+		t.Fatal(err)
+	}
+	s.Close()
+	for range 2 {
+		s = openInternal(t, dir)
+		var got []string
+		for e, err := range s.Past(t.Context(), "a") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, e.Type)
+			if len(e.Then) > 0 {
+				t.Error("an event holds others")
+			}
+		}
+		if want := []string{twin.TwinChanged, twin.UpdateFinished, twin.UpdateStarted}; !slices.Equal(got, want) {
+			t.Error(got)
 		}
 		s.Close()
 	}

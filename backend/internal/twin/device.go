@@ -30,6 +30,15 @@ type Device struct {
 	// it fulfils, and whether they take effect.
 	Applied        map[string]string `json:"applied,omitempty"`
 	Configurations map[string]string `json:"configurations,omitempty"`
+	// Overdue is there while an update of the device should have been over long ago.
+	Overdue *Overdue `json:"overdue,omitempty"`
+}
+
+// Overdue is what the hub remembers while it says of a device, in its twin, that it is broken.
+type Overdue struct {
+	Component string    `json:"component"` // whose update it is
+	Until     time.Time `json:"until"`     // when that was to be over
+	Said      any       `json:"said"`      // the state by the device's own words; nil: it says nothing of it
 }
 
 // Ways to prove who one is, as Azure names them.
@@ -93,7 +102,20 @@ const (
 	Created      = "deviceCreated"
 	Deleted      = "deviceDeleted"
 	Telemetry    = "telemetry"
+
+	// Of an update of a component, as its device reports it.
+	UpdateStarted  = "updateStarted"
+	UpdatePhase    = "updatePhase" // another phase, or it turns back, waits for something, or takes until another time
+	UpdateFinished = "updateFinished"
+	UpdateFailed   = "updateFailed"
+	UpdateOverdue  = "updateOverdue" // it was to be over some time ago: the device is taken for broken
 )
+
+// EventTypes are all of them.
+var EventTypes = []string{
+	TwinChanged, Connected, Disconnected, Created, Deleted, Telemetry,
+	UpdateStarted, UpdatePhase, UpdateFinished, UpdateFailed, UpdateOverdue,
+}
 
 // Event says that something happened to a device.
 type Event struct {
@@ -102,7 +124,8 @@ type Event struct {
 	Device   string          `json:"device"`
 	Time     time.Time       `json:"time"`
 	Body     json.RawMessage `json:"body,omitempty"`
-	Once     string          `json:"-"` // of several with the same of one device within some minutes one is kept; "": each
+	Then     []Event         `json:"then,omitempty"` // what the same change means beside, told right after it
+	Once     string          `json:"-"`              // of several with the same of one device within some minutes one is kept; "": each
 }
 
 // New makes a device that was never connected, with an empty twin.

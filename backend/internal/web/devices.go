@@ -7,6 +7,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+	"github.com/tranquil-iot/tranquil/sdk/reported"
 )
 
 // perPage is how many devices a list shows.
@@ -27,7 +28,7 @@ func (w *Web) listDevices(v *visit) error {
 	if err != nil {
 		return err
 	}
-	list := deviceList{Query: query, Total: len(devices), Counts: fleet.Counts(devices), States: []string{fleet.Online, fleet.Updating, fleet.Malfunction, fleet.Offline, fleet.New}}
+	list := deviceList{Query: query, Total: len(devices), Counts: fleet.Counts(devices), States: []string{reported.Online, reported.Updating, reported.Malfunction, reported.Offline, fleet.New}}
 	for len(devices) > 0 && devices[0].ID <= after {
 		devices = devices[1:]
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+	"github.com/tranquil-iot/tranquil/sdk/reported"
 )
 
 func TestDiff(t *testing.T) {
@@ -82,7 +83,7 @@ func TestTimeline(t *testing.T) {
 		done := 0
 		for _, p := range known {
 			for _, s := range p.Steps {
-				text := fmt.Sprint(timeline(fleet.Component{Object: object, Update: &fleet.Update{Step: s.Name, Back: true}}))
+				text := fmt.Sprint(timeline(fleet.Component{Component: reported.Component{Object: object, Update: &reported.Update{Step: s.Name, Back: true}}}))
 				if strings.Count(text, " done}") != done || !strings.Contains(text, "{"+s.Name+" back}") {
 					t.Errorf("%s: %s", s.Name, text)
 				}
@@ -90,7 +91,7 @@ func TestTimeline(t *testing.T) {
 			}
 		}
 	}
-	if all := timeline(fleet.Component{Update: &fleet.Update{Step: "dance"}}); all != nil {
+	if all := timeline(fleet.Component{Component: reported.Component{Update: &reported.Update{Step: "dance"}}}); all != nil {
 		t.Error(all)
 	}
 }

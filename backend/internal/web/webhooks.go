@@ -25,7 +25,7 @@ func (w *Web) webhooksPage(v *visit, secret string) error {
 	if err != nil {
 		return err
 	}
-	page := webhooksPage{Secret: secret, Types: []string{twin.TwinChanged, twin.Connected, twin.Disconnected, twin.Created, twin.Deleted, twin.Telemetry}}
+	page := webhooksPage{Secret: secret, Types: twin.EventTypes}
 	for _, h := range hooks {
 		letters, err := w.Webhooks.DeadLetters(v.Context(), h.ID)
 		if err != nil {

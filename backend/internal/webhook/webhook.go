@@ -94,10 +94,9 @@ func (s *Service) Add(ctx context.Context, address string, types []string, devic
 	if err := checkURL(address); err != nil {
 		return Hook{}, "", err
 	}
-	known := []string{twin.TwinChanged, twin.Connected, twin.Disconnected, twin.Created, twin.Deleted, twin.Telemetry}
 	for _, kind := range types {
-		if !slices.Contains(known, kind) {
-			return Hook{}, "", twin.ArgumentInvalid.With("there is no type %.40q of events, only %v", kind, known)
+		if !slices.Contains(twin.EventTypes, kind) {
+			return Hook{}, "", twin.ArgumentInvalid.With("there is no type %.40q of events, only %v", kind, twin.EventTypes)
 		}
 	}
 	hooks, err := s.List(ctx)

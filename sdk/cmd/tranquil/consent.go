@@ -108,7 +108,7 @@ func (s *session) inProgress(hub *iothub.Client, device, component string) (c co
 	if err != nil {
 		return c, "", err
 	}
-	c = report.Components[component]
+	c = report.component(component)
 	if u := c.updateOf(); u.ID == "" || u.Result != "" {
 		return c, "", fmt.Errorf("no update of %s is in progress on %s", component, device)
 	}
@@ -213,7 +213,7 @@ func (c *windowCmd) show(s *session) error {
 	if _, err := report.has(c.ID, c.Component); err != nil {
 		return err
 	}
-	component := report.Components[c.Component]
+	component := report.component(c.Component)
 	asked, _ := wishOf(twin, c.Component)["window"].(string)
 	switch {
 	case component.Window == "" && asked == "":

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
+	"github.com/tranquil-iot/tranquil/sdk/reported"
 )
 
 type historyCmd struct {
@@ -28,11 +29,8 @@ keeps its events. Each is there once; a device that was cut off tells them later
 
 // An outcomeReport is what a device has reported of an update that has ended.
 type outcomeReport struct {
-	updateReport
-	From      string    `json:"from,omitempty"`
-	At        time.Time `json:"at,omitzero"`
-	Missed    int       `json:"missed,omitempty"`
-	Component string    `json:"component"`
+	reported.Outcome
+	Component string `json:"component"`
 }
 
 func (c *historyCmd) Run(s *session) error {
@@ -99,7 +97,7 @@ func (c *historyCmd) print(s *session, event iothub.Event) (change iothub.TwinCh
 		if err != nil {
 			return change, err
 		}
-		o := outcomeReport{Component: name, At: event.Time}
+		o := outcomeReport{reported.Outcome{At: event.Time}, name} // unless the device says when
 		if err := json.Unmarshal(b, &o); err != nil {
 			return change, fmt.Errorf("cannot read event %s: %w", event.ID, err)
 		}
@@ -114,7 +112,7 @@ func (c *historyCmd) print(s *session, event iothub.Event) (change iothub.TwinCh
 func (o outcomeReport) way() string {
 	switch o.Kind {
 	case "restore", "repair":
-		return o.updateReport.way()
+		return updateReport(o.Update).way()
 	case "remove":
 		return "remove " + oneLine(orNone(o.From))
 	}
@@ -133,7 +131,7 @@ func (c *historyCmd) show(s *session, o outcomeReport) error {
 	if o.Missed > 0 {
 		fmt.Fprintf(s.out, "(%d more before, which the device had no room to keep)\n", o.Missed)
 	}
-	_, err := fmt.Fprintf(s.out, "%s  %s  %s  %s: %s\n", moment(o.At), o.ID, o.Component, o.way(), o.ending())
+	_, err := fmt.Fprintf(s.out, "%s  %s  %s  %s: %s\n", moment(o.At), o.ID, o.Component, o.way(), updateReport(o.Update).ending())
 	return err
 }
 

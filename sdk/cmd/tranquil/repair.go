@@ -117,7 +117,7 @@ func (c *repairCmd) component(s *session, hub *iothub.Client, before *iothub.Twi
 	if _, err := report.has(c.ID, c.Component); err != nil {
 		return err
 	}
-	number := c.number(before, report.Components[c.Component])
+	number := c.number(before, report.component(c.Component))
 	if err := c.explain(s, report); err != nil {
 		return err
 	}
@@ -147,12 +147,12 @@ func (c *repairCmd) component(s *session, hub *iothub.Client, before *iothub.Twi
 func (c *repairCmd) number(twin *iothub.Twin, component componentReport) int {
 	last, _ := wishOf(twin, c.Component)["repair"].(map[string]any)
 	desired, _ := last["number"].(float64)
-	return max(int(desired), component.Repaired) + 1
+	return max(int(desired), int(component.Repaired)) + 1
 }
 
 // explain says what the repair means, and from what can be chosen.
 func (c *repairCmd) explain(s *session, report *report) error {
-	component := report.Components[c.Component]
+	component := report.component(c.Component)
 	fmt.Fprintf(s.out, "%s: %s\n", c.Component, component)
 	if component.Update != nil {
 		fmt.Fprintf(s.out, "%s\n", report.last(c.Component))
@@ -169,7 +169,7 @@ func (c *repairCmd) explain(s *session, report *report) error {
 		return fmt.Errorf("%s reports no saved state %d of %s; it has %s", c.ID, c.Restore, c.Component, strings.Join(component.generations(), ", "))
 	}
 	for _, gen := range component.generations() {
-		fmt.Fprintf(s.out, "generation %s: %s\n", gen, component.States[gen])
+		fmt.Fprintf(s.out, "generation %s: %s\n", gen, stateReport(component.States[gen]))
 	}
 	return errors.New("decide: --keep, or --restore with one of its saved states")
 }
@@ -199,11 +199,11 @@ func (w *repairWatch) look(s *session, twin *iothub.Twin) (ended bool, err error
 			w.said = line
 		}
 		return false, nil
-	case report.Components[w.Component].Repaired != w.number:
+	case int(report.component(w.Component).Repaired) != w.number:
 		return false, nil
 	}
 	fmt.Fprintln(s.out, u.ending())
-	if u.failed() {
+	if failed(u) {
 		return true, fmt.Errorf("%s has not repaired %s", w.ID, w.Component)
 	}
 	return true, nil

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -11,45 +10,18 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/tranquil-iot/tranquil/sdk/reported"
 	"github.com/tranquil-iot/tranquil/sdk/window"
 )
 
-// A report is the part of a device's reported properties that people ask for.
-type report struct {
-	State      string                     `json:"state"`
-	Mode       string                     `json:"mode"`  // "safe", or ""
-	Fault      string                     `json:"fault"` // why it is safe
-	Components map[string]componentReport `json:"components"`
-	Refused    map[string]string          `json:"refused"`
-}
+// A report is what people ask for of what a device reports.
+type report struct{ reported.Document }
 
-type componentReport struct {
-	Version string        `json:"version"`
-	Schema  int           `json:"schema"`
-	Running bool          `json:"running"`
-	Stale   bool          `json:"stale"`
-	Update  *updateReport `json:"update"`
-	Object  string        `json:"object"` // "/5/0" or "/9/1", by which the bridge updates a device without an agent; "" if the device has one
-
-	Window     string            `json:"window"`     // maintenance window, "" any time
-	Consent    string            `json:"consent"`    // "ask", and perhaps who says so; "" none is needed
-	Check      string            `json:"check"`      // schedule of update checks
-	Dependants map[string]string `json:"dependants"` // what they may want when it is updated
-
-	Previous *previousReport `json:"previous"`
-
-	States   map[string]stateReport `json:"states"`   // saved, by generation
-	Repaired int                    `json:"repaired"` // number of the last repair that has ended
-}
-
-// A stateReport is a saved state of a component.
-type stateReport struct {
-	Version string    `json:"version"`
-	Schema  int       `json:"schema"`
-	SavedAt time.Time `json:"savedAt"`
-	Bytes   int64     `json:"bytes"`
-	Damaged bool      `json:"damaged"`
-}
+type (
+	componentReport reported.Component
+	stateReport     reported.State
+	updateReport    reported.Update
+)
 
 // String is as in "of 1.0.0, schema 1, saved at 2026-11-22T08:00:04Z, 512 bytes".
 func (s stateReport) String() string {
@@ -67,54 +39,20 @@ func (c componentReport) generations() []string {
 	})
 }
 
-// A previousReport is the version before the installed one, and the way back.
-type previousReport struct {
-	Version string     `json:"version"`
-	Schema  int        `json:"schema"`
-	Way     string     `json:"way"` // "transforms", "saved state", "no state" or "none"
-	Note    string     `json:"note"`
-	SavedAt *time.Time `json:"savedAt"`
-}
-
-type updateReport struct {
-	ID         string     `json:"id"`
-	Kind       string     `json:"kind,omitempty"` // "update", "rollback", "restore", "remove" or "repair", once it has ended
-	To         string     `json:"to"`
-	Phase      string     `json:"phase,omitempty"`
-	Step       string     `json:"step,omitempty"`
-	Progress   float64    `json:"progress,omitempty"` // 0 to 1
-	Back       bool       `json:"back,omitempty"`     // the step is being undone
-	Bytes      int64      `json:"bytes,omitempty"`    // downloaded
-	Size       int64      `json:"size,omitempty"`     // of these, bytes
-	Until      *time.Time `json:"unavailableUntil,omitempty"`
-	For        string     `json:"waitingFor,omitempty"` // "" for nothing
-	ForUntil   *time.Time `json:"waitingUntil,omitempty"`
-	Result     string     `json:"result"`              // "" while it goes on
-	Cancelled  bool       `json:"cancelled,omitempty"` // somebody wanted it to turn back
-	Cause      string     `json:"cause,omitempty"`
-	Downtime   *float64   `json:"downtime,omitempty"`   // seconds; nil before the end
-	Predicted  *float64   `json:"predicted,omitempty"`  // downtime, seconds
-	Rest       string     `json:"rest,omitempty"`       // "tranquil", "unknown", "forced"
-	RestReason string     `json:"restReason,omitempty"` // why it was not tranquil
-	Stopped    string     `json:"stopped,omitempty"`    // dependants that do not, or did not, run meanwhile
-	Warnings   string     `json:"warnings,omitempty"`   // what is probably not meant so
-}
-
-func decodeReport(reported map[string]any) (*report, error) {
-	b, err := json.Marshal(reported)
-	if err != nil {
-		return nil, err
-	}
+func decodeReport(properties map[string]any) (*report, error) {
 	var r report
-	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("device reports something this tool does not understand: %w", err)
+	if err := reported.Decode(properties, &r.Document); err != nil {
+		return nil, err
 	}
 	return &r, nil
 }
 
+// component is what the device reports of one, the zero report if nothing.
+func (r *report) component(name string) componentReport { return componentReport(r.Components[name]) }
+
 // last returns the last update of a component, the zero update if it had none.
 func (r *report) last(component string) updateReport {
-	return r.Components[component].updateOf()
+	return r.component(component).updateOf()
 }
 
 // updateOf is the last update of a component.
@@ -122,16 +60,11 @@ func (c componentReport) updateOf() updateReport {
 	if c.Update == nil {
 		return updateReport{}
 	}
-	u := *c.Update
+	u := updateReport(*c.Update)
 	if !c.Stale {
 		u.Until = nil // it is back already
 	}
 	return u
-}
-
-// failed tells whether u has ended without what was wished for.
-func (u updateReport) failed() bool {
-	return u.Result != "" && u.Result != "updated" && u.Result != "unchanged" && u.Result != "removed"
 }
 
 func (r *report) show(w io.Writer) {
@@ -139,7 +72,7 @@ func (r *report) show(w io.Writer) {
 		fmt.Fprintf(w, "mode\t%s, no update starts: %s (see tranquil repair)\n", oneLine(r.Mode), oneLine(r.Fault))
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Components)) {
-		c := r.Components[name]
+		c := r.component(name)
 		fmt.Fprintf(w, "%s\t%s\n", name, c)
 		if c.Update != nil {
 			fmt.Fprintf(w, "\t%s\n", r.last(name))
@@ -281,8 +214,8 @@ func (u updateReport) ending() string {
 	}
 	if u.Downtime != nil && *u.Downtime > 0 {
 		line += fmt.Sprintf(", downtime %g s", *u.Downtime)
-		if u.Predicted != nil {
-			line += fmt.Sprintf(" (predicted %g s)", *u.Predicted)
+		if u.Predicted > 0 {
+			line += fmt.Sprintf(" (predicted %g s)", u.Predicted)
 		}
 	}
 	if u.Stopped != "" {
@@ -307,3 +240,6 @@ func oneLine(s string) string {
 	}, s)
 	return strings.Join(strings.Fields(visible), " ")
 }
+
+// failed tells whether u has ended without what was wished for.
+func failed(u updateReport) bool { return (*reported.Update)(&u).Failed() }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/reported"
 )
 
 type rollbackCmd struct {
@@ -66,12 +67,12 @@ func (c *rollbackCmd) Run(s *session) error {
 }
 
 // explain says what going back means.
-func (c *rollbackCmd) explain(s *session, twin *iothub.Twin) (*previousReport, error) {
+func (c *rollbackCmd) explain(s *session, twin *iothub.Twin) (*reported.Previous, error) {
 	report, err := decodeReport(twin.Properties.Reported)
 	if err != nil {
 		return nil, err
 	}
-	component := report.Components[c.Component]
+	component := report.component(c.Component)
 	p := component.Previous
 	switch {
 	case p == nil:

@@ -161,18 +161,18 @@ func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub
 	}
 	last := report.last(c.Component)
 	switch under := c.NoVersion && last.ID != "" && last.Result == ""; {
-	case under && report.Components[c.Component].Object != "":
+	case under && report.component(c.Component).Object != "":
 		fmt.Fprintf(s.err, "update %s to %s is in progress, and ends, unless the device installs it already\n", last.ID, orNone(last.To))
 	case under:
 		fmt.Fprintf(s.err, "update %s to %s is in progress, and goes on; to end it: tranquil cancel %s %s\n", last.ID, orNone(last.To), c.ID, c.Component)
 	}
-	if shut := report.Components[c.Component].shut(time.Now()); shut != "" && c.Version != "" && !c.Now {
+	if shut := report.component(c.Component).shut(time.Now()); shut != "" && c.Version != "" && !c.Now {
 		fmt.Fprintf(s.err, "%s: the update prepares itself, and waits; tranquil update --now does not\n", shut)
 	}
 	if report.State == "offline" {
 		fmt.Fprintf(s.err, "%s is offline: the wish waits for it\n", c.ID)
 	}
-	if last.To == c.Version && last.failed() && !c.Again {
+	if last.To == c.Version && failed(last) && !c.Again {
 		fmt.Fprintf(s.err, "warning: the last update to %s: %s\nThe same wish is not tried anew: add --again.\n", c.Version, last.ending())
 	}
 	if !c.Wait {

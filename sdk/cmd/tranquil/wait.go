@@ -163,7 +163,7 @@ const (
 
 func (w *watch) conclude(s *session, u updateReport) error {
 	fmt.Fprintln(s.out, u.ending())
-	if u.failed() {
+	if failed(u) {
 		return fmt.Errorf("%s has not updated %s to %s", w.ID, w.Component, orNone(w.Version))
 	}
 	return nil
