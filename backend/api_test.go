@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
 	"github.com/tranquil-iot/tranquil/backend/internal/accounts"
 	"github.com/tranquil-iot/tranquil/backend/internal/api"
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
@@ -303,6 +305,54 @@ func TestEvents(t *testing.T) {
 	again := follow(first[0], func() { c.call(t, "PATCH", "/api/v1/devices/d/twin", doc{"tags": doc{"a": 2}}, nil) })
 	if len(again) != 2 || again[0] != first[1] {
 		t.Error(first, again)
+	}
+}
+
+// TestEventsByMQTT: with a token of the API a program hears by MQTT what happens, until the token is taken back; the
+// rights of others do not suffice, and no token makes anybody a device.
+func TestEventsByMQTT(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	admin := r.bearer(t, "admin", r.admin)
+	token := func(right string) (made struct{ ID, Token string }) {
+		admin.wants(t)(200, "POST", "/api/v1/tokens", doc{"name": right, "rights": []string{right}, "hours": 1}, &made)
+		return made
+	}
+	connect := func(user, id, password string) (client mqtt.Client, lost chan error, err error) {
+		lost = make(chan error, 1)
+		client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("mqtt://" + r.endpoints.Hub.MQTT).SetClientID(id).SetProtocolVersion(4).
+			SetUsername(user).SetPassword(password).SetAutoReconnect(false).SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err }))
+		connected := client.Connect()
+		if !connected.WaitTimeout(patience) {
+			t.Fatal("no CONNACK")
+		}
+		return client, lost, connected.Error()
+	}
+	read := token("read")
+	admin.wants(t)(200, "POST", "/api/v1/devices", doc{"id": "d"}, nil)
+	for what, c := range map[string][]string{
+		"a publisher":               {iothub.EventsUsername, "x", token("publish").Token},
+		"a token that is not there": {iothub.EventsUsername, "x", read.Token + "x"},
+		"as a device":               {iothub.Username("h", "d"), "d", token("operate").Token},
+	} {
+		if _, _, err := connect(c[0], c[1], c[2]); err == nil {
+			t.Error(what, "is let in")
+		}
+	}
+	client, lost, err := connect(iothub.EventsUsername+"?after=0", "dashboard", read.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := make(chan string, 10)
+	must(t, client.Subscribe(iothub.EventTopic("+", "", "deviceCreated"), 1, func(_ mqtt.Client, m mqtt.Message) { heard <- m.Topic() }))
+	if topic := <-heard; topic != "events/d/deviceCreated" {
+		t.Error(topic)
+	}
+	admin.wants(t)(204, "DELETE", "/api/v1/tokens/"+read.ID, nil, nil)
+	select {
+	case <-lost:
+	case <-time.After(patience):
+		t.Error("who may no longer is told on")
 	}
 }
 

@@ -74,11 +74,7 @@ func (b *backend) webhooks(ctx context.Context) (*webhook.Service, error) {
 
 // operator wires what operators see.
 func (b *backend) operator(ctx context.Context, hooks *webhook.Service) (http.Handler, error) {
-	people, err := b.accounts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	password, err := people.First(audit.By(ctx, audit.Actor{Who: "first start"}))
+	password, err := b.people.First(audit.By(ctx, audit.Actor{Who: "first start"}))
 	if err == nil && password != "" {
 		err = b.tellPassword(password)
 	}
@@ -101,24 +97,33 @@ func (b *backend) operator(ctx context.Context, hooks *webhook.Service) (http.Ha
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	rest := &api.API{Accounts: people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Hub: b.hubAs(), Log: b.log}
+	rest := &api.API{Accounts: b.people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Hub: b.hubAs(), Log: b.log}
 	mux.Handle(api.Base+"/", rest.Handler())
-	mux.Handle("/", (&web.Web{Accounts: people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Log: b.log}).Handler())
+	mux.Handle("/", (&web.Web{Accounts: b.people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Log: b.log}).Handler())
 	return mux, nil
 }
 
-// accounts opens them.
-func (b *backend) accounts(ctx context.Context) (*accounts.Accounts, error) {
+func (b *backend) openAccounts(ctx context.Context) error {
 	users, err := b.store.Records(ctx, "users", 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	tokens, err := b.store.Records(ctx, "tokens", 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	sessions, err := b.store.Records(ctx, "sessions", accounts.SessionLife)
-	return accounts.New(accounts.Config{Users: users, Tokens: tokens, Sessions: sessions, Ledger: b.ledger, Log: b.log}), err
+	b.people = accounts.New(accounts.Config{Users: users, Tokens: tokens, Sessions: sessions, Ledger: b.ledger, Log: b.log})
+	return err
+}
+
+// mayRead answers whose token of the API lets a program read what happens.
+func (b *backend) mayRead(ctx context.Context, token string) (user string, err error) {
+	who, err := b.people.Token(ctx, token)
+	if err == nil {
+		err = who.May(accounts.Read)
+	}
+	return who.User, err
 }
 
 // auditHub writes down what is changed by connection strings, or by people in that way.
@@ -159,14 +164,13 @@ func (b *backend) renewPassword(ctx context.Context) error {
 	if err := b.openStore(ctx); err != nil {
 		return err
 	}
-	people, err := b.accounts(ctx)
-	if err != nil {
+	if err := b.openAccounts(ctx); err != nil {
 		return err
 	}
 	ctx = audit.By(ctx, audit.Actor{Who: "command line"})
-	password, err := people.First(ctx)
+	password, err := b.people.First(ctx)
 	if err == nil && password == "" {
-		password, err = people.Renew(ctx)
+		password, err = b.people.Renew(ctx)
 	}
 	if err != nil {
 		return err

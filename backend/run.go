@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/backend/internal/accounts"
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
 	"github.com/tranquil-iot/tranquil/backend/internal/bridge"
 	"github.com/tranquil-iot/tranquil/backend/internal/files"
@@ -34,6 +35,7 @@ type backend struct {
 	log         *slog.Logger
 	store       *store.Store
 	ledger      *audit.Log
+	people      *accounts.Accounts
 	hub         *hub.Hub
 	endpoints   endpoints
 	credentials credentials
@@ -131,10 +133,13 @@ func (b *backend) startHub(ctx context.Context) (part, error) {
 	if err := b.openStore(ctx); err != nil {
 		return part{}, err
 	}
+	if err := b.openAccounts(ctx); err != nil {
+		return part{}, err
+	}
 	c := b.config.Hub
 	h, err := hub.New(hub.Config{
 		MQTT: c.MQTT, HTTP: c.HTTP, TLSCert: c.Cert, TLSKey: c.Key, DeviceRoots: c.Roots, InsecurePlaintext: c.Insecure, Log: b.log,
-		Audit: b.auditHub, Grace: time.Duration(c.Overdue),
+		Audit: b.auditHub, Grace: time.Duration(c.Overdue), Reader: b.mayRead,
 	}, b.store)
 	if err != nil {
 		return part{}, err

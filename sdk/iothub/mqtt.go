@@ -24,6 +24,29 @@ const (
 	TopicMethodResponses = "$iothub/methods/res/"
 )
 
+// EventsUsername is the MQTT user name of an application that wants to be told what happens: `events`, or
+// `events?after=ID` to go on after an event. The password is a token of a policy that may do that (ServiceToken), or of
+// the operator's API. Such connections are not in Azure's contract.
+const EventsUsername = "events"
+
+// EventTopic is where events of a type are told: `events/{device}/{type}`, or `events/{device}/modules/{module}/{type}`.
+// The payload is an Event. In ids `%`, `+` and `#` are `%25`, `%2B` and `%23`. With "+" for a device or a type it is a
+// filter.
+func EventTopic(device, module, kind string) string {
+	topic := "events/" + level(device)
+	if module != "" {
+		topic += "/modules/" + level(module)
+	}
+	return topic + "/" + level(kind)
+}
+
+func level(text string) string {
+	if text == "+" {
+		return text
+	}
+	return strings.NewReplacer("%", "%25", "+", "%2B", "#", "%23").Replace(text)
+}
+
 // TopicTelemetry is where a device publishes messages, with an optional property bag appended (`k=v&k=v`, url-encoded).
 func TopicTelemetry(device string) string { return "devices/" + device + "/messages/events/" }
 

@@ -25,16 +25,16 @@ func (h *Hub) serveDevice(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if s := h.greet(ctx, conn); s != nil {
+	if run := h.greet(ctx, conn); run != nil {
 		if socket, ok := conn.(*webSocket); ok {
 			socket.leave() // it is a device, and no longer one of the back end's
 		}
-		h.runSession(ctx, s)
+		run(ctx)
 	}
 }
 
-// greet lets a device in, or nobody. Until then it has one of the places for strangers; on loopback nobody is one.
-func (h *Hub) greet(ctx context.Context, conn net.Conn) *session {
+// greet lets a device in, or an application that wants to be told what happens, or nobody: then it answers nil. Until then it has one of the places for strangers; on loopback nobody is one.
+func (h *Hub) greet(ctx context.Context, conn net.Conn) (run func(context.Context)) {
 	if from := addressOf(conn); !from.IsLoopback() {
 		place, _ := h.greetings.Begin(from, func() { conn.Close() })
 		if place == nil {
@@ -55,14 +55,17 @@ func (h *Hub) greet(ctx context.Context, conn net.Conn) *session {
 		h.log.Debug("connection does not begin with a CONNECT", "remote", conn.RemoteAddr())
 		return nil
 	}
-	s, code, err := h.admit(ctx, conn, connect)
+	admit := h.admit
+	if isSubscriber(connect.Username) {
+		admit = h.admitSubscriber
+	}
+	run, code, err := admit(ctx, conn, in, connect)
 	if err != nil {
-		h.log.Warn("device is refused", "client", connect.ClientIdentifier, "remote", conn.RemoteAddr(), "cause", err)
+		h.log.Warn("connection is refused", "client", connect.ClientIdentifier, "remote", conn.RemoteAddr(), "cause", err)
 		refuse(conn, code)
 		return nil
 	}
-	s.in = in
-	return s
+	return run
 }
 
 func refuse(conn net.Conn, code byte) {
@@ -74,8 +77,8 @@ func refuse(conn net.Conn, code byte) {
 	answer.Write(conn)
 }
 
-// admit checks a CONNECT, and answers a session that has not begun, or a return code and the cause.
-func (h *Hub) admit(ctx context.Context, conn net.Conn, c *packets.ConnectPacket) (*session, byte, error) {
+// admit checks the CONNECT of a device, and answers how to go on, or a return code and the cause.
+func (h *Hub) admit(ctx context.Context, conn net.Conn, in *bufio.Reader, c *packets.ConnectPacket) (run func(context.Context), code byte, err error) {
 	if code := c.Validate(); code != packets.Accepted {
 		return nil, code, errors.New("CONNECT is not valid")
 	}
@@ -100,13 +103,13 @@ func (h *Hub) admit(ctx context.Context, conn net.Conn, c *packets.ConnectPacket
 	if err != nil {
 		return nil, packets.ErrRefusedServerUnavailable, err
 	}
-	s := newSession(h, conn, name, c, shown)
+	s := newSession(h, conn, in, name, c, shown)
 	if c.WillFlag {
 		if s.will, err = parseTopic(name, c.WillTopic); err != nil || s.will.operation != opTelemetry {
 			return nil, packets.ErrProtocolViolation, errors.New("will is not for the device's events")
 		}
 	}
-	return s, packets.Accepted, nil
+	return func(ctx context.Context) { h.runSession(ctx, s) }, packets.Accepted, nil
 }
 
 // clientCertificates are what the client has shown in the TLS handshake.

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -85,7 +86,7 @@ func TestCrowdOfClients(t *testing.T) {
 // TestSilentStrangers: whoever connects and says nothing has a place until another network wants it.
 func TestSilentStrangers(t *testing.T) {
 	h := &Hub{log: slog.New(slog.DiscardHandler), greetings: places.Places{Max: 8, Share: greetingShare}}
-	greeted := make(chan *session, 16)
+	greeted := make(chan func(context.Context), 16)
 	begin := func(from string) (there net.Conn) {
 		here, there := come(t, from)
 		go func() {

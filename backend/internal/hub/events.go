@@ -95,13 +95,19 @@ type eventStream struct {
 }
 
 func (s eventStream) sendEvent(event twin.Event) error {
-	id := strconv.FormatUint(event.Sequence, 10)
-	device, module := twin.Split(event.Device)
-	text, err := json.Marshal(iothub.Event{ID: id, Type: event.Type, Device: device, Module: module, Time: event.Time, Body: event.Body})
+	text, err := tell(event)
 	if err != nil {
 		return err
 	}
-	return s.send("id: %s\ndata: %s\n\n", id, text)
+	return s.send("id: %d\ndata: %s\n\n", event.Sequence, text)
+}
+
+// tell is an event as applications get it.
+func tell(event twin.Event) ([]byte, error) {
+	device, module := twin.Split(event.Device)
+	return json.Marshal(iothub.Event{
+		ID: strconv.FormatUint(event.Sequence, 10), Type: event.Type, Device: device, Module: module, Time: event.Time, Body: event.Body,
+	})
 }
 
 func (s eventStream) send(format string, args ...any) error {

@@ -121,7 +121,11 @@ type Config struct {
 	// Grace is by how much an update may be late before its device is taken for broken; 0 is DefaultGrace.
 	Grace time.Duration
 	Audit Audit // nil: nobody writes down what the back end changes
-	Log   *slog.Logger
+	// Reader answers the user whom a token of an operator's API lets read what happens; twin.Unauthorized, twin.Forbidden.
+	// nil: such tokens let nobody in.
+	Reader func(ctx context.Context, token string) (user string, err error)
+	Verify time.Duration // how often it is asked again; 0 is every 30 s
+	Log    *slog.Logger
 }
 
 // Hub listens from New on and serves during Serve.
@@ -141,14 +145,19 @@ type Hub struct {
 	leads    atomic.Bool // does what one hub has to do for all
 	expected expected    // devices that somebody waits for
 
-	mu       sync.Mutex
-	sessions map[string]*session // by device or module
+	reader      func(ctx context.Context, token string) (string, error)
+	verifyEvery time.Duration
+
+	mu          sync.Mutex
+	sessions    map[string]*session    // by device or module
+	subscribers map[string]*subscriber // by whose they are, and client id
 }
 
 // New reads or makes the policies' keys and binds both addresses.
 func New(cfg Config, store Store) (*Hub, error) {
 	h := &Hub{
 		store: store, log: cfg.Log, audit: cfg.Audit, grace: cmp.Or(cfg.Grace, DefaultGrace), secure: cfg.TLSCert != "", sockets: make(chan net.Conn), starts: make(chan start), greetings: places.Places{Max: maxGreetings, Share: greetingShare},
+		reader: cfg.Reader, verifyEvery: cmp.Or(cfg.Verify, verifyEvery), subscribers: map[string]*subscriber{},
 		sessions: map[string]*session{}, expected: expected{waiting: map[string]*arrival{}},
 	}
 	var err error

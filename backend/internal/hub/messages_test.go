@@ -133,25 +133,31 @@ type raw struct {
 
 func (r *running) raw(t *testing.T, id string) raw {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.MQTTAddr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(patience))
+	d := r.dial(t)
 	connect := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	connect.ProtocolName, connect.ProtocolVersion = "MQTT", 4
 	connect.ClientIdentifier, connect.UsernameFlag, connect.PasswordFlag = id, true, true
 	connect.Username, connect.Password = iothub.Username("h", id), []byte(r.gatewayToken(t))
 	subscribe := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
 	subscribe.MessageID, subscribe.Topics, subscribe.Qoss = 1, []string{iothub.TopicCommands(id)}, []byte{1}
-	d := raw{conn, t}
 	d.send(connect)
 	if answer := d.read().(*packets.ConnackPacket); answer.ReturnCode != 0 {
 		t.Fatal(answer)
 	}
 	d.send(subscribe)
 	return d
+}
+
+// dial opens a connection on which nothing was said.
+func (r *running) dial(t *testing.T) raw {
+	t.Helper()
+	conn, err := net.Dial("tcp", r.MQTTAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(patience))
+	return raw{conn, t}
 }
 
 func (r raw) send(p packets.ControlPacket) {

@@ -39,17 +39,13 @@ type session struct {
 	name       username
 	id         string
 	generation string
-	conn       net.Conn
-	in         *bufio.Reader
 	connect    *packets.ConnectPacket
 	will       request
 	proof      proof
-	silence    time.Duration
+	wire
 
 	cancel context.CancelCauseFunc
-	out    chan packets.ControlPacket
 	subs   atomic.Uint32 // subscriptions
-	active atomic.Int64  // when the last packet came, Unix nanoseconds
 	epoch  atomic.Uint64 // of the connection, 0 until it is noted
 	calls  calls
 	outbox outbox
@@ -57,16 +53,9 @@ type session struct {
 	done   chan struct{}  // closed when the session has left the hub
 }
 
-func newSession(h *Hub, conn net.Conn, name username, c *packets.ConnectPacket, shown proof) *session {
-	silence := time.Duration(c.Keepalive) * 3 * time.Second / 2
-	if silence == 0 || silence > maxSilence {
-		silence = maxSilence
-	}
-	s := &session{
-		hub: h, log: h.log.With("device", name.id()), name: name, id: name.id(), conn: conn, connect: c, proof: shown, silence: silence,
-		out: make(chan packets.ControlPacket, maxQueue), done: make(chan struct{}),
-	}
-	s.active.Store(time.Now().UnixNano())
+func newSession(h *Hub, conn net.Conn, in *bufio.Reader, name username, c *packets.ConnectPacket, shown proof) *session {
+	s := &session{hub: h, log: h.log.With("device", name.id()), name: name, id: name.id(), connect: c, proof: shown, done: make(chan struct{})}
+	s.open(conn, in, c, shown.expiry)
 	return s
 }
 
@@ -80,7 +69,9 @@ func (s *session) run(ctx context.Context, d twin.Device, resumed bool) error {
 	s.out <- answer
 	s.tasks.Go(func() { s.attempt(ctx, s.write) })
 	s.begin(ctx, subscriptions(d.Connection.Subscriptions)) // only now may the hub send: CONNACK comes first
-	s.attempt(ctx, s.read)
+	s.attempt(ctx, func(ctx context.Context) error {
+		return s.read(func(p packets.ControlPacket) error { return s.handle(ctx, p) })
+	})
 	s.tasks.Wait()
 	s.subs.Store(0) // until the session has left the hub, nobody may take it for one that listens
 	return context.Cause(ctx)
@@ -108,37 +99,6 @@ func (s *session) begin(ctx context.Context, subs subscriptions) {
 // close ends the session; the first cause counts.
 func (s *session) close(cause error) {
 	s.cancel(cause)
-}
-
-func (s *session) lastActivity() time.Time { return time.Unix(0, s.active.Load()).UTC() }
-
-func (s *session) read(ctx context.Context) error {
-	for {
-		now := time.Now()
-		expiry := s.proof.expiry
-		if !now.Before(expiry) {
-			return errExpired
-		}
-		deadline := now.Add(s.silence)
-		if expiry.Before(deadline) {
-			deadline = expiry
-		}
-		s.conn.SetReadDeadline(deadline)
-		packet, err := readPacket(s.in)
-		switch now := time.Now(); {
-		case err == nil:
-		case !now.Before(expiry): // the error is that of a TCP connection, or of a WebSocket
-			return errExpired
-		case !now.Before(deadline):
-			return errSilent
-		default:
-			return err
-		}
-		s.active.Store(time.Now().UnixNano())
-		if err := s.handle(ctx, packet); err != nil {
-			return err
-		}
-	}
 }
 
 func (s *session) handle(ctx context.Context, packet packets.ControlPacket) error {
@@ -221,43 +181,11 @@ func (s *session) subscribed(bit subscriptions) bool {
 	return subscriptions(s.subs.Load())&bit != 0
 }
 
-// reply queues an answer and waits for room: a device that floods the hub slows down only itself.
-func (s *session) reply(ctx context.Context, packet packets.ControlPacket) error {
-	select {
-	case s.out <- packet:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // push queues what the hub says of its own accord, and never waits.
 func (s *session) push(packet packets.ControlPacket) {
 	select {
 	case s.out <- packet:
 	default:
 		s.close(errSlow)
-	}
-}
-
-// write sends what is queued, and flushes when the queue is empty.
-func (s *session) write(ctx context.Context) error {
-	w := bufio.NewWriterSize(s.conn, 512)
-	for {
-		select {
-		case packet := <-s.out:
-			s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-			if err := packet.Write(w); err != nil {
-				return err
-			}
-			if len(s.out) > 0 {
-				continue
-			}
-			if err := w.Flush(); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return nil
-		}
 	}
 }

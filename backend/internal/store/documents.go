@@ -19,6 +19,7 @@ var kinds = map[string]time.Duration{
 	"configurations": 0,
 	"jobs":           30 * 24 * time.Hour,
 	"outcomes":       30 * 24 * time.Hour, // of jobs, by job and device
+	"subscribers":    7 * 24 * time.Hour,  // how far applications are that are told by MQTT
 }
 
 func (s *Store) provideDocuments(ctx context.Context) error {

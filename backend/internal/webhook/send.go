@@ -163,7 +163,8 @@ func (l *lane) follow(ctx context.Context) error {
 }
 
 func toldAs(e twin.Event) iothub.Event {
-	return iothub.Event{ID: strconv.FormatUint(e.Sequence, 10), Type: e.Type, Device: e.Device, Time: e.Time, Body: e.Body}
+	device, module := twin.Split(e.Device)
+	return iothub.Event{ID: strconv.FormatUint(e.Sequence, 10), Type: e.Type, Device: device, Module: module, Time: e.Time, Body: e.Body}
 }
 
 // tell sends one event until it is taken, or puts it aside.
