@@ -21,7 +21,6 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
 	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
 	"github.com/tranquil-iot/tranquil/backend/internal/hub"
-	"github.com/tranquil-iot/tranquil/backend/internal/localca"
 	"github.com/tranquil-iot/tranquil/backend/internal/web"
 	"github.com/tranquil-iot/tranquil/backend/internal/webhook"
 	"github.com/tranquil-iot/tranquil/sdk/durable"
@@ -44,7 +43,7 @@ func (b *backend) startWeb(ctx context.Context) (part, error) {
 	}
 	security, err := b.webTLS(c)
 	if err != nil {
-		return part{}, err
+		return part{}, fmt.Errorf("web: %w", err)
 	}
 	l, err := net.Listen("tcp", c.HTTPS)
 	if err != nil {
@@ -178,38 +177,18 @@ func (b *backend) renewPassword(ctx context.Context) error {
 	return b.tellPassword(password)
 }
 
-// webTLS is the certificate that was configured, or one of an authority of our own.
+// webTLS is the certificate that was configured, or one of our own authority, also on loopback: browsers want it.
 func (b *backend) webTLS(c webConfig) (*tls.Config, error) {
 	if c.Cert != "" {
-		cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read certificate of the pages: %w", err)
-		}
-		return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+		security, _, err := b.security(c.Cert, c.Key, false)
+		return security, err
 	}
-	names := c.Names
-	if host, _, err := net.SplitHostPort(c.HTTPS); err == nil && host != "" {
-		names = append(names, host)
-	}
-	ca, err := localca.Open(filepath.Join(b.config.Data, "ca"), names...)
+	authority, err := b.authority()
 	if err != nil {
 		return nil, err
 	}
-	b.endpoints.Web.CA = ca.Path()
-	return ca.Config(), nil
-}
-
-// named is an address with this machine's name in place of "everywhere".
-func named(address string) string {
-	host, port, err := net.SplitHostPort(address)
-	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
-		return address
-	}
-	name, err := os.Hostname()
-	if err != nil {
-		return address
-	}
-	return net.JoinHostPort(name, port)
+	b.endpoints.Web.CA = authority.Path()
+	return authority.Config(), nil
 }
 
 // requestTime bounds a request, unless what serves it takes longer.

@@ -39,11 +39,13 @@ type running struct {
 // start runs a backend in a directory of its own.
 func start(t *testing.T) *running {
 	t.Helper()
-	b := &backend{log: slog.New(slog.NewTextHandler(t.Output(), nil))}
-	b.config = config{
-		Data: t.TempDir(), Hub: hubConfig{MQTT: "127.0.0.1:0", HTTP: "127.0.0.1:0"}, Files: filesConfig{HTTP: "127.0.0.1:0"},
-		Web: webConfig{HTTPS: "127.0.0.1:0"},
-	}
+	return startAt(t, config{Hub: hubConfig{MQTT: "127.0.0.1:0", HTTP: "127.0.0.1:0"}, Files: filesConfig{HTTP: "127.0.0.1:0"}, Web: webConfig{HTTPS: "127.0.0.1:0"}})
+}
+
+func startAt(t *testing.T, c config) *running {
+	t.Helper()
+	b := &backend{config: c, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	b.config.Data = t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- b.run(ctx, b.startHub, b.startFiles, b.startWeb) }()

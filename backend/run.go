@@ -23,6 +23,7 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/bridge"
 	"github.com/tranquil-iot/tranquil/backend/internal/files"
 	"github.com/tranquil-iot/tranquil/backend/internal/hub"
+	"github.com/tranquil-iot/tranquil/backend/internal/localca"
 	"github.com/tranquil-iot/tranquil/backend/internal/store"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
@@ -37,9 +38,12 @@ type backend struct {
 	ledger      *audit.Log
 	people      *accounts.Accounts
 	hub         *hub.Hub
+	hubTLS      *tls.Config // nil: it speaks plaintext
 	endpoints   endpoints
 	credentials credentials
 	files       *files.Server // of this process, if it is here
+	filesTLS    bool
+	ca          *localca.Authority // nil until it is needed
 }
 
 // endpoints are the bound addresses, as DATA/endpoints.json has them.
@@ -47,10 +51,12 @@ type endpoints struct {
 	Hub struct {
 		MQTT string `json:"mqtt,omitempty"`
 		HTTP string `json:"http,omitempty"`
+		CA   string `json:"ca,omitempty"` // as of Web, if it speaks TLS; below too
 	} `json:"hub"`
 	Files struct {
 		HTTP string `json:"http,omitempty"`
 		CoAP string `json:"coap,omitempty"`
+		CA   string `json:"ca,omitempty"`
 	} `json:"files"`
 	Bridge struct {
 		LwM2M string `json:"lwm2m,omitempty"`
@@ -137,8 +143,12 @@ func (b *backend) startHub(ctx context.Context) (part, error) {
 		return part{}, err
 	}
 	c := b.config.Hub
+	var err error
+	if b.hubTLS, b.endpoints.Hub.CA, err = b.security(c.Cert, c.Key, c.Insecure, c.MQTT, c.HTTP); err != nil {
+		return part{}, fmt.Errorf("hub: %w", err)
+	}
 	h, err := hub.New(hub.Config{
-		MQTT: c.MQTT, HTTP: c.HTTP, TLSCert: c.Cert, TLSKey: c.Key, DeviceRoots: c.Roots, InsecurePlaintext: c.Insecure, Log: b.log,
+		MQTT: c.MQTT, HTTP: c.HTTP, TLS: b.hubTLS, DeviceRoots: c.Roots, InsecurePlaintext: c.Insecure, Log: b.log,
 		Audit: b.auditHub, Grace: time.Duration(c.Overdue), Reader: b.mayRead,
 	}, b.store)
 	if err != nil {
@@ -153,6 +163,7 @@ func (b *backend) startHub(ctx context.Context) (part, error) {
 		if err != nil {
 			return part{}, err
 		}
+		cs.HostName = named(cs.HostName)
 		*text = cs.String()
 	}
 	return part{"hub", h.Serve}, nil
@@ -181,13 +192,10 @@ func (b *backend) startFiles(context.Context) (part, error) {
 	if b.ledger != nil {
 		cfg.Audit = b.auditFiles
 	}
-	if c.Cert != "" {
-		cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-		if err != nil {
-			return part{}, fmt.Errorf("cannot read certificate of the file server: %w", err)
-		}
-		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if cfg.TLS, b.endpoints.Files.CA, err = b.security(c.Cert, c.Key, c.Insecure, c.HTTP); err != nil {
+		return part{}, fmt.Errorf("files: %w", err)
 	}
+	b.filesTLS = cfg.TLS != nil
 	if strings.HasPrefix(c.CoAP, "coaps://") {
 		if cfg.DTLS, err = b.letIn(c); err != nil {
 			return part{}, fmt.Errorf("files: %w", err)
@@ -225,6 +233,10 @@ func (b *backend) startBridge(context.Context) (part, error) {
 			return part{}, fmt.Errorf("cannot read definitions of objects in bridge.objects, the folder %s: %w", c.Objects, cmp.Or(err, fs.ErrNotExist))
 		}
 	}
+	if b.hub != nil && c.Hub == b.credentials.Device {
+		cfg.HubTLS, cfg.Hub.GatewayHostName = b.beHub(), here(b.hub.MQTTAddr())
+	}
+	b.askHere(cfg.Registry, c.Registry)
 	b.findPackages(&cfg, c)
 	br, err := bridge.New(cfg)
 	if err != nil {
@@ -247,7 +259,7 @@ func (b *backend) findPackages(cfg *bridge.Config, c bridgeConfig) {
 		return
 	}
 	scheme := "http"
-	if b.config.Files.Cert != "" {
+	if b.filesTLS {
 		scheme = "https"
 	}
 	for _, place := range [][2]string{{scheme, b.endpoints.Files.HTTP}, {"coap", b.endpoints.Files.CoAP}} {
@@ -265,7 +277,9 @@ func (b *backend) findPackages(cfg *bridge.Config, c bridgeConfig) {
 // letIn is how the file server knows devices over DTLS: as the bridge does.
 func (b *backend) letIn(c filesConfig) ([]coap.Option, error) {
 	var known bridge.Config
-	err := secure(&known, bridgeConfig{Registry: cmp.Or(c.Registry, b.credentials.Registry)})
+	registry := cmp.Or(c.Registry, b.credentials.Registry)
+	err := secure(&known, bridgeConfig{Registry: registry})
+	b.askHere(known.Registry, registry)
 	if err == nil && c.Roots != "" {
 		err = secure(&known, bridgeConfig{Cert: c.Cert, Key: c.Key, Roots: c.Roots})
 	}

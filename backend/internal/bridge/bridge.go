@@ -30,6 +30,7 @@ import (
 // Config says where the bridge listens and which hub it belongs to.
 type Config struct {
 	Hub    iothub.ConnectionString // of a policy that may connect devices
+	HubTLS *tls.Config             // how the hub is known; nil: by a certificate that this machine trusts
 	Listen string                  // UDP address for LwM2M: "coaps://0.0.0.0:5684" is DTLS, "127.0.0.1:5683" plaintext; port 0 takes a free one
 	TCP    string                  // TCP address for LwM2M beside it: "coaps+tcp://0.0.0.0:5684" is TLS, "coap+tcp://127.0.0.1:5683" plaintext; "" none
 	NoSec  bool                    // allow plaintext beyond this machine: anyone there can be any device
@@ -257,7 +258,7 @@ const farewell = 5 * time.Second
 // start begins the session of a device. The caller holds b.mu.
 func (b *Bridge) start(ctx context.Context, endpoint string) *live {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &live{newSession(b.Hub, endpoint, b.model, b.Log.With("device", endpoint)), cancel}
+	s := &live{newSession(b.Hub, b.HubTLS, endpoint, b.model, b.Log.With("device", endpoint)), cancel}
 	s.packages, s.addresses, s.pace, s.resumed = b.Packages, b.Files, b.pace, b.ledger.has(endpoint)
 	s.bridge, s.cede = b.name, func() bool { return b.cede(endpoint, s) }
 	s.begun = func() error { return b.ledger.add(endpoint) }

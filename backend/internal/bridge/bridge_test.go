@@ -3,9 +3,13 @@ package bridge
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/hub"
+	"github.com/tranquil-iot/tranquil/backend/internal/localca"
 	"github.com/tranquil-iot/tranquil/backend/internal/store"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
@@ -62,11 +67,16 @@ func background(t *testing.T, serve func(context.Context) error) (stop func()) {
 // if it is started again.
 func startHub(t *testing.T, dir, mqtt, http string) (*hub.Hub, func()) {
 	t.Helper()
+	return startHubWith(t, dir, hub.Config{MQTT: mqtt, HTTP: http, Log: quiet})
+}
+
+func startHubWith(t *testing.T, dir string, cfg hub.Config) (*hub.Hub, func()) {
+	t.Helper()
 	s, err := store.Open(t.Context(), store.Config{Dir: filepath.Join(dir, "store"), Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := hub.New(hub.Config{MQTT: mqtt, HTTP: http, Log: quiet}, s)
+	h, err := hub.New(cfg, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,9 +207,18 @@ type system struct {
 // join creates a device in the registry of a hub, and starts a bridge to it.
 func join(t *testing.T, h *hub.Hub, endpoint string) (s system) {
 	t.Helper()
+	return joinAs(t, h, endpoint, nil)
+}
+
+// joinAs is for a hub that speaks TLS.
+func joinAs(t *testing.T, h *hub.Hub, endpoint string, security *tls.Config) (s system) {
+	t.Helper()
 	s.service = iothub.NewClient(connection(t, h, hub.PolicyOwner))
+	if security != nil {
+		s.service.HTTP = &http.Client{Transport: &http.Transport{TLSClientConfig: security}}
+	}
 	create(t, s.service, endpoint)
-	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", Log: quiet, AckTimeout: ackTimeout})
+	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), HubTLS: security, Listen: "127.0.0.1:0", Log: quiet, AckTimeout: ackTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,6 +309,34 @@ func TestTwinAndDeviceStayInStep(t *testing.T) {
 	if all := s.wishes(); len(all) != 1 {
 		t.Errorf("a wish was written %d times: %v", len(all), all)
 	}
+}
+
+// TestHubOverTLS: the bridge is let in as Azure wants it, over TLS with a token, by a hub whose certificate it trusts, and
+// tells nothing to another one.
+func TestHubOverTLS(t *testing.T) {
+	ca, err := localca.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pem, err := os.ReadFile(ca.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	h, _ := startHubWith(t, t.TempDir(), hub.Config{MQTT: "127.0.0.1:0", HTTP: "127.0.0.1:0", TLS: ca.Config(), Log: quiet})
+	s := joinAs(t, h, endpoint, &tls.Config{RootCAs: roots})
+	s.device, _ = startDevice(t, s.address)
+	eventually(t, "the device is online", s.at(t, "state"), is("online"))
+	s.desire(t, wish(map[string]any{"version": "2.0.0"}))
+	eventually(t, "the wish", s.wishes, last("2.0.0"))
+	link := dial(connection(t, h, hub.PolicyDevice), nil, endpoint, callbacks{up: func() { t.Error("a hub is trusted that nobody vouches for") }}, quiet)
+	defer link.close()
+	eventually(t, "another hub is refused", func() string {
+		link.mu.Lock()
+		defer link.mu.Unlock()
+		return link.reason
+	}, func(reason string) bool { return strings.Contains(reason, "certificate") })
 }
 
 func TestBadWishes(t *testing.T) {

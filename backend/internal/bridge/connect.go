@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -28,12 +29,12 @@ const (
 // errDown says that the connection is being made again.
 var errDown = errors.New("no connection to the hub")
 
-// dial begins to connect, and goes on until close.
-func dial(hub iothub.ConnectionString, device string, on callbacks, log *slog.Logger) *twinLink {
+// dial begins to connect, and goes on until close. Without security the hub needs a certificate that this machine trusts.
+func dial(hub iothub.ConnectionString, security *tls.Config, device string, on callbacks, log *slog.Logger) *twinLink {
 	l := &twinLink{device: device, log: log, callbacks: on, closed: make(chan struct{}), ready: make(chan struct{}), waiting: map[string]chan answer{}}
 	o := mqtt.NewClientOptions().AddBroker(hub.MQTTURL()).SetClientID(device).
 		SetProtocolVersion(4).SetCleanSession(true).SetKeepAlive(keepAlive).SetAutoReconnect(false).
-		SetTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12}).SetOrderMatters(true)
+		SetTLSConfig(cmp.Or(security, &tls.Config{MinVersion: tls.VersionTLS12})).SetOrderMatters(true)
 	o.SetCredentialsProvider(func() (string, string) {
 		token, err := hub.DeviceToken(time.Now().Add(tokenLife))
 		if err != nil {
@@ -94,6 +95,9 @@ func (l *twinLink) failed(err error) {
 		return
 	}
 	hint := "is the hub there?"
+	if _, is := errors.AsType[*tls.CertificateVerificationError](err); is {
+		hint = "whoever answers has a certificate that this machine does not trust: name the file of the hub's authority, as SSL_CERT_FILE=ca.pem"
+	}
 	if errors.Is(err, packets.ErrorRefusedNotAuthorised) {
 		hint = "register the device, it is let in within half a minute then: tranquil device create " + l.device
 	}

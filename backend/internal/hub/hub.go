@@ -110,10 +110,9 @@ type Shared interface {
 
 // Config says where the hub listens.
 type Config struct {
-	MQTT string // address for devices, as in 127.0.0.1:1883; port 0 takes a free one
-	HTTP string // address for the back end
-	// TLSCert and TLSKey are PEM files; with them both listeners speak TLS.
-	TLSCert, TLSKey string
+	MQTT string      // address for devices, as in 127.0.0.1:1883; port 0 takes a free one
+	HTTP string      // address for the back end
+	TLS  *tls.Config // that both listeners speak; nil is plaintext
 	// DeviceRoots is a PEM file of those who may issue certificates of devices; "" is nobody.
 	DeviceRoots string
 	// InsecurePlaintext permits plaintext on addresses that others can reach: tokens can be overheard there.
@@ -156,7 +155,7 @@ type Hub struct {
 // New reads or makes the policies' keys and binds both addresses.
 func New(cfg Config, store Store) (*Hub, error) {
 	h := &Hub{
-		store: store, log: cfg.Log, audit: cfg.Audit, grace: cmp.Or(cfg.Grace, DefaultGrace), secure: cfg.TLSCert != "", sockets: make(chan net.Conn), starts: make(chan start), greetings: places.Places{Max: maxGreetings, Share: greetingShare},
+		store: store, log: cfg.Log, audit: cfg.Audit, grace: cmp.Or(cfg.Grace, DefaultGrace), secure: cfg.TLS != nil, sockets: make(chan net.Conn), starts: make(chan start), greetings: places.Places{Max: maxGreetings, Share: greetingShare},
 		reader: cfg.Reader, verifyEvery: cmp.Or(cfg.Verify, verifyEvery), subscribers: map[string]*subscriber{},
 		sessions: map[string]*session{}, expected: expected{waiting: map[string]*arrival{}},
 	}

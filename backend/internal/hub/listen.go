@@ -36,17 +36,14 @@ func listen(cfg Config, address string, clients tls.ClientAuthType, wrap func(ne
 		return nil, err
 	}
 	l = wrap(frugal{l})
-	if cfg.TLSCert != "" {
-		cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
-		if err != nil {
-			l.Close()
-			return nil, err
-		}
-		return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, ClientAuth: clients}), nil
+	if cfg.TLS != nil {
+		security := cfg.TLS.Clone()
+		security.ClientAuth = clients
+		return tls.NewListener(l, security), nil
 	}
 	if addr, ok := l.Addr().(*net.TCPAddr); (!ok || !addr.IP.IsLoopback()) && !cfg.InsecurePlaintext {
 		l.Close()
-		return nil, fmt.Errorf("%s is not loopback: give a certificate and key, or permit plaintext", address)
+		return nil, fmt.Errorf("%s is not loopback: it needs TLS, or plaintext has to be permitted", address)
 	}
 	return l, nil
 }

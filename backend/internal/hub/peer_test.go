@@ -38,10 +38,9 @@ func TestAzureSDK(t *testing.T) {
 	ca := issue(t, "CA", nil, time.Now().Add(time.Hour))
 	roots, _ := storePEM(t, dir, ca)
 	own := issue(t, "localhost", &ca, time.Now().Add(time.Hour))
-	cert, key := storePEM(t, dir, own)
 	deviceCert, deviceKey := storePEM(t, dir, issue(t, "certified", &ca, time.Now().Add(time.Hour)))
 	h := startWith(t, openStore(t, t.TempDir()), hub.Config{
-		MQTT: peerHost + ":8883", HTTP: peerHost + ":443", TLSCert: cert, TLSKey: key, DeviceRoots: roots,
+		MQTT: peerHost + ":8883", HTTP: peerHost + ":443", TLS: &tls.Config{Certificates: []tls.Certificate{own}}, DeviceRoots: roots,
 	})
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.Leaf)

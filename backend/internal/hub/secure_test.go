@@ -79,8 +79,8 @@ func startTLS(t *testing.T) (*running, tls.Certificate, *x509.CertPool) {
 	dir := t.TempDir()
 	ca := issue(t, "CA", nil, time.Now().Add(time.Hour))
 	roots, _ := storePEM(t, dir, ca)
-	cert, key := storePEM(t, dir, issue(t, "localhost", &ca, time.Now().Add(time.Hour)))
-	h := startWith(t, openStore(t, t.TempDir()), hub.Config{TLSCert: cert, TLSKey: key, DeviceRoots: roots})
+	own := issue(t, "localhost", &ca, time.Now().Add(time.Hour))
+	h := startWith(t, openStore(t, t.TempDir()), hub.Config{TLS: &tls.Config{Certificates: []tls.Certificate{own}}, DeviceRoots: roots})
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.Leaf)
 	h.owner.HTTP = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
