@@ -48,8 +48,8 @@ func (d *Device) asleep() {
 	d.listens = time.Time{}
 }
 
-// lost notes that there is no connection to the device.
-func (d *Device) lost() {
+// cutOff notes that there is no connection to the device.
+func (d *Device) cutOff() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.cut = true

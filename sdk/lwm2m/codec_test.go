@@ -323,6 +323,21 @@ func TestWholeNumbersAreExact(t *testing.T) {
 	}
 }
 
+// TestClocksThatAreNotSet: a time near 1970 would be read as one that is relative to now.
+func TestClocksThatAreNotSet(t *testing.T) {
+	for _, f := range []Format{FormatSenMLJSON, FormatSenMLCBOR} {
+		for _, at := range []time.Time{time.Unix(300, 0), time.Unix(-300, 0), time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)} {
+			b, err := Encode(f, Path{}, []Record{{Path: NewPath(100, 0, 3), Value: Float(1), Time: at}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := Decode(f, Path{}, b, testModel); err != nil || len(got) != 1 || !got[0].Time.IsZero() {
+				t.Errorf("%v %v: %v, %v", f, at, got, err)
+			}
+		}
+	}
+}
+
 // TestReasonsAreShort, whatever a peer has sent.
 func TestReasonsAreShort(t *testing.T) {
 	long := strings.Repeat("ä", 50_000)

@@ -32,6 +32,7 @@ type Device struct {
 	alive         context.Context // ends with the registration
 	end           context.CancelFunc
 	tokens        map[string]struct{} // of its observations; guarded by the server's lock
+	lost          rarely              // lines on its notifications
 
 	mu           sync.Mutex
 	registration Registration
@@ -275,7 +276,7 @@ func (d *Device) request(ctx context.Context, p Path, m *Message) (*Message, err
 		case errors.Is(err, ErrTimeout):
 			d.asleep()
 		case errors.Is(err, ErrNoConnection):
-			d.lost()
+			d.cutOff()
 		}
 		return nil, fmt.Errorf("%w %s: %w", ErrUnreachable, d.endpoint, err)
 	}

@@ -21,7 +21,8 @@ import (
 // Record is one value at one place: the universal content of reads, writes and
 // notifications. Path names a resource or, where the resource is multiple, a
 // resource instance. Time is when the value was measured; zero means "now", and
-// only SenML can carry it (with a resolution of a millisecond).
+// only SenML can carry it (with a resolution of a millisecond, and not before July
+// 1978: the value is then one of "now").
 type Record struct {
 	Path  Path
 	Value Value

@@ -302,7 +302,7 @@ func (s *Server) deliver(o *observation, n note) {
 			}
 		},
 		dropped: func() {
-			s.logger.Warn("dropped a notification: too many wait", "endpoint", o.device.endpoint)
+			o.device.lost.log(s.logger.Warn, "dropped a notification: too many wait", "endpoint", o.device.endpoint)
 			o.settle(n, Ignored)
 		},
 	})
@@ -317,7 +317,7 @@ func (s *Server) decodeAndHand(o *observation, m *Message, arrived time.Time) {
 	}
 	records, err := s.notificationRecords(o, m)
 	if err != nil {
-		s.logger.Warn("dropped a notification", "endpoint", o.device.endpoint, "path", o.key, "error", err)
+		o.device.lost.log(s.logger.Warn, "dropped a notification", "endpoint", o.device.endpoint, "path", o.key, "error", brief(err.Error()))
 		return
 	}
 	s.hand(o, records)

@@ -33,7 +33,8 @@ type Registration struct {
 	QueueMode bool
 	Root      string // alternate path of its objects, "" if none
 	Links     []Link // the registration payload
-	// Objects are the paths of Links: instances, and objects that have none.
+	// Objects are the paths of Links: instances, and objects that have none or tell
+	// their version.
 	Objects []Path
 	// Registered and Updated tell when.
 	Registered, Updated time.Time

@@ -35,7 +35,8 @@ var errSenMLVersion = errors.New("this version of SenML is not known")
 // errSenMLMust is what RFC 8428 section 4.4 has a reader refuse.
 var errSenMLMust = errors.New("a field whose name ends in _ has to be understood, and is not")
 
-// senmlEntries writes records relative to base.
+// senmlEntries writes records relative to base. SenML cannot say times near 1970, which
+// are those of clocks that have not been set: such a value is one of now.
 func senmlEntries(base Path, records []Record) []senmlEntry {
 	prefix := base.String()
 	if single := len(records) == 1 && records[0].Path == base; !single && base.Depth() > 0 {
@@ -44,8 +45,8 @@ func senmlEntries(base Path, records []Record) []senmlEntry {
 	entries := make([]senmlEntry, 0, len(records))
 	for _, r := range records {
 		e := senmlEntry{name: strings.TrimPrefix(r.Path.String(), prefix), value: r.Value}
-		if !r.Time.IsZero() {
-			e.time = float64(r.Time.UnixMilli()) / 1000
+		if at := float64(r.Time.UnixMilli()) / 1000; !r.Time.IsZero() && math.Abs(at) >= senmlRelative {
+			e.time = at
 		}
 		entries = append(entries, e)
 	}

@@ -105,6 +105,7 @@ type Server struct {
 	events  mailbox
 	models  models
 	keeper  keeper
+	refused rarely
 
 	mu           sync.Mutex
 	transport    Transport
@@ -186,7 +187,7 @@ type serverHandler struct{ *Server }
 func (s serverHandler) ServeRequest(ctx context.Context, peer string, m *Message) *Message {
 	answer, err := s.serve(ctx, peer, m)
 	if err != nil {
-		s.logger.Info("refused a device's request", "peer", peer, "error", brief(err.Error()))
+		s.refused.log(s.logger.Info, "refused a device's request", "peer", peer, "error", brief(err.Error()))
 		return errorMessage(err)
 	}
 	return answer

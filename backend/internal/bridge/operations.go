@@ -392,6 +392,8 @@ func shown(p lwm2m.Path, records []lwm2m.Record) any {
 // "3:0".
 func exact(v lwm2m.Value) any {
 	switch f := v.Float(); {
+	case v.Kind() == lwm2m.KindTime && (v.Time().Year() < 0 || v.Time().Year() > 9999):
+		return v.Time().Unix() // RFC 3339 has no such years
 	case v.Kind() == lwm2m.KindTime:
 		return v.Time().UTC().Format(time.RFC3339)
 	case v.Kind() == lwm2m.KindFloat && (math.IsNaN(f) || math.IsInf(f, 0)):

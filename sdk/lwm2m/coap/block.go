@@ -141,7 +141,11 @@ func (c *Conn) upload(ctx context.Context, to string, m message.Message, request
 	case len(m.Payload) > c.body(to):
 		return c.sendBlocks(ctx, to, m, bytes.NewReader(m.Payload), int64(len(m.Payload)))
 	}
-	return c.exchange(ctx, to, m)
+	r, err := c.exchange(ctx, to, m)
+	if err == nil && r.Code == codes.Continue {
+		err = errors.New("the peer asks for more of a request that is whole")
+	}
+	return r, err
 }
 
 // sendBlocks sends a request whose payload is the size bytes of body (RFC 7959
@@ -201,7 +205,7 @@ func (c *Conn) blocks(ctx context.Context, to string, m, first message.Message) 
 	body := clone(first.Payload)
 	b, ok := getBlock(first, message.Block2)
 	for ok && b.more {
-		if len(body)%b.size() != 0 || len(body) > maxBody {
+		if len(body)%b.size() != 0 || len(body) > maxBody || len(body) < (int(b.num)+1)*b.size() { // or it would be asked for again and again
 			return nil, fmt.Errorf("the answer's blocks do not fit together after %d bytes", len(body))
 		}
 		next := block{num: uint32(len(body) / b.size()), szx: b.szx}

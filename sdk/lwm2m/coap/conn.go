@@ -30,8 +30,8 @@ type Conn struct {
 	close    func() error
 
 	mu      sync.Mutex
-	pending map[exchangeID]chan message.Message // confirmable messages without an answer
-	tokens  map[exchangeToken]*exchange         // requests without a response
+	pending map[exchangeID]confirmable  // without an answer
+	tokens  map[exchangeToken]*exchange // requests without a response
 }
 
 // exchangeID is what RFC 7252 section 4.4 makes unique: a message id of a peer.
@@ -43,6 +43,18 @@ type exchangeID struct {
 // exchangeToken is what a response belongs to: the token of a request, and whoever was
 // asked (RFC 7252 section 5.3.2).
 type exchangeToken struct{ peer, token string }
+
+// confirmable is a message that is to be acknowledged.
+type confirmable struct {
+	token  string
+	answer chan message.Message
+}
+
+// takes tells whether an acknowledgement can be its own: a response in it has the token
+// as well (RFC 7252 section 5.3.2), which strangers do not know.
+func (c confirmable) takes(m message.Message) bool {
+	return m.Type == message.Reset || m.Code == codes.Empty || string(m.Token) == c.token && !lwm2m.Code(m.Code).IsRequest()
+}
 
 type exchange struct {
 	id       exchangeID
@@ -60,7 +72,7 @@ func newConn(l link, s settings) *Conn {
 		handlers: make(chan struct{}, maxHandlers),
 		closed:   make(chan struct{}),
 		streams:  streams{m: map[uploadID]*stream{}},
-		pending:  map[exchangeID]chan message.Message{},
+		pending:  map[exchangeID]confirmable{},
 		tokens:   map[exchangeToken]*exchange{},
 	}
 	if framed, ok := l.(*sessions); ok && framed.framed() {
@@ -138,8 +150,12 @@ func (c *Conn) rejectMalformed(from string, b []byte) {
 func (c *Conn) settle(id exchangeID, m message.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	waiting := c.pending[id]
+	if !waiting.takes(m) {
+		return
+	}
 	select {
-	case c.pending[id] <- m:
+	case waiting.answer <- m:
 	default:
 	}
 }

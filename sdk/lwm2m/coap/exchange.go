@@ -117,7 +117,7 @@ func (c *Conn) expect(id exchangeID, token []byte, e *exchange) <-chan message.M
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	answer := make(chan message.Message, 1)
-	c.pending[id] = answer
+	c.pending[id] = confirmable{string(token), answer}
 	if e != nil {
 		e.id = id
 		c.tokens[exchangeToken{id.peer, string(token)}] = e

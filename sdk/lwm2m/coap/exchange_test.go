@@ -54,3 +54,85 @@ func TestBackOff(t *testing.T) {
 		}
 	}
 }
+
+// A liar is a link whose peer answers as it likes.
+type liar struct {
+	abyss
+	answers func(request message.Message) []message.Message
+	back    chan []byte
+}
+
+func (l *liar) receive(ctx context.Context, f func(origin, []byte), _ func(string)) error {
+	for {
+		select {
+		case b := <-l.back:
+			f(origin{peer: peerA}, b)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (l *liar) send(to string, b []byte) error {
+	m, err := unmarshal(b)
+	if err != nil {
+		return err
+	}
+	for _, answer := range l.answers(m) {
+		b, err := marshal(answer)
+		if err != nil {
+			return err
+		}
+		l.back <- b
+	}
+	return l.abyss.send(to, b)
+}
+
+// TestLiars: answers that cannot be are not believed, and cost little.
+func TestLiars(t *testing.T) {
+	good := func(m message.Message) message.Message {
+		return message.Message{Type: message.Acknowledgement, MessageID: m.MessageID, Token: m.Token, Code: codes.Content, Payload: []byte("good")}
+	}
+	with := func(change func(m *message.Message)) func(m message.Message) []message.Message {
+		return func(m message.Message) []message.Message {
+			lie := good(m)
+			lie.Payload = []byte("evil")
+			change(&lie)
+			return []message.Message{lie, good(m)}
+		}
+	}
+	blockOf := func(payload string, more bool) func(m *message.Message) {
+		return func(m *message.Message) {
+			m.Payload = []byte(payload)
+			m.Options = block{more: more, szx: 6}.add(m.Options, message.Block2)
+		}
+	}
+	for name, test := range map[string]struct {
+		answers func(m message.Message) []message.Message
+		fails   bool
+	}{
+		"another token":     {with(func(m *message.Message) { m.Token = []byte("wrongtok") }), false},
+		"no token":          {with(func(m *message.Message) { m.Token = nil }), false},
+		"a request":         {with(func(m *message.Message) { m.Code = codes.GET }), false},
+		"more is wanted":    {with(func(m *message.Message) { m.Code = codes.Continue }), true},
+		"an empty block":    {with(blockOf("", true)), true},
+		"half of a block":   {with(blockOf("half", true)), true},
+		"the last is whole": {with(blockOf("good", false)), false},
+	} {
+		l := &liar{answers: test.answers, back: make(chan []byte, 1000)}
+		c := newConn(l, newSettings([]Option{WithTransmission(Transmission{AckTimeout: time.Second})}))
+		ctx, cancel := context.WithCancel(t.Context())
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = c.Serve(ctx, nil) })
+		answer, err := c.Exchange(ctx, peerA, &lwm2m.Message{Code: lwm2m.Get, Path: []string{"3"}})
+		if test.fails != (err != nil) || err == nil && string(answer.Payload) != "good" {
+			t.Errorf("%s: %v, %v", name, answer, err)
+		}
+		if len(l.at) > 3 {
+			t.Errorf("%s: asked %d times", name, len(l.at))
+		}
+		c.Close()
+		cancel()
+		serving.Wait()
+	}
+}
