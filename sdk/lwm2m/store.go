@@ -2,6 +2,7 @@ package lwm2m
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -123,7 +124,10 @@ func (s *Server) restoreOne(state []byte) error {
 		return err
 	}
 	r := k.Registration
-	if r.ID == "" || r.Endpoint == "" || r.Lifetime <= 0 || r.Lifetime > s.config.MaxLifetime {
+	switch {
+	case r.ID == "" || r.Endpoint == "":
+		return errors.New("there is no name")
+	case r.Lifetime <= 0 || r.Lifetime > s.config.MaxLifetime:
 		return fmt.Errorf("the lifetime is %v, at most %v are accepted", r.Lifetime, s.config.MaxLifetime)
 	}
 	r.setLinks(r.Links)
@@ -137,6 +141,9 @@ func (s *Server) restoreOne(state []byte) error {
 	}
 	s.enterLocked(d, r)
 	for _, k := range k.Observed {
+		if len(k.Paths) == 0 || s.observations[string(k.Token)] != nil {
+			continue
+		}
 		o := newObservation(d, compositeKey(k.Paths), k.Paths, nil)
 		o.token, o.earlier = string(k.Token), true
 		d.observed[o.key] = o

@@ -60,8 +60,8 @@ func (c *Client) observeAs(ctx context.Context, w *watch, m *Message) (*Message,
 	}
 	if *m.Observe != 0 {
 		c.forgetObservation(m.Token)
-	} else {
-		c.startWatch(w) // before reading, so that no change is missed
+	} else if !c.startWatch(w) { // before reading, so that no change is missed
+		return nil, Errorf(CodeUnavailable, "%d observations are here, and no more can be", maxWatches)
 	}
 	first := c.nextSequence()
 	payload, records, err := c.readWatched(ctx, w)
@@ -90,17 +90,24 @@ func (c *Client) keepSent(w *watch, records []Record, replace bool) {
 	}
 }
 
-func (c *Client) startWatch(w *watch) {
+// maxWatches bounds what a server observes of a device: some kilobytes each.
+const maxWatches = 512
+
+// startWatch reports false if there is no room for another one.
+func (c *Client) startWatch(w *watch) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.running.Err() != nil { // Run is about to wait for the watches
-		return
+		return true
 	}
 	for token, old := range c.watches {
 		if old.composite == w.composite && slices.Equal(old.paths, w.paths) || token == string(w.token) {
 			old.stop()
 			delete(c.watches, token)
 		}
+	}
+	if len(c.watches) >= maxWatches {
+		return false
 	}
 	ctx, stop := context.WithCancel(c.running)
 	w.stop = stop
@@ -109,6 +116,7 @@ func (c *Client) startWatch(w *watch) {
 		w.changed()
 	}
 	c.workers.Go(func() { w.run(ctx) })
+	return true
 }
 
 func (c *Client) forgetObservation(token []byte) {

@@ -280,3 +280,22 @@ func TestDiscoverMultiple(t *testing.T) {
 		t.Errorf("discovered %s, want %s (%v)", got, want, err)
 	}
 }
+
+// TestTooManyObservations: a server that observes ever other things comes to an end, and
+// keeps what it has.
+func TestTooManyObservations(t *testing.T) {
+	t.Parallel()
+	_, _, remote := connect(t, nil)
+	var box inbox
+	if _, err := remote.Observe(deadline(t), version, box.put); err != nil {
+		t.Fatal(err)
+	}
+	var refused error
+	for i := 0; refused == nil && i < 1000; i++ {
+		_, refused = remote.ObserveComposite(deadline(t), []lwm2m.Path{version, lwm2m.NewPath(objects.TemperatureID, 0), lwm2m.NewPath(5000, uint16(i))}, box.put)
+	}
+	wantCode(t, "one more", refused, lwm2m.CodeUnavailable)
+	if _, err := remote.Observe(deadline(t), version, box.put); err != nil {
+		t.Errorf("what it has already: %v", err)
+	}
+}
