@@ -164,7 +164,7 @@ func (c *Client) periods(paths []Path) (shortest, longest time.Duration) {
 	defer c.mu.Unlock()
 	for i, p := range paths {
 		a := c.effective(p)
-		low, high := a.period(attrMinPeriod), a.period(attrMaxPeriod)
+		low, high := a.period(attrMinPeriod, c.server.minPeriod), a.period(attrMaxPeriod, c.server.maxPeriod)
 		if high < low {
 			high = 0
 		}
@@ -178,8 +178,12 @@ func (c *Client) periods(paths []Path) (shortest, longest time.Duration) {
 	return shortest, longest
 }
 
-func (a attributes) period(name string) time.Duration {
-	return time.Duration(a[name]) * time.Second
+// period is that of the name, or the one that the server wants of all.
+func (a attributes) period(name string, usual time.Duration) time.Duration {
+	if seconds, given := a[name]; given {
+		return time.Duration(seconds) * time.Second
+	}
+	return usual
 }
 
 // conditional tells whether not every change is worth a notification.

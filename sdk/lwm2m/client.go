@@ -52,6 +52,7 @@ type Client struct {
 	objects map[uint16]Object
 	model   Model
 	kick    chan struct{} // asks for a registration update now
+	disable chan struct{} // ends the registration for a while
 
 	creating sync.Mutex // held while an instance is created
 	workers  sync.WaitGroup
@@ -63,7 +64,7 @@ type Client struct {
 	mu         sync.Mutex
 	running    context.Context // of the observations
 	peer       string
-	lifetime   time.Duration
+	server     serverSettings
 	location   []string
 	listed     []byte // the object list the server has
 	registered bool
@@ -84,7 +85,8 @@ func NewClient(config ClientConfig) (*Client, error) {
 		objects:    map[uint16]Object{},
 		model:      Model{},
 		kick:       make(chan struct{}, 1),
-		lifetime:   config.Lifetime,
+		disable:    make(chan struct{}, 1),
+		server:     serverSettings{lifetime: config.Lifetime, disableTimeout: defaultDisableTimeout},
 		renewed:    make(chan struct{}),
 		watches:    map[string]*watch{},
 		attributes: map[Path]attributes{},
@@ -99,8 +101,8 @@ func NewClient(config ClientConfig) (*Client, error) {
 	if c.config.AwakeTime == 0 {
 		c.config.AwakeTime = defaultAwake
 	}
-	if c.lifetime == 0 {
-		c.lifetime = defaultLifetime
+	if c.server.lifetime == 0 {
+		c.server.lifetime = defaultLifetime
 	}
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("cannot make an LwM2M client: %w", err)
@@ -114,8 +116,8 @@ func (c *Client) check() error {
 		return errors.New("the endpoint name is missing")
 	case c.config.Server == "":
 		return errors.New("the server's address is missing")
-	case c.lifetime < time.Second:
-		return fmt.Errorf("the lifetime %v is shorter than a second", c.lifetime)
+	case c.server.lifetime < time.Second:
+		return fmt.Errorf("the lifetime %v is shorter than a second", c.server.lifetime)
 	case c.config.Version != "1.0" && c.config.Version != "1.1":
 		return fmt.Errorf("the version %q is neither 1.0 nor 1.1", c.config.Version)
 	}
@@ -168,7 +170,7 @@ func (c *Client) Move(a Account) error {
 	case a.Lifetime < time.Second:
 		return fmt.Errorf("cannot move to another LwM2M server: the lifetime %v is shorter than a second", a.Lifetime)
 	}
-	c.config.Server, c.config.ShortID, c.lifetime = a.URI, a.ShortID, a.Lifetime
+	c.config.Server, c.config.ShortID, c.server.lifetime = a.URI, a.ShortID, a.Lifetime
 	return nil
 }
 

@@ -3,6 +3,8 @@ package lwm2m
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -17,6 +19,10 @@ const (
 	firstPause = 500 * time.Millisecond
 	lastPause  = time.Minute
 )
+
+// maxLocation bounds where a server has the registration, in bytes: it is sent with each
+// update.
+const maxLocation = 512
 
 // deregisterTimeout bounds the goodbye when the device shuts down.
 const deregisterTimeout = 3 * time.Second
@@ -35,6 +41,10 @@ func (c *Client) stayRegistered(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			if errors.Is(err, errDisabled) {
+				c.rest(ctx)
+				continue
+			}
 			c.setRegistered(false)
 		}
 		if ctx.Err() != nil {
@@ -49,6 +59,30 @@ func (c *Client) stayRegistered(ctx context.Context) {
 	}
 }
 
+// errDisabled says that the server does not want to see the device for a while.
+var errDisabled = errors.New("disabled by the server")
+
+// rest is what Disable asks for (OMA LwM2M 1.1, object 1, resource 4): the device says
+// goodbye, and answers nobody until the time is over.
+func (c *Client) rest(ctx context.Context) {
+	select { // until the server has the answer
+	case <-ctx.Done():
+		return
+	case <-time.After(firstPause):
+	}
+	c.forgetObservations()
+	c.deregister(ctx)
+	c.mu.Lock()
+	c.peer = ""
+	pause := c.server.disableTimeout
+	c.mu.Unlock()
+	c.logger.Info("disabled by the server", "server", c.config.Server, "for", pause)
+	select {
+	case <-ctx.Done():
+	case <-time.After(pause):
+	}
+}
+
 func (c *Client) register(ctx context.Context) error {
 	peer, err := c.transport.Resolve(ctx, c.config.Server)
 	if err != nil {
@@ -57,7 +91,7 @@ func (c *Client) register(ctx context.Context) error {
 	c.forgetObservations() // they end with the former registration
 	c.mu.Lock()
 	c.peer = peer
-	lifetime := c.lifetime
+	lifetime := c.server.lifetime
 	c.mu.Unlock()
 	links := c.links()
 	answer, err := c.exchange(ctx, &Message{
@@ -71,6 +105,9 @@ func (c *Client) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if length := len(strings.Join(answer.Location, "/")); answer.Code != CodeCreated || length == 0 || length > maxLocation {
+		return fmt.Errorf("the server answers a registration with %v and a location of %d bytes", answer.Code, length)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.location, c.listed = answer.Location, links
@@ -81,12 +118,14 @@ func (c *Client) register(ctx context.Context) error {
 // with the first update that fails, or when ctx ends.
 func (c *Client) keepUpdating(ctx context.Context) error {
 	c.mu.Lock()
-	sent := c.lifetime
+	sent := c.server.lifetime
 	c.mu.Unlock()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-c.disable:
+			return errDisabled
 		case <-c.kick:
 		case <-time.After(updateInterval(sent)):
 		}
@@ -115,7 +154,7 @@ func updateInterval(lifetime time.Duration) time.Duration {
 // update sends what changed since the last update, often nothing.
 func (c *Client) update(ctx context.Context, sent time.Duration) (time.Duration, error) {
 	c.mu.Lock()
-	lifetime, location, listed := c.lifetime, c.location, c.listed
+	lifetime, location, listed := c.server.lifetime, c.location, c.listed
 	c.mu.Unlock()
 	m := &Message{Code: Post, Path: location}
 	if lifetime != sent {

@@ -12,12 +12,19 @@ const sendPath = "dp"
 // Send gives values to the server without being asked for them, in one message,
 // such as readings that were collected while there was no network: their times go
 // along. Nil means that the server has taken them. It needs LwM2M 1.1 and a
-// registration; while the device is not registered the error is [ErrNotRegistered].
-// A server that does not know the device gets its registration first, and then the
+// registration; while the device is not registered the error is [ErrNotRegistered],
+// and while the server wants to hear nothing unasked (object 1, Mute Send) it is
+// [ErrMuted]. A server that does not know the device gets its registration first, and then the
 // values.
 func (c *Client) Send(ctx context.Context, records ...Record) error {
 	if !c.Registered() {
 		return ErrNotRegistered
+	}
+	c.mu.Lock()
+	muted := c.server.muted
+	c.mu.Unlock()
+	if muted {
+		return ErrMuted
 	}
 	records, err := conform(records, c.model)
 	if err != nil {
@@ -37,8 +44,13 @@ func (c *Client) Send(ctx context.Context, records ...Record) error {
 	return err
 }
 
-// ErrNotRegistered means that the device is not registered now.
-var ErrNotRegistered = errors.New("the device is not registered")
+// Errors of [Client.Send].
+var (
+	// ErrNotRegistered means that the device is not registered now.
+	ErrNotRegistered = errors.New("the device is not registered")
+	// ErrMuted means that the server has set Mute Send.
+	ErrMuted = errors.New("the server takes no values unasked now")
+)
 
 // receive takes what a device sends.
 func (s *Server) receive(ctx context.Context, peer string, m *Message) (*Message, error) {

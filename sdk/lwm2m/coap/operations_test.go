@@ -44,7 +44,7 @@ func TestRegister(t *testing.T) {
 	for _, p := range r.Objects {
 		got = append(got, p.String())
 	}
-	if diff := cmp.Diff([]string{"/1/0", "/3303", "/3303/0", "/26250/0"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"/1", "/1/0", "/3303", "/3303/0", "/26250/0"}, got); diff != "" {
 		t.Errorf("objects (-want +got):\n%s", diff)
 	}
 	d.stop()

@@ -204,6 +204,46 @@ func TestServerRestart(t *testing.T) {
 	d.stop() // while the server can hear it
 }
 
+// TestStrangeRegistrars: only 2.01 with a location that can be used is a registration.
+func TestStrangeRegistrars(t *testing.T) {
+	t.Parallel()
+	answers := make(chan *lwm2m.Message, 5)
+	for _, m := range []*lwm2m.Message{
+		{Code: lwm2m.CodeCreated},
+		{Code: lwm2m.CodeChanged, Location: []string{"rd", "1"}},
+		{Code: lwm2m.CodeCreated, Location: []string{"rd", strings.Repeat("x", 250), strings.Repeat("x", 250), strings.Repeat("x", 250)}},
+		{Code: lwm2m.CodeCreated, Location: []string{"rd", "good"}},
+	} {
+		answers <- m
+	}
+	conn, err := coap.Listen("127.0.0.1:0", quick())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, conn, func(ctx context.Context, tr lwm2m.Transport) error { return tr.Serve(ctx, registrar(answers)) })
+	d := startDevice(t, conn.LocalAddr().String(), nil)
+	eventually(t, "the device is registered", d.Registered)
+	if n := len(answers); n > 0 {
+		t.Errorf("%d answers before the good one", n)
+	}
+}
+
+// registrar gives one answer after the other; all that follows is taken.
+type registrar chan *lwm2m.Message
+
+func (r registrar) ServeRequest(context.Context, string, *lwm2m.Message) *lwm2m.Message {
+	select {
+	case m := <-r:
+		return m
+	default:
+		return &lwm2m.Message{Code: lwm2m.CodeDeleted}
+	}
+}
+
+func (registrar) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
+	done(lwm2m.Refused)
+}
+
 // TestClientRestart lets a device crash: its registration and its observations
 // are replaced.
 func TestClientRestart(t *testing.T) {

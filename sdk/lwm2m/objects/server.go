@@ -8,9 +8,12 @@ const (
 	ServerLifetime           = 1
 	ServerDefaultMinPeriod   = 2
 	ServerDefaultMaxPeriod   = 3
+	ServerDisable            = 4
+	ServerDisableTimeout     = 5
 	ServerStoreNotifications = 6
 	ServerBinding            = 7
 	ServerUpdateTrigger      = 8
+	ServerMuteSend           = 23
 )
 
 // Server is object 1; the Client provides it by itself.
