@@ -94,7 +94,7 @@ func TestBootstrap(t *testing.T) {
 	start := func() (stop func()) {
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
-		go func() { ended <- run(ctx, c, quietLog) }()
+		go func() { ended <- run(ctx, c, quietLog, nil) }()
 		stop = sync.OnceFunc(func() {
 			cancel()
 			if err := <-ended; err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
+	"github.com/tranquil-iot/tranquil/agent/internal/self"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/settings"
@@ -199,8 +200,8 @@ func (c config) metered() []fetch.Link {
 
 type updaterConfig struct {
 	Type   string `toml:"type"`   // component type
-	Path   string `toml:"path"`   // of the executable
-	SHA256 string `toml:"sha256"` // pinned checksum of the executable, hex
+	Path   string `toml:"path"`   // of the executable; one without a slash comes with the agent
+	SHA256 string `toml:"sha256"` // pinned checksum of the executable, hex; of one that comes with the agent there need be none
 
 	Answer settings.Duration `toml:"answer"` // time for a sign of life, before a frozen updater is killed
 	Memory int64             `toml:"memory"` // bytes that its process may have, without its components
@@ -226,7 +227,7 @@ func (u updaterConfig) runsAs() (*updater.User, error) {
 }
 
 func (u updaterConfig) check() error {
-	errs := []error{notNegative("memory", u.Memory), notNegative("files", int64(u.Files))}
+	errs := []error{notNegative("memory", u.Memory), notNegative("files", int64(u.Files)), u.checkProgram()}
 	if _, err := u.runsAs(); err != nil {
 		errs = append(errs, settings.In("user", err))
 	} else if u.User != "" && os.Geteuid() != 0 {
@@ -299,6 +300,8 @@ func (c config) checkComponents() error {
 		kind, _, _ := strings.Cut(name, "/")
 		if err := pack.CheckComponent(name); err != nil {
 			errs = append(errs, settings.In("components", err))
+		} else if kind == self.Type && name != self.Component {
+			errs = append(errs, settings.In("components", fmt.Errorf("%s is unknown: of that type there is only %s", name, self.Component)))
 		} else if slices.Contains(c.Components[:i], name) {
 			errs = append(errs, settings.In("components", fmt.Errorf("%s is listed twice", name)))
 		} else if !slices.ContainsFunc(c.Updaters, func(u updaterConfig) bool { return u.Type == kind }) {

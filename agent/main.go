@@ -23,7 +23,9 @@ import (
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/link"
+	"github.com/tranquil-iot/tranquil/agent/internal/self"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
 	"github.com/tranquil-iot/tranquil/transforms/native"
 )
 
@@ -36,6 +38,9 @@ const defaultConfig = "/etc/tranquil/agent.toml"
 const usage = `usage: tranquil-agent <command> [--config FILE] [-v]
 
   run                work, until a signal ends it
+  launch             the same, as the version of the agent that is to run: the one
+                     that an update has put in place, or the one before if the new
+                     one does not prove itself
   status [--json]    what the running agent says of its components
   components [COMPONENT] [--json]
                      when each may be updated: window, consent, checks for newer
@@ -73,7 +78,10 @@ The configuration is read from ` + defaultConfig + `, unless --config names anot
 var errUsage = errors.New("try tranquil-agent help")
 
 func main() {
-	host.Main(native.Table()) // a copy of this program may be the sandbox of a transform
+	host.Main(native.Table()) // a copy of this program may be the sandbox of a transform,
+	if updater.Launched() {   // or what updates the agent itself
+		updater.Main(self.Type, self.Open)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	switch err := command(ctx, os.Args[1:], os.Stdout); {
@@ -87,7 +95,7 @@ func main() {
 }
 
 // commands are all of them, by the first word.
-var commands = []string{"run", "status", "components", link.Consent, link.Refuse, link.Cancel, "repair", "state", "sideload", "rollback"}
+var commands = []string{"run", "launch", "status", "components", link.Consent, link.Refuse, link.Cancel, "repair", "state", "sideload", "rollback"}
 
 func command(ctx context.Context, args []string, out io.Writer) error {
 	o := &options{out: out, in: os.Stdin}
@@ -116,7 +124,9 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	o.config = c
 	switch words[0] {
 	case "run":
-		return run(ctx, c, logger(o.verbose))
+		return o.run(ctx)
+	case "launch":
+		return o.launch()
 	case "status":
 		return status(ctx, c, o.json, out)
 	case "components":

@@ -57,6 +57,7 @@ type agent struct {
 	link       *link.Server
 
 	registration registration
+	restart      func() // has the agent start anew
 
 	importing  sync.Mutex
 	signatures sync.Map // what is known of signatures, by component: engine.Trust
@@ -65,9 +66,9 @@ type agent struct {
 	known      map[string]map[string]string // terms of dependants, by component; nil: not read yet
 }
 
-// run works until ctx ends.
-func run(ctx context.Context, c config, log *slog.Logger) error {
-	a, err := wire(c, log)
+// run works until ctx ends. restart ends it too, and has the agent start anew.
+func run(ctx context.Context, c config, log *slog.Logger, restart func()) error {
+	a, err := wire(c, log, restart)
 	if err != nil {
 		return err
 	}
@@ -89,6 +90,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	beside.Go(func() { a.checkContent(work) })
 	beside.Go(func() { a.watchTrust(work) })
 	beside.Go(func() { a.spool.Run(work, a.send) })
+	beside.Go(func() { a.prove(work, log) })
 	ended := make(chan error, len(parts))
 	for _, part := range parts {
 		go func() { ended <- part() }()
@@ -104,8 +106,8 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 }
 
 // wire makes every part and introduces it to those it needs.
-func wire(c config, log *slog.Logger) (_ *agent, err error) {
-	a := &agent{config: c, log: log}
+func wire(c config, log *slog.Logger, restart func()) (_ *agent, err error) {
+	a := &agent{config: c, log: log, restart: restart}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -128,6 +130,9 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		return nil, err
 	}
 	if a.fetcher, err = fetch.New(a.fetching()); err != nil {
+		return nil, err
+	}
+	if err := a.noteRegistered(false); err != nil { // the one before had this process
 		return nil, err
 	}
 	a.checkTrust()
@@ -164,7 +169,7 @@ func wire(c config, log *slog.Logger) (_ *agent, err error) {
 		Updater: a.plugins.Updater, Platform: pack.Here(), Log: log, KeepPackages: c.State.KeepPackages, KeepBase: c.Files.Deltas,
 		Tell:     func(p engine.Progress) { a.manager.Progress(p) },
 		Announce: func(ctx context.Context, component string) { a.device.Announce(ctx, component) },
-		Permit:   a.permit, Turn: a.turn, Short: a.short,
+		Permit:   a.permit, Turn: a.turn, Short: a.short, Boot: bootOf, Reboot: a.waitsForBoot,
 	}
 	a.repair = &recovery.Recovery{Memory: a.store, Notes: a.store, Engine: a.engine, Pairs: a.engine, Choices: a.engine, Begin: a.engine.Begin, Halted: a.halted, Updater: a.plugins.Updater, Damage: a.store.Damage(), Log: log}
 	a.repair.Check(c.Components)
@@ -219,8 +224,12 @@ func (a *agent) hostPlugins() (*pluginhost.Host, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot run updater %s as another user: %w", u.Type, err)
 		}
+		path, sum, err := u.program()
+		if err != nil {
+			return nil, fmt.Errorf("cannot find updater %s: %w", u.Type, err)
+		}
 		configs = append(configs, pluginhost.Config{
-			Type: u.Type, Path: u.Path, SHA256: u.SHA256, Answer: time.Duration(u.Answer), Memory: u.Memory, Files: u.Files, User: as,
+			Type: u.Type, Path: path, SHA256: sum, Answer: time.Duration(u.Answer), Memory: u.Memory, Files: u.Files, User: as,
 		})
 	}
 	return pluginhost.New(configs, pluginhost.Options{
@@ -283,6 +292,9 @@ func (a *agent) send(ctx context.Context, some []component.Reading) error {
 // registered hears that the device is registered, or is not any more.
 func (a *agent) registered(yes bool) {
 	a.registration.tell(yes)
+	if err := a.noteRegistered(yes); err != nil {
+		a.log.Error("cannot note whether the device is registered", "error", err)
+	}
 	if yes {
 		a.spool.Wake()
 	}

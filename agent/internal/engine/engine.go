@@ -95,7 +95,7 @@ func (e *Engine) run(ctx context.Context, steps []Step, u Update) (Outcome, erro
 	if r.Cancelled != "" && !r.Back {
 		e.turnBack(&r, errors.New(r.Cancelled))
 	}
-	if r.Waiting.needsReboot(e.boot()) {
+	if r.Waiting.needsReboot(e.boot(u.Component)) {
 		return Outcome{}, e.wait(&r, steps, at, *r.Waiting)
 	}
 	last := slices.IndexFunc(steps, func(s Step) bool { return s.Name == pointOfNoReturn })
@@ -207,7 +207,7 @@ func (e *Engine) once(ctx context.Context, r *Record, steps []Step, at int) erro
 		err = fmt.Errorf("%w: %w", context.Cause(limited), err)
 	}
 	if errors.Is(err, updater.ErrReboot) {
-		err = Wait{For: "a reboot: " + err.Error(), Boot: e.boot()}
+		err = Wait{For: "a reboot: " + err.Error(), Boot: e.boot(r.Update.Component)}
 	}
 	e.Log.Info("step", "update", r.Update.ID, "component", r.Update.Component, "step", s.Name,
 		"back", r.Back, "took", time.Since(begin).Round(time.Millisecond), "error", err)

@@ -39,7 +39,8 @@ type Engine struct {
 	Vouch      func(context.Context, Update, *pack.Package) (doubt string, err error) // why nobody may install a package, or what is in doubt; nil: all may be
 	Turn       Turn                                                                   // of a download or rehearsal; nil: nobody else waits
 	Permit     func(Update) error                                                     // nil, a Wait, or why the update may never disturb its component; nil permits all
-	BootID     string                                                                 // file with the identity of this boot; "": see package boot
+	Boot       func(component string) string                                          // the identity of the present boot of what it runs on; nil: of the device, see package boot
+	Reboot     func(component string)                                                 // hears that an update waits for the next boot; nil: somebody else sees to that
 
 	// KeepPackages has the packages of the installed and the previous versions
 	// stay on the device, for a way back without the file server.

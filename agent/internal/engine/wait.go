@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/boot"
@@ -44,6 +42,9 @@ func (e *Engine) wait(r *Record, steps []Step, at int, w Wait) error {
 	}
 	log.Info("update waits")
 	e.tell(r, steps, at, 0)
+	if w.needsReboot(e.boot(r.Update.Component)) && e.Reboot != nil {
+		e.Reboot(r.Update.Component)
+	}
 	return w
 }
 
@@ -53,11 +54,10 @@ func stopped(ctx context.Context, err error) bool {
 	return err != nil && (ctx.Err() != nil || errors.As(err, &wait))
 }
 
-// boot is the identity of this boot.
-func (e *Engine) boot() string {
-	if e.BootID == "" {
+// boot is the identity of the present boot of what a component runs on.
+func (e *Engine) boot(component string) string {
+	if e.Boot == nil {
 		return boot.ID()
 	}
-	id, _ := os.ReadFile(e.BootID)
-	return strings.TrimSpace(string(id))
+	return e.Boot(component)
 }

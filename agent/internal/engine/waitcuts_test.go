@@ -3,8 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -25,8 +23,8 @@ func newSlowWorld(t *testing.T, p packages) *slowWorld {
 	t.Helper()
 	w, e := newWorld(t, p)
 	s := &slowWorld{world: w, engine: e, written: map[string]string{}}
-	e.BootID = filepath.Join(quickDir(t), "boot_id")
-	s.boot(t)
+	e.Boot = func(string) string { return fmt.Sprint(s.boots) }
+	s.boots++
 	e.Permit = func(Update) error {
 		if s.consented {
 			return nil
@@ -35,22 +33,14 @@ func newSlowWorld(t *testing.T, p packages) *slowWorld {
 	}
 	w.switched = func(version string) error {
 		if s.written[version] == "" {
-			s.written = map[string]string{version: e.boot()}
+			s.written = map[string]string{version: e.boot("")}
 		}
-		if s.written[version] == e.boot() {
+		if s.written[version] == e.boot("") {
 			return fmt.Errorf("the slot is written: %w", updater.ErrReboot)
 		}
 		return nil
 	}
 	return s
-}
-
-func (s *slowWorld) boot(t *testing.T) {
-	t.Helper()
-	s.boots++
-	if err := os.WriteFile(s.engine.BootID, fmt.Appendln(nil, s.boots), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // serve gives an update what it waits for, until it has ended. It reports
@@ -67,7 +57,7 @@ func (s *slowWorld) serve(t *testing.T) (o Outcome, whole bool) {
 		case s.budget == 0:
 			s.budget, whole = -1, false
 		case errors.As(err, &wait) && wait.Boot != "":
-			s.boot(t)
+			s.boots++
 			s.waits++
 		case errors.As(err, &wait):
 			s.consented = true

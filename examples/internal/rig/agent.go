@@ -61,7 +61,7 @@ func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 		return err
 	}
 	var err error
-	s.Agent, err = start(s.Dir, "agent", s.Program("tranquil-agent"), nil, "run", "--config", config)
+	s.Agent, err = start(s.Dir, "agent", s.Program("tranquil-agent"), nil, "launch", "--config", config)
 	return err
 }
 

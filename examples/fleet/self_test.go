@@ -1,0 +1,155 @@
+package fleet
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tranquil-iot/tranquil/examples/internal/rig"
+)
+
+const agentItself = "tranquil/agent"
+
+// selfUpdating lists the agent among the components, and has its updaters come with it.
+var selfUpdating = []rig.Edit{
+	rig.Replace(`components = ["application/sensor-adapter"]`, `components = ["application/sensor-adapter", "tranquil/agent"]`),
+	func(config string) string {
+		before, _, _ := strings.Cut(config, "[[updater]]")
+		return before + "[[updater]]\ntype = \"application\"\npath = \"tranquil-updater-application\"\n\n[[updater]]\ntype = \"tranquil\"\n"
+	},
+}
+
+const agentRecipe = `type = "tranquil"
+name = "agent"
+version = %q
+
+[probe]
+probation = "200ms"
+deadline = %q
+
+[[artifact]]
+path = "files"
+os = "linux"
+arch = %q
+`
+
+// publishAgent publishes a version of the agent: the one that runs, by another name,
+// behind a script.
+func publishAgent(t *testing.T, s *rig.System, version, deadline, script string) {
+	t.Helper()
+	dir := t.TempDir()
+	files := filepath.Join(dir, "files")
+	must(t, os.Mkdir(files, 0o700))
+	must(t, os.Link(s.Program("tranquil-agent"), filepath.Join(files, "agent")))
+	must(t, os.Link(s.Program("tranquil-updater-application"), filepath.Join(files, "tranquil-updater-application")))
+	script = "#!/bin/sh\n[ \"$1\" != version ] || exec echo tranquil-agent " + version + "\n" + script + "\n"
+	must(t, os.WriteFile(filepath.Join(files, "tranquil-agent"), []byte(script), 0o700))
+	must(t, os.WriteFile(filepath.Join(dir, "tranquil.toml"), fmt.Appendf(nil, agentRecipe, version, deadline, built.Arch), 0o600))
+	out, err := s.CLI(t.Context(), "package", "build", dir, "-o", dir)
+	must(t, err)
+	file, _, _ := strings.Cut(out, "\n")
+	must(t, s.Push(t.Context(), file))
+	must(t, s.Wish(t.Context(), agentItself, fmt.Sprintf(`{"version": %q}`, version)))
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// agentEnds awaits how an update of the agent has ended.
+func agentEnds(t *testing.T, s *rig.System, version, result string) rig.Component {
+	t.Helper()
+	r, err := s.Await(t.Context(), version+" of the agent is "+result, rig.UpdateTime, func(r rig.Reported) bool {
+		u := r.Components[agentItself].Update
+		return u.To == version && u.Result != ""
+	})
+	must(t, err)
+	c := r.Components[agentItself]
+	if c.Update.Result != result {
+		t.Fatalf("%+v", c)
+	}
+	return c
+}
+
+// program is what a process runs.
+func program(pid int) string {
+	name, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return name
+}
+
+// TestAgentUpdatesItself: the agent and its updaters are a component like any other. The
+// process stays the same, and the components do not hear of it. A version that
+// does not come up is left after three starts, one that its server does not see after its
+// deadline, and the device is never without an agent.
+func TestAgentUpdatesItself(t *testing.T) {
+	t.Parallel()
+	s := startWith(t, selfUpdating, "1.0.0", "2.0.0")
+	agent, adapter := s.Agent.PID(), s.Components(rig.SensorAdapter)[0].PID
+	const run = `exec "$(dirname "$0")/agent" "$@"`
+
+	publishAgent(t, s, "2.0.0", "1m", run)
+	agentEnds(t, s, "2.0.0", "updated")
+	if now := program(agent); !strings.Contains(now, "/tranquil/versions/2.0.0-") {
+		t.Errorf("the agent is %s", now)
+	}
+	update(t, s, "2.0.0") // by the updater that came along
+	if now := s.Components(rig.SensorAdapter)[0].PID; now == adapter {
+		t.Error("the component was not updated")
+	} else {
+		adapter = now
+	}
+
+	publishAgent(t, s, "3.0.0", "1m", "exit 1")
+	for starts := 0; ; starts++ { // as an init does
+		if r, err := s.Reported(t.Context()); err == nil && r.Components[agentItself].Update.To == "3.0.0" && r.Components[agentItself].Update.Result != "" {
+			break
+		}
+		if s.Agent.Ended() {
+			must(t, s.StartAgent(t.Context()))
+		}
+		if starts > 3000 {
+			t.Fatal("the update does not end")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if c := agentEnds(t, s, "3.0.0", "turned back"); c.Version != "2.0.0" || !strings.Contains(c.Update.Cause, "has not proven itself") {
+		t.Errorf("%+v", c)
+	}
+
+	relay, err := rig.NewRelay(s.Bridge())
+	must(t, err)
+	defer relay.Close()
+	s.Via = relay.Addr()
+	s.Agent.Stop()
+	must(t, s.StartAgent(t.Context()))
+	gate := filepath.Join(t.TempDir(), "gate")
+	publishAgent(t, s, "4.0.0", "3s", "echo $$ >"+gate+"\nwhile [ ! -e "+gate+".open ]; do sleep 0.05; done\n"+run)
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(gate); err == nil {
+			break
+		}
+		if time.Since(begin) > rig.UpdateTime {
+			t.Fatal("4.0.0 was not started")
+		}
+	}
+	relay.Cut(true)
+	must(t, os.WriteFile(gate+".open", nil, 0o600))
+	for begin := time.Now(); !strings.Contains(program(s.Agent.PID()), "/2.0.0-"); time.Sleep(20 * time.Millisecond) {
+		if time.Since(begin) > rig.UpdateTime {
+			t.Fatalf("the agent is %s", program(s.Agent.PID()))
+		}
+	}
+	relay.Cut(false)
+	if c := agentEnds(t, s, "4.0.0", "turned back"); c.Version != "2.0.0" || !strings.Contains(c.Update.Cause, "not registered") {
+		t.Errorf("%+v", c)
+	}
+	if now, _ := check(t, s); now.PID != adapter {
+		t.Errorf("the component was started anew: process %d, was %d", now.PID, adapter)
+	}
+}
