@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -60,8 +61,9 @@ func (s *System) StartAgentPinning(_ context.Context, sum string) error {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
+	command := append(slices.Clone(s.within), s.Program("tranquil-agent"), "launch", "--config", config)
 	var err error
-	s.Agent, err = start(s.Dir, "agent", s.Program("tranquil-agent"), nil, "launch", "--config", config)
+	s.Agent, err = start(s.Dir, "agent", command[0], nil, command[1:]...)
 	return err
 }
 

@@ -29,10 +29,11 @@ type System struct {
 	Backend, Agent *Process
 
 	built     Built
-	agent     []Edit // of its configuration
-	trusting  bool   // the agent wants signatures
-	deltas    int    // as in the backend's configuration; they take the processor for seconds
-	run       string // directory of the agent's sockets, whose paths must be short
+	agent     []Edit   // of its configuration
+	within    []string // command that runs the agent: a device that can boot; none: this machine
+	trusting  bool     // the agent wants signatures
+	deltas    int      // as in the backend's configuration; they take the processor for seconds
+	run       string   // directory of the agent's sockets, whose paths must be short
 	endpoints endpoints
 	service   string // connection string for applications
 
@@ -112,6 +113,12 @@ func StartTCP(ctx context.Context, built Built, dir string, agent ...Edit) (*Sys
 	s := &System{}
 	s.endpoints.Bridge.TCP = "coap+tcp://127.0.0.1:0"
 	return begin(ctx, s, built, dir, agent)
+}
+
+// StartOn is [Start] with the agent on a device: a command that runs the one that follows
+// it, and ends with the device.
+func StartOn(ctx context.Context, device []string, built Built, dir string, agent ...Edit) (*System, error) {
+	return begin(ctx, &System{within: device}, built, dir, agent)
 }
 
 // deviceID is the device of every system.
