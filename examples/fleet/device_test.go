@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"embed"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,11 +62,13 @@ func newDevice(t *testing.T) *device {
 	}
 	pin, err := exec.Command("sha256sum", updater).Output()
 	d.must(err)
-	d.System, err = rig.StartOn(t.Context(), []string{"/bin/sh", filepath.Join(d.dir, "power.sh"), d.dir}, built, t.TempDir(),
+	needEngine(t, "oci")
+	dir := t.TempDir()
+	d.System, err = rig.StartOn(t.Context(), []string{"/bin/sh", filepath.Join(d.dir, "power.sh"), d.dir}, built, dir,
 		rig.Replace(`components = ["application/sensor-adapter"]`, `components = ["application/sensor-adapter", "firmware/os"]`),
 		func(config string) string {
 			return config + fmt.Sprintf("\n[[updater]]\ntype = \"firmware\"\npath = %q\nsha256 = %q\n", updater, pin[:64])
-		})
+		}, containers(t, dir))
 	attend(t, d.System, err)
 	return d
 }
@@ -141,57 +144,91 @@ func (d *device) publishFirmware(version, content string) {
 	d.must(d.Push(d.Context(), file))
 }
 
-// awaits waits until updates have ended.
-func (d *device) awaits(what string, fits func(firmware, application rig.Component) bool) (fw, app rig.Component) {
+// publish publishes a version of the sensor adapter, as an application or in a container,
+// with more in its recipe.
+func (d *device) publish(version, more string) {
 	d.Helper()
-	r, err := d.Await(d.Context(), what, rig.UpdateTime, func(r rig.Reported) bool {
-		return fits(r.Components[firmware], r.Components[rig.SensorAdapter])
+	file, err := built.Package(d.Context(), d.dir, version, append(slices.Clone(quick),
+		rig.Replace("name = \"sensor-adapter\"\n", "name = \"sensor-adapter\"\n"+more), rig.Replace("[settings]\ncommand = [\"/sensor", "[settings]\nengine = \"oci\"\ncommand = [\"/sensor"))...)
+	d.must(err)
+	d.must(d.Push(d.Context(), file))
+}
+
+// have asks for versions in one document, and waits until all of those updates have
+// ended.
+func (d *device) have(versions map[string]string) map[string]rig.Component {
+	d.Helper()
+	wishes := map[string]map[string]string{}
+	for component, version := range versions {
+		wishes[component] = map[string]string{"version": version}
+	}
+	text, err := json.Marshal(map[string]any{"components": wishes})
+	d.must(err)
+	d.must(d.Desire(d.Context(), string(text)))
+	r, err := d.Await(d.Context(), "all updates have ended", rig.UpdateTime, func(r rig.Reported) bool {
+		for component, version := range versions {
+			if u := r.Components[component].Update; u.To != version || u.Result == "" {
+				return false
+			}
+		}
+		return true
 	})
 	d.must(err)
 	if d.read("dead") != "" {
 		d.Fatal("the device is dead: no slot can be booted")
 	}
-	return r.Components[firmware], r.Components[rig.SensorAdapter]
+	return r.Components
 }
 
-// TestDevice: one desired document brings firmware and application to new versions, of
-// which one needs the other. The device boots the new slot, and the application goes on
-// with its state after the boot. Firmware that does not boot is left by the boot
-// loader; it alone goes back.
+// expect holds results, and what is installed, against what they should be.
+func (d *device) expect(components map[string]rig.Component, result string, want map[string]string) {
+	d.Helper()
+	for component, version := range want {
+		if c := components[component]; c.Update.Result != result || c.Version != version {
+			d.Errorf("%s: %+v", component, c)
+		}
+	}
+}
+
+// TestDevice: one desired document brings firmware, application and container to new
+// versions, of which one needs the other. The device boots the new slot, and what runs
+// on it goes on with its state after the boot. Firmware that does not boot is left by the
+// boot loader; it alone goes back, and what needs it stays as it is.
 func TestDevice(t *testing.T) {
 	t.Parallel()
 	d := newDevice(t)
-	put(t, d.System, "1.0.0")
-	update(t, d.System, "1.0.0")
-	file, err := built.Package(t.Context(), d.dir, "2.0.0", append(slices.Clone(quick), rig.Replace(`name = "sensor-adapter"`, "name = \"sensor-adapter\"\nrequires = { \"firmware/os\" = \">=2.0\" }"))...)
-	d.must(err)
-	d.must(d.Push(t.Context(), file))
+	c := contained{t, d.System}
+	d.publish("1.0.0", "")
+	d.publish("container-1.0.0", "")
+	first := map[string]string{rig.SensorAdapter: "1.0.0", sensorContainer: "1.0.0"}
+	d.expect(d.have(first), "updated", first)
+	d.publish("2.0.0", "requires = { \"firmware/os\" = \">=2.0\" }\n")
+	d.publish("container-2.0.0", "requires = { \"application/sensor-adapter\" = \">=2.0\" }\n")
 	d.publishFirmware("2.0.0", "two")
 	if d.boots() != 1 || d.runs() != "factory" {
 		t.Fatalf("%d boots, it runs %s", d.boots(), d.runs())
 	}
-
-	d.must(d.Desire(t.Context(), `{"components": {"application/sensor-adapter": {"version": "2.0.0"}, "firmware/os": {"version": "2.0.0"}}}`))
-	fw, app := d.awaits("both are updated", func(fw, app rig.Component) bool {
-		return fw.Update.Result != "" && app.Version == "2.0.0" && app.Update.Result != ""
-	})
-	if fw.Update.Result != "updated" || app.Update.Result != "updated" || d.runs() != "two" || d.boots() != 2 {
-		t.Errorf("%+v\n%+v\n%d boots, it runs %s", fw, app, d.boots(), d.runs())
+	second := map[string]string{rig.SensorAdapter: "2.0.0", sensorContainer: "2.0.0", firmware: "2.0.0"}
+	d.expect(d.have(second), "updated", second)
+	if d.boots() != 2 || d.runs() != "two" || c.running() != "2.0.0" {
+		t.Errorf("%d boots, it runs %s and container %s", d.boots(), d.runs(), c.running())
 	}
-	running, _ := check(t, d.System)
+	before, _ := check(t, d.System)
+	c.audit(2)
 
 	d.publishFirmware("3.0.0", "broken")
-	d.must(d.Wish(t.Context(), firmware, `{"version": "3.0.0"}`))
-	fw, app = d.awaits("the firmware is back", func(fw, _ rig.Component) bool { return fw.Update.To == "3.0.0" && fw.Update.Result != "" })
-	if fw.Update.Result != "turned back" || fw.Version != "2.0.0" || app.Version != "2.0.0" || d.runs() != "two" || !strings.Contains(fw.Update.Cause, "the boot loader went back") {
-		t.Errorf("%+v\n%+v\nit runs %s", fw, app, d.runs())
+	after := d.have(map[string]string{firmware: "3.0.0"})
+	d.expect(after, "turned back", map[string]string{firmware: "2.0.0"})
+	if cause := after[firmware].Update.Cause; d.runs() != "two" || !strings.Contains(cause, "the boot loader went back") {
+		t.Errorf("it runs %s: %s", d.runs(), cause)
 	}
-	for begin := time.Now(); len(d.Components(rig.SensorAdapter)) != 1; time.Sleep(20 * time.Millisecond) { // the device has booted
+	for begin := time.Now(); len(d.Components(rig.SensorAdapter)) != 1 || c.running() != "2.0.0"; time.Sleep(20 * time.Millisecond) { // the device has booted
 		if time.Since(begin) > rig.UpdateTime {
-			t.Fatal("the application does not run after the boot")
+			t.Fatal("application and container do not run after the boot")
 		}
 	}
-	if now, _ := check(t, d.System); now.PID == running.PID && now.Started == running.Started {
+	if now, _ := check(t, d.System); now.PID == before.PID && now.Started == before.Started {
 		t.Error("the device has not booted")
 	}
+	c.audit(2)
 }
