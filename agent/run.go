@@ -186,7 +186,7 @@ func wire(c config, log *slog.Logger, restart func()) (_ *agent, err error) {
 	})
 	a.device, err = device.New(device.Config{
 		Endpoint: c.Endpoint, Server: cmp.Or(c.LwM2M.Server, c.LwM2M.Bootstrap), Lifetime: time.Duration(c.LwM2M.Lifetime), Registered: a.registered, Version: version,
-		CoAPS: a.secured() != nil, Firmware: c.Firmware, Deliveries: a.desk, Data: c.Data, Reboot: a.reboot(),
+		CoAPS: a.secured() != nil, CoAPTLS: c.LwM2M.Cert != "", Firmware: c.Firmware, Deliveries: a.desk, Data: c.Data, Reboot: a.reboot(),
 		Components: c.Components, Manager: a.manager, Schedule: schedule.Check, Window: manager.CheckWindow, Outbox: a.store, Log: log,
 	})
 	if err != nil {

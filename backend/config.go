@@ -51,8 +51,9 @@ func (c hubConfig) check() error {
 type filesConfig struct {
 	HTTP     string `toml:"http"`
 	CoAP     string `toml:"coap"`     // "coaps://0.0.0.0:5684" is DTLS, "127.0.0.1:5685" plaintext
+	TCP      string `toml:"tcp"`      // CoAP over TCP: "coaps+tcp://0.0.0.0:5684" is TLS, "coap+tcp://127.0.0.1:5685" plaintext; "" none
 	Registry string `toml:"registry"` // as the bridge's, for DTLS
-	Roots    string `toml:"roots"`    // issuers of the devices' certificates, for DTLS with cert and key
+	Roots    string `toml:"roots"`    // issuers of the devices' certificates, for DTLS and TLS with cert and key
 	Cert     string `toml:"cert"`
 	Key      string `toml:"key"`
 	Insecure bool   `toml:"insecure"` // allow plaintext beyond this machine: the publisher's token can be read
@@ -68,6 +69,9 @@ type filesConfig struct {
 }
 
 func (c filesConfig) check() error {
+	if err := checkTCP(c.TCP); err != nil {
+		return err
+	}
 	for key, negative := range map[string]bool{"keep": c.Keep < 0, "deltas": c.Deltas < 0, "quota": c.Quota < 0, "http_rate": c.HTTPRate < 0} {
 		if negative {
 			return settings.In(key, errors.New("cannot be negative"))
@@ -96,6 +100,13 @@ type bridgeConfig struct {
 	MaxLifetime settings.Duration `toml:"max_lifetime"` // of a registration; a longer one is refused with 4.00
 }
 
+func checkTCP(address string) error {
+	if scheme, _, _ := strings.Cut(address, "://"); address != "" && scheme != "coap+tcp" && scheme != "coaps+tcp" {
+		return settings.In("tcp", fmt.Errorf("%q is no address such as coaps+tcp://0.0.0.0:5684", address))
+	}
+	return nil
+}
+
 func (c bridgeConfig) check() error {
 	if c.MaxDevices <= 0 {
 		return settings.In("max_devices", fmt.Errorf("%d is not above 0", c.MaxDevices))
@@ -103,8 +114,8 @@ func (c bridgeConfig) check() error {
 	if c.MaxLifetime < settings.Duration(time.Minute) {
 		return settings.In("max_lifetime", fmt.Errorf("%v is below 1m", c.MaxLifetime))
 	}
-	if scheme, _, _ := strings.Cut(c.TCP, "://"); c.TCP != "" && scheme != "coap+tcp" && scheme != "coaps+tcp" {
-		return settings.In("tcp", fmt.Errorf("%q is no address such as coaps+tcp://0.0.0.0:5684", c.TCP))
+	if err := checkTCP(c.TCP); err != nil {
+		return err
 	}
 	for _, address := range append([]string{c.Packages}, c.Files...) {
 		if u, err := url.Parse(address); err != nil || address != "" && u.Host == "" {

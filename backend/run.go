@@ -56,6 +56,7 @@ type endpoints struct {
 	Files struct {
 		HTTP string `json:"http,omitempty"`
 		CoAP string `json:"coap,omitempty"`
+		TCP  string `json:"tcp,omitempty"`
 		CA   string `json:"ca,omitempty"`
 	} `json:"files"`
 	Bridge struct {
@@ -180,7 +181,7 @@ func (b *backend) startFiles(context.Context) (part, error) {
 	}
 	c := b.config.Files
 	cfg := files.Config{
-		Dir: filepath.Join(dir, "oci"), Trust: filepath.Join(dir, "trust"), HTTP: c.HTTP, CoAP: c.CoAP, Token: token, PlaintextBeyondLoopback: c.Insecure, Log: b.log,
+		Dir: filepath.Join(dir, "oci"), Trust: filepath.Join(dir, "trust"), HTTP: c.HTTP, CoAP: c.CoAP, TCP: c.TCP, Token: token, PlaintextBeyondLoopback: c.Insecure, Log: b.log,
 		Keep: c.Keep, Deltas: c.Deltas, Quota: c.Quota, HTTPRate: c.HTTPRate, HTTPBurst: 2 * c.HTTPRate,
 		Store: c.Store, StoreUser: c.StoreUser,
 	}
@@ -196,7 +197,7 @@ func (b *backend) startFiles(context.Context) (part, error) {
 		return part{}, fmt.Errorf("files: %w", err)
 	}
 	b.filesTLS = cfg.TLS != nil
-	if strings.HasPrefix(c.CoAP, "coaps://") {
+	if strings.HasPrefix(c.CoAP, "coaps:") || strings.HasPrefix(c.TCP, "coaps+tcp:") {
 		if cfg.DTLS, err = b.letIn(c); err != nil {
 			return part{}, fmt.Errorf("files: %w", err)
 		}
@@ -206,7 +207,7 @@ func (b *backend) startFiles(context.Context) (part, error) {
 		return part{}, err
 	}
 	b.credentials.Publisher, b.files = token, s
-	b.endpoints.Files.HTTP, b.endpoints.Files.CoAP = s.HTTPAddr(), s.CoAPAddr()
+	b.endpoints.Files.HTTP, b.endpoints.Files.CoAP, b.endpoints.Files.TCP = s.HTTPAddr(), s.CoAPAddr(), s.TCPAddr()
 	return part{"files", s.Serve}, nil
 }
 

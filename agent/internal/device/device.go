@@ -58,6 +58,7 @@ type Config struct {
 	Deliveries Deliveries
 	Firmware   string        // the component that object 5 is about; "" there is no object 5
 	CoAPS      bool          // packages can come over coaps: the device has a key or a certificate
+	CoAPTLS    bool          // and over coaps+tcp: it has a certificate
 	Data       string        // directory on the disk that updates go to
 	Reboot     func() error  // returns when it will be done; nil: it is not offered
 	Remind     time.Duration // how often the server is told of what it has not acknowledged; 0: 30 s

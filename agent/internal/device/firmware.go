@@ -32,9 +32,12 @@ func firmwareRecords(v engine.View) []lwm2m.Record {
 
 // protocols are those by which packages can come.
 func (c Config) protocols() (all []lwm2m.Record) {
-	ids := []int64{objects.FirmwareProtocolCoAP, objects.FirmwareProtocolHTTP, objects.FirmwareProtocolHTTPS}
+	ids := []int64{objects.FirmwareProtocolCoAP, objects.FirmwareProtocolHTTP, objects.FirmwareProtocolHTTPS, objects.FirmwareProtocolCoAPTCP}
 	if c.CoAPS {
 		ids = append(ids, objects.FirmwareProtocolCoAPS)
+	}
+	if c.CoAPTLS {
+		ids = append(ids, objects.FirmwareProtocolCoAPTLS)
 	}
 	for i, id := range ids {
 		all = append(all, lwm2m.Record{Path: lwm2m.NewPath(objects.FirmwareID, 0, objects.FirmwareProtocols, uint16(i)), Value: lwm2m.Int(id)})

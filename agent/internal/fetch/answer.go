@@ -227,7 +227,7 @@ func (t *transfer) resize(ans answer, a *ask) {
 // time-out.
 func (t *transfer) lose(answered, now time.Time) {
 	for _, a := range t.asks {
-		if a.lost || !a.last().Before(answered) {
+		if a.lost || t.whole || !a.last().Before(answered) {
 			continue
 		}
 		if a.passed++; a.passed >= t.tardy {

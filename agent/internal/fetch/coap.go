@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch/congestion"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 )
 
 // ackTimeout is how long the first answer may take (RFC 7252 section 4.8).
@@ -25,6 +26,7 @@ const remember = time.Minute
 // first, keeps the body in memory, and cannot go on from an offset.
 type coapSource struct {
 	base  string // path before that of the resource
+	whole bool   // over TCP, where nothing gets lost
 	stall time.Duration
 	first time.Duration // for how long to wait for the first answer
 	dial  func(ctx context.Context) (net.Conn, error)
@@ -43,20 +45,25 @@ type wayTo struct {
 }
 
 func newCoAPSource(u *url.URL, cfg Config) *coapSource {
-	port := cmp.Or(u.Port(), map[string]string{"coap": "5683", "coaps": "5684"}[u.Scheme])
-	addr := net.JoinHostPort(u.Hostname(), port)
-	dial := func(ctx context.Context) (net.Conn, error) { return cfg.Dial(ctx, "udp", addr) }
-	if u.Scheme == "coaps" {
-		plain := dial
-		dial = func(ctx context.Context) (net.Conn, error) {
-			conn, err := plain(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return cfg.Secure(ctx, conn, u.Hostname())
-		}
+	scheme, stream := strings.CutSuffix(u.Scheme, "+tcp")
+	network := "udp"
+	if stream {
+		network = "tcp"
 	}
-	return &coapSource{base: strings.TrimSuffix(u.Path, "/"), stall: cfg.Stall, first: ackTimeout, dial: dial}
+	port := cmp.Or(u.Port(), map[string]string{"coap": "5683", "coaps": "5684"}[scheme])
+	dial := func(ctx context.Context) (net.Conn, error) {
+		conn, err := cfg.Dial(ctx, network, net.JoinHostPort(u.Hostname(), port))
+		switch {
+		case err != nil:
+			return nil, err
+		case scheme == "coaps":
+			return cfg.Secure(ctx, conn, u.Hostname())
+		case stream:
+			return coap.Framed(conn)
+		}
+		return conn, nil
+	}
+	return &coapSource{base: strings.TrimSuffix(u.Path, "/"), whole: stream, stall: cfg.Stall, first: ackTimeout, dial: dial}
 }
 
 func (c *coapSource) close() {}
@@ -83,13 +90,16 @@ func (c *coapSource) leg(ctx context.Context, r resource, s *sink, p *pin) (done
 		return false, passing("%w", because(ctx, err))
 	}
 	defer conn.Close()
-	interrupt := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	interrupt := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer interrupt()
 	write := func(datagram []byte) error {
 		_, err := conn.Write(datagram)
 		return err
 	}
 	t := newTransfer(write, c.known(), r, s, p)
+	if c.whole {
+		t.overStream()
+	}
 	defer c.learn(t)
 	return t.run(ctx, conn, m)
 }

@@ -1,8 +1,10 @@
 package fetch
 
 import (
+	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +13,8 @@ import (
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 	"github.com/plgd-dev/go-coap/v3/udp/coder"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 )
 
 // A coapServer answers as the file server does, unless a test's twist has it
@@ -48,6 +52,33 @@ func (s *coapServer) start(t *testing.T, addr string) string {
 	}()
 	t.Cleanup(s.stop)
 	return conn.LocalAddr().String()
+}
+
+// startStream has it answer over TCP.
+func (s *coapServer) startStream(t *testing.T) string {
+	t.Helper()
+	server, err := coap.ListenDatagrams("coap+tcp://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- server.Serve(ctx, 2, func(_ netip.Addr, datagram []byte) []byte {
+			req := message.Message{Options: make(message.Options, 0, 16)}
+			if _, err := coder.DefaultCoder.Decode(datagram, &req); err != nil || req.Code != codes.GET {
+				return nil
+			}
+			return s.answer(req)
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-ended, server.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return server.Addr().String()
 }
 
 func (s *coapServer) stop() {

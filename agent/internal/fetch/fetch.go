@@ -2,7 +2,7 @@
 // network that may fail at any moment.
 //
 // A Fetcher speaks to one server after the other, over http(s):// with ranges or over coap://
-// with blocks; both transports know how to go on from a byte offset, so that a
+// with blocks, of UDP, DTLS, TCP or TLS; both transports know how to go on from a byte offset, so that a
 // download survives loss, a restart of the server and the death of this
 // process. Nothing here waits without an end: silence, or a trickle, beyond
 // Patience ends in ErrUnreachable, and the next call goes on from there.
@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ type Store interface {
 
 // Config of a Fetcher.
 type Config struct {
-	URL   string        // of the file server: "coap://host:5683", "https://host", "http://host:8081"
+	URL   string        // of the file server: "coap://host:5683", "coaps+tcp://host", "https://host", "http://host:8081"
 	Also  []string      // other servers of the same packages: asked in this order when those before fail
 	Store Store         // for blobs
 	User  *url.Userinfo // for HTTP's basic authentication; nil: none
@@ -81,7 +82,8 @@ type Config struct {
 	// host because no delta can be used; nil allows it.
 	Whole func(ctx context.Context, host string, bytes int64) error
 
-	// Secure makes a session of DTLS over a connection, for coaps://; nil: there is none.
+	// Secure makes a session of DTLS, or of TLS with CoAP's frames, over a connection, for
+	// coaps:// and coaps+tcp://; nil: there is none.
 	Secure func(ctx context.Context, conn net.Conn, host string) (net.Conn, error)
 
 	// Patience is for how long a call goes on trying without any progress; 0
@@ -144,8 +146,8 @@ func newSource(from string, cfg Config) (source, error) {
 		return nil, fmt.Errorf("cannot use file server URL %q: want coap://host, http://host or https://host", from)
 	}
 	switch u.Scheme {
-	case "coap", "coaps":
-		if u.Scheme == "coaps" && cfg.Secure == nil {
+	case "coap", "coaps", "coap+tcp", "coaps+tcp":
+		if strings.HasPrefix(u.Scheme, "coaps") && cfg.Secure == nil {
 			return nil, fmt.Errorf("cannot use file server URL %q: this device has no key for coaps", from)
 		}
 		return newCoAPSource(u, cfg), nil
@@ -153,7 +155,7 @@ func newSource(from string, cfg Config) (source, error) {
 		u.User = cfg.User
 		return newHTTPSource(u, cfg), nil
 	}
-	return nil, fmt.Errorf("cannot use file server URL %q: unknown scheme %q, want coap, coaps, http or https", from, u.Scheme)
+	return nil, fmt.Errorf("cannot use file server URL %q: unknown scheme %q, want coap, coaps, coap+tcp, coaps+tcp, http or https", from, u.Scheme)
 }
 
 // Close drops idle connections.

@@ -97,6 +97,10 @@ func each(t *testing.T, content map[string][]byte, test func(*testing.T, served)
 		s := &coapServer{content: content}
 		test(t, served{"coap://" + s.start(t, "127.0.0.1:0"), s.offsets, s.put})
 	})
+	t.Run("coap+tcp", func(t *testing.T) {
+		s := &coapServer{content: content}
+		test(t, served{"coap+tcp://" + s.startStream(t), s.offsets, s.put})
+	})
 	t.Run("http", func(t *testing.T) {
 		s := &httpServer{content: content}
 		test(t, served{s.start(t), s.offsets, s.put})

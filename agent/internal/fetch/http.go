@@ -55,7 +55,8 @@ func redirect(insecure bool) func(*http.Request, []*http.Request) error {
 // beyond this machine.
 func Exposed(u *url.URL) bool {
 	ip := net.ParseIP(u.Hostname())
-	return u.Scheme != "https" && u.Scheme != "coaps" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
+	secure := u.Scheme == "https" || strings.HasPrefix(u.Scheme, "coaps")
+	return !secure && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 func (h *httpSource) close() { h.client.CloseIdleConnections() }

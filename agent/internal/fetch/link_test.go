@@ -166,6 +166,8 @@ func (e *end) Read(b []byte) (int, error) {
 	}
 }
 
+func (e *end) SetDeadline(at time.Time) error { return e.SetReadDeadline(at) }
+
 func (e *end) SetReadDeadline(t time.Time) error {
 	e.mu.Lock()
 	e.deadline = t

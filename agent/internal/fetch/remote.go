@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
@@ -15,8 +16,10 @@ var (
 	// ErrURI says that a URI names nothing that could be fetched.
 	ErrURI = errors.New("malformed URI, want scheme://host/path")
 	// ErrScheme says that nobody here speaks the protocol of a URI.
-	ErrScheme = errors.New("protocol not supported, want coap, coaps, http or https")
+	ErrScheme = errors.New("protocol not supported, want coap, coaps, coap+tcp, coaps+tcp, http or https")
 )
+
+var schemes = []string{"coap", "coaps", "coap+tcp", "coaps+tcp", "http", "https"}
 
 // maxFile is the most bytes that a package in a single file may have.
 const maxFile = 1 << 40
@@ -38,7 +41,7 @@ func NewRemote(uri string, cfg Config) (*Remote, error) {
 		return nil, ErrURI
 	}
 	r := &Remote{file: resource{path: u.EscapedPath(), query: u.Query()}}
-	if u.Scheme == "coap" || u.Scheme == "coaps" { // its options hold what is meant
+	if strings.HasPrefix(u.Scheme, "coap") { // its options hold what is meant
 		r.file.path = u.Path
 	}
 	base := url.URL{Scheme: u.Scheme, Host: u.Host}
@@ -48,7 +51,7 @@ func NewRemote(uri string, cfg Config) (*Remote, error) {
 		}
 	}
 	switch {
-	case u.Scheme != "coap" && u.Scheme != "http" && u.Scheme != "https" && (u.Scheme != "coaps" || cfg.Secure == nil):
+	case !slices.Contains(schemes, u.Scheme) || strings.HasPrefix(u.Scheme, "coaps") && cfg.Secure == nil:
 		return nil, fmt.Errorf("%w: %q", ErrScheme, u.Scheme)
 	case strings.Trim(u.Path, "/") == "":
 		return nil, ErrURI

@@ -26,7 +26,7 @@ func TestNewRemote(t *testing.T) {
 		"http://host/v2/Application/a/manifests/1.0.0":     {nil, true},
 		"http://host/v2/application/a/blobs/1.0.0":         {nil, true},
 		"coaps://host/p.tar":                               {ErrScheme, false},
-		"coap+tcp://host/p.tar":                            {ErrScheme, false},
+		"coap+ws://host/p.tar":                            {ErrScheme, false},
 		"file://host/p.tar":                                {ErrScheme, false},
 		"":                                                 {ErrURI, false},
 		"p.tar":                                            {ErrURI, false},

@@ -24,6 +24,11 @@ const (
 	maxAhead    = 2 * congestion.Widest // blocks kept until those before them come
 	maxSent     = 1 << 15               // per socket, half of the message ids
 	maxNum      = 1<<20 - 1
+
+	// Over TCP nothing gets lost, and TCP itself sees to congestion (RFC 8323 section
+	// 3.4): so many requests are under way, and none is sent again. Silence ends the leg.
+	streamAhead   = 64
+	streamPatient = time.Hour
 )
 
 // An order is what is known of a server's dealing with blocks that are not asked
@@ -48,6 +53,7 @@ type transfer struct {
 	pin   *pin
 	pace  congestion.Control
 	order order
+	whole bool // over TCP
 
 	szx      uint8  // of the blocks that are asked for now
 	largest  uint8  // that the server and, as far as is known, the path let through
@@ -106,6 +112,14 @@ func newTransfer(write func([]byte) error, way wayTo, r resource, s *sink, p *pi
 	return t
 }
 
+// overStream is for a connection of TCP, over which requests come in order.
+func (t *transfer) overStream() {
+	t.whole = true
+	if t.order != inSequence {
+		t.order = anyOrder
+	}
+}
+
 // restart forgets what is under way and begins at the sink's offset, or the
 // start of the block it lies in.
 func (t *transfer) restart() {
@@ -125,6 +139,8 @@ func (t *transfer) complete() bool   { return t.end >= 0 && t.sink.have >= t.end
 // 4.7: NSTART is 1).
 func (t *transfer) limit() int {
 	switch {
+	case t.whole && t.order == anyOrder:
+		return streamAhead
 	case t.order == anyOrder:
 		return t.pace.Window()
 	case t.order == probing, t.order == unknown && !t.heard.IsZero() && t.end-t.next > t.blockSize():
@@ -141,7 +157,7 @@ func (t *transfer) askMore(now time.Time) error {
 		switch {
 		case len(lost) > 0:
 			a, lost = lost[0], lost[1:]
-		case t.sent < maxSent:
+		case t.sent < maxSent || t.whole:
 			if a = t.another(); a == nil {
 				return nil
 			}
@@ -230,6 +246,9 @@ func (t *transfer) send(a *ask, now time.Time) error {
 	a.tries++
 	a.lost, a.passed, a.echo = false, 0, t.echo
 	a.deadline = now.Add(t.pace.Timeout(a.tries))
+	if t.whole {
+		a.deadline = now.Add(streamPatient)
+	}
 	err = t.write(datagram)
 	if errors.Is(err, syscall.EMSGSIZE) && t.shrink() {
 		return errSmaller

@@ -18,6 +18,8 @@ import (
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 	"github.com/plgd-dev/go-coap/v3/udp/coder"
+
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 )
 
 const (
@@ -53,18 +55,31 @@ func (s *Server) serveCoAP(ctx context.Context) error {
 
 const secureScheme = "coaps://"
 
-// serveSecure answers devices over DTLS, as serveCoAP does others.
-func (s *Server) serveSecure(ctx context.Context) error {
-	defer s.secure.Close()
+// tooMany answers a request, over TCP: there nothing is sent again.
+func tooMany(r *worker, datagram, out []byte) int {
+	req := message.Message{Options: r.options[:0]}
+	if _, err := coder.DefaultCoder.Decode(datagram, &req); err != nil {
+		return 0
+	}
+	return r.reply(&req, message.Message{Code: codes.TooManyRequests}, nil, out)
+}
+
+// serveSessions answers devices over DTLS, TCP and TLS, as serveCoAP does others.
+// Whoever sends too much is answered by refuse; nil: not at all.
+func (s *Server) serveSessions(ctx context.Context, on *coap.Datagrams, refuse func(r *worker, datagram, out []byte) int) error {
+	defer on.Close()
 	limit := newLimiter(cmp.Or(s.cfg.Rate, 2000), cmp.Or(s.cfg.Burst, 256))
 	r := newResponder(s.catalog, func(err error) { s.cfg.Log.Error("request failed", "err", err) })
 	defer r.opened.close()
-	err := s.secure.Serve(ctx, coapWorkers, func(from netip.Addr, datagram []byte) []byte {
-		if !limit.allow(from, 1) {
-			return nil
-		}
+	err := on.Serve(ctx, coapWorkers, func(from netip.Addr, datagram []byte) []byte {
 		out := make([]byte, maxDatagram)
-		return out[:r.worker().respond(datagram, out, netip.Addr{})]
+		switch {
+		case limit.allow(from, 1):
+			return out[:r.worker().respond(datagram, out, netip.Addr{})]
+		case refuse != nil:
+			return out[:refuse(r.worker(), datagram, out)]
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("cannot serve packages over CoAP: %w", err)

@@ -40,8 +40,9 @@ type Config struct {
 	Dir  string // the OCI image layout; made if it is not there
 	HTTP string // listen address "127.0.0.1:0"; "" for no HTTP
 	CoAP string // listen address; "" for no CoAP; "coaps://0.0.0.0:5684" is DTLS
+	TCP  string // listen address of CoAP over TCP, "coap+tcp://127.0.0.1:5685", or over TLS, "coaps+tcp://0.0.0.0:5684"; "" for none
 
-	// DTLS is what CoAP proves itself with over DTLS, and which devices it knows.
+	// DTLS is what CoAP proves itself with over DTLS and TLS, and which devices it knows.
 	DTLS []coap.Option
 
 	// Store is an OCI registry that has the packages, "https://registry.example.org/prefix";
@@ -92,6 +93,7 @@ type Server struct {
 	http    net.Listener
 	coap    *net.UDPConn
 	secure  *coap.Datagrams // in place of coap
+	stream  *coap.Datagrams // of CoAP over TCP or TLS
 }
 
 // New opens the store, reads its index and starts to listen; Serve answers.
@@ -137,6 +139,16 @@ func (s *Server) CoAPAddr() string {
 	return s.coap.LocalAddr().String()
 }
 
+// TCPAddr is where CoAP listens for TCP, as coap+tcp://host:port or
+// coaps+tcp://host:port; "" if it does not.
+func (s *Server) TCPAddr() string {
+	if s.stream == nil {
+		return ""
+	}
+	scheme, _, _ := strings.Cut(s.cfg.TCP, "://")
+	return scheme + "://" + s.stream.Addr().String()
+}
+
 // Open reads what a GET of a path answers: it is for the other parts of the same
 // process. The error is fs.ErrNotExist if there is no such thing.
 func (s *Server) Open(_ context.Context, path string) (io.ReadCloser, error) {
@@ -158,7 +170,7 @@ func (s *Server) Open(_ context.Context, path string) (io.ReadCloser, error) {
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan error, 8)
+	results := make(chan error, 9)
 	running := 0
 	start := func(serve func(context.Context) error) {
 		running++
@@ -171,7 +183,10 @@ func (s *Server) Serve(ctx context.Context) error {
 		start(s.serveCoAP)
 	}
 	if s.secure != nil {
-		start(s.serveSecure)
+		start(func(ctx context.Context) error { return s.serveSessions(ctx, s.secure, nil) })
+	}
+	if s.stream != nil {
+		start(func(ctx context.Context) error { return s.serveSessions(ctx, s.stream, tooMany) })
 	}
 	start(s.trust.keepFresh)
 	start(s.catalog.keepClean)
@@ -199,6 +214,9 @@ func (s *Server) Close() {
 	if s.secure != nil {
 		s.secure.Close()
 	}
+	if s.stream != nil {
+		s.stream.Close()
+	}
 }
 
 func (s *Server) listen() (err error) {
@@ -209,6 +227,11 @@ func (s *Server) listen() (err error) {
 		if s.cfg.TLS != nil {
 			s.http = tls.NewListener(s.http, s.cfg.TLS)
 		} else if err := s.allowPlaintext(s.http.Addr()); err != nil {
+			return err
+		}
+	}
+	if s.cfg.TCP != "" {
+		if s.stream, err = s.listenTCP(); err != nil {
 			return err
 		}
 	}
@@ -227,6 +250,17 @@ func (s *Server) listen() (err error) {
 		return err
 	}
 	return s.allowPlaintext(s.coap.LocalAddr())
+}
+
+// listenTCP takes what devices are known by only for TLS.
+func (s *Server) listenTCP() (*coap.Datagrams, error) {
+	if strings.HasPrefix(s.cfg.TCP, "coaps+tcp:") {
+		return coap.ListenDatagrams(s.cfg.TCP, s.cfg.DTLS...)
+	}
+	if s.cfg.PlaintextBeyondLoopback {
+		return coap.ListenDatagrams(s.cfg.TCP, coap.NoSec())
+	}
+	return coap.ListenDatagrams(s.cfg.TCP)
 }
 
 func (s *Server) allowPlaintext(addr net.Addr) error {

@@ -94,12 +94,17 @@ func (c tcpSessions) greet(ctx context.Context, conn net.Conn) (*session, error)
 	return s, nil
 }
 
-// introduce exchanges capabilities.
-func (c tcpSessions) introduce(s *session) error {
+// capabilities are how a connection begins.
+func capabilities() ([]byte, error) {
 	own := message.Message{Code: codes.CSM}
 	own.Options = addUint(own.Options, message.TCPMaxMessageSize, maxFrame)
 	own.Options = own.Options.Add(message.Option{ID: message.TCPBlockWiseTransfer})
-	frame, err := marshalFrame(own)
+	return marshalFrame(own)
+}
+
+// introduce exchanges capabilities.
+func (c tcpSessions) introduce(s *session) error {
+	frame, err := capabilities()
 	if err != nil {
 		return err
 	}
