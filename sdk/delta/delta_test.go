@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -41,7 +42,11 @@ func file(t testing.TB, b []byte) *os.File {
 func thereAndBack(t testing.TB, base, target []byte, layer bool) []byte {
 	t.Helper()
 	var delta, got bytes.Buffer
-	if err := Make(&delta, file(t, base), file(t, target), layer, scratch(t)); err != nil {
+	var unpacked int64
+	if layer {
+		unpacked = MaxSize
+	}
+	if err := Make(&delta, file(t, base), file(t, target), unpacked, scratch(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := Apply(&got, file(t, delta.Bytes()), file(t, base), scratch(t)); err != nil {
@@ -189,9 +194,12 @@ func TestNone(t *testing.T) {
 	for name, target := range map[string][]byte{
 		"no gzip": []byte("no gzip"), "no tar": other.Bytes(), "compressed by others": foreign, "cut": good[:len(good)-4], "empty": nil,
 	} {
-		if err := Make(io.Discard, file(t, good), file(t, target), true, scratch(t)); !errors.Is(err, ErrNone) {
+		if err := Make(io.Discard, file(t, good), file(t, target), MaxSize, scratch(t)); !errors.Is(err, ErrNone) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if err := Make(io.Discard, file(t, good), file(t, layer(t, "a", strings.Repeat("bomb", 1<<20))), 1<<20, scratch(t)); !errors.Is(err, ErrNone) {
+		t.Errorf("a layer that is more than the disk has room for: %v", err)
 	}
 }
 
@@ -236,14 +244,14 @@ func TestScratchFails(t *testing.T) {
 	full := errors.New("disk full")
 	base, target := layer(t, "a", "old"), layer(t, "a", "new")
 	var delta bytes.Buffer
-	if err := Make(&delta, file(t, base), file(t, target), true, scratch(t)); err != nil {
+	if err := Make(&delta, file(t, base), file(t, target), MaxSize, scratch(t)); err != nil {
 		t.Fatal(err)
 	}
 	none := func(int64) (*os.File, error) { return nil, full }
 	if err := Apply(io.Discard, file(t, delta.Bytes()), file(t, base), none); !errors.Is(err, full) {
 		t.Errorf("apply: %v", err)
 	}
-	if err := Make(io.Discard, file(t, base), file(t, target), true, none); err == nil {
+	if err := Make(io.Discard, file(t, base), file(t, target), MaxSize, none); err == nil {
 		t.Error("make: no error")
 	}
 }
@@ -261,7 +269,7 @@ func TestMemory(t *testing.T) {
 	}
 	now := bytes.Repeat(append(words, old[1000:]...), 2)
 	var delta bytes.Buffer
-	if err := Make(&delta, file(t, old), file(t, now), false, scratch(t)); err != nil {
+	if err := Make(&delta, file(t, old), file(t, now), 0, scratch(t)); err != nil {
 		t.Fatal(err)
 	}
 	d, base := file(t, delta.Bytes()), file(t, old)

@@ -17,12 +17,12 @@ func FuzzApply(f *testing.F) {
 	gz := layer(f, "a", string(base))
 	for _, target := range [][]byte{base[1000:], append(bytes.Clone(base), base...), code(3000, 5), nil} {
 		var b bytes.Buffer
-		if err := Make(&b, file(f, base), file(f, target), false, scratch(f)); err != nil {
+		if err := Make(&b, file(f, base), file(f, target), 0, scratch(f)); err != nil {
 			f.Fatal(err)
 		}
 		f.Add(b.Bytes())
 		b.Reset()
-		if err := Make(&b, file(f, gz), file(f, layer(f, "a", string(target))), true, scratch(f)); err != nil {
+		if err := Make(&b, file(f, gz), file(f, layer(f, "a", string(target))), MaxSize, scratch(f)); err != nil {
 			f.Fatal(err)
 		}
 		f.Add(b.Bytes())

@@ -16,23 +16,25 @@ import (
 // something else than pack.Compress, or is too large.
 var ErrNone = errors.New("no delta of these can be made")
 
-// Make writes the delta that makes target of base; layer says that both are
-// compressed layers. It needs about 300 MiB of memory for files of 32 MiB and more,
+// Make writes the delta that makes target of base. If both are compressed layers, each
+// may have so many bytes unpacked, MaxSize at most, which take as much of the disk;
+// else that is 0. It needs about 300 MiB of memory for files of 32 MiB and more,
 // less for smaller ones.
-func Make(w io.Writer, base, target File, layer bool, scratch Scratch) error {
-	if err := makeDelta(w, base, target, layer, scratch); err != nil {
+func Make(w io.Writer, base, target File, unpacked int64, scratch Scratch) error {
+	if err := makeDelta(w, base, target, unpacked, scratch); err != nil {
 		return fmt.Errorf("cannot make delta: %w", err)
 	}
 	return nil
 }
 
-func makeDelta(w io.Writer, base, target File, layer bool, scratch Scratch) error {
-	from, err := openContent(base, layer, scratch)
+func makeDelta(w io.Writer, base, target File, unpacked int64, scratch Scratch) error {
+	layer := unpacked > 0
+	from, err := openContent(base, unpacked, scratch)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
-	to, err := openContent(target, layer, scratch)
+	to, err := openContent(target, unpacked, scratch)
 	if err != nil {
 		return err
 	}
@@ -60,12 +62,12 @@ type content struct {
 	parts []part
 }
 
-func openContent(blob File, layer bool, scratch Scratch) (content, error) {
+func openContent(blob File, unpacked int64, scratch Scratch) (content, error) {
 	info, err := blob.Stat()
 	if err != nil {
 		return content{}, err
 	}
-	if !layer {
+	if unpacked <= 0 {
 		c := content{plain{blob}, info.Size(), nil}
 		if c.size > MaxSize {
 			return content{}, fmt.Errorf("%w: it has %d bytes", ErrNone, c.size)
@@ -73,7 +75,7 @@ func openContent(blob File, layer bool, scratch Scratch) (content, error) {
 		c.parts, err = wholly(c)
 		return c, err
 	}
-	f, size, err := unwrap(blob, MaxSize, func(int64) (*os.File, error) { return scratch(4 * info.Size()) })
+	f, size, err := unwrap(blob, min(unpacked, MaxSize), func(int64) (*os.File, error) { return scratch(4 * info.Size()) })
 	if err != nil {
 		return content{}, fmt.Errorf("%w: %w", ErrNone, err)
 	}

@@ -49,7 +49,7 @@ func newChange(t *testing.T, fresh int) change {
 	var d bytes.Buffer
 	dir := t.TempDir()
 	scratch := func(int64) (*os.File, error) { return os.CreateTemp(dir, "scratch-*") }
-	if err := delta.Make(&d, onDisk(t, c.base), onDisk(t, c.target), true, scratch); err != nil {
+	if err := delta.Make(&d, onDisk(t, c.base), onDisk(t, c.target), delta.MaxSize, scratch); err != nil {
 		t.Fatal(err)
 	}
 	c.delta = d.Bytes()

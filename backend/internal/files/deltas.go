@@ -21,6 +21,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/sdk/delta"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/space"
 )
 
 const (
@@ -225,6 +226,9 @@ func (c *catalog) prepareDelta(component string, p pair) error {
 	defer f.Close()
 	h, err := c.makeDelta(f, p)
 	switch {
+	case errors.Is(err, errNoSpace):
+		c.log.Warn("a blob has no delta now: the disk has too little free", "target", p.target.Digest, "base", p.base.Digest, "why", err)
+		return nil
 	case errors.Is(err, delta.ErrNone):
 		c.log.Info("a blob has no delta", "target", p.target.Digest, "base", p.base.Digest, "why", err)
 	case err != nil:
@@ -260,7 +264,17 @@ func (c *catalog) makeDelta(f *os.File, p pair) (hint, error) {
 		return h, err
 	}
 	defer target.Close()
-	if err := delta.Make(f, base, target, p.target.MediaType == pack.MediaTypeArtifact, c.scratch); err != nil {
+	unpacked := int64(0)
+	if p.target.MediaType == pack.MediaTypeArtifact {
+		if unpacked, err = c.spareDisk(); err != nil {
+			return h, err
+		}
+	}
+	err = delta.Make(f, base, target, unpacked, c.scratch)
+	if errors.Is(err, delta.ErrNone) && unpacked > 0 && unpacked < delta.MaxSize {
+		err = fmt.Errorf("%w: %w", errNoSpace, err)
+	}
+	if err != nil {
 		return h, err
 	}
 	made := sha256.New()
@@ -286,6 +300,19 @@ func (h *hint) describe(f *os.File, target int64) error {
 }
 
 func digestOf(sum hash.Hash) string { return "sha256:" + hex.EncodeToString(sum.Sum(nil)) }
+
+// errNoSpace says that a delta takes more of the disk than it may.
+var errNoSpace = errors.New("no room to make it")
+
+// spareDisk is how many bytes one of the two layers of a delta may take of the disk
+// while it is made: with what comes out they leave a quarter of what is free.
+func (c *catalog) spareDisk() (int64, error) {
+	room, err := space.Left(c.uploads(), space.Reserve)
+	if err == nil && room.Bytes < 4 {
+		err = errNoSpace
+	}
+	return min(room.Bytes/4, delta.MaxSize), err
+}
 
 // scratch makes a file that is gone when it is closed, or the process ends.
 func (c *catalog) scratch(int64) (*os.File, error) {
