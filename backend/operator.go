@@ -25,6 +25,14 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/webhook"
 	"github.com/tranquil-iot/tranquil/sdk/durable"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
+	"github.com/tranquil-iot/tranquil/sdk/places"
+)
+
+// maxOperators bounds the connections to the pages and the API, maxOperatorsEach those
+// of one network, but for loopback's.
+const (
+	maxOperators     = 4096
+	maxOperatorsEach = 256
 )
 
 // startWeb comes after startHub, whose store it reads, and startFiles, if that is here.
@@ -49,6 +57,7 @@ func (b *backend) startWeb(ctx context.Context) (part, error) {
 	if err != nil {
 		return part{}, fmt.Errorf("cannot listen for operators: %w", err)
 	}
+	l = (&places.Crowd{Max: maxOperators, Each: maxOperatorsEach}).Listen(l)
 	b.endpoints.Web.HTTPS = l.Addr().String()
 	b.log.Info("pages and API are listening", "address", "https://"+b.endpoints.Web.HTTPS, "ca", b.endpoints.Web.CA)
 	return part{"web", func(ctx context.Context) error {

@@ -8,9 +8,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"strings"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"

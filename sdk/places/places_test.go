@@ -3,6 +3,7 @@ package places
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -106,4 +107,58 @@ func TestCrowd(t *testing.T) {
 	if err := enter("198.51.100.1"); !errors.Is(err, ErrCrowded) {
 		t.Errorf("when all places are taken: %v", err)
 	}
+}
+
+// A door is a listener to which connections of any address come.
+type door chan net.Conn
+
+func (d door) Accept() (net.Conn, error) { return <-d, nil }
+func (d door) Close() error              { return nil }
+func (d door) Addr() net.Addr            { return nil }
+
+// A visitor comes from somewhere.
+type visitor struct {
+	net.Conn
+	from string
+}
+
+func (v visitor) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(v.from))
+}
+
+// TestListen: connections beyond the crowd are closed, until somebody has left.
+func TestListen(t *testing.T) {
+	d := make(door, 8)
+	l := (&Crowd{Max: 3, Each: 1}).Listen(d)
+	come := func(from string) (far net.Conn) {
+		near, far := net.Pipe()
+		t.Cleanup(func() { near.Close(); far.Close() })
+		d <- visitor{near, from}
+		return far
+	}
+	accepted := func(want string) net.Conn {
+		t.Helper()
+		conn, err := l.Accept()
+		if err != nil || conn.RemoteAddr().String() != want {
+			t.Fatalf("%v, %v; want %s", conn, err, want)
+		}
+		return conn
+	}
+	come("192.0.2.1:1")
+	first := accepted("192.0.2.1:1")
+	excess := come("192.0.2.1:2")
+	come("127.0.0.1:1")
+	come("127.0.0.1:2")
+	accepted("127.0.0.1:1")
+	accepted("127.0.0.1:2")
+	if _, err := excess.Read(make([]byte, 1)); err == nil {
+		t.Error("one too many is still there")
+	}
+	first.Close()
+	first.Close()
+	come("192.0.2.1:3")
+	guest := accepted("192.0.2.1:3").(*Guest)
+	guest.Leave()
+	come("192.0.2.2:1")
+	accepted("192.0.2.2:1")
 }

@@ -33,6 +33,7 @@ import (
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
+	"github.com/tranquil-iot/tranquil/sdk/places"
 )
 
 // Config of a Server.
@@ -84,6 +85,13 @@ type Config struct {
 
 	Log *slog.Logger
 }
+
+// maxClients bounds the connections of HTTP, maxClientsEach those of one network (see
+// package places), but for loopback's.
+const (
+	maxClients     = 4096
+	maxClientsEach = 256
+)
 
 // A Server serves one OCI image layout.
 type Server struct {
@@ -224,6 +232,7 @@ func (s *Server) listen() (err error) {
 		if s.http, err = net.Listen("tcp", s.cfg.HTTP); err != nil {
 			return err
 		}
+		s.http = (&places.Crowd{Max: maxClients, Each: maxClientsEach}).Listen(s.http)
 		if s.cfg.TLS != nil {
 			s.http = tls.NewListener(s.http, s.cfg.TLS)
 		} else if err := s.allowPlaintext(s.http.Addr()); err != nil {

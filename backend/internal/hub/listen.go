@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/places"
@@ -59,39 +58,9 @@ func (f frugal) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// A crowded listener accepts as many connections as its crowd has room for, and closes others.
-type crowded struct {
-	net.Listener
-	crowd *places.Crowd
-}
-
+// newCrowded bounds the connections of the back end.
 func newCrowded(l net.Listener) net.Listener {
-	return crowded{l, &places.Crowd{Max: maxClients, Each: maxClientsEach}}
-}
-
-func (c crowded) Accept() (net.Conn, error) {
-	for {
-		conn, err := c.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		from := addressOf(conn)
-		if c.crowd.Enter(from) == nil {
-			return &counted{Conn: conn, leave: sync.OnceFunc(func() { c.crowd.Leave(from) })}, nil
-		}
-		conn.Close()
-	}
-}
-
-// counted is a connection that leaves its crowd when it is closed.
-type counted struct {
-	net.Conn
-	leave func()
-}
-
-func (c *counted) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
+	return (&places.Crowd{Max: maxClients, Each: maxClientsEach}).Listen(l)
 }
 
 // leaving is the key of a request's context under which is how its connection leaves the crowd.
@@ -101,8 +70,8 @@ func withLeaving(ctx context.Context, conn net.Conn) context.Context {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}
-	if c, ok := conn.(*counted); ok {
-		return context.WithValue(ctx, leaving{}, c.leave)
+	if c, ok := conn.(*places.Guest); ok {
+		return context.WithValue(ctx, leaving{}, c.Leave)
 	}
 	return ctx
 }
