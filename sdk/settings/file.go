@@ -16,6 +16,7 @@ import (
 type File struct {
 	path  string
 	lines map[string]int // by key, as in "transform 2 limits cpu"
+	under *File          // over which it was read; nil: none
 }
 
 // Read reads a file over the defaults in into, a pointer to a struct whose
@@ -27,6 +28,20 @@ func Read(path string, into any) (*File, error) {
 		return nil, err
 	}
 	return Parse(path, text, into)
+}
+
+// ReadOver reads files one over the other: what a later one says wins, table by
+// table and key by key, but a list as a whole.
+func ReadOver(into any, paths ...string) (*File, error) {
+	var top *File
+	for _, path := range paths {
+		f, err := Read(path, into)
+		if err != nil {
+			return nil, err
+		}
+		f.under, top = top, f
+	}
+	return top, nil
 }
 
 // Parse is [Read] of a text, with the path as its name.
@@ -62,7 +77,7 @@ func (f *File) at(line int, err error) error {
 
 // Has reports whether a key was given, as in Has("transform 2 limits cpu"):
 // the elements of a list count from 1.
-func (f *File) Has(key string) bool { return f != nil && f.lines[key] > 0 }
+func (f *File) Has(key string) bool { return f != nil && (f.lines[key] > 0 || f.under.Has(key)) }
 
 // A Problem is something wrong with what stands under a key. Problems nest: one
 // with limits may be one with cpu in them.
@@ -98,7 +113,8 @@ func (f *File) Place(err error) error {
 	}
 	var placed []error
 	for _, one := range split(err) {
-		placed = append(placed, f.at(f.line(one), one))
+		where, line, _ := f.find(one)
+		placed = append(placed, where.at(line, one))
 	}
 	return errors.Join(placed...)
 }
@@ -122,19 +138,26 @@ func split(err error) []error {
 	return all
 }
 
-// line returns where the key of a problem is, or, if that is what is missing,
-// the table that wants it; 0 if that is the file.
-func (f *File) line(err error) int {
-	line, key := 0, ""
+// find returns where the key of a problem is, or, if that is what is missing, the
+// table that wants it: in which file, the last that has most of the key's words;
+// line 0 of the first file if none has any.
+func (f *File) find(err error) (where *File, line, words int) {
+	key, n := "", 0
 	for p, ok := err.(*Problem); ok; p, ok = p.Err.(*Problem) {
 		for part := range strings.FieldsSeq(p.Key) {
 			key = join(key, part)
+			n++
 			if at := f.lines[key]; at > 0 {
-				line = at
+				line, words = at, n
 			}
 		}
 	}
-	return line
+	if f.under != nil {
+		if below, at, more := f.under.find(err); more > words || words == 0 {
+			return below, at, more
+		}
+	}
+	return f, line, words
 }
 
 func join(key, part string) string {

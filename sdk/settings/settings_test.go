@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,4 +186,48 @@ func FuzzParse(f *testing.F) {
 			t.Error("the line of a table is lost")
 		}
 	})
+}
+
+// What a later file says wins, and an error is placed where its key was said last.
+func TestReadOver(t *testing.T) {
+	dir := t.TempDir()
+	var paths []string
+	for name, text := range map[string]string{
+		"a.toml": "name = 'first'\nfiles = ['x', 'y']\n[probe]\ndeadline = '1s'\n[[transform]]\nmodule = 'a'\n[transform.limits]\nmemory = 3\n[[transform]]\nmodule = 'b'\n",
+		"b.toml": "version = '2'\n\nfiles = ['z']\n[[transform]]\nmodule = 'c'\n",
+		"c.toml": "name = 'third'\n[probe]\n",
+	} {
+		path := filepath.Join(dir, name)
+		paths = append(paths, path)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(paths)
+	var got recipe
+	file, err := ReadOver(&got, paths...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Name != "third" || got.Version != "2" || !slices.Equal(got.Files, []string{"z"}) || got.Probe.Deadline != Duration(time.Second) {
+		t.Errorf("read %+v", got)
+	}
+	if len(got.Transforms) != 1 || got.Transforms[0].Module != "c" || got.Transforms[0].Limits.Memory != 0 {
+		t.Errorf("a list of tables became %+v", got.Transforms)
+	}
+	if !file.Has("probe deadline") || file.Has("epoch") {
+		t.Error("it does not know which keys were given")
+	}
+	wrong := errors.New("wrong")
+	for key, where := range map[string]string{
+		"name": "c.toml, line 1", "version": "b.toml, line 1", "files": "b.toml, line 3",
+		"probe deadline": "a.toml, line 4", "transform 1 module": "b.toml, line 5", "epoch": "a.toml",
+	} {
+		if got, want := file.Place(In(key, wrong)).Error(), filepath.Join(dir, where)+": "+key+": wrong"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if _, err := ReadOver(&got, paths[0], filepath.Join(dir, "none")); err == nil {
+		t.Error("a file that is away is read")
+	}
 }
