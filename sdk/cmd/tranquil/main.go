@@ -44,6 +44,9 @@ type cli struct {
 	Access    tokenCmd     `cmd:"" name:"token" help:"Print a token for the twin hub, for curl and the like."`
 	About     versionCmd   `cmd:"" name:"version" help:"Print the version of this tool."`
 
+	Completion completionCmd `cmd:"" help:"Print what a shell reads to complete these commands."`
+	Manual     manualCmd     `cmd:"" help:"Print the manual page, for man."`
+
 	Hub   string `group:"For commands that ask a server:" env:"TRANQUIL_HUB" placeholder:"CONNECTION-STRING" help:"Connection string of the twin hub, in place of a login: the policy service suffices for twins and events, devices need iothubowner."`
 	Files string `group:"For commands that ask a server:" env:"TRANQUIL_FILES" placeholder:"URL" help:"File server."`
 	Token string `group:"For commands that ask a server:" env:"TRANQUIL_TOKEN" placeholder:"TOKEN" help:"Publisher token for the file server. Better in the environment: others can see arguments."`
