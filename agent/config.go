@@ -23,7 +23,7 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
-// A config is the agent's configuration file (TOML).
+// A config is what the agent's configuration files say (TOML).
 type config struct {
 	Endpoint   string           `toml:"endpoint"`   // LwM2M endpoint name, the device's identity in the hub
 	Data       string           `toml:"data"`       // directory of all that must survive
@@ -33,6 +33,7 @@ type config struct {
 	Ask        []string         `toml:"ask"`        // those of them whose updates need consent, whatever the back end says
 	Firmware   string           `toml:"firmware"`   // the one of them that LwM2M object 5 is about; "" there is no object 5
 	Reboot     []string         `toml:"reboot"`     // command that reboots the device; none: no server can ask for that
+	Watchdog   string           `toml:"watchdog"`   // device that reboots the machine if the agent ends or hangs, "/dev/watchdog"; "" none
 	LwM2M      lwm2mConfig      `toml:"lwm2m"`
 	Files      filesConfig      `toml:"files"`
 	Trust      trustConfig      `toml:"trust"`
@@ -200,7 +201,7 @@ func (c config) metered() []fetch.Link {
 
 type updaterConfig struct {
 	Type   string `toml:"type"`   // component type
-	Path   string `toml:"path"`   // of the executable; one without a slash comes with the agent
+	Path   string `toml:"path"`   // of the executable; one without a slash comes with the agent, as does "", which is tranquil-updater-TYPE
 	SHA256 string `toml:"sha256"` // pinned checksum of the executable, hex; of one that comes with the agent there need be none
 
 	Answer settings.Duration `toml:"answer"` // time for a sign of life, before a frozen updater is killed
@@ -236,7 +237,8 @@ func (u updaterConfig) check() error {
 	return errors.Join(errs...)
 }
 
-// readConfig reads a file over the defaults. A key that is not known is an
+// readConfig reads a file over the defaults, and over that, in the order of their
+// names, what the folder config.d beside it has. A key that is not known is an
 // error: it is most likely misspelt.
 func readConfig(path string) (config, error) {
 	c := config{
@@ -245,15 +247,32 @@ func readConfig(path string) (config, error) {
 		Files: filesConfig{URL: "coap://127.0.0.1:5685", Deltas: true},
 		State: stateConfig{Keep: state.DefaultRetention.Keep, KeepFor: settings.Duration(state.DefaultRetention.For)},
 	}
-	file, err := settings.Read(path, &c)
+	file, err := settings.ReadOver(&c, configFiles(path)...)
 	if err != nil {
 		return c, fmt.Errorf("cannot read configuration: %w", err)
 	}
 	if c.LwM2M.Server == "" && c.LwM2M.Bootstrap == "" {
 		c.LwM2M.Server = "coap://127.0.0.1:5683"
 	}
+	c.findUpdaters()
 	return c, file.Place(c.validate())
 }
+
+// configFiles are a configuration and what is read over it.
+func configFiles(path string) []string {
+	dir := filepath.Join(filepath.Dir(path), "config.d")
+	entries, _ := os.ReadDir(dir) // no directory has no entries
+	files := []string{path}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".toml") {
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	return files
+}
+
+// errNoEndpoint is what a device says that was only just installed.
+var errNoEndpoint = errors.New(`endpoint is missing: the device's name, as in endpoint = "mica-1"`)
 
 func (c config) validate() error {
 	errs := []error{
@@ -262,7 +281,7 @@ func (c config) validate() error {
 		absolute("data", c.Data), absolute("run", c.Run),
 	}
 	if c.Endpoint == "" {
-		errs = append(errs, errors.New(`endpoint is missing: the device's name, as in endpoint = "mica-1"`))
+		errs = append(errs, errNoEndpoint)
 	}
 	if len(c.Reboot) > 0 {
 		errs = append(errs, absolute("reboot", c.Reboot[0]))

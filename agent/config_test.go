@@ -1,12 +1,18 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/tranquil-iot/tranquil/sdk/settings"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
@@ -104,6 +110,131 @@ func TestNamesInTheConfig(t *testing.T) {
 		_, err := readConfig(file)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// The configuration that is installed is the defaults, has every key, and what it
+// has commented out can be used.
+func TestInstalledConfig(t *testing.T) {
+	text, err := os.ReadFile("dist/agent.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	read := func(name, text string) (c config, err error) {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte("endpoint = \"d\"\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return readConfig(file)
+	}
+	want, err := read("none.toml", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := read("agent.toml", string(text))
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	setting := regexp.MustCompile(`(?m)^#(\[|[a-zA-Z0-9_]+ *=)`)
+	whole := setting.ReplaceAllString(string(text), "$1")
+	whole = strings.Replace(whole, "endpoint = \"mica-1\"\n", "", 1)
+	whole = whole[:strings.Index(whole, "[[metered]]")]
+	got, err = read("whole.toml", whole)
+	got.Components, got.Ask, got.Reboot, got.Files.Also = nil, nil, nil, nil // empty, not missing
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	for _, key := range keysOf(reflect.TypeFor[config]()) {
+		if !regexp.MustCompile(`(?m)^(#?\[+|#)` + key + `( *=|\])`).Match(text) {
+			t.Errorf("dist/agent.toml lacks %s", key)
+		}
+	}
+	examples := "components = [\"application/reader\", \"application/sensor-adapter\"]\n" + setting.ReplaceAllString(string(text[strings.Index(string(text), "#[[metered]]"):]), "$1")
+	examples = strings.NewReplacer(`path   = ""`, `path = "/u"`, `sha256 = ""`, `sha256 = "00"`, `maxDelay  = "0s"`, `#`).Replace(examples)
+	if _, err := read("examples.toml", examples); err != nil {
+		t.Error(err)
+	}
+}
+
+// keysOf are the keys of a table, and of those in it.
+func keysOf(t reflect.Type) (keys []string) {
+	if t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for field := range t.Fields() {
+		if name := field.Tag.Get("toml"); name != "" {
+			keys = append(append(keys, name), keysOf(field.Type)...)
+		}
+	}
+	return keys
+}
+
+// What is in config.d wins.
+func TestConfigDirectory(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"agent.toml":         "endpoint = \"a\"\nreserve = 1\n[lwm2m]\nlifetime = \"60s\"\n",
+		"config.d/20.toml":   "endpoint = \"c\"\n",
+		"config.d/10.toml":   "endpoint = \"b\"\n[lwm2m]\nserver = \"coap://127.0.0.1:1\"\n",
+		"config.d/note.txt":  "no TOML",
+		"config.d/20.toml~":  "endpoint = \"d\"\n",
+		"elsewhere/two.toml": "endpoint = \"two\"\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := readConfig(filepath.Join(dir, "agent.toml"))
+	if err != nil || c.Endpoint != "c" || c.Reserve != 1 || c.LwM2M.Server != "coap://127.0.0.1:1" || c.LwM2M.Lifetime != settings.Duration(time.Minute) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if c, err := readConfig(filepath.Join(dir, "elsewhere", "two.toml")); err != nil || c.Endpoint != "two" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	wrong := filepath.Join(dir, "config.d", "20.toml")
+	if err := os.WriteFile(wrong, []byte("\nreserve = -1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readConfig(filepath.Join(dir, "agent.toml")); fmt.Sprint(err) != wrong+", line 2: reserve: cannot be negative" {
+		t.Error(err)
+	}
+}
+
+// Updaters that came with the agent are found.
+func TestUpdatersBeside(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const kind = "tested"
+	if err := os.WriteFile(filepath.Join(filepath.Dir(program), updaterOf(kind)), nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for text, test := range map[string]struct {
+		want []updaterConfig
+		err  string
+	}{
+		"components = [\"tested/a\", \"tested/b\"]":                   {[]updaterConfig{{Type: kind, Path: updaterOf(kind)}}, ""},
+		"[[updater]]\ntype = \"tested\"\nfiles = 7":                   {[]updaterConfig{{Type: kind, Path: updaterOf(kind), Files: 7}}, ""},
+		"components = [\"tested/a\"]\n[[updater]]\ntype = \"own\"":    {[]updaterConfig{{Type: "own", Path: updaterOf("own")}, {Type: kind, Path: updaterOf(kind)}}, ""},
+		"[[updater]]\ntype = \"own\"\npath = \"/o\"\nsha256 = \"00\"": {[]updaterConfig{{Type: "own", Path: "/o", SHA256: "00"}}, ""},
+		"[[updater]]\ntype = \"own\"\npath = \"/o\"":                  {nil, "sha256 is missing"},
+		"components = [\"none/a\"]":                                   {nil, "none/a needs an [[updater]] with type = \"none\""},
+		"components = [\"tranquil/agent\"]":                           {[]updaterConfig{{Type: "tranquil"}}, ""},
+	} {
+		file := filepath.Join(t.TempDir(), "agent.toml")
+		if err := os.WriteFile(file, []byte("endpoint = \"d\"\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := readConfig(file)
+		if test.err == "" && (err != nil || !slices.Equal(c.Updaters, test.want)) || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
+			t.Errorf("%s: got %+v, %v", text, c.Updaters, err)
 		}
 	}
 }

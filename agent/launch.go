@@ -23,12 +23,12 @@ const launcher = "TRANQUIL_LAUNCHER"
 
 // launch becomes the version of the agent that is to run, with the same process: whoever
 // looks after the agent looks after that.
-func (o *options) launch() error {
-	installed, err := os.Executable()
-	if err != nil {
+func (o *options) launch(context.Context, []string) error {
+	installed, err1 := os.Executable()
+	log, err2 := o.logger()
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	log := logger(o.verbose)
 	program, err := self.Choose(o.config.self(), installed)
 	if err != nil {
 		log.Error("another version of the agent should run", "runs", program, "cause", err)
@@ -41,6 +41,9 @@ func (o *options) launch() error {
 
 func (o *options) runArgs(command string) []string {
 	args := []string{self.Program, command, "--config", o.file}
+	if o.log != "" {
+		args = append(args, "--log", o.log)
+	}
 	if o.verbose {
 		args = append(args, "-v")
 	}
@@ -61,8 +64,14 @@ var errRestart = errors.New("the agent starts anew")
 
 // run works until ctx ends, or until another version of the agent is to run: that is what
 // this process becomes then.
-func (o *options) run(ctx context.Context) error {
-	log := logger(o.verbose)
+func (o *options) run(ctx context.Context, words []string) error {
+	if len(words) > 0 {
+		return fmt.Errorf("run takes no %q: %w", words[0], errUsage)
+	}
+	log, err := o.logger()
+	if err != nil {
+		return err
+	}
 	by := os.Getenv(launcher)
 	if by == "" && o.config.updatesItself() {
 		return fmt.Errorf("%s can be updated only if the agent is started by tranquil-agent launch, in place of run", self.Component)

@@ -6,7 +6,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -23,6 +21,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/link"
+	"github.com/tranquil-iot/tranquil/agent/internal/logfile"
 	"github.com/tranquil-iot/tranquil/agent/internal/self"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -31,48 +30,6 @@ import (
 
 // version is set when the agent is built.
 var version = "0.0.0-dev"
-
-// defaultConfig is where the configuration is looked for.
-const defaultConfig = "/etc/tranquil/agent.toml"
-
-const usage = `usage: tranquil-agent <command> [--config FILE] [-v]
-
-  run                work, until a signal ends it
-  launch             the same, as the version of the agent that is to run: the one
-                     that an update has put in place, or the one before if the new
-                     one does not prove itself
-  status [--json]    what the running agent says of its components
-  components [COMPONENT] [--json]
-                     when each may be updated: window, consent, checks for newer
-                     versions, and what its dependants may want
-  consent COMPONENT  let the update that is in progress begin
-  refuse COMPONENT   end it before it begins
-  cancel COMPONENT   have it turn back, as long as it can
-  repair             leave safe mode: set aside what cannot be read, ask the
-                     updaters what is installed, go on
-  repair COMPONENT --keep | --restore GENERATION [--yes]
-                     have a component that stays stopped, or has ended
-                     inconsistent, go on with the state that it has, or a saved one
-  state list COMPONENT [--json]
-  state show COMPONENT GENERATION [--json]
-  state export COMPONENT GENERATION [--output FILE]
-  state restore COMPONENT GENERATION [--yes]
-  state import COMPONENT FILE [--schema N] [--outside] [--privileged]
-                     the states that updates have saved: which, what is in one
-                     (every file is read and checked), one as a tar archive; or
-                     have the component continue on one, by an update. An archive
-                     becomes a saved state again
-  sideload FILE|DIR [--yes]
-                     install the package that is there, as on a USB stick, if the
-                     metadata in the folder trust beside it, or what is known
-                     already, vouches for it
-  rollback COMPONENT [--yes]
-                     go back to the version before the installed one
-  version, --version of this program
-  help               this text
-
-The configuration is read from ` + defaultConfig + `, unless --config names another file.
-`
 
 // errUsage is an error that the usage explains.
 var errUsage = errors.New("try tranquil-agent help")
@@ -94,53 +51,34 @@ func main() {
 	}
 }
 
-// commands are all of them, by the first word.
-var commands = []string{"run", "launch", "status", "components", link.Consent, link.Refuse, link.Cancel, "repair", "state", "sideload", "rollback"}
-
 func command(ctx context.Context, args []string, out io.Writer) error {
 	o := &options{out: out, in: os.Stdin}
 	words, err := o.parse(args)
 	switch {
-	case errors.Is(err, flag.ErrHelp) || err == nil && len(words) > 0 && words[0] == "help":
-		_, err := fmt.Fprint(out, usage)
-		return err
+	case errors.Is(err, flag.ErrHelp):
+		words = []string{"help"}
 	case err != nil:
 		return fmt.Errorf("%w: %w", err, errUsage)
-	case len(words) == 0 && !o.version:
+	case o.version:
+		words = []string{"version"}
+	case len(words) == 0:
 		return fmt.Errorf("no command: %w", errUsage)
-	case o.version || words[0] == "version":
-		_, err := fmt.Fprintln(out, "tranquil-agent", version)
-		return err
-	case !slices.Contains(commands, words[0]):
+	}
+	if do, known := about[words[0]]; known {
+		return do(o, words[1:])
+	}
+	do, known := commands[words[0]]
+	if !known {
 		return fmt.Errorf("unknown command %q: %w", words[0], errUsage)
 	}
-	c, err := readConfig(o.file)
+	o.config, err = readConfig(o.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", err, errUsage)
 	}
 	if err != nil {
 		return err
 	}
-	o.config = c
-	switch words[0] {
-	case "run":
-		return o.run(ctx)
-	case "launch":
-		return o.launch()
-	case "status":
-		return status(ctx, c, o.json, out)
-	case "components":
-		return o.components(ctx, words[1:])
-	case "repair":
-		return o.repair(ctx, words[1:])
-	case link.Consent, link.Refuse, link.Cancel:
-		return o.answer(ctx, words[0], words[1:])
-	case "state":
-		return o.state(ctx, words[1:])
-	case "sideload":
-		return o.sideload(ctx, words[1:])
-	}
-	return o.rollback(ctx, words[1:])
+	return do(o, ctx, words[1:])
 }
 
 // options are what can be said to a command.
@@ -155,6 +93,7 @@ type options struct {
 	outside   bool
 	lending   bool
 	output    string
+	log       string
 	verbose   bool
 	version   bool
 	in        io.Reader
@@ -168,6 +107,13 @@ func (o *options) parse(args []string) (words []string, err error) {
 	flags.SetOutput(io.Discard) // main tells the error
 	flags.StringVar(&o.file, "config", defaultConfig, "configuration `file`")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
+	flags.Func("o", "`format`, text or json", func(format string) error {
+		if o.json = format == "json"; !o.json && format != "text" {
+			return errors.New("there are text and json")
+		}
+		return nil
+	})
+	flags.StringVar(&o.log, "log", "", "run: `file` for the log")
 	flags.BoolVar(&o.yes, "yes", false, "do not ask")
 	flags.BoolVar(&o.keep, "keep", false, "repair: go on with the state that is there")
 	flags.Func("restore", "repair: go on with this saved `generation`", func(word string) (err error) {
@@ -188,31 +134,44 @@ func (o *options) parse(args []string) (words []string, err error) {
 	}
 }
 
-func logger(verbose bool) *slog.Logger {
+// maxLog bounds the log on disk, in bytes.
+const maxLog = 4 << 20
+
+// logger is where the agent writes what happens.
+func (o *options) logger() (*slog.Logger, error) {
+	to := io.Writer(os.Stderr)
+	if o.log != "" {
+		file, err := logfile.Open(o.log, maxLog)
+		if err != nil {
+			return nil, err
+		}
+		to = file // until the process ends
+	}
 	level := slog.LevelInfo
-	if verbose {
+	if o.verbose {
 		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level})), nil
 }
 
 // status asks the running agent and prints what it says.
-func status(ctx context.Context, c config, asJSON bool, out io.Writer) error {
+func (o *options) status(ctx context.Context, words []string) error {
+	if len(words) > 0 {
+		return fmt.Errorf("status takes no %q: %w", words[0], errUsage)
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	views, err := link.Status(ctx, c.control())
+	views, err := link.Status(ctx, o.config.control())
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		return e.Encode(views)
+	if o.json {
+		return o.printJSON(views)
 	}
 	if len(views) > 0 && views[0].Fault != "" {
-		fmt.Fprintf(out, "SAFE MODE, no update starts: %s\nRepair with tranquil-agent repair.\n", views[0].Fault)
+		fmt.Fprintf(o.out, "SAFE MODE, no update starts: %s\nRepair with tranquil-agent repair.\n", views[0].Fault)
 	}
-	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	t := tabwriter.NewWriter(o.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "COMPONENT\tVERSION\tRUNNING\tUPDATE")
 	for _, v := range views {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", v.Component, v.Installed.Version, running(v), describe(v))

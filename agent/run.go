@@ -25,6 +25,7 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/recovery"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
 	"github.com/tranquil-iot/tranquil/agent/internal/store"
+	"github.com/tranquil-iot/tranquil/agent/internal/watchdog"
 	"github.com/tranquil-iot/tranquil/sdk/component"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
@@ -85,6 +86,7 @@ func run(ctx context.Context, c config, log *slog.Logger, restart func()) error 
 		func() error { return a.link.Serve(work) },
 		func() error { return register(work) },
 		func() error { a.desk.Resume(c.Components); return a.manager.Run(work) },
+		func() error { return a.watched().Run(work) },
 	}
 	var beside sync.WaitGroup
 	beside.Go(func() { a.checkContent(work) })
@@ -103,6 +105,16 @@ func run(ctx context.Context, c config, log *slog.Logger, restart func()) error 
 	beside.Wait()
 	log.Info("agent ends", "error", failure)
 	return failure
+}
+
+// watched tells those who watch this process that the agent is well: if what
+// operators ask is answered.
+func (a *agent) watched() watchdog.Config {
+	socket, within := watchdog.FromEnvironment()
+	return watchdog.Config{Socket: socket, Within: within, Device: a.config.Watchdog, Log: a.log, Alive: func(ctx context.Context) error {
+		_, err := link.Status(ctx, a.config.control())
+		return err
+	}}
 }
 
 // wire makes every part and introduces it to those it needs.
