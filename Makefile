@@ -12,7 +12,7 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
 .DEFAULT_GOAL := help
-.PHONY: arm help build transforms modules demo demo-container test race cuts torture faults clock check lint generate generated deps bench downtime fuzz clean
+.PHONY: arm dist help build transforms modules demo demo-container test race cuts torture faults clock check lint generate generated deps bench downtime fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ modules: transforms ## the ready-made transforms for a release, with their diges
 	@rm -rf $(MODULES) && mkdir -p $(MODULES)
 	cp $(BIN)/transforms/*.wasm $(MODULES)
 	cd $(MODULES) && sha256sum *.wasm >SHA256SUMS && cat SHA256SUMS
+
+DIST := $(BIN)/dist
+dist: transforms ## packages for amd64, arm64 and armhf, the same bytes each time: bin/dist/ (ARCH=amd64 for one)
+	@rm -rf $(DIST)
+	$(GO) run ./sdk/cmd/dist -o $(DIST) -version $(VERSION) -time $$(git log -1 --format=%ct) \
+		-native $(shell paste -sd, $(BIN)/transforms/digests) $(if $(ARCH),-arch $(ARCH))
 
 demo: ## the main job, whole: a stateful component is updated six times, and refuses a package that nobody has signed (STAY=1 leaves it running)
 	CGO_ENABLED=0 $(GO) run ./examples/demo $(if $(STAY),-stay)
@@ -105,13 +111,17 @@ generated: ## fail if generated code is not current
 
 # Beyond protoc: a browser for the operator's pages, an MQTT broker to compare with, a CoAP peer of others, other processors, another clock, container engines and what is in the
 # containers of tests, systemd, RAUC with its bus and bundles, what Python needs for an updater, and the toolchains of the example transforms: C and Rust; from npm AssemblyScript and Zig, LwM2M peers of others, and Azure's SDKs.
-DEPS := skopeo docker-registry mosquitto chromium fonts-dejavu-core protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc runc busybox-static rauc squashfs-tools dbus systemd python3-grpcio python3-protobuf clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
+DEPS := skopeo docker-registry mosquitto chromium fonts-dejavu-core protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc runc mmdebstrap busybox-static rauc squashfs-tools dbus systemd python3-grpcio python3-protobuf man-db zsh fish clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
 NPM  := examples/transforms/assemblyscript examples/transforms/zig sdk/lwm2m/coap/testdata/peers backend/internal/hub/testdata/peers
+
+# A Debian with systemd and nothing else, into which the packages are installed by tests.
+DEBIAN := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tranquil/debian
 
 deps: ## install what check needs beyond Go, git, make and gcc, from Debian and npm
 	apt-get update -q && broker=$$(command -v mosquitto || true) && \
 		apt-get install -qy --no-install-recommends $(DEPS) $$(command -v npm >/dev/null || echo npm) && \
 		{ [ -n "$$broker" ] || systemctl disable -q --now mosquitto 2>/dev/null || true; } # it is not to take port 1883
+	[ -e $(DEBIAN) ] || { mkdir -p $(dir $(DEBIAN)) && mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus bookworm $(DEBIAN).new && mv $(DEBIAN).new $(DEBIAN); }
 	$(GO) install oras.land/oras/cmd/oras@v1.2.3
 	for folder in $(NPM); do npm ci --prefix $$folder --no-audit --no-fund --silent || exit 1; done
 

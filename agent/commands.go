@@ -84,7 +84,7 @@ var described = manual.Program{
 		{Name: "/etc/tranquil/config.d/*.toml", Help: "what this device has otherwise"},
 		{Name: "/var/lib/tranquil", Help: "all that must survive: the journal, packages, saved states, the components"},
 		{Name: "/run/tranquil", Help: "sockets"},
-		{Name: "/usr/lib/tranquil", Help: "the updaters, and their checksums"},
+		{Name: "/usr/lib/tranquil", Help: "the updaters"},
 	},
 }
 
