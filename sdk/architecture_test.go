@@ -48,10 +48,10 @@ var heavy = []rule{
 	{"github.com/theupdateframework/go-tuf", []string{"sdk/trust$"}, "one workflow for agent, backend and command line"},
 	{"github.com/sigstore/sigstore", []string{"sdk/trust$"}, "as go-tuf, which signs with it"},
 	{"github.com/secure-systems-lab/go-securesystemslib", []string{"sdk/trust"}, "keys at rest, and the canonical form that is signed"},
-	{"github.com/coder/websocket", []string{"backend/internal/hub$", "plugins/container/internal/mica$", "examples/mica-base$"}, "MQTT over WebSocket, and what the MICA's Base OS speaks"},
+	{"github.com/coder/websocket", []string{"backend/internal/hub$", "plugins/internal/mica$", "examples/mica-base$"}, "MQTT over WebSocket, and what the MICA's Base OS speaks"},
 	{"github.com/godbus/dbus", []string{"plugins/firmware/internal/rauc", "plugins/application/internal/systemd"}, "what RAUC and systemd speak"},
 	{"github.com/coreos/go-systemd", []string{"plugins/application/internal/systemd"}, "systemd is one of the ways to run an application"},
-	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/internal/service", "plugins/container/internal/mica", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
+	{"net/http", []string{"backend", "agent/internal/fetch", "agent/internal/link", "plugins/internal/service", "plugins/internal/mica", "sdk/iothub", "sdk/component", "sdk/cmd/tranquil", "examples", "sdk/updater/proto"}, "an HTTP stack where HTTP is spoken"},
 }
 
 // trees say which of our own packages a tree may import, besides its own.

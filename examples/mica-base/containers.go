@@ -26,6 +26,9 @@ var methods = map[string]func(*base, context.Context, map[string]string) (any, e
 	"export_directory":  (*base).export,
 	"download":          (*base).download,
 	"import_directory":  (*base).restore,
+	"get_base":          (*base).version,
+	"update_firmware":   (*base).flash,
+	"reboot":            (*base).reboot,
 }
 
 func newBase(data, password string) (*base, error) {

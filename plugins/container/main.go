@@ -9,6 +9,7 @@ import (
 	"github.com/tranquil-iot/tranquil/plugins/container/internal/lxc"
 	"github.com/tranquil-iot/tranquil/plugins/container/internal/mica"
 	"github.com/tranquil-iot/tranquil/plugins/container/internal/oci"
+	base "github.com/tranquil-iot/tranquil/plugins/internal/mica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -25,5 +26,5 @@ func main() {
 	if len(os.Args) == 3 { // what keeps containers running is this program too
 		os.Exit(container.Run(os.Args[1], os.Args[2]))
 	}
-	updater.Main(container.Type, mica.Or(driver.Open))
+	updater.Main(container.Type, base.Or(mica.Open, driver.Open))
 }

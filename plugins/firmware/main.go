@@ -1,12 +1,14 @@
 // Command tranquil-updater-firmware updates the firmware of devices whose slots
-// RAUC writes. tranquil-agent starts it.
+// RAUC writes, and of a HARTING MICA. tranquil-agent starts it.
 package main
 
 import (
 	"fmt"
 	"os"
 
+	"github.com/tranquil-iot/tranquil/plugins/firmware/internal/mica"
 	"github.com/tranquil-iot/tranquil/plugins/firmware/internal/rauc"
+	base "github.com/tranquil-iot/tranquil/plugins/internal/mica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -18,5 +20,5 @@ func main() {
 		fmt.Println("tranquil-updater-firmware", version)
 		return
 	}
-	updater.Main(rauc.Type, rauc.Open)
+	updater.Main(rauc.Type, base.Or(mica.Open, rauc.Open))
 }

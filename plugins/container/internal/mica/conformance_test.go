@@ -13,10 +13,20 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 	"github.com/tranquil-iot/tranquil/sdk/updater/updatertest"
 )
+
+// The test binary is also the updater that the kit launches.
+func TestMain(m *testing.M) {
+	if updater.Launched() {
+		updater.Main(kind, Open(os.Getenv("MICA")))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // stand starts the stand-in for a Base OS and returns its directory and the
 // updater's configuration.
@@ -54,7 +64,7 @@ func stand(t *testing.T) (data, config string) {
 
 func configure(t *testing.T, dir string, endpoint []byte) string {
 	t.Helper()
-	f := file{User: "admin", PasswordFile: filepath.Join(dir, "password")}
+	f := map[string]string{"user": "admin", "passwordFile": filepath.Join(dir, "password")}
 	if err := json.Unmarshal(endpoint, &f); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +73,7 @@ func configure(t *testing.T, dir string, endpoint []byte) string {
 		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "mica.json")
-	for name, content := range map[string][]byte{f.PasswordFile: []byte("sesame\n"), config: text} {
+	for name, content := range map[string][]byte{f["passwordFile"]: []byte("sesame\n"), config: text} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -157,19 +167,5 @@ func TestSettings(t *testing.T) {
 	}
 	if s, err := parseSettings(nil); err != nil || s.State != "" {
 		t.Error(s, err)
-	}
-}
-
-// TestMethods: what the operator knows better replaces what is assumed, and a
-// misspelt operation is an error.
-func TestMethods(t *testing.T) {
-	all, err := Assumed.with(Methods{opList: {Method: "list"}})
-	if err != nil || all[opList].Method != "list" || all[opStart].Method != "start_container" || Assumed[opList].Method == "list" {
-		t.Error(all, err)
-	}
-	for _, bad := range []Methods{{"lst": {Method: "list"}}, {opList: {}}} {
-		if _, err := Assumed.with(bad); err == nil {
-			t.Errorf("%v is accepted", bad)
-		}
 	}
 }

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
+	"github.com/tranquil-iot/tranquil/plugins/internal/mica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
@@ -28,7 +27,7 @@ func (u *Updater) Probe(ctx context.Context, r updater.ProbeRequest) (updater.Pr
 	}
 	there, err := u.containers(ctx, h)
 	if err != nil {
-		return updater.ProbeResponse{}, fmt.Errorf("cannot probe %s: %w", r.Component, retry(err))
+		return updater.ProbeResponse{}, fmt.Errorf("cannot probe %s: %w", r.Component, mica.Retry(err))
 	}
 	if id == "" || !there[id] {
 		return updater.ProbeResponse{Reason: "it does not run"}, nil
@@ -50,16 +49,7 @@ func (u *Updater) Probe(ctx context.Context, r updater.ProbeRequest) (updater.Pr
 func (u *Updater) ask(ctx context.Context, container, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	at, err := url.Parse(u.base.config.URL)
-	if err != nil {
-		return err
-	}
-	at.Scheme, at.Path = "https", "/"+container+path
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
-	if err != nil {
-		return err
-	}
-	response, err := u.proxy.Do(request)
+	response, err := u.base.Page(ctx, "/"+container+path)
 	if err != nil {
 		return err
 	}
@@ -83,7 +73,7 @@ func (u *Updater) Status(ctx context.Context, r updater.StatusRequest) (updater.
 	v, errVersion := h.version(id)
 	there, err := u.containers(ctx, h)
 	if err = errors.Join(errVersion, err); err != nil {
-		return updater.StatusResponse{}, fmt.Errorf("cannot tell the status of %s: %w", r.Component, retry(err))
+		return updater.StatusResponse{}, fmt.Errorf("cannot tell the status of %s: %w", r.Component, mica.Retry(err))
 	}
 	return updater.StatusResponse{
 		Version: v.Version, Running: there[id], Handle: handle(id),

@@ -2,7 +2,6 @@ package mica
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -10,38 +9,10 @@ import (
 
 	"github.com/tranquil-iot/tranquil/plugins/container/internal/image"
 	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
+	"github.com/tranquil-iot/tranquil/plugins/internal/mica"
 	"github.com/tranquil-iot/tranquil/sdk/replica"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
-
-// piece is how much of a file is sent at once, in bytes.
-const piece = 256 << 10
-
-// upload sends a file to a place of the Base OS, from its beginning.
-func (u *Updater) upload(ctx context.Context, place, file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	buffer := make([]byte, piece)
-	for offset := int64(0); ; {
-		n, err := io.ReadFull(f, buffer)
-		if errors.Is(err, io.EOF) && offset > 0 {
-			return nil
-		}
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return err
-		}
-		data := base64.StdEncoding.EncodeToString(buffer[:n])
-		if err := u.do(ctx, opUpload, nil, "{upload}", place, "{offset}", fmt.Sprint(offset), "{data}", data); err != nil {
-			return err
-		}
-		if offset += int64(n); n < piece {
-			return nil
-		}
-	}
-}
 
 // fetch has a directory of a container exported, and fills dir with it. What is in
 // dir is on the disk when it returns.
@@ -50,7 +21,7 @@ func (u *Updater) fetch(ctx context.Context, container, directory, dir string) e
 		Download string
 		Size     int64
 	}
-	if err := u.do(ctx, opExport, &export, "{name}", container, "{directory}", directory); err != nil {
+	if err := u.base.Do(ctx, mica.Export, &export, "{name}", container, "{directory}", directory); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -78,7 +49,7 @@ func (d *download) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		var answer struct{ Data []byte }
-		if err := d.u.do(d.ctx, opDownload, &answer, "{download}", d.id, "{offset}", fmt.Sprint(d.offset)); err != nil {
+		if err := d.u.base.Do(d.ctx, mica.Download, &answer, "{download}", d.id, "{offset}", fmt.Sprint(d.offset)); err != nil {
 			return 0, err
 		}
 		if len(answer.Data) == 0 {
@@ -130,10 +101,10 @@ func (u *Updater) giveState(ctx context.Context, h home, v version) error {
 			return err
 		}
 		place := h.container(v.ID) + ".state"
-		if err := u.upload(ctx, place, archive.Name()); err != nil {
+		if err := u.base.Upload(ctx, place, archive.Name()); err != nil {
 			return err
 		}
-		if err := u.do(ctx, opImport, nil, "{name}", h.container(v.ID), "{directory}", v.Settings.State, "{upload}", place); err != nil {
+		if err := u.base.Do(ctx, mica.Import, nil, "{name}", h.container(v.ID), "{directory}", v.Settings.State, "{upload}", place); err != nil {
 			return err
 		}
 	}
@@ -150,7 +121,7 @@ func (u *Updater) Save(ctx context.Context, r updater.SaveRequest) error {
 		err = u.save(ctx, h, r.Dir)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot save the state of %s: %w", r.Component, retry(err))
+		return fmt.Errorf("cannot save the state of %s: %w", r.Component, mica.Retry(err))
 	}
 	return nil
 }
@@ -190,7 +161,7 @@ func (u *Updater) Apply(ctx context.Context, r updater.ApplyRequest) error {
 		err = u.apply(ctx, h, r.Dir)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot apply the state of %s: %w", r.Component, retry(err))
+		return fmt.Errorf("cannot apply the state of %s: %w", r.Component, mica.Retry(err))
 	}
 	return nil
 }
@@ -219,7 +190,7 @@ func (u *Updater) Snapshot(ctx context.Context, r updater.SnapshotRequest) error
 		err = u.snapshot(ctx, h, r.Dir)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot copy the state of %s: %w", r.Component, retry(err))
+		return fmt.Errorf("cannot copy the state of %s: %w", r.Component, mica.Retry(err))
 	}
 	return nil
 }

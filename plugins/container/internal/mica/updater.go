@@ -1,3 +1,4 @@
+// Package mica is the container updater on a HARTING MICA, whose Base OS runs the containers.
 package mica
 
 import (
@@ -9,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
+	"github.com/tranquil-iot/tranquil/plugins/internal/mica"
 	"github.com/tranquil-iot/tranquil/plugins/internal/service"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
@@ -34,10 +35,8 @@ const kind = "container"
 //	state/             the state while the component does not run
 //	ran                the container that has the state while it runs
 type Updater struct {
-	base    *Base
-	methods Methods
-	data    string
-	proxy   *http.Client // to containers' pages
+	base *mica.Base
+	data string
 }
 
 var (
@@ -47,39 +46,20 @@ var (
 	_ updater.UpdaterWithStatus   = (*Updater)(nil)
 )
 
-// Or returns what makes an updater for a MICA on a device that is configured to
-// be one, by [File] or a file of that name in the updater's data directory, and
-// otherwise another one.
-func Or(other updater.Open) updater.Open {
-	return func(env updater.Environment) (updater.Updater, error) {
-		for _, file := range []string{filepath.Join(env.Data, filepath.Base(File)), File} {
-			if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
-				return Open(file)(env)
-			}
-		}
-		return other(env)
-	}
-}
-
 // Open returns what makes an updater with the operator's configuration.
 func Open(file string) updater.Open {
 	return func(env updater.Environment) (updater.Updater, error) {
-		config, methods, err := readFile(file)
+		base, err := mica.Open(file)
 		if err != nil {
 			return nil, err
 		}
-		base, err := New(config)
-		if err != nil {
-			return nil, err
-		}
-		return &Updater{base: base, methods: methods, data: env.Data, proxy: base.client}, nil
+		return &Updater{base, env.Data}, nil
 	}
 }
 
 // Close ends the connection.
 func (u *Updater) Close() error {
 	u.base.Close()
-	u.proxy.CloseIdleConnections()
 	return nil
 }
 
@@ -143,17 +123,9 @@ func (u *Updater) Stage(ctx context.Context, r updater.StageRequest) (updater.St
 	}
 	id, err := u.stage(ctx, h, r)
 	if err != nil {
-		return updater.StageResponse{}, fmt.Errorf("cannot stage %s %s: %w", r.Component, r.Version, retry(err))
+		return updater.StageResponse{}, fmt.Errorf("cannot stage %s %s: %w", r.Component, r.Version, mica.Retry(err))
 	}
 	return updater.StageResponse{Handle: handle(id)}, nil
-}
-
-// retry says that asking again may help where nobody answered.
-func retry(err error) error {
-	if errors.Is(err, ErrLost) {
-		return fmt.Errorf("%w: %w", updater.ErrRetry, err)
-	}
-	return err
 }
 
 func handle(id string) updater.Handle { return updater.Handle{Version: 1, Data: []byte(id)} }
@@ -225,15 +197,15 @@ func (u *Updater) install(ctx context.Context, h home, id, artifact string, repl
 	}
 	defer done()
 	name := h.container(id)
-	if err := u.upload(ctx, name, image); err != nil {
+	if err := u.base.Upload(ctx, name, image); err != nil {
 		return err
 	}
 	if replace {
-		if err := u.do(ctx, opDelete, nil, "{name}", name); err != nil {
+		if err := u.base.Do(ctx, mica.Delete, nil, "{name}", name); err != nil {
 			return err
 		}
 	}
-	return u.do(ctx, opInstall, nil, "{name}", name, "{upload}", name)
+	return u.base.Do(ctx, mica.Install, nil, "{name}", name, "{upload}", name)
 }
 
 // unpack returns the one file that is in an artifact: the image as the Base OS
@@ -266,7 +238,7 @@ func unpack(ctx context.Context, h home, artifact string) (image string, done fu
 // they run.
 func (u *Updater) containers(ctx context.Context, h home) (map[string]bool, error) {
 	var all []struct{ Name, State string }
-	if err := u.do(ctx, opList, &all); err != nil {
+	if err := u.base.Do(ctx, mica.List, &all); err != nil {
 		return nil, err
 	}
 	own := map[string]bool{}
@@ -285,7 +257,7 @@ func (u *Updater) Unstage(ctx context.Context, r updater.UnstageRequest) error {
 		err = u.unstage(ctx, h, r)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot unstage %s %s: %w", r.Component, r.Version, retry(err))
+		return fmt.Errorf("cannot unstage %s %s: %w", r.Component, r.Version, mica.Retry(err))
 	}
 	return nil
 }
@@ -312,7 +284,7 @@ func (u *Updater) unstage(ctx context.Context, h home, r updater.UnstageRequest)
 		if id == current || id != one && (one != "" || !isOf(id, r.Version)) {
 			continue
 		}
-		if err := u.do(ctx, opDelete, nil, "{name}", h.container(id)); err != nil {
+		if err := u.base.Do(ctx, mica.Delete, nil, "{name}", h.container(id)); err != nil {
 			return err
 		}
 		if err := disk.Remove(h.note(id)); err != nil {
@@ -360,7 +332,7 @@ func (u *Updater) Start(ctx context.Context, r updater.StartRequest) error {
 		err = u.start(ctx, h)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot start %s: %w", r.Component, retry(err))
+		return fmt.Errorf("cannot start %s: %w", r.Component, mica.Retry(err))
 	}
 	return nil
 }
@@ -392,7 +364,7 @@ func (u *Updater) start(ctx context.Context, h home) error {
 	if err := u.giveState(ctx, h, v); err != nil {
 		return err
 	}
-	return u.do(ctx, opStart, nil, "{name}", h.container(id))
+	return u.base.Do(ctx, mica.Start, nil, "{name}", h.container(id))
 }
 
 func runs(there map[string]bool) bool {
@@ -412,7 +384,7 @@ func (u *Updater) Stop(ctx context.Context, r updater.StopRequest) (updater.Stop
 		forced, err = u.stop(ctx, h, r.Grace)
 	}
 	if err != nil {
-		return updater.StopResponse{}, fmt.Errorf("cannot stop %s: %w", r.Component, retry(err))
+		return updater.StopResponse{}, fmt.Errorf("cannot stop %s: %w", r.Component, mica.Retry(err))
 	}
 	return updater.StopResponse{Forced: forced}, nil
 }
@@ -435,7 +407,7 @@ func (u *Updater) stop(ctx context.Context, h home, grace time.Duration) (forced
 		}
 		var answer struct{ Forced bool }
 		seconds := fmt.Sprint(int(limit.Seconds() + 0.999))
-		if err := u.do(ctx, opStop, &answer, "{name}", h.container(id), "{seconds}", seconds); err != nil {
+		if err := u.base.Do(ctx, mica.Stop, &answer, "{name}", h.container(id), "{seconds}", seconds); err != nil {
 			return forced, err
 		}
 		forced = forced || answer.Forced

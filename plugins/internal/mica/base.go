@@ -4,8 +4,8 @@
 // What is publicly documented, by the client code of HARTING's former IT team
 // (github.com/menucha-de: Util.HttpServer, Core.Common), is the address, the
 // framing, and the methods sign_in, validate, ping, get_base and set_base; they are
-// in this file. The methods that handle containers are not documented anywhere:
-// they are in one table, [Assumed], which an operator can replace.
+// in this file. The methods that handle containers and firmware are not documented
+// anywhere: they are in one table, [Assumed], which an operator can replace.
 package mica
 
 import (
@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -40,6 +41,9 @@ type Config struct {
 	User     string // "" in a container of the device, which needs no password
 	Password string
 	Pin      string // SHA-256 of the certificate's public key (SubjectPublicKeyInfo), in hex; "" wants one that the system trusts
+
+	Reboot  bool   // whoever updates the firmware may have the device reboot
+	Factory string // file with the image of the firmware that the device came with; "" there is none
 }
 
 // ErrLost says that the connection broke before there was an answer: what was
@@ -60,8 +64,9 @@ func (e *Error) Error() string {
 // again when the connection was lost, and signs in each time, since a session
 // belongs to its connection. Its methods may be called concurrently.
 type Base struct {
-	config Config
-	client *http.Client
+	config  Config
+	methods Methods
+	client  *http.Client
 
 	mu      sync.Mutex
 	session *session
@@ -80,7 +85,7 @@ func New(c Config) (*Base, error) {
 		}
 		transport.TLSClientConfig = pinned(pin)
 	}
-	return &Base{config: c, client: &http.Client{Transport: transport}}, nil
+	return &Base{config: c, methods: Assumed, client: &http.Client{Transport: transport}}, nil
 }
 
 // pinned trusts one public key and nobody else: a MICA has a certificate of its
@@ -164,6 +169,23 @@ func (b *Base) signIn(ctx context.Context, s *session) error {
 	return nil
 }
 
+// Page gets a page of the Base OS, which passes those of a container on below its name.
+func (b *Base) Page(ctx context.Context, path string) (*http.Response, error) {
+	at, err := url.Parse(b.config.URL)
+	if err != nil {
+		return nil, err
+	}
+	at.Scheme, at.Path = "https", path
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	return b.client.Do(request)
+}
+
+// Config is how the Base OS is reached, and what may be done with it.
+func (b *Base) Config() Config { return b.config }
+
 // Close ends the connection.
 func (b *Base) Close() {
 	b.mu.Lock()
@@ -171,6 +193,7 @@ func (b *Base) Close() {
 	if b.session != nil {
 		b.session.close()
 	}
+	b.client.CloseIdleConnections()
 }
 
 // An Identity is whom a token of the Base OS is for.

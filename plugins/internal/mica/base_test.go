@@ -8,7 +8,6 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,17 +16,9 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
-
-	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
-// The test binary is also the updater that the kit launches.
-func TestMain(m *testing.M) {
-	if updater.Launched() {
-		updater.Main(kind, Open(os.Getenv("MICA")))
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A peer is a Base OS for tests, with what is documented.
 type peer struct {
@@ -208,5 +199,19 @@ func TestCancelled(t *testing.T) {
 	cancel()
 	if _, err := b.Slot(ctx, "1"); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestMethods: what the operator knows better replaces what is assumed, and a
+// misspelt operation is an error.
+func TestMethods(t *testing.T) {
+	all, err := Assumed.with(Methods{List: {Method: "list"}})
+	if err != nil || all[List].Method != "list" || all[Start].Method != "start_container" || Assumed[List].Method == "list" {
+		t.Error(all, err)
+	}
+	for _, bad := range []Methods{{"lst": {Method: "list"}}, {List: {}}} {
+		if _, err := Assumed.with(bad); err == nil {
+			t.Errorf("%v is accepted", bad)
+		}
 	}
 }
