@@ -9,7 +9,8 @@ import (
 )
 
 // moments are when a call is interrupted after it began: points in time that
-// hit updaters, fast and slow ones, in the middle.
+// hit updaters, fast and slow ones, in the middle. The first that comes when the
+// call has ended is the last: those after it would interrupt nothing either.
 var moments = []time.Duration{
 	0, 500 * time.Microsecond, time.Millisecond, 2 * time.Millisecond,
 	5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond,
@@ -45,29 +46,39 @@ var interruptions = []interruption{
 // for another try.
 func (i interruption) cancelled(r *rig) {
 	for _, moment := range moments {
+		over := true
 		i.run(r, func(c call) {
 			ctx, cancel := context.WithTimeout(context.Background(), moment)
 			defer cancel()
 			err := c(ctx, r.u)
+			over = over && err == nil
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) && !r.again(err) {
 				r.Errorf("cancelled after %v: error %v, want one that wraps the context's, or asks for another try", moment, err)
 			}
 		})
+		if over {
+			return
+		}
 	}
 }
 
 // killed interrupts by killing the updater, and starts it again.
 func (i interruption) killed(r *rig) {
 	for _, moment := range moments {
+		over := true
 		i.run(r, func(c call) {
 			done, u := make(chan error, 1), r.u
 			go func() { done <- c(context.Background(), u) }()
 			time.Sleep(moment)
+			over = over && len(done) > 0
 			r.restart()
 			if err := <-done; err != nil && !r.again(err) {
 				r.Errorf("killed after %v: error %v", moment, err)
 			}
 		})
+		if over {
+			return
+		}
 	}
 }
 
