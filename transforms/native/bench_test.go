@@ -24,7 +24,7 @@ func BenchmarkSQLite(b *testing.B) {
 }
 
 func compare(b *testing.B, t trial) {
-	wasm, native := hosts()
+	wasm, native := hosts(b)
 	once := func(h *host.Host) time.Duration {
 		_, report, failure := t.run(b, h)
 		if failure != "" {

@@ -29,8 +29,12 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// dir holds the modules, and in sandbox the program that knows their native code.
-var dir, known string
+// dir holds the modules, whose digests are in made, and in sandbox the program that knows
+// their native code.
+var (
+	dir, known string
+	made       = map[string]string{}
+)
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -50,6 +54,10 @@ func run(m *testing.M) int {
 	os.Setenv(shared, dir)
 	out, err := command("go", "run", "../build", "-o", dir).Output()
 	if err == nil {
+		for line := range strings.Lines(string(out)) {
+			name, digest, _ := strings.Cut(strings.TrimSpace(line), "=")
+			made[name] = digest
+		}
 		known = strings.ReplaceAll(strings.TrimSpace(string(out)), "\n", ",")
 		err = build("sandbox", "./testdata/sandbox")
 	}
@@ -75,9 +83,12 @@ func build(name, source string, env ...string) error {
 }
 
 // hosts run modules as Wasm and as native code.
-func hosts() (wasm, native *host.Host) {
+func hosts(t testing.TB) (wasm, native *host.Host) {
 	cache, program := filepath.Join(dir, "cache"), filepath.Join(dir, "sandbox")
-	return &host.Host{Cache: cache, Program: program, Wasm: true}, &host.Host{Cache: cache, Program: program}
+	wasm, native = &host.Host{Cache: cache, Program: program, Wasm: true}, &host.Host{Cache: cache, Program: program}
+	t.Cleanup(wasm.Keep())
+	t.Cleanup(native.Keep())
+	return wasm, native
 }
 
 // A trial is a transform with its params, and a state.
@@ -103,7 +114,7 @@ func (t trial) run(tb testing.TB, h *host.Host) (transformtest.State, host.Repor
 	if err := t.state.Write(old); err != nil {
 		tb.Fatal(err)
 	}
-	t.step.Module = filepath.Join(dir, t.name+".wasm")
+	t.step.Module, t.step.Digest = filepath.Join(dir, t.name+".wasm"), made[t.name]
 	report, err := h.Run(tb.Context(), []host.Step{t.step}, old, out, nil)
 	if e, ok := errors.AsType[*host.Error](err); ok {
 		return nil, report, string(e.Class) + ": " + err.Error()
@@ -152,7 +163,7 @@ func (t trial) same(tb testing.TB, wasm, native *host.Host) bool {
 // In the sandbox, the native code of each transform does what its module does;
 // with TRANQUIL_386 set also with integers of 32 bits, as a device with ARMv7 has.
 func TestSameAsModules(t *testing.T) {
-	wasm, native := hosts()
+	wasm, native := hosts(t)
 	natives := []*host.Host{native}
 	if os.Getenv("TRANQUIL_386") != "" {
 		if err := build("sandbox386", "./testdata/sandbox", "GOARCH=386"); err != nil {
@@ -179,7 +190,7 @@ func TestSameAsModules(t *testing.T) {
 // SQLite is deep, and an interpreter's stack is not: it goes as deep as SQL may,
 // to the same result.
 func TestInterpreted(t *testing.T) {
-	wasm, _ := hosts()
+	wasm, _ := hosts(t)
 	interpreter := &host.Host{Cache: wasm.Cache, Program: wasm.Program, Interpret: true}
 	deep := "CREATE TABLE t AS SELECT " + strings.Repeat("abs(", 190) + "7" + strings.Repeat(")", 190) + " AS x" + strings.Repeat(" UNION ALL SELECT 1", 90)
 	nested := "CREATE TABLE u AS " + strings.Repeat("SELECT * FROM (", 60) + "SELECT 1 AS x" + strings.Repeat(")", 60)
@@ -239,7 +250,7 @@ func database(t testing.TB) string {
 // Of a database whose pages are all in place SQLite still finds what is damaged
 // in them, whatever transform made it.
 func TestIntegrity(t *testing.T) {
-	_, native := hosts()
+	_, native := hosts(t)
 	sound, _, failure := a("sqlite", "sqlite", "sql", "CREATE TABLE t (x); CREATE INDEX i ON t (x); INSERT INTO t VALUES ('here is a row')",
 		transformtest.State{"a.db": database(t)}).run(t, native)
 	if failure != "" {

@@ -38,7 +38,7 @@ var kinds = []func(program, state string) trial{
 // FuzzSame holds native code against the module, both in the sandbox. With each
 // JSON that is found come variations of it, which keep its shape.
 func FuzzSame(f *testing.F) {
-	wasm, native := hosts()
+	wasm, native := hosts(f)
 	wasm.Ceiling.Wall, native.Ceiling.Wall = time.Second, time.Second // of the ten for six runs, after which it counts as hung
 	for name := range filters {
 		if err := wasm.Compile(f.Context(), filepath.Join(dir, name+".wasm")); err != nil {

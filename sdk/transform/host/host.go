@@ -26,6 +26,7 @@ package host
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -57,6 +58,7 @@ type Host struct {
 	Program string
 
 	lounge  lounge
+	keeping atomic.Int32
 	told    sync.Map // what was logged once
 	natives sync.Map // digests of modules for which the sandbox has native code
 	checked sync.Map // SHA-256 of modules, by what was [checked]

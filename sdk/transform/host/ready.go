@@ -118,7 +118,7 @@ func (h *Host) Close() {
 
 // empty ends the sandboxes that wait for a module.
 func (l *lounge) empty(m module) {
-	for w := l.take(m); w != nil; w = l.take(m) {
+	for w := l.take(m, 0); w != nil; w = l.take(m, 0) {
 		w.close()
 	}
 }
@@ -126,12 +126,32 @@ func (l *lounge) empty(m module) {
 // worker returns a sandbox for some runs of a module: one that waits, if it
 // still lives, or a new one.
 func (h *Host) worker(ctx context.Context, m module, jobs int) (*worker, error) {
-	if jobs <= readyJobs {
-		if w := h.lounge.take(m); w != nil {
-			return w, nil
-		}
+	if w := h.lounge.take(m, jobs); w != nil {
+		return w, nil
+	}
+	if h.keeping.Load() > 0 {
+		jobs = max(jobs, readyJobs)
 	}
 	return h.startWorker(ctx, m, jobs)
+}
+
+// Keep has sandboxes wait for the next run, as those of [Host.Ready] do, when
+// they have ended one well: for many short runs of a few modules. Each run still
+// has a memory of its own. Release ends those that wait.
+func (h *Host) Keep() (release func()) {
+	h.keeping.Add(1)
+	return func() {
+		h.keeping.Add(-1)
+		h.Close()
+	}
+}
+
+// leave ends a sandbox that has done its work, well or not, unless it is kept.
+// Nobody has to wait until the system has cleared away its memory.
+func (h *Host) leave(m module, w *worker, well bool) {
+	if !well || h.keeping.Load() == 0 || !h.lounge.seat(m, w) {
+		go w.close()
+	}
 }
 
 // seated returns how many sandboxes wait for a module.
@@ -141,20 +161,19 @@ func (l *lounge) seated(m module) int {
 	return len(l.waiting[m])
 }
 
-// take returns the first that lives, nil if there is none.
-func (l *lounge) take(m module) *worker {
+// take returns the first that lives and has time for some runs, nil if there is
+// none. It ends those before it.
+func (l *lounge) take(m module, jobs int) *worker {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.waiting[m]) > 0 {
 		g := l.waiting[m][0]
 		l.waiting[m] = l.waiting[m][1:]
 		g.end.Stop()
-		select {
-		case <-g.done: // the system has ended it
-			g.close()
-		default:
+		if g.lives() && g.left >= jobs {
 			return g.worker
 		}
+		g.close()
 	}
 	delete(l.waiting, m)
 	return nil

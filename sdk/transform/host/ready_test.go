@@ -92,6 +92,39 @@ func TestReadyRefuses(t *testing.T) {
 	}
 }
 
+// TestKeep: a sandbox that is kept does run after run, each from the begin, until
+// one goes wrong or nobody keeps it.
+func TestKeep(t *testing.T) {
+	h := &Host{Cache: cache}
+	release := h.Keep()
+	defer h.Close()
+	in, first := write(t, map[string]string{"f": `{"count":1}`}), 0
+	for _, step := range []Step{{Format: "json"}, {Format: "json"}, {Mode: Tree}} {
+		step.Module, step.From, step.To = built("subject"), 1, 2
+		if _, err := h.Run(t.Context(), []Step{step}, in, filepath.Join(t.TempDir(), "out"), nil); err != nil {
+			t.Fatalf("mode %q: %v", step.Mode, err)
+		}
+		kept := h.waiting()
+		if len(kept) != 1 || first != 0 && kept[0].cmd.Process.Pid != first {
+			t.Fatalf("mode %q: %d are kept, after process %d", step.Mode, len(kept), first)
+		}
+		first = kept[0].cmd.Process.Pid
+	}
+	if _, _, err := runOne(t, h, Step{Module: built("subject"), Format: "json"}, `{`); err == nil {
+		t.Error("what is no JSON is transformed")
+	}
+	if n := len(h.waiting()); n != 0 {
+		t.Errorf("%d are kept after a failure", n)
+	}
+	if _, _, err := runOne(t, h, Step{Module: built("subject"), Format: "json"}, `{"count":1}`); err != nil {
+		t.Error(err)
+	}
+	release()
+	if n := len(h.waiting()); n != 0 {
+		t.Errorf("%d are kept when nobody does", n)
+	}
+}
+
 // TestReadyAtAll: a chain of many modules does not fill the memory with those
 // that wait.
 func TestReadyAtAll(t *testing.T) {

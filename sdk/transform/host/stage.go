@@ -117,11 +117,11 @@ func (s *stage) checkCarried(in, out string) error {
 const openFiles = 64
 
 // filter runs the module over each file that the step is about, and copies the rest.
-func (s *stage) filter(ctx context.Context) error {
+func (s *stage) filter(ctx context.Context) (err error) {
 	if err := s.makeDirs(ctx); err != nil {
 		return err
 	}
-	defer s.crew.dismiss()
+	defer func() { s.crew.dismiss(s, err == nil) }()
 	var touched []entry
 	for _, e := range s.entries {
 		if e.regular() && s.touches(e) {
@@ -283,13 +283,12 @@ func (s *stage) parallel(ctx context.Context, tasks []task) error {
 type crew struct {
 	more    bool // there will be more than one batch
 	workers []*worker
-	jobs    []int // for which each has CPU time left, as the kernel counts
 }
 
 // worker returns the sandbox with a number, for some runs of the module.
 func (c *crew) worker(ctx context.Context, s *stage, i, jobs int) (*worker, error) {
-	if i < len(c.workers) && c.jobs[i] >= jobs {
-		c.jobs[i] -= jobs
+	if i < len(c.workers) && c.workers[i].left >= jobs {
+		c.workers[i].left -= jobs
 		return c.workers[i], nil
 	}
 	enough := jobs
@@ -301,19 +300,19 @@ func (c *crew) worker(ctx context.Context, s *stage, i, jobs int) (*worker, erro
 		return nil, err
 	}
 	if i == len(c.workers) {
-		c.workers, c.jobs = append(c.workers, w), append(c.jobs, 0)
+		c.workers = append(c.workers, nil)
 	} else {
 		c.workers[i].close()
 	}
-	c.workers[i], c.jobs[i] = w, enough-jobs
+	c.workers[i] = w
+	w.left -= jobs
 	return w, nil
 }
 
-// dismiss ends all sandboxes. Nobody has to wait until the system has cleared
-// away their memory.
-func (c *crew) dismiss() {
+// dismiss lets all sandboxes leave.
+func (c *crew) dismiss(s *stage, well bool) {
 	for _, w := range c.workers {
-		go w.close()
+		s.host.leave(s.module, w, well)
 	}
 }
 

@@ -34,8 +34,10 @@ func (s *stage) tree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer w.close()
-	if err := s.whole(ctx, w, old, result, "", s.total); err != nil {
+	w.left--
+	err = s.whole(ctx, w, old, result, "", s.total)
+	s.host.leave(s.module, w, err == nil)
+	if err != nil {
 		return err
 	}
 	return s.unpack(ctx, result)

@@ -32,6 +32,7 @@ type worker struct {
 	cmd    *exec.Cmd
 	stderr *excerpt      // of the process itself; complete when done is closed
 	done   chan struct{} // closed when the process has ended
+	left   int           // runs for which it has CPU time, as the kernel counts
 
 	missing []cage.Missing // layers that the host's side could not lay
 }
@@ -48,7 +49,7 @@ func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, er
 		return nil, fmt.Errorf("cannot read transform: %w", err)
 	}
 	defer file.Close()
-	return h.startSandbox(ctx, file, setup{
+	w, err := h.startSandbox(ctx, file, setup{
 		SHA256: m.sum,
 		Memory: limits.Memory,
 		CPU:    int64((limits.Compile + time.Duration(jobs)*limits.CPU + time.Second) / time.Second),
@@ -56,6 +57,11 @@ func (h *Host) startWorker(ctx context.Context, m module, jobs int) (*worker, er
 		Interpret: h.Interpret,
 		Wasm:      h.Wasm,
 	}, limits.Compile)
+	if err != nil {
+		return nil, err
+	}
+	w.left = jobs
+	return w, nil
 }
 
 // startJudge starts a sandbox that holds results against a schema.
@@ -313,6 +319,16 @@ func (w *worker) died() outcome {
 		return outcome{Class: ResourceLimit, Reason: "killed by the system, probably for want of memory"}
 	}
 	return outcome{Class: Crash, Reason: cmp.Or(firstLine(text), w.cmd.ProcessState.String())}
+}
+
+// lives reports whether the system has not ended it.
+func (w *worker) lives() bool {
+	select {
+	case <-w.done:
+		return false
+	default:
+		return true
+	}
 }
 
 // close ends the sandbox, in whatever it does, and waits for its end.
