@@ -25,14 +25,22 @@ func longSection(id byte, content ...[]byte) []byte {
 // local has.
 func nested(functions, size, depth, jumps, locals int) []byte {
 	body := slices.Concat(number(1), number(locals), []byte{0x7f})
+	put := func(op byte, n int) { body = append(append(body, op), number(n)...) } // in place: to copy it all is slow
 	for i := range depth {
 		body = append(body, 0x02, 0x40) // block
-		body = slices.Concat(body, []byte{0x20}, number(i%locals), []byte{0x21}, number((i*7+1)%locals), []byte{0x20}, number(i%locals), []byte{0x0d}, number(i))
+		put(0x20, i%locals)
+		put(0x21, (i*7+1)%locals)
+		put(0x20, i%locals)
+		put(0x0d, i)
 	}
 	for i := 0; len(body) < size-5*depth-3*jumps-64; i++ {
-		body = slices.Concat(body, []byte{0x20}, number(i%locals), []byte{0x20}, number((i+1)%locals), []byte{0x6a, 0x21}, number((i*3)%locals))
+		put(0x20, i%locals)
+		put(0x20, (i+1)%locals)
+		body = append(body, 0x6a)
+		put(0x21, (i*3)%locals)
 	}
-	body = slices.Concat(body, []byte{0x20, 1, 0x0e}, number(jumps)) // br_table
+	body = append(body, 0x20, 1)
+	put(0x0e, jumps) // br_table
 	for i := range jumps + 1 {
 		body = append(body, number(i*31%depth)...)
 	}
