@@ -171,6 +171,7 @@ func TestSameAsModules(t *testing.T) {
 		}
 		natives = append(natives, &host.Host{Cache: native.Cache, Program: filepath.Join(dir, "sandbox386")})
 	}
+	lines := generated()
 	for _, native := range natives {
 		for _, trial := range trials(t) {
 			trial.same(t, wasm, native)
@@ -179,7 +180,7 @@ func TestSameAsModules(t *testing.T) {
 			t.Error("the sizable database is refused")
 		}
 		for _, try := range tried {
-			trial := a(try.name, "ndjson", try.param, try.value, transformtest.State{"a": generated()})
+			trial := a(try.name, "ndjson", try.param, try.value, transformtest.State{"a": lines})
 			if !trial.same(t, wasm, native) {
 				t.Errorf("%s %v refuses what was generated", try.name, try.value)
 			}
