@@ -264,12 +264,12 @@ func (r *rig) data(name string) string { return r.read("state", "data", name) }
 // running returns which version of a component runs in a container below data: a
 // process whose root is that version's, and that has the component's environment.
 func running(data, component string) string {
-	for _, root := range glob("/proc/[0-9]*/root") {
-		env, _ := os.ReadFile(filepath.Join(filepath.Dir(root), "environ"))
+	for _, process := range glob("/proc/[0-9]*") { // no further: that would list each of these directories
+		env, _ := os.ReadFile(process + "/environ")
 		if !strings.Contains(string(env), "TRANQUIL_COMPONENT="+component+"\x00") {
 			continue
 		}
-		info, err := os.Stat(root)
+		info, err := os.Stat(process + "/root")
 		if err != nil {
 			continue
 		}

@@ -47,7 +47,8 @@ type Suite struct {
 	Running func(t testing.TB, env updater.Environment, component string) string
 
 	// Program is the updater's executable for the runs as a process. Empty:
-	// the test binary, whose TestMain has to call Main.
+	// the test binary, whose TestMain has to call Main, and always without
+	// the race detector.
 	Program string
 	// Env has further variables for that process, as KEY=VALUE.
 	Env []string
@@ -83,6 +84,9 @@ func Main(m *testing.M, componentType string, open updater.Open) {
 
 // Run runs every check that the updater's capabilities ask for.
 func Run(t *testing.T, s Suite) {
+	if s.Program == "" && raced {
+		s.Program = plain(t)
+	}
 	for _, mode := range []struct {
 		name      string
 		asProcess bool

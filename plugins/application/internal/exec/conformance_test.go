@@ -44,8 +44,8 @@ func suite(content string) updatertest.Suite {
 
 // running finds the component's process by its environment.
 func running(t testing.TB, env updater.Environment, name string) (version string) {
-	for _, path := range glob("/proc/[0-9]*/environ") {
-		data, _ := os.ReadFile(path)
+	for _, process := range glob("/proc/[0-9]*") { // no further: that would list each of these directories
+		data, _ := os.ReadFile(process + "/environ")
 		if !bytes.Contains(data, []byte(component.EnvComponent+"="+name+"\x00")) {
 			continue
 		}

@@ -35,12 +35,24 @@ func TestMain(m *testing.M) {
 	if updater.Launched() {
 		updater.Main(Type, open)
 	}
+	os.Exit(test(m))
+}
+
+// test runs the tests with a directory of their own for temporary files, in
+// which the kit has another binary of them.
+func test(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "exec")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	os.Setenv("TMPDIR", dir)
 	code := m.Run()
-	if left := survivors(); len(left) > 0 {
+	if left := survivors(dir); len(left) > 0 {
 		fmt.Fprintln(os.Stderr, "processes survived the tests:", left)
 		code = 1
 	}
-	os.Exit(code)
+	return code
 }
 
 // open makes an updater that finds the systemd of [newMachine], if there is one.
@@ -48,13 +60,13 @@ func open(env updater.Environment) (updater.Updater, error) {
 	return Driver{Systemd: managerIn(os.Getenv(systemdVariable))}.Open(env)
 }
 
-// survivors lists the other processes of this binary.
-func survivors() (found []string) {
+// survivors lists the other processes of this binary, and those of binaries in dir.
+func survivors(dir string) (found []string) {
 	self, _ := os.Readlink("/proc/self/exe")
-	for _, exe := range glob("/proc/[0-9]*/exe") {
-		pid := filepath.Base(filepath.Dir(exe))
-		target, err := os.Readlink(exe)
-		if err == nil && target == self && pid != strconv.Itoa(os.Getpid()) && !zombie(pid) {
+	for _, process := range glob("/proc/[0-9]*") {
+		pid := filepath.Base(process)
+		target, err := os.Readlink(process + "/exe")
+		if err == nil && (target == self || strings.HasPrefix(target, dir+"/")) && pid != strconv.Itoa(os.Getpid()) && !zombie(pid) {
 			command, _ := os.ReadFile("/proc/" + pid + "/cmdline")
 			found = append(found, pid+": "+strings.ReplaceAll(string(command), "\x00", " "))
 		}

@@ -61,10 +61,10 @@ func (r *rig) must(err error) {
 	}
 }
 
-// settings are those of a component that is this test binary in a role.
+// settings are those of a component that is its supervisor's binary in a role.
 func settings(role, more string) string {
 	env, _ := json.Marshal(map[string]string{"ROLE": role, "GOCOVERDIR": os.TempDir()})
-	command, _ := json.Marshal([]string{os.Args[0]})
+	command, _ := json.Marshal([]string{"/proc/self/exe"})
 	return `{"command":` + string(command) + `,"env":` + string(env) + more + `}`
 }
 

@@ -1,0 +1,5 @@
+//go:build !race
+
+package updatertest
+
+const raced = false
