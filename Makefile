@@ -11,6 +11,9 @@ BINARIES  := $(BIN)/tranquil $(BIN)/tranquil-agent $(BIN)/tranquil-backend $(BIN
 STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
+# All is compiled as the binaries are, so that what tests build is in the cache.
+export GOFLAGS := -trimpath $(GOFLAGS)
+
 .DEFAULT_GOAL := help
 .PHONY: arm dist help build transforms modules demo demo-container test race cuts torture faults clock check lint generate generated deps bench downtime fuzz clean
 
@@ -58,13 +61,17 @@ demo: ## the main job, whole: a stateful component is updated six times, and ref
 demo-container: ## containers are updated from the twin, their state transformed: by LXC, runc and a stand-in for a MICA
 	$(GO) test ./examples/fleet -run '^Test(Container|Mica)$$' -count=1 -v
 
+# Tests mostly wait, those of containers and whole systems above all: more of them run at once than there are processors.
+CPUS     := $(shell nproc)
+TOGETHER := -timeout 20m -p $(shell expr $(CPUS) + 1) -parallel $(shell expr $(CPUS) \* 2)
+
 test: ## all tests
-	$(GO) test -timeout 20m ./...
+	$(GO) test $(TOGETHER) ./...
 
 # The race detector sleeps for a second whenever a process ends, and the tests have thousands of them.
 race: export GORACE = atexit_sleep_ms=0
-race: ## all tests, with the race detector; those that run at once mostly wait, also those of containers
-	$(GO) test -race -timeout 20m -p 3 -parallel 4 ./...
+race: ## all tests, with the race detector; what go vet finds, lint does
+	$(GO) test -race -vet=off $(TOGETHER) ./...
 
 cuts: ## the power fails after each operation of an update in turn, with each step failing
 	$(GO) test ./agent/internal/engine -run 'TestPowerCuts' -count=1 -v -timeout 30m | grep -v '^ *=== '

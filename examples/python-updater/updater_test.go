@@ -18,7 +18,7 @@ func TestPythonUpdater(t *testing.T) {
 	for _, args := range [][]string{
 		{"cp", "updater", "running", dir},
 		{"protoc", "-I../../sdk/updater/proto", "--python_out=" + dir, "updater.proto"},
-		{"go", "build", "-o", filepath.Join(dir, "tranquil"), "../../sdk/cmd/tranquil"},
+		{"env", "CGO_ENABLED=0", "go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "tranquil"), "../../sdk/cmd/tranquil"},
 	} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, out)

@@ -90,7 +90,7 @@ func TestReadmeOfPackages(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "sh", "-exc", build+strings.ReplaceAll(shell[2], "bench .", "bench . --size 16"))
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "XDG_CACHE_HOME="+filepath.Join(bin, "cache"),
-		"GOFLAGS=-mod=mod", "GOPROXY=off", "GONOSUMDB=*")
+		"GOFLAGS=-mod=mod -trimpath", "GOPROXY=off", "GONOSUMDB=*")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -26,12 +26,13 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin = dir
+	os.Setenv("CGO_ENABLED", "0") // as make build does it, so that less is compiled again
 	digests, err := exec.Command("go", "run", "../../transforms/build", "-o", filepath.Join(bin, "transforms"), "jq", "jsonpatch", "rename", "sqlite").Output()
 	if err != nil {
 		log.Printf("cannot build the ready-made transforms: %v", err)
 		return 1
 	}
-	native := "-X github.com/tranquil-iot/tranquil/transforms/native.digests=" + strings.ReplaceAll(strings.TrimSpace(string(digests)), "\n", ",")
+	native := "-s -w -X github.com/tranquil-iot/tranquil/transforms/native.digests=" + strings.ReplaceAll(strings.TrimSpace(string(digests)), "\n", ",")
 	build := exec.Command("go", "build", "-ldflags="+native, "-o", filepath.Join(bin, "tranquil"), "../../sdk/cmd/tranquil")
 	if out, err := build.CombinedOutput(); err != nil {
 		log.Printf("cannot build the command line: %v\n%s", err, out)

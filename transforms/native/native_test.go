@@ -70,15 +70,15 @@ func run(m *testing.M) int {
 
 func command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
-	cmd.Stderr = os.Stderr
+	cmd.Env, cmd.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
 	return cmd
 }
 
 // build makes a program that knows the modules.
 func build(name, source string, env ...string) error {
-	flags := "-ldflags=-X github.com/tranquil-iot/tranquil/transforms/native.digests=" + known
+	flags := "-ldflags=-s -w -X github.com/tranquil-iot/tranquil/transforms/native.digests=" + known
 	cmd := command("go", "build", "-o", filepath.Join(dir, name), flags, source)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(cmd.Env, env...)
 	return cmd.Run()
 }
 

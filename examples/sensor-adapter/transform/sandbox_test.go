@@ -86,7 +86,7 @@ func steps(module string, schemas ...int) (steps []host.Step) {
 func compile(t *testing.T, source string) string {
 	t.Helper()
 	module := filepath.Join(t.TempDir(), "module.wasm")
-	build := exec.Command("go", "build", "-o", module, source)
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", module, source)
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build: %v\n%s", err, out)

@@ -34,7 +34,7 @@ func test(m *testing.M) int {
 		log.Fatal(err)
 	}
 	goCaches = strings.Fields(string(goCache))
-	build := exec.Command("go", "build", "-o", filepath.Join(tools, "tranquil"), ".")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(tools, "tranquil"), ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		log.Fatalf("cannot build tranquil: %v\n%s", err, out)

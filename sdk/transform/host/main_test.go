@@ -53,7 +53,7 @@ func testMain(m *testing.M) int {
 		return m.Run()
 	}
 	for _, name := range []string{"subject", "opener"} {
-		build := exec.Command("go", "build", "-o", filepath.Join(dir, name), "./testdata/"+name)
+		build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, name), "./testdata/"+name)
 		build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=-buildvcs=false")
 		if out, err := build.CombinedOutput(); err != nil {
 			log.Fatalf("cannot build %s: %v\n%s", name, err, out)
@@ -62,7 +62,9 @@ func testMain(m *testing.M) int {
 	os.Setenv("TRANQUIL_MODULES", dir) // for the workers of a fuzzing process, whose time is short
 	if raced = raceHeap > 0; raced {
 		self, raceHeap = filepath.Join(dir, "sandbox"), 0
-		if out, err := exec.Command("go", "build", "-o", self, "./sandbox").CombinedOutput(); err != nil {
+		build := exec.Command("go", "build", "-ldflags=-s -w", "-o", self, "./sandbox")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
 			log.Fatalf("cannot build the sandbox: %v\n%s", err, out)
 		}
 	}

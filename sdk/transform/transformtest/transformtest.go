@@ -46,7 +46,8 @@ func run(m *testing.M) int {
 	cache = filepath.Join(dir, "cache")
 	if raced {
 		sandbox = filepath.Join(dir, "sandbox")
-		build := exec.Command("go", "build", "-o", sandbox, "github.com/tranquil-iot/tranquil/sdk/transform/host/sandbox")
+		build := exec.Command("go", "build", "-ldflags=-s -w", "-o", sandbox, "github.com/tranquil-iot/tranquil/sdk/transform/host/sandbox")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			log.Fatalf("cannot build the sandbox: %v\n%s", err, out)
 		}
@@ -69,7 +70,7 @@ func Host(t testing.TB) *host.Host {
 func Build(t testing.TB, dir string) string {
 	t.Helper()
 	module := filepath.Join(t.TempDir(), "transform.wasm")
-	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", module, ".")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", module, ".")
 	build.Dir = dir
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
