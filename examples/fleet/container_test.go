@@ -135,18 +135,18 @@ func (c contained) running() (versions string) {
 // eachProcess finds the component's processes: those that have its environment,
 // and one of its root file systems.
 func (c contained) eachProcess(do func(pid int, version string)) {
-	envs, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, path := range envs {
-		env, _ := os.ReadFile(path)
+	processes, _ := filepath.Glob("/proc/[0-9]*") // no further: that would list each of these directories
+	for _, process := range processes {
+		env, _ := os.ReadFile(process + "/environ")
 		if !bytes.Contains(env, []byte("TRANQUIL_COMPONENT="+sensorContainer+"\x00")) {
 			continue
 		}
-		root, err := os.Stat(filepath.Join(filepath.Dir(path), "root"))
+		root, err := os.Stat(process + "/root")
 		for _, dir := range c.glob("versions", "*", "files", "rootfs") {
 			if own, e := os.Stat(dir); err == nil && e == nil && os.SameFile(root, own) {
 				_, rest, _ := bytes.Cut(env, []byte("TRANQUIL_VERSION="))
 				version, _, _ := bytes.Cut(rest, []byte{0})
-				pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+				pid, _ := strconv.Atoi(filepath.Base(process))
 				do(pid, string(version))
 			}
 		}

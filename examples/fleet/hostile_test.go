@@ -213,10 +213,10 @@ func (v *attacked) status() error {
 
 // sandboxes are the processes that the agent has started, but for its updaters.
 func (v *attacked) sandboxes() (left []string) {
-	names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	names, _ := filepath.Glob("/proc/[0-9]*") // no further: that would list each of these directories
 	for _, name := range names {
-		line, _ := os.ReadFile(name) // processes come and go
-		status, _ := os.ReadFile(filepath.Join(filepath.Dir(name), "status"))
+		line, _ := os.ReadFile(name + "/cmdline") // processes come and go
+		status, _ := os.ReadFile(name + "/status")
 		if strings.HasPrefix(string(line), "tranquil-transform-sandbox") && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", v.Agent.PID())) {
 			left = append(left, name)
 		}

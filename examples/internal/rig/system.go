@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,7 +134,7 @@ func begin(ctx context.Context, s *System, built Built, dir string, agent []Edit
 	if s.guard, err = watch(dir, run); err != nil {
 		return s, fmt.Errorf("cannot start a guard: %w", err)
 	}
-	for _, step := range []func(context.Context) error{s.install, s.StartBackend, s.found, s.create, s.StartAgent, s.online} {
+	for _, step := range []func(context.Context) error{s.install, s.warm, s.StartBackend, s.found, s.create, s.StartAgent, s.online} {
 		if err := step(ctx); err != nil {
 			return s, err
 		}
@@ -153,6 +154,38 @@ func (s *System) install(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// compiled is where transforms lie that a system before this one has compiled, in
+// the directory of the programs and in that of the agent.
+const compiled = "compiled"
+
+// warm gives the agent what is compiled already: each would take a second of
+// CPU time for the same.
+func (s *System) warm(context.Context) error {
+	from := os.DirFS(s.built.Program(compiled))
+	if _, err := fs.Stat(from, "."); err != nil {
+		return nil // this is the first
+	}
+	agent := filepath.Join(s.Dir, "agent")
+	if err := os.MkdirAll(agent, 0o700); err != nil {
+		return err
+	}
+	return os.CopyFS(filepath.Join(agent, compiled), from)
+}
+
+// leaveWarm keeps what the agent has compiled for the systems after this one. It
+// is a cache with checksums: whatever is wrong costs time only.
+func (s *System) leaveWarm() {
+	into := s.built.Program(compiled)
+	if _, err := os.Stat(into); err == nil {
+		return
+	}
+	half := into + "-" + filepath.Base(s.run)
+	defer os.RemoveAll(half)
+	if os.CopyFS(half, os.DirFS(filepath.Join(s.Dir, "agent", compiled))) == nil {
+		_ = os.Rename(half, into) // another one was faster
+	}
 }
 
 // link falls back to a copy between file systems.
@@ -276,6 +309,7 @@ func (s *System) Close() {
 	if s.Backend != nil {
 		s.Backend.Stop()
 	}
+	s.leaveWarm()
 	if s.guard != nil {
 		s.guard.dismiss()
 	}
