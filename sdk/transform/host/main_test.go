@@ -50,6 +50,7 @@ func testMain(m *testing.M) int {
 	modules, cache = dir, filepath.Join(dir, "cache")
 	if elsewhere := os.Getenv("TRANQUIL_MODULES"); elsewhere != "" { // built before, where there is a Go
 		modules = elsewhere
+		spareSandboxes()
 		return m.Run()
 	}
 	for _, name := range []string{"subject", "opener"} {
@@ -60,14 +61,14 @@ func testMain(m *testing.M) int {
 		}
 	}
 	os.Setenv("TRANQUIL_MODULES", dir) // for the workers of a fuzzing process, whose time is short
-	if raced = raceHeap > 0; raced {
-		self, raceHeap = filepath.Join(dir, "sandbox"), 0
-		build := exec.Command("go", "build", "-ldflags=-s -w", "-o", self, "./sandbox")
+	if raceHeap > 0 {
+		build := exec.Command("go", "build", "-ldflags=-s -w", "-o", built("sandbox"), "./sandbox")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			log.Fatalf("cannot build the sandbox: %v\n%s", err, out)
 		}
 	}
+	spareSandboxes()
 	code := m.Run()
 	if err := goleak.Find(); err != nil {
 		log.Print(err)
@@ -76,8 +77,18 @@ func testMain(m *testing.M) int {
 	return code
 }
 
+// spareSandboxes has them run without the race detector, which slows them down,
+// if there is a program for that among the modules.
+func spareSandboxes() {
+	if _, err := os.Stat(built("sandbox")); err == nil && raceHeap > 0 {
+		raced, self, raceHeap = true, built("sandbox"), 0
+	}
+}
+
 // runForEver is the process that TestParentDies kills.
 func runForEver(dir, module string) {
+	modules = os.Getenv("TRANQUIL_MODULES")
+	spareSandboxes()
 	h := &Host{Cache: filepath.Join(dir, "cache")}
 	in := filepath.Join(dir, "in")
 	_, err := h.Run(context.Background(), []Step{{Module: module, From: 1, To: 2}}, in, filepath.Join(dir, "out"), nil)
