@@ -392,14 +392,23 @@ func shown(p lwm2m.Path, records []lwm2m.Record) any {
 // "3:0".
 func exact(v lwm2m.Value) any {
 	switch f := v.Float(); {
-	case v.Kind() == lwm2m.KindTime && (v.Time().Year() < 0 || v.Time().Year() > 9999):
-		return v.Time().Unix() // RFC 3339 has no such years
 	case v.Kind() == lwm2m.KindTime:
-		return v.Time().UTC().Format(time.RFC3339)
+		return dated(v)
 	case v.Kind() == lwm2m.KindFloat && (math.IsNaN(f) || math.IsInf(f, 0)):
 		return v.String() // JSON has no such numbers
 	}
 	return v.Any()
+}
+
+// dated is a time as RFC 3339 has it, or seconds if that has no such year. 0 seconds is a
+// time as well: that of a clock that was never set.
+func dated(v lwm2m.Value) any {
+	seconds, err := v.Convert(lwm2m.KindInteger)
+	at := time.Unix(seconds.Int(), 0).UTC()
+	if err != nil || at.Year() < 1 || at.Year() > 9999 {
+		return seconds.Int()
+	}
+	return at.Format(time.RFC3339)
 }
 
 // numberOf makes a value of a number in JSON, exact over 64 bits.

@@ -376,7 +376,7 @@ func plain(v lwm2m.Value) any {
 	case lwm2m.KindBoolean:
 		return v.Bool()
 	case lwm2m.KindTime:
-		return fmt.Sprint(exact(v))
+		return fmt.Sprint(dated(v))
 	}
 	return clip(v.String())
 }

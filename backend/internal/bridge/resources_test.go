@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -169,6 +170,29 @@ func TestNumbersThatNoTwinHolds(t *testing.T) {
 	eventually(t, "all else", s.at(t, "components", name, "version"), is("1.1.0"))
 	s.client.Changed(s.sensor.Reading(0, 4, "Cel", time.Now())...)
 	eventually(t, "a sane value", s.at(t, "lwm2m", "3303", "0", "5700", "value"), is(4.0))
+}
+
+// TestTimesOfBadClocks: one that was never set is in 1970; what no calendar has is a number
+// of seconds.
+func TestTimesOfBadClocks(t *testing.T) {
+	second := func(n int64) lwm2m.Value {
+		v, err := lwm2m.Int(n).Convert(lwm2m.KindTime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for n, want := range map[int64]any{
+		0: "1970-01-01T00:00:00Z", 300: "1970-01-01T00:05:00Z", -1: "1969-12-31T23:59:59Z",
+		253402300799: "9999-12-31T23:59:59Z", 253402300800: int64(253402300800), math.MaxInt64: int64(math.MaxInt64), math.MinInt64: int64(math.MinInt64),
+	} {
+		if got := exact(second(n)); got != want {
+			t.Errorf("%d: %v", n, got)
+		}
+		if got := plain(second(n)); got != fmt.Sprint(want) {
+			t.Errorf("%d in a twin: %v", n, got)
+		}
+	}
 }
 
 func TestReadResources(t *testing.T) {
