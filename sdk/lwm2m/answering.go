@@ -25,6 +25,20 @@ func (c clientHandler) PeerGone(peer string) {
 	}
 }
 
+// doubtPause is the shortest time between two doubts that count: anybody may raise them.
+const doubtPause = time.Minute
+
+// PeerDoubted implements [PeerDoubter]: another session shows whether the server is there.
+func (c clientHandler) PeerDoubted(peer string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.peer == peer && time.Since(c.doubted) >= doubtPause {
+		c.doubted = time.Now()
+		signal(c.doubt)
+		c.interrupt(errDoubted)
+	}
+}
+
 // ServeRequest implements [Handler]: the operations of the device's server (OMA
 // LwM2M 1.1 section 6.3 and 6.4).
 func (c clientHandler) ServeRequest(ctx context.Context, peer string, m *Message) *Message {

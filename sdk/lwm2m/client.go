@@ -53,6 +53,7 @@ type Client struct {
 	model   Model
 	kick    chan struct{} // asks for a registration update now
 	disable chan struct{} // ends the registration for a while
+	doubt   chan struct{} // asks for another session with the server
 
 	creating sync.Mutex // held while an instance is created
 	workers  sync.WaitGroup
@@ -68,6 +69,8 @@ type Client struct {
 	location   []string
 	listed     []byte // the object list the server has
 	registered bool
+	doubted    time.Time     // when another session was last asked for
+	interrupt  func(error)   // ends the update that is under way
 	renewed    chan struct{} // closed by the next successful registration or update
 	watches    map[string]*watch
 	attributes map[Path]attributes
@@ -86,6 +89,8 @@ func NewClient(config ClientConfig) (*Client, error) {
 		model:      Model{},
 		kick:       make(chan struct{}, 1),
 		disable:    make(chan struct{}, 1),
+		doubt:      make(chan struct{}, 1),
+		interrupt:  func(error) {},
 		server:     serverSettings{lifetime: config.Lifetime, disableTimeout: defaultDisableTimeout},
 		renewed:    make(chan struct{}),
 		watches:    map[string]*watch{},

@@ -152,6 +152,18 @@ type PeerWatcher interface {
 	PeerGone(peer string)
 }
 
+// PeerDoubter is a [Handler] that is told, by a Transport that has connections, that the
+// peer seems to have lost one: anybody may have said so. It must return quickly.
+type PeerDoubter interface {
+	PeerDoubted(peer string)
+}
+
+// Waker is a Transport that can tell a device that its connection is lost, before the
+// device finds out; most take no notice.
+type Waker interface {
+	Wake(peer string)
+}
+
 // Handler takes what a Transport receives.
 type Handler interface {
 	// ServeRequest answers a request; it runs in a goroutine of its own.

@@ -126,16 +126,64 @@ func (c *Client) keepUpdating(ctx context.Context) error {
 			return ctx.Err()
 		case <-c.disable:
 			return errDisabled
+		case <-c.doubt:
+			next, err := c.registerAgain(ctx, sent)
+			if err != nil {
+				return err
+			}
+			sent = next
+			continue
 		case <-c.kick:
 		case <-time.After(updateInterval(sent)):
 		}
-		next, err := c.update(ctx, sent)
+		next, err := c.updateUndoubted(ctx, sent)
+		if errors.Is(err, errDoubted) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		sent = next
 		c.tellRenewed()
 	}
+}
+
+// errDoubted says that there may be no server at the other end of the session.
+var errDoubted = errors.New("the server seems to have lost the session")
+
+// updateUndoubted is an update that is given up when the session is in doubt.
+func (c *Client) updateUndoubted(ctx context.Context, sent time.Duration) (time.Duration, error) {
+	short, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c.mu.Lock()
+	c.interrupt = cancel
+	c.mu.Unlock()
+	next, err := c.update(short, sent)
+	if err != nil && errors.Is(context.Cause(short), errDoubted) {
+		err = errDoubted
+	}
+	return next, err
+}
+
+// registerAgain registers over another session, if the server makes one. If not, the
+// present one may be as good as ever.
+func (c *Client) registerAgain(ctx context.Context, sent time.Duration) (time.Duration, error) {
+	c.mu.Lock()
+	before := c.peer
+	c.mu.Unlock()
+	err := c.register(ctx)
+	c.mu.Lock()
+	same, lifetime := c.peer == before, c.server.lifetime
+	c.mu.Unlock()
+	switch {
+	case err != nil && same:
+		c.logger.Info("the server seems to have lost the session, and makes no other one", "server", c.config.Server, "error", err)
+		return sent, nil
+	case err != nil:
+		return sent, err
+	}
+	c.tellRenewed()
+	return lifetime, nil
 }
 
 // tellRenewed ends the wait for a registration that the server is sure to know.

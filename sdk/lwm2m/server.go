@@ -148,6 +148,7 @@ func (s *Server) Run(ctx context.Context, t Transport) error {
 	s.mu.Unlock()
 	s.restore()
 	stop, kept := make(chan struct{}), make(chan struct{})
+	s.workers.Go(func() { s.wake(t, stop) })
 	go func() { defer close(kept); s.keepStore(stop) }()
 	err := t.Serve(ctx, serverHandler{s})
 	close(stop)

@@ -153,6 +153,25 @@ func (s *Server) restoreOne(state []byte) error {
 	return nil
 }
 
+// wakePause is waited between two devices that are woken: they come at once.
+const wakePause = 10 * time.Millisecond
+
+// wake has devices hear that their connections are lost, if the transport can tell them.
+func (s *Server) wake(t Transport, stop <-chan struct{}) {
+	waker, ok := t.(Waker)
+	if !ok {
+		return
+	}
+	for _, d := range s.Devices() {
+		waker.Wake(d.Registration().Address)
+		select {
+		case <-stop:
+			return
+		case <-time.After(wakePause):
+		}
+	}
+}
+
 // Earlier lists what an earlier run of the server has observed of the device and nobody
 // has observed again: the paths of each observation.
 func (d *Device) Earlier() (all [][]Path) {

@@ -106,6 +106,11 @@ func (c *Conn) Serve(ctx context.Context, h lwm2m.Handler) error {
 	if w, ok := h.(lwm2m.PeerWatcher); ok {
 		gone = w.PeerGone
 	}
+	if l, ok := c.link.(*sessions); ok {
+		if d, ok := h.(lwm2m.PeerDoubter); ok {
+			l.doubted = d.PeerDoubted
+		}
+	}
 	err := c.link.receive(ctx, func(from origin, b []byte) { receive(ctx, &running, h, from, b) }, gone)
 	if err != nil {
 		return fmt.Errorf("cannot serve CoAP: %w", err)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 
 	"github.com/pion/dtls/v3"
 
@@ -47,6 +48,7 @@ type secured struct {
 type dialed struct {
 	net.PacketConn
 	screen screen
+	asked  atomic.Pointer[func()] // hears that the server, or somebody in its name, asks for another handshake
 }
 
 func (d *dialed) settle() { d.screen.settled.Store(true) }
@@ -60,6 +62,9 @@ func (d *dialed) ReadFrom(b []byte) (int, net.Addr, error) {
 		}
 		if err != nil {
 			return 0, nil, fmt.Errorf("%w: %w", net.ErrClosed, err)
+		}
+		if asked := d.asked.Load(); asked != nil && isHelloRequest(b[:n]) {
+			(*asked)()
 		}
 		if kept := d.screen.pass(b[:0], b[:n]); len(kept) > 0 {
 			return len(kept), from, nil

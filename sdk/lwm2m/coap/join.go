@@ -69,6 +69,13 @@ func (j joint) Notify(ctx context.Context, peer string, notification *lwm2m.Mess
 	return c.Notify(ctx, peer, notification)
 }
 
+// Wake implements [lwm2m.Waker].
+func (j joint) Wake(peer string) {
+	if c, peer, err := j.behind(peer); err == nil {
+		c.Wake(peer)
+	}
+}
+
 // behind is the transport of a peer, and what that calls it.
 func (j joint) behind(peer string) (*Conn, string, error) {
 	scheme, name, _ := strings.Cut(peer, schemeEnd)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pion/dtls/v3"
 
@@ -24,6 +25,7 @@ type listener struct {
 	ready      chan *secured
 	closed     chan struct{}
 	held       atomic.Int64 // bytes in the inboxes of paths
+	woken      atomic.Int64 // when somebody was last told of a lost session, Unix nanoseconds
 
 	mu        sync.Mutex
 	closing   bool
@@ -83,6 +85,29 @@ func (l *listener) arrive(from netip.AddrPort, b []byte) {
 		if former != nil {
 			former.take(from, b)
 		}
+		if p == nil && former == nil && first.epoch == 1 && !l.meets(from) {
+			l.wake(from)
+		}
+	}
+}
+
+// meets tells whether there is a session with an address.
+func (l *listener) meets(from netip.AddrPort) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.byAddress[from] != nil
+}
+
+// wakePause is the shortest time between two datagrams to whoever may have a session that
+// is lost, so that nobody can have others flooded.
+const wakePause = 5 * time.Millisecond
+
+// wake tells a device that its session is lost, which it has to find out by itself. A
+// device that knows nothing of this takes no notice.
+func (l *listener) wake(to netip.AddrPort) {
+	now, last := time.Now().UnixNano(), l.woken.Load()
+	if time.Duration(now-last) >= wakePause && l.woken.CompareAndSwap(last, now) {
+		_, _ = l.socket.WriteToUDPAddrPort(helloRequest, to)
 	}
 }
 

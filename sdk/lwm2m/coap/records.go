@@ -1,6 +1,7 @@
 package coap
 
 import (
+	"bytes"
 	"encoding/binary"
 	"sync/atomic"
 )
@@ -106,3 +107,9 @@ func (s *screen) wants(r record) bool {
 	}
 	return r.kind == changeCipherSpec && len(r.body) == 1 && r.body[0] == 1
 }
+
+// helloRequest asks a device for another handshake (RFC 5246 section 7.4.1.1). In
+// plaintext it proves nothing: a server sends it that has lost the session.
+var helloRequest = append([]byte{handshake, 0xfe, version12, 0, 0, 0, 0, 0, 0, 0, 0, 0, handshakeHeader}, make([]byte, handshakeHeader)...)
+
+func isHelloRequest(datagram []byte) bool { return bytes.Equal(datagram, helloRequest) }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,8 @@ type sessions struct {
 	carrier  carrier
 	listener net.Listener // nil in a device
 	arrived  chan arrival
+	doubts   chan string // peers that ask for another session
+	doubted  func(peer string)
 	closed   chan struct{}
 	stop     func() error
 	workers  sync.WaitGroup
@@ -107,7 +110,7 @@ type session struct {
 
 func newSessions(c carrier, s settings) *sessions {
 	l := &sessions{
-		settings: s, carrier: c, arrived: make(chan arrival, maxWaiting), closed: make(chan struct{}),
+		settings: s, carrier: c, arrived: make(chan arrival, maxWaiting), doubts: make(chan string, 1), doubted: func(string) {}, closed: make(chan struct{}),
 		open: map[string]*session{}, byName: map[string]*session{},
 		handshakes: places.Places{Max: maxHandshakes, Share: handshakeShare}, nobodies: places.Crowd{Max: maxNameless, Each: maxNamelessEach},
 	}
@@ -383,6 +386,8 @@ func (l *sessions) receive(ctx context.Context, f func(origin, []byte), ended fu
 				continue
 			}
 			f(a.from, a.message)
+		case peer := <-l.doubts:
+			l.doubted(peer)
 		case <-ctx.Done():
 			return nil
 		case <-l.closed:
@@ -432,6 +437,37 @@ func (l *sessions) resolve(ctx context.Context, address string) (string, error) 
 	if err != nil {
 		return "", fmt.Errorf("cannot make a session with %q: %w", address, err)
 	}
+	l.attend(s)
 	l.workers.Go(func() { l.read(s) })
 	return s.peer, nil
+}
+
+// attend passes on that the server asks for another handshake.
+func (l *sessions) attend(s *session) {
+	c, ok := s.conn.(*secured)
+	if !ok {
+		return
+	}
+	if under, ok := c.under.(*dialed); ok {
+		under.asked.Store(new(func() {
+			select {
+			case l.doubts <- s.peer:
+			default:
+			}
+		}))
+	}
+}
+
+// Wake tells a device that was here before this server was started that its session is
+// lost (DTLS), so that it makes another one; see [lwm2m.Waker].
+func (c *Conn) Wake(peer string) {
+	l, ok := c.link.(*sessions)
+	if !ok {
+		return
+	}
+	address, _, _ := strings.Cut(peer, "#")
+	to, err := netip.ParseAddrPort(address)
+	if on, ok := l.listener.(*listener); ok && err == nil {
+		on.wake(to)
+	}
 }
