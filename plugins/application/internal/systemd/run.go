@@ -209,9 +209,11 @@ func (m Manager) end(ctx context.Context, conn *dbus.Conn, units []dbus.UnitStat
 	return forced, nil
 }
 
-// gone reports whether a unit has ended meanwhile.
+// gone reports whether a unit has ended meanwhile: also while systemd looked
+// through its control group, whose removal is ENODEV.
 func gone(err error) bool {
-	return strings.Contains(err.Error(), "not loaded") || strings.Contains(err.Error(), "No main") || errors.Is(err, unix.ESRCH)
+	text := err.Error()
+	return strings.Contains(text, "not loaded") || strings.Contains(text, "No main") || strings.Contains(text, "No such device") || errors.Is(err, unix.ESRCH)
 }
 
 // LastLines returns the end of the journal of a component, as far as it is kept.
