@@ -76,7 +76,7 @@ func TestCut(t *testing.T) {
 
 // What changes in a text changes few pieces.
 func TestCutIsLocal(t *testing.T) {
-	text := readings(16<<20, 1)
+	text := readings(4<<20, 1)
 	line := []byte("a line that was not there\n")
 	middle := bytes.IndexByte(text[len(text)/2:], '\n') + len(text)/2 + 1
 	known := map[[32]byte]bool{}

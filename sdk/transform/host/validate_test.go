@@ -97,7 +97,7 @@ func FuzzValidateJSON(f *testing.F) {
 
 // Whatever a module writes, the host's memory stays what it is.
 func TestValidateInLittleMemory(t *testing.T) {
-	const size = 64 << 20
+	const size = 16 << 20
 	zeros := func() io.Reader { return io.LimitReader(endless('0'), size) }
 	for name, r := range map[string]io.Reader{
 		"a long string": io.MultiReader(strings.NewReader(`"`), zeros(), strings.NewReader(`"`)),
