@@ -49,7 +49,19 @@ func (Engine) Command(b container.Box) (command, fresh []string, err error) {
 		return nil, nil, err
 	}
 	err = errors.Join(os.WriteFile(config, []byte(text), 0o600), os.WriteFile(seccomp, denied(), 0o600))
-	return append(tool("lxc-start", b, "-F", "-f", config, "--"), b.Command...), nil, err
+	command = append(tool("lxc-start", b, "-F", "-f", config, "--"), b.Command...)
+	if b.Base != 0 {
+		command, err = ownUsers(command, err)
+	}
+	return command, nil, err
+}
+
+// ownUsers has LXC map an unprivileged container's users by itself. Where it finds
+// newuidmap (Debian: uidmap, which comes with lxc) it leaves that to it, which
+// refuses also to root what /etc/subuid does not list.
+func ownUsers(command []string, err error) ([]string, error) {
+	program, missing := exec.LookPath(command[0])
+	return append([]string{"env", "-u", "PATH", program}, command[1:]...), errors.Join(err, missing)
 }
 
 // tool is one of LXC's commands on a box.
