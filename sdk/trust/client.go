@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,10 +21,18 @@ type Fetch func(ctx context.Context, name string, limit int64) ([]byte, error)
 
 // Folder fetches from a directory, such as one on a USB stick.
 func Folder(dir string) Fetch {
-	return func(_ context.Context, name string, _ int64) ([]byte, error) {
-		b, err := os.ReadFile(filepath.Join(dir, name))
+	return func(_ context.Context, name string, limit int64) ([]byte, error) {
+		f, err := os.Open(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) {
 			err = fmt.Errorf("%s: %w", name, ErrNotFound)
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		b, err := io.ReadAll(io.LimitReader(f, limit+1)) // however large it says that it is
+		if err == nil && int64(len(b)) > limit {
+			err = fmt.Errorf("%s has more than %d bytes: %w", f.Name(), limit, ErrEndless)
 		}
 		return b, err
 	}

@@ -8,6 +8,7 @@ package sideload
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -82,8 +83,9 @@ func (s Stick) Write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	read := trust.Folder(s.Trust)
 	for _, name := range names {
-		b, err := os.ReadFile(filepath.Join(s.Trust, name))
+		b, err := read(context.Background(), name, trust.MaxSize)
 		if err == nil {
 			err = tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(b)), Mode: 0o644})
 		}

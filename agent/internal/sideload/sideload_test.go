@@ -162,3 +162,18 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestHugeMetadata: a file of metadata without end is refused before it is in memory.
+func TestHugeMetadata(t *testing.T) {
+	dir := t.TempDir()
+	s := Stick{Package: build(t, dir, "1.0.0", false), Trust: filepath.Join(dir, "trust")}
+	huge := filepath.Join(s.Trust, "timestamp.json")
+	write(t, huge, "{}")
+	if err := os.Truncate(huge, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	var sent bytes.Buffer
+	if err := s.Write(&sent); !errors.Is(err, trust.ErrEndless) || sent.Len() > trust.MaxSize {
+		t.Errorf("%d bytes are sent, %v", sent.Len(), err)
+	}
+}
