@@ -20,7 +20,7 @@ import (
 )
 
 // A Key signs metadata: ed25519, or ECDSA on P-256. Whatever is a crypto.Signer
-// can be one, also what a PKCS#11 module or a TPM holds.
+// can be one; [ReadKey] finds those of PKCS#11 modules and of other programs.
 type Key = crypto.Signer
 
 // Types of PEM blocks. The encrypted form is that of sigstore: scrypt and
@@ -155,8 +155,12 @@ func isPublic(b []byte) bool {
 	return block != nil && block.Type == pemPublic
 }
 
-// ReadKey reads a key from a file that nobody else may read.
+// ReadKey reads a key from a file that nobody else may read, or finds one that another
+// program has: "exec:PROGRAM ARGUMENT…", or a PKCS#11 URI, "pkcs11:…"; see README.md.
 func ReadKey(path string, passphrase func() ([]byte, error)) (Key, error) {
+	if IsElsewhere(path) {
+		return openElsewhere(path, passphrase)
+	}
 	if b, err := os.ReadFile(path); err == nil && isPublic(b) {
 		return nil, fmt.Errorf("%s is a public key: give the private one", path)
 	}

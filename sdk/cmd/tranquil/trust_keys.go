@@ -193,15 +193,36 @@ func readPublic(path string) (crypto.PublicKey, error) {
 
 type trustKeyCmd struct {
 	File string `arg:"" help:"File to write, as in alice.key; its public half goes to alice.pub."`
+	Of   string `placeholder:"KEY" help:"Make none: write the public half of a key that is elsewhere, exec:PROGRAM or pkcs11:URI, to FILE."`
 	vault
 }
 
 func (c *trustKeyCmd) Run(s *session) error {
+	if c.Of != "" {
+		return c.copyPublic(s)
+	}
 	key, err := c.make(s, c.File)
 	if err != nil {
 		return err
 	}
 	id, err := trust.KeyID(key.Public())
 	fmt.Fprintf(s.out, "key %s\nKeep %s to yourself, and give %s to whoever runs tranquil trust add-author.\n", trust.Short(id), c.File, publicPath(c.File))
+	return err
+}
+
+// copyPublic writes the public half of a key that stays where it is.
+func (c *trustKeyCmd) copyPublic(s *session) error {
+	key, err := c.read(s, c.Of)
+	if err != nil {
+		return err
+	}
+	b, err := trust.EncodePublicKey(key.Public())
+	if err == nil {
+		err = durable.WriteFile(c.File, b, 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "key %s\nGive %s to whoever runs tranquil trust add-author, and sign with --key %q.\n", trust.Short(key.id), c.File, c.Of)
 	return err
 }
