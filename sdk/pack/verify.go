@@ -12,7 +12,7 @@ import (
 func (l *Layout) Verify() error {
 	var errs []error
 	for i, a := range l.Package.Artifacts {
-		if err := l.verifyBlob(a.Descriptor, func(r io.Reader) error { return verifyArtifact(r, a) }); err != nil {
+		if err := l.verifyBlob(a.Descriptor, func(r io.Reader) error { _, err := VerifyArtifact(r, a); return err }); err != nil {
 			errs = append(errs, fmt.Errorf("artifact %d (%s): %w", i+1, a.Platform(), err))
 		}
 	}
@@ -49,15 +49,21 @@ func (l *Layout) verifyBlob(d Descriptor, look func(io.Reader) error) error {
 	return lookErr
 }
 
-func verifyArtifact(r io.Reader, a Artifact) error {
+// VerifyArtifact reads the layer of an artifact and returns how many bytes it unpacks
+// to. It reads no further than what is declared; that, and no fewer, it has to be.
+func VerifyArtifact(r io.Reader, a Artifact) (unpacked int64, err error) {
 	if a.MediaType == MediaTypeRaw {
-		return nil // its digest says all
+		return a.Size, nil // its digest says all
 	}
-	got, err := walkLayer(r, DefaultLimits, discardEntry)
-	if err == nil && a.Unpacked != 0 && got != a.Unpacked {
-		err = fmt.Errorf("unpacks to %d bytes, declares %d", got, a.Unpacked)
+	limits := DefaultLimits
+	if a.Unpacked != 0 {
+		limits.Bytes = min(limits.Bytes, a.Unpacked)
 	}
-	return err
+	unpacked, err = walkLayer(r, limits, discardEntry)
+	if err == nil && a.Unpacked != 0 && unpacked != a.Unpacked {
+		err = fmt.Errorf("unpacks to %d bytes, declares %d", unpacked, a.Unpacked)
+	}
+	return unpacked, err
 }
 
 func (l *Layout) verifyNames() error {

@@ -263,7 +263,29 @@ func (e *Engine) verify(ctx context.Context, u *Update) error {
 	if err != nil {
 		return err
 	}
-	return e.Content.Reserve(artifact.Unpacked, 1) // how many files that are is seen when it is unpacked
+	unpacked, err := e.unpacked(ctx, artifact)
+	if err != nil {
+		return err
+	}
+	return e.Content.Reserve(unpacked, 1) // how many files that are is seen when it is unpacked
+}
+
+// unpacked is how many bytes an artifact unpacks to: no more than its package says.
+func (e *Engine) unpacked(ctx context.Context, a pack.Artifact) (int64, error) {
+	f, err := e.Content.Open(a.Digest)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	defer context.AfterFunc(ctx, func() { f.Close() })()
+	bytes, err := pack.VerifyArtifact(f, a)
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	if err != nil {
+		err = fmt.Errorf("the artifact is not what the package says: %w", err)
+	}
+	return bytes, err
 }
 
 // discard drops the blobs of a package that will not be installed.
