@@ -85,7 +85,7 @@ func run() int {
 	parser := kong.Must(&c,
 		kong.Name("tranquil"),
 		kong.Description("Updates of IoT devices that lose no state."),
-		kong.Bind(&session{cli: &c, ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr}),
+		kong.Bind(&session{cli: &c, ctx: ctx, in: os.Stdin, out: legible{os.Stdout}, err: os.Stderr}),
 		kong.Vars{"version": "tranquil " + version},
 	)
 	args := os.Args[1:]
@@ -102,7 +102,7 @@ func run() int {
 		return 0 // interrupted by the user
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "tranquil: %v\n", err)
+		fmt.Fprintf(legible{os.Stderr}, "tranquil: %v\n", err)
 		if iothub.IsNotFound(err) {
 			fmt.Fprintln(os.Stderr, "tranquil device list shows the devices that there are, tranquil device create registers one.")
 		}

@@ -306,7 +306,11 @@ func (c *transformRunCmd) deliver(s *session, path string) error {
 		}
 		return os.Rename(next, c.Output)
 	}
-	_, err = io.Copy(s.out, f)
+	out := s.out
+	if l, is := out.(legible); is { // the file as it is
+		out = l.Writer
+	}
+	_, err = io.Copy(out, f)
 	return err
 }
 
