@@ -124,7 +124,9 @@ func (k *remoteKey) byModule(name string, passphrase func() ([]byte, error)) err
 	if err != nil {
 		return err
 	}
-	tool := func(more ...string) *exec.Cmd { return exec.Command("pkcs11-tool", append(slices.Clone(args), more...)...) }
+	tool := func(more ...string) *exec.Cmd {
+		return exec.Command("pkcs11-tool", append(slices.Clone(args), more...)...)
+	}
 	found, err := output(tool("--read-object", "--type", "pubkey"), nil)
 	if err != nil {
 		return fmt.Errorf("%w; pkcs11-tool is in the package opensc", err)

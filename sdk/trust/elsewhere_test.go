@@ -128,7 +128,7 @@ func TestKeyInAModule(t *testing.T) {
 	const query = "?module-path=" + module
 	for name, ask := range map[string]func() ([]byte, error){
 		"pkcs11:token=company;object=root%20key" + query + "&pin-source=file:" + pin: unasked,
-		"pkcs11:token=company;id=%07" + query:                                       func() ([]byte, error) { return []byte("1234"), nil },
+		"pkcs11:token=company;id=%07" + query:                                        func() ([]byte, error) { return []byte("1234"), nil },
 	} {
 		key, err := trust.ReadKey(name, ask)
 		if err != nil {

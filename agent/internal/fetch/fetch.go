@@ -243,10 +243,15 @@ func (f *Fetcher) Trust(ctx context.Context, name string, limit int64) ([]byte, 
 	return nil, fmt.Errorf("cannot download trust metadata %s: %w", name, err)
 }
 
+// checkWithin is how long an answer to a check may take, however it comes: it is small.
+const checkWithin = 2 * time.Minute
+
 // Check asks for the newest version of component above current (a semantic
 // version, or "" if none is installed) for platform p. The zero Found means
 // that current is the newest.
 func (f *Fetcher) Check(ctx context.Context, component, current string, p Platform) (Found, error) {
+	ctx, done := context.WithTimeoutCause(ctx, checkWithin, fmt.Errorf("%w: no answer within %s", ErrUnreachable, checkWithin))
+	defer done()
 	if err := pack.CheckComponent(component); err != nil {
 		return Found{}, err
 	}

@@ -108,6 +108,8 @@ type Manager struct {
 	held     map[string]time.Time     // until when not to try again; with a monotonic reading: a clock that is set back holds nobody
 	known    map[string]known         // updates in progress
 	stuck    map[string]bool          // the journal has an update that nobody here can go on with
+	checks   map[string]*check        // for newer packages, that are under way or not looked at yet
+	checking sync.WaitGroup
 }
 
 // known is an update, and since when the manager knows it.
@@ -123,7 +125,7 @@ func New(c Config) *Manager {
 		Config: c, wake: make(chan struct{}, 1), jobs: make(chan job), progress: map[string]engine.Progress{},
 		running: map[string]bool{}, answers: map[string]engine.Wish{}, checkNow: map[string]bool{},
 		asked: map[string]engine.Update{}, mends: map[string]engine.Update{}, tidied: map[string]time.Time{}, due: map[string]plan{},
-		held: map[string]time.Time{}, known: map[string]known{}, stuck: map[string]bool{},
+		held: map[string]time.Time{}, known: map[string]known{}, stuck: map[string]bool{}, checks: map[string]*check{},
 		on: func() time.Duration { return engine.Now().At },
 	}
 }
@@ -139,6 +141,7 @@ const pollInterval = time.Minute
 // Run works until ctx ends. An update that is under way then stays in the
 // journal, and the next Run finishes it.
 func (m *Manager) Run(ctx context.Context) error {
+	defer m.checking.Wait()
 	m.begin(ctx)
 	for ctx.Err() == nil {
 		m.mend(ctx)
@@ -262,42 +265,6 @@ func (m *Manager) answered(component string, w engine.Wishes) bool {
 		m.hold(component)
 	}
 	return true
-}
-
-// pull looks for a newer package if a check is due, and installs it. A
-// package that has failed is not tried again: it would fail every time; but one
-// that was not signed may be by now.
-func (m *Manager) pull(ctx context.Context, component string) {
-	if !m.takeDue(component, time.Now(), m.on()) || ctx.Err() != nil {
-		return
-	}
-	if _, busy := m.unfinished(component); busy {
-		return
-	}
-	w, installed, err := m.read(component)
-	if err != nil {
-		m.Log.Error("cannot check for updates", "component", component, "error", err)
-		return
-	}
-	if w.Wish.Remove != "" {
-		return // a schedule does not bring back what was removed
-	}
-	found, ok, err := m.Check(ctx, component, installed.Version)
-	if err != nil {
-		m.Log.Warn("cannot check for updates", "component", component, "error", err)
-		return
-	}
-	m.Log.Debug("checked for updates", "component", component, "installed", installed.Version, "found", found.Version)
-	last, tried, _ := m.Memory.Outcome(component)
-	if back := installed.Previous; ok && back != nil && back.Digest == found.Digest {
-		m.Log.Info("the newer version is the one that the component went back from: it is not installed without a wish", "component", component, "version", found.Version)
-		return
-	}
-	if !ok || tried && last.Wish.Package == found.Digest && last.Result != engine.Updated && !last.Unsigned {
-		return
-	}
-	m.run(ctx, engine.Update{ID: newID(), Component: component, From: installed, Wish: engine.Wish{Version: found.Version, Package: found.Digest}})
-	m.poke() // others may have waited for this one
 }
 
 // run has the engine run u, or go on with what the journal holds. An update

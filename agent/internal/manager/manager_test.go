@@ -76,6 +76,7 @@ type memory struct {
 	hang      chan string // if not nil, an update waits here, and turns back
 	finished  bool        // the unfinished update of an earlier process
 	newest    Found
+	dripping  bool // the file server does not come to an end
 	checks    int
 	repaired  int64
 	repairs   int
@@ -165,7 +166,11 @@ func (m *memory) cancel(_, why string) error {
 	return nil
 }
 
-func (m *memory) check(_ context.Context, _, current string) (Found, bool, error) {
+func (m *memory) check(ctx context.Context, _, current string) (Found, bool, error) {
+	if m.dripping {
+		<-ctx.Done()
+		return Found{}, false, context.Cause(ctx)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.checks++
@@ -367,6 +372,32 @@ func TestPull(t *testing.T) {
 		synctest.Wait()
 		if m.installed.Version != "4.0.0" {
 			t.Fatalf("installed %+v", m.installed)
+		}
+	})
+}
+
+// TestSlowCheck: a file server that does not come to an end with its answer holds up
+// neither wishes nor what keeps the component running, nor the end of the agent.
+func TestSlowCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{installed: engine.Installed{Version: "1.0.0"}, dripping: true}
+		manager, stop := start(t, m)
+		defer stop()
+		if err := manager.CheckNow(name); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		m.set(func() { m.dead = true })
+		pass(time.Minute)
+		m.set(func() {
+			if m.kept == 0 {
+				t.Error("nobody has started the component again")
+			}
+			m.dead = false
+		})
+		want(t, manager, engine.Wish{Version: "2.0.0"})
+		if !cmp.Equal(m.runs, []engine.Wish{{Version: "2.0.0"}}) {
+			t.Errorf("runs %v", m.runs)
 		}
 	})
 }
