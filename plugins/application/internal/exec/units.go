@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,8 +30,8 @@ func prefix(h service.Home) string {
 func (s Settings) units(h service.Home, v service.Version, spec supervisor.Spec) []systemd.Unit {
 	unit := systemd.Unit{
 		Name: systemd.Name(prefix(h), v.ID, ""), Description: h.Component + " " + v.ID,
-		Command: program(spec.Dir, s.Command), Dir: spec.Dir, Env: spec.Env, Fresh: spec.Fresh, Needs: spec.Needs,
-		Grace: time.Duration(s.Grace), Options: s.Unit, Boot: s.Boot,
+		Command: program(spec.Dir, s.Command), Dir: spec.Dir, Env: spec.Env, Fresh: spec.Fresh, Makes: filepath.Dir(h.Control), Needs: spec.Needs,
+		Grace: time.Duration(s.Grace), Options: s.Unit, Stay: s.Boot, Boot: s.Boot,
 	}
 	all := []systemd.Unit{unit}
 	for _, name := range slices.Sorted(maps.Keys(s.Processes)) {
@@ -51,10 +53,13 @@ func program(dir string, command []string) []string {
 
 // Find looks for a unit as well as for a supervisor: versions may differ in which
 // of them they want.
-func (d Driver) Find(ctx context.Context, h service.Home) (supervisor.Status, bool, error) {
-	status, runs, err := d.Systemd.Find(ctx, prefix(h))
+func (d Driver) Find(ctx context.Context, h service.Home) (status supervisor.Status, runs bool, err error) {
+	if hadUnits(h) {
+		status, runs, err = d.Systemd.Find(ctx, prefix(h))
+	}
 	if err != nil || !runs {
-		return service.Supervised{}.Find(ctx, h)
+		found, has, e := service.Supervised{}.Find(ctx, h)
+		return found, has, errors.Join(err, e)
 	}
 	status.Spec.Control = h.Control
 	return status, true, nil
@@ -66,8 +71,17 @@ func (d Driver) Prepare(ctx context.Context, h service.Home, v service.Version, 
 	if err != nil || s.Driver != driverSystemd {
 		return err
 	}
+	if err := os.WriteFile(unitsMark(h), nil, 0o600); err != nil {
+		return err
+	}
 	return d.Systemd.Install(ctx, s.units(h, v, spec))
 }
+
+// unitsMark says that a component had units at some time: systemd need not be asked
+// about others.
+func unitsMark(h service.Home) string { return h.Path("units") }
+
+func hadUnits(h service.Home) bool { return disk.Exists(unitsMark(h)) }
 
 // Forget removes them.
 func (d Driver) Forget(ctx context.Context, h service.Home, id string) error {
@@ -93,9 +107,10 @@ func (d Driver) Start(ctx context.Context, h service.Home, v service.Version, sp
 
 // Stop ends whichever runs the component.
 func (d Driver) Stop(ctx context.Context, h service.Home, grace time.Duration, asked func() error) (forced bool, err error) {
-	forced, err = d.Systemd.Stop(ctx, prefix(h), grace, asked)
-	if err != nil {
-		return forced, err
+	if hadUnits(h) {
+		if forced, err = d.Systemd.Stop(ctx, prefix(h), grace, asked); err != nil {
+			return forced, err
+		}
 	}
 	killed, err := service.Supervised{}.Stop(ctx, h, grace, asked)
 	return forced || killed, err
@@ -121,7 +136,9 @@ func (s Settings) checkDriver() error {
 	default:
 		return errors.New(`there are the drivers "exec" and "systemd"`)
 	}
+	commands := [][]string{s.Command}
 	for name, command := range s.Processes {
+		commands = append(commands, command)
 		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 			return errors.New("a process has a name of a-z, 0-9 and -")
 		}
@@ -129,8 +146,10 @@ func (s Settings) checkDriver() error {
 			return err
 		}
 	}
-	if strings.HasPrefix(s.Command[0], "-") {
-		return errors.New("command begins with -")
+	for _, command := range commands {
+		if strings.ContainsAny(command[0][:1], "-@:+!|") {
+			return fmt.Errorf("command %q begins with a sign that systemd takes for something else", command[0])
+		}
 	}
 	return s.Unit.Check()
 }

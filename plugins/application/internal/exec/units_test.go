@@ -1,6 +1,8 @@
 package exec
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -219,8 +221,8 @@ func TestUnitsByForce(t *testing.T) {
 func TestProcesses(t *testing.T) {
 	r, m := newUnitRig(t)
 	d := m.driver()
-	h, err := r.tryStage("1.0.0", unitSettings("sleep", `,"processes":{"web":["./web.sh","50% of $HOME \"it's\""],"queue":["sleep","1000"]}`), map[string]string{
-		"web.sh": "#!/bin/sh\necho \"$1\" >$TRANQUIL_STATE/argument\n[ ! -e crash ] || exit 7\nexec sleep 1000\n",
+	h, err := r.tryStage("1.0.0", unitSettings("sleep", `,"processes":{"web":["./w$b.sh","50% of $HOME \"it's\""],"queue":["sleep","1000"]}`), map[string]string{
+		"w$b.sh": "#!/bin/sh\necho \"$1\" >$TRANQUIL_STATE/argument\n[ ! -e crash ] || exit 7\nexec sleep 1000\n",
 	})
 	r.must(err)
 	r.switchTo(h)
@@ -252,13 +254,21 @@ func TestProcesses(t *testing.T) {
 func TestUnitRefused(t *testing.T) {
 	r, _ := newUnitRig(t)
 	for more, want := range map[string]string{
-		`,"driver":"systemd","unit":{"Service":{"MemoryMaximum":"1M"}}`:    "Unknown key",
-		`,"driver":"systemd","unit":{"Service":{"MemoryMax":"a lot"}}`:     "memory limit",
-		`,"driver":"systemd","unit":{"Service":{"ExecStart":"/bin/true"}}`: "not a package's to set",
-		`,"driver":"systemd","unit":{"Service":{"User":"nobody"}}`:         "nobody but root",
-		`,"driver":"systemd","unit":{"Service":{"Nice":"1\n[Install]"}}`:   "one line",
-		`,"driver":"systemd","unit":{"Service":{"Type":"forking"}}`:        "simple, exec or notify",
-		`,"driver":"systemd","unit":{"Install":{"Alias":"x.service"}}`:     `section "Install"`,
+		`,"driver":"systemd","unit":{"Service":{"MemoryMaximum":"1M"}}`:                "Unknown key",
+		`,"driver":"systemd","unit":{"Service":{"MemoryMax":"a lot"}}`:                 "memory limit",
+		`,"driver":"systemd","unit":{"Service":{"ExecStart":"/bin/true"}}`:             "not a package's to set",
+		`,"driver":"systemd","unit":{"Service":{"User":"nobody"}}`:                     "nobody but root",
+		`,"driver":"systemd","unit":{"Service":{"Nice":"1\n[Install]"}}`:               "one line",
+		`,"driver":"systemd","unit":{"Service":{"Type":"forking"}}`:                    "simple, exec or notify",
+		`,"driver":"systemd","unit":{"Service":{"Type":["exec","idle"]}}`:              "simple, exec or notify",
+		`,"driver":"systemd","unit":{"Service":{"Type":[]}}`:                           "simple, exec or notify",
+		`,"driver":"systemd","unit":{"Service":{"TimeoutSec":"infinity"}}`:             "not a package's to set",
+		`,"driver":"systemd","unit":{"Service":{"RootImage":"x"}}`:                     "not a package's to set",
+		`,"driver":"systemd","unit":{"Service":{"UnsetEnvironment":"TRANQUIL_STATE"}}`: "not a package's to set",
+		`,"driver":"systemd","unit":{"Unit":{"RefuseManualStop":"yes"}}`:               "not a package's to set",
+		`,"driver":"systemd","unit":{"Unit":{"AssertPathIsDirectory":""}}`:             "not a package's to set",
+		`,"driver":"systemd","processes":{"a":["-b"]}`:                                 "begins with a sign",
+		`,"driver":"systemd","unit":{"Install":{"Alias":"x.service"}}`:                 `section "Install"`,
 		`,"driver":"upstart"`: "there are the drivers",
 		`,"boot":true`:        "need driver",
 		`,"driver":"systemd","processes":{"A":["b"]}`: "a-z",
@@ -271,31 +281,94 @@ func TestUnitRefused(t *testing.T) {
 	}
 }
 
-// TestBoot: a component that is to run before the agent does is started by a boot,
-// but not while it is being updated; any other waits for the agent.
+// TestBoot: a component that is to run before the agent does is started by a boot, all
+// of its processes, also if what was in /run is gone; but not while it is being updated.
+// Any other waits for the agent.
 func TestBoot(t *testing.T) {
 	for setting, boots := range map[string]bool{`,"boot":true`: true, ``: false} {
 		t.Run(fmt.Sprint(boots), func(t *testing.T) {
 			r, m := newUnitRig(t)
 			d := m.driver()
-			r.switchTo(r.stage("1.0.0", unitSettings("sleep", setting)))
+			r.switchTo(r.stage("1.0.0", unitSettings("served", `,"health":{"http":"/v1/health"},"processes":{"web":["sleep","1000"]}`+setting)))
 			r.start()
+			r.must(os.RemoveAll(r.env.Run))
 			m.reboot()
 			if boots {
-				r.eventually("it runs", func() bool { return r.running(d).State == supervisor.Running })
+				r.eventually("it runs and is well", func() bool { return r.running(d).State == supervisor.Running && r.probe().Healthy })
+				if found := m.units(); len(found) != 2 || r.running(d).Restarts > 0 {
+					t.Error(found, r.running(d))
+				}
 			} else if s := r.running(d); s.State != "" {
 				t.Errorf("nobody has asked for it: %+v", s)
 			}
 			r.start()
-			if s := r.running(d); s.State != supervisor.Running {
-				t.Errorf("%+v", s)
-			}
+			r.eventually("it runs", func() bool { return r.running(d).State == supervisor.Running })
 			r.stop(time.Minute)
 			m.reboot()
 			if s := r.running(d); s.State != "" {
 				t.Errorf("it was stopped, and yet: %+v", s)
 			}
 		})
+	}
+}
+
+// TestQueued: a start that waits for something else in systemd is called off by whoever
+// has asked for it, and by a stop.
+func TestQueued(t *testing.T) {
+	r, m := newUnitRig(t)
+	d := m.driver()
+	slow := func() {
+		t.Helper()
+		r.fill(d.Systemd.Transient, files{"slow.service": "[Service]\nType=oneshot\nExecStart=/bin/sleep 1000\n"})
+		m.systemctl("daemon-reload")
+		m.systemctl("start", "--no-block", "slow.service")
+	}
+	queued := func() bool { return strings.Contains(m.systemctl("list-jobs", "--no-legend"), "tranquil-") }
+	slow()
+	r.switchTo(r.stage("1.0.0", unitSettings("sleep", `,"boot":true,"unit":{"Unit":{"After":"slow.service"}}`)))
+	ctx, cancel := context.WithTimeout(r.ctx, 500*time.Millisecond)
+	defer cancel()
+	if err := r.u.Start(ctx, updater.StartRequest{Component: name}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	r.eventually("the start is called off", func() bool { return !queued() })
+	for _, unit := range r.glob(filepath.Join(d.Systemd.Permanent, "tranquil-*")) { // as a boot does
+		m.systemctl("start", "--no-block", filepath.Base(unit))
+	}
+	if s := r.running(d); !queued() || s.State != supervisor.Starting {
+		t.Errorf("%+v", s)
+	}
+	if err := r.u.Save(r.ctx, updater.SaveRequest{Component: name, Dir: t.TempDir()}); err == nil {
+		t.Error("a state is saved that the component may have the next moment")
+	}
+	r.stop(time.Minute)
+	if s := r.running(d); queued() || s.State != "" {
+		t.Errorf("after the stop: %+v", s)
+	}
+}
+
+func (r *rig) glob(pattern string) []string {
+	r.Helper()
+	found, err := filepath.Glob(pattern)
+	if err != nil || len(found) == 0 {
+		r.Fatalf("%s: %v, %v", pattern, found, err)
+	}
+	return found
+}
+
+// TestUnitFileGone: what runs is found and stopped, whatever became of its unit's file.
+func TestUnitFileGone(t *testing.T) {
+	r, m := newUnitRig(t)
+	r.switchTo(r.stage("1.0.0", unitSettings("sleep", "")))
+	r.start()
+	for _, file := range r.glob(filepath.Join(m.driver().Systemd.Transient, "tranquil-*")) {
+		r.must(os.Remove(file))
+	}
+	if !r.status().Running {
+		t.Error("it is not found")
+	}
+	if r.stop(time.Minute); len(m.units()) > 0 {
+		t.Error("it runs on:", m.units())
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,9 +18,10 @@ import (
 )
 
 // Find returns how a component runs, if it does: the one whose units have this
-// prefix. Of the spec it knows the version only.
+// prefix. Of the spec it knows the version only. One of whose processes some are
+// missing waits for them.
 func (m Manager) Find(ctx context.Context, prefix string) (status supervisor.Status, runs bool, err error) {
-	if len(m.files(prefix)) == 0 || m.Here() != nil {
+	if m.Here() != nil {
 		return status, false, nil
 	}
 	conn, err := m.connect(ctx)
@@ -30,23 +33,34 @@ func (m Manager) Find(ctx context.Context, prefix string) (status supervisor.Sta
 	if err != nil {
 		return status, false, err
 	}
+	running := map[string]bool{}
 	for _, u := range units {
 		own, err := describe(ctx, conn, u)
 		if err != nil {
 			return status, false, err
 		}
+		running[u.Name] = true
 		status = join(status, own, strings.Contains(u.Name, ":"))
+	}
+	for _, file := range m.files(Prefix(prefix, status.Spec.Version)) {
+		if name := filepath.Base(file); len(units) > 0 && !running[name] {
+			status.State, status.Last = supervisor.Waiting, name+" does not run"
+		}
 	}
 	return status, len(units) > 0, nil
 }
 
-// active lists the units that run, or are about to.
+// active lists the units that run, or are about to: also those that systemd will start
+// when something else has ended.
 func active(ctx context.Context, conn *dbus.Conn, prefix string) ([]dbus.UnitStatus, error) {
-	units, err := conn.ListUnitsByPatternsContext(ctx, []string{"active", "reloading", "activating", "deactivating"}, []string{prefix + "*" + suffix})
+	units, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{prefix + "*" + suffix})
 	if err != nil {
 		return nil, fmt.Errorf("systemd does not list its units: %w", err)
 	}
-	return units, nil
+	return slices.DeleteFunc(units, func(u dbus.UnitStatus) bool {
+		queued := u.JobId != 0 && u.JobType != "stop"
+		return !queued && (u.ActiveState == "inactive" || u.ActiveState == "failed")
+	}), nil
 }
 
 // describe translates what systemd says of one unit.
@@ -130,16 +144,24 @@ func (m Manager) Start(ctx context.Context, units []Unit) error {
 	}
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return errors.Join(ctx.Err(), callOff(ctx, conn, first.Name))
 	case result := <-done:
 		if result != "done" {
-			return m.failed(ctx, conn, first.Name, result)
+			return errors.Join(m.failed(ctx, conn, first.Name, result), callOff(ctx, conn, first.Name))
 		}
 	}
 	if first.Boot {
 		return m.enable(first)
 	}
 	return nil
+}
+
+// callOff has systemd not start a unit any more, whatever that waits for.
+func callOff(ctx context.Context, conn *dbus.Conn, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_, err := conn.StopUnitContext(ctx, name, "replace", nil)
+	return err
 }
 
 func (m Manager) failed(ctx context.Context, conn *dbus.Conn, name, result string) error {
@@ -154,7 +176,7 @@ func (m Manager) failed(ctx context.Context, conn *dbus.Conn, name, result strin
 // returns when nothing is left. asked, unless it is nil, is called once systemd
 // has been told.
 func (m Manager) Stop(ctx context.Context, prefix string, grace time.Duration, asked func() error) (forced bool, err error) {
-	if len(m.files(prefix)) == 0 || m.Here() != nil {
+	if m.Here() != nil {
 		return false, nil
 	}
 	if err := m.disable(prefix); err != nil {

@@ -118,7 +118,7 @@ func (m Manager) Install(ctx context.Context, units []Unit) error {
 }
 
 func (m Manager) path(u Unit) string {
-	if u.Boot {
+	if u.Stay {
 		return filepath.Join(m.Permanent, u.Name)
 	}
 	return filepath.Join(m.Transient, u.Name)

@@ -24,12 +24,14 @@ type Unit struct {
 	Dir         string
 	Env         []string // KEY=VALUE
 	Fresh       []string // files to remove before each start
+	Makes       string   // directory that is made before each start
 	Needs       []string // directories that must be there for a start
 	Grace       time.Duration
 	Options     Options
 	With        []string // names of units that run with this one
 	Of          string   // the unit that this one runs with
-	Boot        bool     // it runs after a boot before anybody asks for it
+	Stay        bool     // it is there after a boot
+	Boot        bool     // and runs before anybody asks for it
 }
 
 // Options are what a package says of its units, by section and name, as in
@@ -51,12 +53,29 @@ func (v *Values) UnmarshalJSON(data []byte) error {
 
 // reserved are options that packages cannot set, and where to say it instead.
 var reserved = map[string]string{
-	"Service.ExecStart": "command", "Service.Environment": "env", "Service.WorkingDirectory": "the version's directory, always",
-	"Service.KillMode": "mixed, always", "Service.SendSIGKILL": "true, always", "Service.RemainAfterExit": "false, always",
-	"Service.TimeoutStopSec": "grace", "Service.Restart": "always",
+	"Service.ExecStart": "command", "Service.Environment": "env", "Service.EnvironmentFile": "env", "Service.UnsetEnvironment": "env",
+	"Service.WorkingDirectory": "the version's directory, always", "Service.KillMode": "mixed, always", "Service.SendSIGKILL": "true, always",
+	"Service.RemainAfterExit": "false, always", "Service.TimeoutStopSec": "grace", "Service.TimeoutSec": "grace, and TimeoutStartSec", "Service.Restart": "always",
+	"Unit.Description": "the component's name, always", "Unit.PartOf": "processes", "Unit.AssertPathIsDirectory": "what must be there is the state",
+	"Unit.RefuseManualStart": "who updates it starts it", "Unit.RefuseManualStop": "who updates it stops it", "Unit.StopWhenUnneeded": "who updates it stops it",
+}
+
+// reservedKinds begin the names of more such options.
+var reservedKinds = map[string]string{
 	"Service.User": "nobody but root reaches the state", "Service.Group": "nobody but root reaches the state", "Service.DynamicUser": "nobody but root reaches the state",
-	"Service.RootDirectory": "the version's files are on the device", "Service.RootImage": "the version's files are on the device",
-	"Unit.Description": "the component's name, always", "Unit.PartOf": "processes",
+	"Service.Root": "the version's files are on the device",
+}
+
+func instead(option string) (where string, is bool) {
+	if where, is = reserved[option]; is {
+		return where, is
+	}
+	for kind, where := range reservedKinds {
+		if strings.HasPrefix(option, kind) {
+			return where, true
+		}
+	}
+	return "", false
 }
 
 // Check refuses what is no option, or not the package's.
@@ -66,8 +85,8 @@ func (o Options) Check() error {
 			return fmt.Errorf(`unit has a section %q: there are "Unit" and "Service"`, section)
 		}
 		for name, values := range options {
-			if instead, is := reserved[section+"."+name]; is {
-				return fmt.Errorf("unit.%s.%s is not a package's to set: %s", section, name, instead)
+			if where, is := instead(section + "." + name); is {
+				return fmt.Errorf("unit.%s.%s is not a package's to set: %s", section, name, where)
 			}
 			if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" {
 				return fmt.Errorf("unit.%s has no option %q", section, name)
@@ -77,7 +96,7 @@ func (o Options) Check() error {
 			}
 		}
 	}
-	if values := o["Service"]["Type"]; len(values) > 0 && !slices.Contains([]string{"simple", "exec", "notify"}, values[0]) {
+	if values, set := o["Service"]["Type"]; set && (len(values) != 1 || !slices.Contains([]string{"simple", "exec", "notify"}, values[0])) {
 		return errors.New("unit.Service.Type must be simple, exec or notify: systemd has to know the process")
 	}
 	return nil
@@ -104,6 +123,12 @@ func (u Unit) Text(target string) string {
 		}
 	}
 	add("Unit", "Description", escape(u.Description))
+	// What the package says comes before the rest, so that it can take back nothing of ours.
+	for _, section := range []string{"Unit", "Service"} {
+		for _, name := range slices.Sorted(maps.Keys(u.Options[section])) {
+			add(section, name, u.Options[section][name]...)
+		}
+	}
 	add("Unit", "StartLimitIntervalSec", "0") // a component that crashes is started again for ever
 	add("Unit", "AssertPathIsDirectory", escapeAll(u.Needs)...)
 	add("Unit", "Requires", u.With...)
@@ -111,15 +136,18 @@ func (u Unit) Text(target string) string {
 		add("Unit", "PartOf", u.Of)
 	}
 	own := u.Options["Service"]
-	for name, value := range map[string]string{"Type": "exec", "RestartSec": "100ms"} {
-		if own[name] == nil {
-			add("Service", name, value)
+	for _, option := range [][2]string{{"Type", "exec"}, {"RestartSec", "100ms"}} {
+		if own[option[0]] == nil {
+			add("Service", option[0], option[1])
 		}
+	}
+	if u.Makes != "" { // what is in /run is gone after a boot
+		add("Service", "ExecStartPre", "-/bin/mkdir -p -m 700 -- "+quote(u.Makes, true))
 	}
 	if len(u.Fresh) > 0 {
 		add("Service", "ExecStartPre", "-/bin/rm -f -- "+quoteAll(u.Fresh))
 	}
-	add("Service", "ExecStart", quoteAll(u.Command))
+	add("Service", "ExecStart", strings.TrimSpace(quote(u.Command[0], false)+" "+quoteAll(u.Command[1:]))) // in a path, $ is $
 	add("Service", "WorkingDirectory", escape(u.Dir))
 	for _, variable := range u.Env {
 		add("Service", "Environment", quote(variable, false))
@@ -128,11 +156,6 @@ func (u Unit) Text(target string) string {
 	add("Service", "KillMode", "mixed")
 	// Who stops it uses force himself; this is for a device that goes down.
 	add("Service", "TimeoutStopSec", strconv.FormatInt(int64((u.Grace+5*time.Second).Seconds()), 10))
-	for _, section := range []string{"Unit", "Service"} {
-		for _, name := range slices.Sorted(maps.Keys(u.Options[section])) {
-			add(section, name, u.Options[section][name]...)
-		}
-	}
 	if u.Boot {
 		add("Install", "WantedBy", target)
 	}
