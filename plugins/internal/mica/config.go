@@ -86,6 +86,7 @@ func Or(open func(file string) updater.Open, other updater.Open) updater.Open {
 }
 
 // Retry says that asking again may help where nobody answered.
+// nil stays nil.
 func Retry(err error) error {
 	if errors.Is(err, ErrLost) {
 		return fmt.Errorf("%w: %w", updater.ErrRetry, err)

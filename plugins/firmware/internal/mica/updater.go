@@ -73,11 +73,12 @@ func (u *Updater) Close() error {
 
 // A note is what is remembered.
 type note struct {
-	Factory  string           `json:"factory"`            // what the Base OS reported before the first version
-	Current  string           `json:"current,omitempty"`  // the version switched to; "" is what the device came with
-	Versions map[string]image `json:"versions,omitempty"` // by id
-	Trial    *trial           `json:"trial,omitempty"`    // what the next boot is to be of
-	Failed   string           `json:"failed,omitempty"`   // the last version that was not booted
+	Factory  string           `json:"factory"`           // what the Base OS reported before the first version
+	Current  string           `json:"current"`           // the version switched to; "" is what the device came with
+	Versions map[string]image `json:"versions"`          // by id
+	Written  *string          `json:"written,omitempty"` // the version whose image was written last, or may have been, unless it is known not to boot
+	Trial    *trial           `json:"trial,omitempty"`   // what the next boot is to be of
+	Failed   string           `json:"failed,omitempty"`  // the last version that was not booted
 }
 
 type image struct {
@@ -107,8 +108,11 @@ func (u *Updater) look(ctx context.Context) (n note, running string, err error) 
 	if err := u.base.Do(ctx, mica.Firmware, &running); err != nil {
 		return n, "", mica.Retry(err)
 	}
+	if n.Factory == "" {
+		n.Factory = running
+	}
 	if n.Versions == nil {
-		n.Versions, n.Factory = map[string]image{}, running
+		n.Versions = map[string]image{}
 	}
 	return n, running, nil
 }
@@ -169,6 +173,9 @@ func (u *Updater) stage(ctx context.Context, n note, r updater.StageRequest) (id
 		return "", err
 	}
 	id = strings.ReplaceAll(r.Version, "/", "_") + "-" + sum
+	if err := n.unique(id, s.Reports); err != nil {
+		return "", err
+	}
 	if err := errors.Join(os.Rename(u.path("images", ".new"), u.path("images", id)), durable.Sync(u.path("images"))); err != nil {
 		return "", err
 	}
@@ -177,6 +184,22 @@ func (u *Updater) stage(ctx context.Context, n note, r updater.StageRequest) (id
 		n.Failed = ""
 	}
 	return id, u.save(n)
+}
+
+// unique refuses a version that could not be told from another one when it runs.
+func (n note) unique(id, reports string) error {
+	if reports == "" {
+		return errors.New("reports is empty: it is what the Base OS calls this version")
+	}
+	if reports == n.Factory {
+		return fmt.Errorf("the Base OS reports %s for what the device came with: an update to it could not be seen", reports)
+	}
+	for other, v := range n.Versions {
+		if other != id && v.Reports == reports {
+			return fmt.Errorf("the Base OS reports %s for version %s too, which is another image: they could not be told apart", reports, v.Version)
+		}
+	}
+	return nil
 }
 
 const digestLength = 12
@@ -231,20 +254,28 @@ func (u *Updater) Switch(ctx context.Context, r updater.SwitchRequest) error {
 		if _, known := n.Versions[id]; !r.Handle.IsZero() && !known {
 			return fmt.Errorf("%.100q is not staged: stage the version again", id)
 		}
-		if running == n.reports(id) {
+		booted := n.Trial != nil && n.Trial.ID == id && n.Trial.Boot != u.boot()
+		switch is := running == n.reports(id); {
+		case is && booted, is && id == n.Current && (n.Written == nil || *n.Written == id):
 			n.Current, n.Trial = id, nil
 			return u.save(n)
-		}
-		if t := n.Trial; t != nil && t.ID == id && t.Boot != u.boot() {
-			n.Trial, n.Failed = nil, id
+		case is && id == n.Current: // another one is what would boot next
+			if err := u.write(ctx, &n, id); err != nil {
+				return err
+			}
+			n.Trial = nil
+			return u.save(n)
+		case booted:
+			n.Trial, n.Written, n.Failed = nil, nil, id
 			return errors.Join(u.save(n), fmt.Errorf("the device was to boot %s and runs %s", n.reports(id), running))
 		}
 		return u.flash(ctx, n, id)
 	})
 }
 
-// flash has the device boot a version.
-func (u *Updater) flash(ctx context.Context, n note, id string) error {
+// write has the image of a version be what the device boots next. That it may be is noted
+// before.
+func (u *Updater) write(ctx context.Context, n *note, id string) error {
 	place, file := "firmware-"+id, u.path("images", id)
 	if id == "" {
 		file = u.base.Config().Factory
@@ -252,11 +283,20 @@ func (u *Updater) flash(ctx context.Context, n note, id string) error {
 	if file == "" {
 		return fmt.Errorf("there is no image of %s, which the device came with: name one as factory in %s", n.Factory, mica.File)
 	}
+	n.Written = &id
+	if err := u.save(*n); err != nil {
+		return err
+	}
 	if err := u.base.Upload(ctx, place, file); err != nil {
 		return mica.Retry(err)
 	}
-	if err := u.base.Do(ctx, mica.Flash, nil, "{upload}", place); err != nil {
-		return mica.Retry(err)
+	return mica.Retry(u.base.Do(ctx, mica.Flash, nil, "{upload}", place))
+}
+
+// flash has the device boot a version.
+func (u *Updater) flash(ctx context.Context, n note, id string) error {
+	if err := u.write(ctx, &n, id); err != nil {
+		return err
 	}
 	again := n.Failed == id
 	n.Trial = &trial{id, u.boot()}
@@ -278,13 +318,16 @@ func (n note) runs(running string) error {
 	return nil
 }
 
-// Start finds the device running, or asks for a boot.
+// Start finds the device running, or has it boot the version once more.
 func (u *Updater) Start(ctx context.Context, r updater.StartRequest) error {
 	return u.with(ctx, r.Component, "start", func(n note, running string) error {
 		if n.Current == "" {
 			return errors.New("no version was switched to: stage one first")
 		}
-		return n.runs(running)
+		if running == n.reports(n.Current) || n.Trial != nil && n.Trial.ID == n.Current && n.Trial.Boot == u.boot() {
+			return n.runs(running)
+		}
+		return u.flash(ctx, n, n.Current)
 	})
 }
 

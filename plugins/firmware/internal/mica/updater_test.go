@@ -153,59 +153,137 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestFirmware: an image that the device does not boot turns the update back, one that
-// it boots goes back by the image before, and the device boots by itself where it may.
-func TestFirmware(t *testing.T) {
+// A rig is an updater in process, on a machine of its own.
+type rig struct {
+	*testing.T
+	m *machine
+	u *Updater
+}
+
+func newRig(t *testing.T, reboot bool) rig {
+	t.Helper()
 	t.Parallel()
-	run, err := os.MkdirTemp("", "r")
+	run, err := os.MkdirTemp("", "r") // t.TempDir is too long for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(run) })
-	m := newMachine(t, run, true)
-	o, err := open(updater.Environment{Data: t.TempDir(), Run: run, Logger: slog.New(slog.DiscardHandler)})
+	m := newMachine(t, run, reboot)
+	u, err := open(updater.Environment{Data: t.TempDir(), Run: run, Logger: slog.New(slog.DiscardHandler)})
 	m.must(err)
-	u := o.(*Updater)
-	defer u.Close()
-	stage := func(version, settings string, lines ...string) updater.Handle {
-		t.Helper()
-		a, err := u.Stage(t.Context(), updater.StageRequest{
-			Component: "firmware/os", Version: version, MediaType: pack.MediaTypeRaw, Artifact: imageOf(t, lines...), Settings: []byte(settings),
-		})
-		m.must(err)
-		return a.Handle
+	t.Cleanup(func() { u.(*Updater).Close() })
+	return rig{t, m, u.(*Updater)}
+}
+
+func (r rig) tryStage(version, settings string, lines ...string) (updater.Handle, error) {
+	r.Helper()
+	a, err := r.u.Stage(r.Context(), updater.StageRequest{
+		Component: "firmware/os", Version: version, MediaType: pack.MediaTypeRaw, Artifact: imageOf(r, lines...), Settings: []byte(settings),
+	})
+	return a.Handle, err
+}
+
+func (r rig) stage(version, settings string, lines ...string) updater.Handle {
+	r.Helper()
+	h, err := r.tryStage(version, settings, lines...)
+	r.m.must(err)
+	return h
+}
+
+func (r rig) to(h updater.Handle) error {
+	return r.u.Switch(r.Context(), updater.SwitchRequest{Component: "firmware/os", Handle: h})
+}
+
+// asks switches to a version for which the device has to boot.
+func (r rig) asks(h updater.Handle) {
+	r.Helper()
+	if err := r.to(h); !errors.Is(err, updater.ErrReboot) {
+		r.Fatal(err)
 	}
-	to := func(h updater.Handle) error {
-		return u.Switch(t.Context(), updater.SwitchRequest{Component: "firmware/os", Handle: h})
+}
+
+// TestTurnsBackBeforeTheBoot: an image that was written is not what the device boots
+// after an update that has turned back, wherever the power was cut.
+func TestTurnsBackBeforeTheBoot(t *testing.T) {
+	r := newRig(t, false)
+	one := r.stage("1.0.0", "", "1.0.0")
+	r.asks(one)
+	r.m.must(r.to(updater.Handle{})) // the first update turns back
+	r.m.boot()
+	if runs := r.m.runs(); runs != "factory" {
+		t.Fatalf("it runs %s", runs)
 	}
+	r.asks(one)
+	r.m.boot()
+	r.m.must(r.to(one))
+	two := r.stage("2.0.0", "", "2.0.0")
+	r.asks(two)
+	r.m.must(r.to(one))
+	r.m.must(r.u.Unstage(t.Context(), updater.UnstageRequest{Component: "firmware/os", Version: "2.0.0", Handle: two}))
+	r.m.boot()
+	if runs := r.m.runs(); runs != "1.0.0" {
+		t.Fatalf("it runs %s", runs)
+	}
+	r.m.must(r.u.Start(t.Context(), updater.StartRequest{Component: "firmware/os"}))
+	file := imageOf(t, "by hand")
+	r.m.must(r.m.base.Upload(t.Context(), "x", file))
+	r.m.must(r.m.base.Do(t.Context(), mica.Flash, nil, "{upload}", "x"))
+	r.m.boot()
+	if err := r.u.Start(t.Context(), updater.StartRequest{Component: "firmware/os"}); !errors.Is(err, updater.ErrReboot) {
+		t.Error(err)
+	}
+	r.m.boot()
+	if runs := r.m.runs(); runs != "1.0.0" {
+		t.Errorf("it runs %s", runs)
+	}
+}
+
+// TestToldApart: a version that the Base OS calls as another one is refused, and what the
+// device came with is never forgotten.
+func TestToldApart(t *testing.T) {
+	r := newRig(t, false)
+	h := r.stage("1.0.0", `{"reports": "Base 7"}`, "Base 7")
+	for version, settings := range map[string]string{"1.0.1": `{"reports": "Base 7"}`, "factory": "", "1.0.2": `{"reports": ""}`, "1.0.3": `{"report": "x"}`} {
+		if _, err := r.tryStage(version, settings, version); err == nil {
+			t.Errorf("%s is taken", version)
+		}
+	}
+	r.m.must(r.u.Unstage(t.Context(), updater.UnstageRequest{Component: "firmware/os", Version: "1.0.0", Handle: h}))
+	if n, _, err := r.u.look(t.Context()); err != nil || n.Factory != "factory" {
+		t.Errorf("%+v, %v", n, err)
+	}
+}
+
+// TestFirmware: an image that the device does not boot turns the update back, one that
+// it boots goes back by the image before, and the device boots by itself where it may.
+func TestFirmware(t *testing.T) {
+	r := newRig(t, true)
 	boots := func(h updater.Handle) {
 		t.Helper()
-		if err := to(h); !errors.Is(err, updater.ErrReboot) {
-			t.Fatal(err)
-		}
-		m.booted() // the Base OS has done the rest
+		r.asks(h)
+		r.m.booted() // the Base OS has done the rest
 	}
-	one := stage("1.0.0", `{"reports": "Adlershof 1"}`, "Adlershof 1")
+	one := r.stage("1.0.0", `{"reports": "Adlershof 1"}`, "Adlershof 1")
 	boots(one)
-	m.must(to(one))
-	if m.runs() != "Adlershof 1" {
-		t.Fatalf("it runs %s", m.runs())
+	r.m.must(r.to(one))
+	if runs := r.m.runs(); runs != "Adlershof 1" {
+		t.Fatalf("it runs %s", runs)
 	}
-	bad := stage("2.0.0", "", "2.0.0", "broken")
+	bad := r.stage("2.0.0", "", "2.0.0", "broken")
 	boots(bad)
-	if err := to(bad); err == nil || errors.Is(err, updater.ErrReboot) || !strings.Contains(err.Error(), "runs Adlershof 1") {
+	if err := r.to(bad); err == nil || errors.Is(err, updater.ErrReboot) || !strings.Contains(err.Error(), "runs Adlershof 1") {
 		t.Errorf("error %v", err)
 	}
-	m.must(to(one))
-	good := stage("3.0.0", "", "3.0.0")
+	r.m.must(r.to(one))
+	good := r.stage("3.0.0", "", "3.0.0")
 	boots(good)
-	m.must(to(good))
+	r.m.must(r.to(good))
 	boots(one) // the update turns back
-	m.must(to(one))
-	if p, err := u.Probe(t.Context(), updater.ProbeRequest{Component: "firmware/os"}); err != nil || !p.Healthy || m.runs() != "Adlershof 1" {
-		t.Error(p, err, m.runs())
+	r.m.must(r.to(one))
+	if p, err := r.u.Probe(t.Context(), updater.ProbeRequest{Component: "firmware/os"}); err != nil || !p.Healthy || r.m.runs() != "Adlershof 1" {
+		t.Error(p, err, r.m.runs())
 	}
-	if err := to(updater.Handle{}); err == nil || !strings.Contains(err.Error(), "which the device came with") {
+	if err := r.to(updater.Handle{}); err == nil || !strings.Contains(err.Error(), "which the device came with") {
 		t.Errorf("error %v", err)
 	}
 }
