@@ -311,7 +311,7 @@ func FuzzTLV(f *testing.F) { fuzzCodec(f, FormatTLV) }
 // may be written beside values changes nothing.
 func TestWholeNumbersAreExact(t *testing.T) {
 	for text, want := range map[string]Value{
-		"9007199254740993.0": Int(9007199254740993), "9007199254740993": Int(9007199254740993), "21.0": Float(21), "18446744073709551615.00": Uint(math.MaxUint64),
+		"9007199254740993.0": Int(9007199254740993), "9007199254740993": Int(9007199254740993), "21.0": Float(21), "9.007199254740993e15": Int(9007199254740993), "9.223372036854775807e18": Int(math.MaxInt64), "1e300": Float(1e300), "9007199254740993.5": Float(9007199254740994), "18446744073709551615.00": Uint(math.MaxUint64),
 	} {
 		if got, err := parseJSONNumber(text); err != nil || got != want {
 			t.Errorf("%s: %v, %v", text, got, err)
@@ -334,6 +334,34 @@ func TestClocksThatAreNotSet(t *testing.T) {
 			if got, err := Decode(f, Path{}, b, testModel); err != nil || len(got) != 1 || !got[0].Time.IsZero() {
 				t.Errorf("%v %v: %v, %v", f, at, got, err)
 			}
+		}
+	}
+}
+
+// TestTaggedCBOR reads what Anjay Lite makes of times, and what RFC 8428 section 6 lets
+// numbers be.
+func TestTaggedCBOR(t *testing.T) {
+	at := Time(time.Unix(0x6955B900, 0))
+	for payload, want := range map[string]Value{
+		"c11a6955b900": at, "c1fb41da556e40000000": at, "c074323032362d30312d30315430303a30313a30345a": Time(time.Date(2026, 1, 1, 0, 1, 4, 0, time.UTC)),
+		"c482201837": Float(5.5), "c4820105": Float(50), "c249010000000000000000": Float(1 << 64), "c2487fffffffffffffff": Int(math.MaxInt64),
+	} {
+		b, err := hex.DecodeString(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decodeCBORValue(b, KindNone); err != nil || got != want {
+			t.Errorf("%s: %v %v, %v", payload, got.Kind(), got, err)
+		}
+		records, err := Decode(FormatSenMLCBOR, Path{}, append([]byte("\x81\xa2\x00\x67/5/0/12\x02"), b...), Model{})
+		if err != nil || len(records) != 1 || records[0].Value != want {
+			t.Errorf("%s in SenML: %v, %v", payload, records, err)
+		}
+	}
+	for _, payload := range []string{"c48201", "c4820141ff", "c4821b7fffffffffffffff05", "d82a05", "c1f97e00", "c5822003"} {
+		b, _ := hex.DecodeString(payload)
+		if got, err := decodeCBORValue(b, KindNone); err == nil {
+			t.Errorf("%s: %v", payload, got)
 		}
 	}
 }

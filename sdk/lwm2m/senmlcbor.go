@@ -130,7 +130,7 @@ func numberFromCBOR(x any) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	if _, err := v.Convert(KindFloat); err != nil && v.Kind() != KindInteger && v.Kind() != KindUnsigned {
+	if _, err := v.Convert(KindFloat); err != nil && v.Kind() != KindInteger && v.Kind() != KindUnsigned && v.Kind() != KindTime {
 		return Value{}, errSenMLNumber
 	}
 	return v, nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 )
@@ -156,9 +157,6 @@ func (j jsonEntry) value() (v Value, err error) {
 // parseJSONNumber gives an integer if the number is written as one and fits, or is one
 // that a float would not hold exactly.
 func parseJSONNumber(s string) (Value, error) {
-	if whole, zeros, point := strings.Cut(s, "."); point && len(whole) > 15 && strings.Trim(zeros, "0") == "" {
-		s = whole
-	}
 	if i, err := strconv.ParseInt(s, 10, 64); err == nil && s != "-0" {
 		return Int(i), nil
 	}
@@ -166,5 +164,12 @@ func parseJSONNumber(s string) (Value, error) {
 		return Uint(u), nil
 	}
 	f, err := strconv.ParseFloat(s, 64)
+	if whole, is := new(big.Rat), err == nil && math.Abs(f) >= 1<<53 && math.Abs(f) <= 1<<64 && len(s) <= 64; is {
+		if _, ok := whole.SetString(s); ok && whole.IsInt() && whole.Num().IsInt64() {
+			return Int(whole.Num().Int64()), nil
+		} else if ok && whole.IsInt() && whole.Num().IsUint64() {
+			return Uint(whole.Num().Uint64()), nil
+		}
+	}
 	return Float(f), err
 }

@@ -2,6 +2,9 @@ package lwm2m
 
 import (
 	"errors"
+	"fmt"
+	"math/big"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -108,6 +111,33 @@ func valueFromCBOR(x any) (Value, error) {
 			return v, nil
 		}
 		return Uint(x), nil
+	case time.Time: // tags 0 and 1, as some write resources of that type
+		if x.IsZero() {
+			return Value{}, errors.New("it is no time")
+		}
+		return Value{kind: KindTime, bits: uint64(x.Unix())}, nil
+	case big.Int: // tags 2 and 3
+		return parseJSONNumber(x.String())
+	case cbor.Tag:
+		return decimalFromCBOR(x)
 	}
 	return Value{}, errors.New("it is not a number, text, bytes or boolean")
+}
+
+// decimalFromCBOR reads a decimal fraction (RFC 8949 section 3.4.4), by which SenML may
+// say a number.
+func decimalFromCBOR(x cbor.Tag) (Value, error) {
+	const decimalFraction = 4
+	pair, _ := x.Content.([]any)
+	if x.Number != decimalFraction || len(pair) != 2 {
+		return Value{}, fmt.Errorf("nobody knows what is meant by tag %d", x.Number)
+	}
+	for _, part := range pair {
+		switch part.(type) {
+		case int64, uint64:
+		default:
+			return Value{}, errors.New("a decimal fraction is made of two integers")
+		}
+	}
+	return parseJSONNumber(fmt.Sprintf("%de%d", pair[1], pair[0]))
 }

@@ -108,7 +108,7 @@ func (s *Server) restore() {
 	}
 	all, err := s.config.Store.Load()
 	if err != nil {
-		s.logger.Error("cannot read the registrations that were kept, devices will have to register anew", "error", err)
+		s.logger.Error("some registrations that were kept cannot be read, those devices will have to register anew", "error", err)
 	}
 	for endpoint, state := range all {
 		if err := s.restoreOne(state); err != nil {

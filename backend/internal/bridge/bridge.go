@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -74,12 +75,13 @@ type Bridge struct {
 
 	name string // by which twins know it
 
-	mu       sync.Mutex
-	sessions map[string]*live // by endpoint
-	pace     pace
-	ledger   ledger
-	store    lwm2m.Store // nil without a directory
-	running  sync.WaitGroup
+	mu        sync.Mutex
+	sessions  map[string]*live // by endpoint
+	strangers []string         // endpoints that the hub did not know, in the order in which they came
+	pace      pace
+	ledger    ledger
+	store     lwm2m.Store // nil without a directory
+	running   sync.WaitGroup
 }
 
 // live is a session that runs.
@@ -206,6 +208,44 @@ func (b *Bridge) authorize(identity, endpoint string) error {
 	return nil
 }
 
+// maxStrangers bounds the devices that are here and that the hub does not know: they may
+// be registered there any moment, and they may be nobody's.
+const maxStrangers = 256
+
+// stranger hears that the hub does not know a device. When there are too many of them,
+// the first one gives way; if it is a device, it registers here again.
+func (b *Bridge) stranger(endpoint string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if slices.Contains(b.strangers, endpoint) {
+		return
+	}
+	b.strangers = append(b.strangers, endpoint)
+	if len(b.strangers) <= maxStrangers {
+		return
+	}
+	first := b.strangers[0]
+	b.strangers = b.strangers[1:]
+	if s := b.sessions[first]; s != nil && !s.link.stands() {
+		b.letGo(first, s)
+	}
+}
+
+// letGo ends the session of a device, and its registration: it hears so at its next
+// update. The caller holds b.mu.
+func (b *Bridge) letGo(endpoint string, s *live) {
+	if b.sessions[endpoint] == s {
+		delete(b.sessions, endpoint)
+	}
+	s.end()
+	s.mu.Lock()
+	d := s.device
+	s.mu.Unlock()
+	if d != nil {
+		d.Forget()
+	}
+}
+
 // event takes a change of the registration table.
 func (b *Bridge) event(ctx context.Context, e lwm2m.Event) {
 	endpoint := e.Registration.Endpoint
@@ -258,7 +298,7 @@ const farewell = 5 * time.Second
 // start begins the session of a device. The caller holds b.mu.
 func (b *Bridge) start(ctx context.Context, endpoint string) *live {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &live{newSession(b.Hub, b.HubTLS, endpoint, b.model, b.Log.With("device", endpoint)), cancel}
+	s := &live{newSession(b.Hub, b.HubTLS, endpoint, b.model, func() { b.stranger(endpoint) }, b.Log.With("device", endpoint)), cancel}
 	s.packages, s.addresses, s.pace, s.resumed = b.Packages, b.Files, b.pace, b.ledger.has(endpoint)
 	s.bridge, s.cede = b.name, func() bool { return b.cede(endpoint, s) }
 	s.begun = func() error { return b.ledger.add(endpoint) }

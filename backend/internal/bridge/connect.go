@@ -69,6 +69,7 @@ func (l *twinLink) connect(pause time.Duration) {
 		l.failed(t.Error())
 		pause = next/2 + rand.N(next)
 		if errors.Is(t.Error(), packets.ErrorRefusedNotAuthorised) {
+			l.refused()
 			pause = unknownPause
 		}
 	}

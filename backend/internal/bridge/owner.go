@@ -98,19 +98,13 @@ func (b *Bridge) cede(endpoint string, s *live) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.mu.Lock()
-	d, claims := s.device, s.claims
+	claims := s.claims
 	s.mu.Unlock()
 	if claims {
 		return false
 	}
 	b.Log.Info("device has registered with another bridge", "device", endpoint)
-	if b.sessions[endpoint] == s {
-		delete(b.sessions, endpoint)
-	}
-	s.end()
-	if d != nil {
-		d.Forget()
-	}
+	b.letGo(endpoint, s)
 	if err := b.ledger.remove(endpoint); err != nil {
 		b.Log.Error("cannot note that an update is another bridge's", "device", endpoint, "error", err)
 	}

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 	"encoding/base64"
 	"errors"
 	"testing"
@@ -124,4 +125,36 @@ func TestRoom(t *testing.T) {
 	if err := register(t, address, "b"); !errors.Is(err, &lwm2m.Error{Code: lwm2m.CodeUnavailable}) {
 		t.Errorf("the second of one: %v", err)
 	}
+}
+
+// TestStrangersGiveWay: whoever registers endpoints that the hub does not know takes no
+// room from those that it does.
+func TestStrangersGiveWay(t *testing.T) {
+	t.Parallel()
+	h, _ := startHub(t, t.TempDir(), "127.0.0.1:0", "127.0.0.1:0")
+	s := system{service: iothub.NewClient(connection(t, h, hub.PolicyOwner))}
+	create(t, s.service, endpoint)
+	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", Log: quiet, AckTimeout: ackTimeout, MaxDevices: maxStrangers + 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, b.Serve)
+	stranger, err := coap.Dial("coap://" + b.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stranger.Close() })
+	background(t, func(ctx context.Context) error { return stranger.Serve(ctx, deaf{}) })
+	for i := range maxStrangers + 100 {
+		eventually(t, "one more", func() error {
+			m := &lwm2m.Message{Code: lwm2m.Post, Path: []string{"rd"}, Query: []string{fmt.Sprintf("ep=nobody-%d", i), "lwm2m=1.1"}}
+			answer, err := stranger.Exchange(t.Context(), b.Addr(), m)
+			if err == nil && answer.Code != lwm2m.CodeCreated {
+				err = &lwm2m.Error{Code: answer.Code}
+			}
+			return err
+		}, func(err error) bool { return err == nil })
+	}
+	s.device, _ = startDevice(t, "coap://"+b.Addr())
+	eventually(t, "the device is online", s.at(t, "state"), is("online"))
 }

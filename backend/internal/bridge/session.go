@@ -88,7 +88,7 @@ const (
 	readingsPeriod   = time.Second // shortest time between two notifications of a sensor
 )
 
-func newSession(hub iothub.ConnectionString, security *tls.Config, endpoint string, model lwm2m.Model, log *slog.Logger) *session {
+func newSession(hub iothub.ConnectionString, security *tls.Config, endpoint string, model lwm2m.Model, refused func(), log *slog.Logger) *session {
 	s := &session{
 		endpoint: endpoint, log: log, wake: make(chan struct{}, 1), values: values{},
 		model: model, replies: map[lwm2m.Path]reply{}, executed: map[lwm2m.Path]execution{}, given: map[lwm2m.Path]string{},
@@ -98,7 +98,7 @@ func newSession(hub iothub.ConnectionString, security *tls.Config, endpoint stri
 	s.alarm = time.AfterFunc(time.Hour, s.poke)
 	s.interrupt = func() {}
 	s.doze = time.AfterFunc(time.Hour, s.poke)
-	s.link = dial(hub, security, endpoint, callbacks{up: s.stale, lost: s.rest, desired: s.stale, method: s.invoked}, log)
+	s.link = dial(hub, security, endpoint, callbacks{up: s.stale, lost: s.rest, refused: refused, desired: s.stale, method: s.invoked}, log)
 	return s
 }
 

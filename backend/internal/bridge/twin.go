@@ -42,6 +42,7 @@ type twinLink struct {
 type callbacks struct {
 	up      func()               // the connection stands and is subscribed, each time anew
 	lost    func() time.Duration // it is lost; says when to make it again
+	refused func()               // the hub does not know the device, each time that it is asked
 	desired func()               // a patch of the desired properties has arrived
 	method  func(invocation)     // so has a direct method
 }

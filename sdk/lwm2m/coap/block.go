@@ -139,6 +139,7 @@ func (c *Conn) upload(ctx context.Context, to string, m message.Message, request
 		m.Options = addUint(m.Options, message.Size1, uint32(min(request.Size, math.MaxUint32)))
 		return c.sendBlocks(ctx, to, m, request.Body, request.Size)
 	case len(m.Payload) > c.body(to):
+		m.Options = addUint(m.Options, message.Size1, uint32(len(m.Payload)))
 		return c.sendBlocks(ctx, to, m, bytes.NewReader(m.Payload), int64(len(m.Payload)))
 	}
 	r, err := c.exchange(ctx, to, m)
@@ -168,6 +169,11 @@ func (c *Conn) sendBlocks(ctx context.Context, to string, m message.Message, bod
 		b.num, b.more = uint32(num), sent < size
 		part.Options = b.add(cloneOptions(m.Options), message.Block1)
 		r, err := c.exchange(ctx, to, part)
+		if got, ok := getBlock(r, message.Block1); err == nil && ok && num == 0 && r.Code == codes.RequestEntityTooLarge && got.szx < b.szx {
+			// It takes smaller ones only (RFC 7959 section 2.9.3).
+			b.szx, sent, body = got.szx, 0, io.MultiReader(bytes.NewReader(clone(part.Payload)), body)
+			continue
+		}
 		switch {
 		case err != nil || !lwm2m.Code(r.Code).Success():
 			return r, err

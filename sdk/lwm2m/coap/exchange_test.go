@@ -1,11 +1,14 @@
 package coap
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -130,6 +133,45 @@ func TestLiars(t *testing.T) {
 		}
 		if len(l.at) > 3 {
 			t.Errorf("%s: asked %d times", name, len(l.at))
+		}
+		c.Close()
+		cancel()
+		serving.Wait()
+	}
+}
+
+// TestSmallerBlocks: a peer that refuses the first block for its size gets smaller ones
+// (RFC 7959 section 2.9.3), of a payload and of what is read as it is sent.
+func TestSmallerBlocks(t *testing.T) {
+	const text = "0123456789"
+	payload := []byte(strings.Repeat(text, 300))
+	for name, request := range map[string]*lwm2m.Message{
+		"payload": {Code: lwm2m.Put, Path: []string{"5"}, Payload: payload},
+		"body":    {Code: lwm2m.Put, Path: []string{"5"}, Body: iotest.HalfReader(bytes.NewReader(payload)), Size: int64(len(payload))},
+	} {
+		var got []byte
+		l := &liar{back: make(chan []byte, 1000), answers: func(m message.Message) []message.Message {
+			b, _ := getBlock(m, message.Block1)
+			answer := message.Message{Type: message.Acknowledgement, MessageID: m.MessageID, Token: m.Token, Code: codes.Continue}
+			switch {
+			case b.szx > 2:
+				b.szx, answer.Code = 2, codes.RequestEntityTooLarge
+			case !b.more:
+				answer.Code = codes.Changed
+				fallthrough
+			default:
+				got = append(got, m.Payload...)
+			}
+			answer.Options = b.add(nil, message.Block1)
+			return []message.Message{answer}
+		}}
+		c := newConn(l, newSettings(nil))
+		ctx, cancel := context.WithCancel(t.Context())
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = c.Serve(ctx, nil) })
+		answer, err := c.Exchange(ctx, peerA, request)
+		if err != nil || answer.Code != lwm2m.CodeChanged || !bytes.Equal(got, payload) {
+			t.Errorf("%s: %v, %v, %d bytes", name, answer, err, len(got))
 		}
 		c.Close()
 		cancel()
