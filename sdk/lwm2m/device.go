@@ -59,10 +59,10 @@ func (d *Device) Registration() Registration {
 	return d.registration.clone()
 }
 
-func (d *Device) isAt(peer string) bool {
+func (d *Device) isAt(peer, identity string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.registration.Address == peer
+	return d.registration.Address == peer && d.registration.Identity == identity
 }
 
 // move changes the address of a device that has this identity.

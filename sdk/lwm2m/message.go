@@ -158,9 +158,13 @@ type PeerDoubter interface {
 	PeerDoubted(peer string)
 }
 
-// Waker is a Transport that can tell a device that its connection is lost, before the
-// device finds out; most take no notice.
+// Waker is a Transport that may have connections. A peer of one that is lost is never
+// that of another one.
 type Waker interface {
+	// Connected tells whether there is a way to the peer.
+	Connected(peer string) bool
+	// Wake tells a device that its connection is lost, before the device finds out; many
+	// take no notice.
 	Wake(peer string)
 }
 

@@ -196,7 +196,7 @@ func (s serverHandler) ServeNotification(peer string, m *Message, done func(Rece
 		done(Refused)
 		return
 	}
-	if !o.device.isAt(peer) && !s.follow(o.device, peer, m.Identity) {
+	if !o.device.isAt(peer, m.Identity) && !s.follow(o.device, peer, m.Identity) {
 		s.logger.Debug("ignored a notification from another address than the device's", "endpoint", o.device.endpoint, "peer", peer)
 		done(Ignored)
 		return

@@ -60,7 +60,7 @@ func (s *Server) receive(ctx context.Context, peer string, m *Message) (*Message
 	switch {
 	case m.Code != Post:
 		return nil, Errorf(CodeMethodNotAllowed, "use POST")
-	case !ok:
+	case !ok || d.Registration().Identity != m.Identity:
 		return nil, Errorf(CodeNotFound, "register first")
 	case m.Format == nil || !slices.Contains([]Format{FormatSenMLCBOR, FormatSenMLJSON}, *m.Format):
 		return nil, Errorf(CodeUnsupportedFormat, "use SenML")

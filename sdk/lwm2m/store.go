@@ -134,6 +134,9 @@ func (s *Server) restoreOne(state []byte) error {
 	r.Updated = time.Now()
 	d := newDevice(s, r)
 	d.unheard = true
+	if w, ok := s.transport.(Waker); ok {
+		d.cut = !w.Connected(r.Address)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.devices) >= s.config.MaxDevices {
@@ -163,6 +166,9 @@ func (s *Server) wake(t Transport, stop <-chan struct{}) {
 		return
 	}
 	for _, d := range s.Devices() {
+		if d.Awake() {
+			continue
+		}
 		waker.Wake(d.Registration().Address)
 		select {
 		case <-stop:

@@ -69,6 +69,12 @@ func (j joint) Notify(ctx context.Context, peer string, notification *lwm2m.Mess
 	return c.Notify(ctx, peer, notification)
 }
 
+// Connected implements [lwm2m.Waker].
+func (j joint) Connected(peer string) bool {
+	c, peer, err := j.behind(peer)
+	return err == nil && c.Connected(peer)
+}
+
 // Wake implements [lwm2m.Waker].
 func (j joint) Wake(peer string) {
 	if c, peer, err := j.behind(peer); err == nil {

@@ -18,14 +18,17 @@ type nat struct {
 	server  *net.UDPAddr
 	workers sync.WaitGroup
 	deaf    atomic.Bool // alerts of the server are lost
+	silent  atomic.Bool // all is lost
+	one     bool        // it has one address for all
 
 	mu   sync.Mutex
 	back map[string]*net.UDPConn // by the device's address
+	last *net.UDPAddr            // who sent last
 }
 
-func startNAT(t *testing.T, server string) *nat {
+func startNAT(t *testing.T, server string, one bool) *nat {
 	t.Helper()
-	n := &nat{back: map[string]*net.UDPConn{}}
+	n := &nat{one: one, back: map[string]*net.UDPConn{}}
 	var err error
 	if n.server, err = net.ResolveUDPAddr("udp", server); err != nil {
 		t.Fatal(err)
@@ -53,18 +56,25 @@ func (n *nat) forward(t *testing.T) {
 		if err != nil {
 			return
 		}
+		name := from.String()
+		if n.one {
+			name = "all"
+		}
 		n.mu.Lock()
-		back := n.back[from.String()]
+		n.last = from
+		back := n.back[name]
 		if back == nil {
 			if back, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
 				t.Error(err)
 				return
 			}
-			n.back[from.String()] = back
+			n.back[name] = back
 			n.workers.Go(func() { n.backward(back, from) })
 		}
 		n.mu.Unlock()
-		_, _ = back.WriteToUDP(b[:size], n.server)
+		if !n.silent.Load() {
+			_, _ = back.WriteToUDP(b[:size], n.server)
+		}
 	}
 }
 
@@ -75,7 +85,12 @@ func (n *nat) backward(back *net.UDPConn, to *net.UDPAddr) {
 		if err != nil {
 			return
 		}
-		if b[0] != 21 || !n.deaf.Load() {
+		if n.one {
+			n.mu.Lock()
+			to = n.last
+			n.mu.Unlock()
+		}
+		if !n.silent.Load() && (b[0] != 21 || !n.deaf.Load()) {
 			_, _ = n.front.WriteToUDP(b[:size], to)
 		}
 	}
@@ -99,7 +114,7 @@ func TestKilledServer(t *testing.T) {
 				change = keeping(t, t.TempDir())
 			}
 			s := startServerAt(t, "coaps://127.0.0.1:0", change, coap.PSKs(keys), patient())
-			n := startNAT(t, s.address)
+			n := startNAT(t, s.address, false)
 			d := startDevice(t, "coaps://"+n.front.LocalAddr().String(), func(c *lwm2m.ClientConfig) { c.Lifetime = 24 * time.Hour },
 				coap.PSK("device-1", secret), coap.WithTransmission(coap.Transmission{AckTimeout: time.Hour}))
 			var box inbox
@@ -128,7 +143,7 @@ func TestKilledServer(t *testing.T) {
 func TestForgedHelloRequest(t *testing.T) {
 	t.Parallel()
 	s := startSecureServer(t, "coaps://127.0.0.1:0", coap.PSKs(keys), patient())
-	n := startNAT(t, s.address)
+	n := startNAT(t, s.address, false)
 	d := startDevice(t, "coaps://"+n.front.LocalAddr().String(), nil, coap.PSK("device-1", secret), patient())
 	s.event(t, lwm2m.Registered)
 	eventually(t, "the device is registered", d.Registered)

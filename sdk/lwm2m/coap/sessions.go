@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -111,7 +112,7 @@ type session struct {
 func newSessions(c carrier, s settings) *sessions {
 	l := &sessions{
 		settings: s, carrier: c, arrived: make(chan arrival, maxWaiting), doubts: make(chan string, 1), doubted: func(string) {}, closed: make(chan struct{}),
-		open: map[string]*session{}, byName: map[string]*session{},
+		open: map[string]*session{}, byName: map[string]*session{}, serial: rand.Uint64N(1 << 62), // no later server gives a peer the same name
 		handshakes: places.Places{Max: maxHandshakes, Share: handshakeShare}, nobodies: places.Crowd{Max: maxNameless, Each: maxNamelessEach},
 	}
 	l.stop = sync.OnceValue(l.shut)
@@ -456,6 +457,16 @@ func (l *sessions) attend(s *session) {
 			}
 		}))
 	}
+}
+
+// Connected tells whether there is a way to a peer; see [lwm2m.Waker].
+func (c *Conn) Connected(peer string) bool {
+	l, ok := c.link.(*sessions)
+	if !ok {
+		return true
+	}
+	_, err := l.session(peer)
+	return err == nil
 }
 
 // Wake tells a device that was here before this server was started that its session is

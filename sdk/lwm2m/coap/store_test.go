@@ -157,8 +157,8 @@ func TestNewSessionOfAnObservedDevice(t *testing.T) {
 	s.stop()
 	s = startServerAt(t, "coaps://"+s.address, keeping(t, folder), coap.PSKs(keys), patient())
 	remote := s.event(t, lwm2m.Restored).Device
-	if _, err := remote.Observe(deadline(t), version, box.put); err == nil || remote.Awake() {
-		t.Errorf("a device without a session is asked: %v", err)
+	if remote.Awake() {
+		t.Error("a device without a session is asked")
 	}
 	again := make(chan error, 1)
 	go func() { _, err := remote.Observe(deadline(t), version, box.put); again <- err }()
@@ -220,5 +220,55 @@ func TestKeptDevicesExpire(t *testing.T) {
 	s.stop()
 	if files, _ := os.ReadDir(folder); len(files) > 0 {
 		t.Errorf("kept: %v", files)
+	}
+}
+
+// TestAnotherDeviceAtTheSameAddress: after a restart of the server a session from an
+// address that a device had is whoever's it has proven to be, and nobody else's.
+func TestAnotherDeviceAtTheSameAddress(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	sent := make(chan string, 9)
+	change := func(c *lwm2m.ServerConfig) {
+		keeping(t, folder)(c)
+		c.OnSend = func(_ context.Context, d *lwm2m.Device, _ []lwm2m.Record) error {
+			sent <- d.Registration().Endpoint
+			return nil
+		}
+	}
+	s := startServerAt(t, "coaps://127.0.0.1:0", change, coap.PSKs(keys), patient())
+	n := startNAT(t, s.address, true) // as that of a gateway
+	address := "coaps://" + n.front.LocalAddr().String()
+	session := func(identity string) (conn *coap.Conn, peer string, end func()) {
+		t.Helper()
+		conn, err := coap.Dial(address, coap.PSK(identity, secret), patient())
+		if err != nil {
+			t.Fatal(err)
+		}
+		end = run(t, conn, func(ctx context.Context, tr lwm2m.Transport) error { return tr.Serve(ctx, deaf{}) })
+		if peer, err = conn.Resolve(deadline(t), address); err != nil {
+			t.Fatal(err)
+		}
+		return conn, peer, end
+	}
+	conn, peer, end := session("device-1")
+	if _, err := conn.Exchange(deadline(t), peer, &lwm2m.Message{Code: lwm2m.Post, Path: []string{"rd"}, Query: []string{"ep=device-1", "lwm2m=1.1"}}); err != nil {
+		t.Fatal(err)
+	}
+	s.event(t, lwm2m.Registered)
+	n.silent.Store(true)
+	end()
+	s.stop()
+	s = startServerAt(t, "coaps://"+s.address, change, coap.PSKs(keys), patient())
+	first := s.event(t, lwm2m.Restored)
+	n.silent.Store(false)
+	conn, peer, _ = session("device-2")
+	payload, _ := lwm2m.Encode(lwm2m.FormatSenMLJSON, lwm2m.Path{}, []lwm2m.Record{{Path: reading, Value: lwm2m.Float(666)}})
+	answer, err := conn.Exchange(deadline(t), peer, &lwm2m.Message{Code: lwm2m.Post, Path: []string{"dp"}, Format: new(lwm2m.FormatSenMLJSON), Payload: payload})
+	if err != nil || answer.Code != lwm2m.CodeNotFound || len(sent) > 0 {
+		t.Errorf("another device sends: %v, %v, taken for %d", answer, err, len(sent))
+	}
+	if first.Device.Awake() {
+		t.Error("the first device is taken for awake")
 	}
 }
