@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 )
 
 const agentItself = "tranquil/agent"
+
+// builtVersion is what programs say that were built without another version.
+const builtVersion = "0.0.0-dev"
 
 // selfUpdating lists the agent among the components, and has its updaters come with it.
 var selfUpdating = []rig.Edit{
@@ -36,17 +40,32 @@ os = "linux"
 arch = %q
 `
 
-// publishAgent publishes a version of the agent: the one that runs, by another name,
-// behind a script.
-func publishAgent(t *testing.T, s *rig.System, version, deadline, script string) {
+// publishAgent publishes a version of the agent: the one that runs, which says that it is
+// another version.
+func publishAgent(t *testing.T, s *rig.System, version string) {
+	t.Helper()
+	program, err := os.ReadFile(s.Program("tranquil-agent"))
+	must(t, err)
+	if len(version) != len(builtVersion) || !bytes.Contains(program, []byte(builtVersion)) {
+		t.Fatalf("the agent does not say %s", builtVersion)
+	}
+	publishProgram(t, s, version, "1m", bytes.ReplaceAll(program, []byte(builtVersion), []byte(version)))
+}
+
+// publishScript publishes a version that is the agent that runs behind a script.
+func publishScript(t *testing.T, s *rig.System, version, deadline, script string) {
+	t.Helper()
+	publishProgram(t, s, version, deadline, []byte("#!/bin/sh\n[ \"$1\" != version ] || exec echo tranquil-agent "+version+"\n"+script+"\n"))
+}
+
+func publishProgram(t *testing.T, s *rig.System, version, deadline string, program []byte) {
 	t.Helper()
 	dir := t.TempDir()
 	files := filepath.Join(dir, "files")
 	must(t, os.Mkdir(files, 0o700))
 	must(t, os.Link(s.Program("tranquil-agent"), filepath.Join(files, "agent")))
 	must(t, os.Link(s.Program("tranquil-updater-application"), filepath.Join(files, "tranquil-updater-application")))
-	script = "#!/bin/sh\n[ \"$1\" != version ] || exec echo tranquil-agent " + version + "\n" + script + "\n"
-	must(t, os.WriteFile(filepath.Join(files, "tranquil-agent"), []byte(script), 0o700))
+	must(t, os.WriteFile(filepath.Join(files, "tranquil-agent"), program, 0o700))
 	must(t, os.WriteFile(filepath.Join(dir, "tranquil.toml"), fmt.Appendf(nil, agentRecipe, version, deadline, built.Arch), 0o600))
 	out, err := s.CLI(t.Context(), "package", "build", dir, "-o", dir)
 	must(t, err)
@@ -93,9 +112,9 @@ func TestAgentUpdatesItself(t *testing.T) {
 	agent, adapter := s.Agent.PID(), s.Components(rig.SensorAdapter)[0].PID
 	const run = `exec "$(dirname "$0")/agent" "$@"`
 
-	publishAgent(t, s, "2.0.0", "1m", run)
-	agentEnds(t, s, "2.0.0", "updated")
-	if now := program(agent); !strings.Contains(now, "/tranquil/versions/2.0.0-") {
+	publishAgent(t, s, "2.0.0-dev")
+	agentEnds(t, s, "2.0.0-dev", "updated")
+	if now := program(agent); !strings.Contains(now, "/tranquil/versions/2.0.0-dev-") {
 		t.Errorf("the agent is %s", now)
 	}
 	update(t, s, "2.0.0") // by the updater that came along
@@ -105,7 +124,7 @@ func TestAgentUpdatesItself(t *testing.T) {
 		adapter = now
 	}
 
-	publishAgent(t, s, "3.0.0", "1m", "exit 1")
+	publishScript(t, s, "3.0.0", "1m", "exit 1")
 	for starts := 0; ; starts++ { // as an init does
 		if r, err := s.Reported(t.Context()); err == nil && r.Components[agentItself].Update.To == "3.0.0" && r.Components[agentItself].Update.Result != "" {
 			break
@@ -118,7 +137,7 @@ func TestAgentUpdatesItself(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	if c := agentEnds(t, s, "3.0.0", "turned back"); c.Version != "2.0.0" || !strings.Contains(c.Update.Cause, "has not proven itself") {
+	if c := agentEnds(t, s, "3.0.0", "turned back"); c.Version != "2.0.0-dev" || !strings.Contains(c.Update.Cause, "has not proven itself") {
 		t.Errorf("%+v", c)
 	}
 
@@ -129,7 +148,7 @@ func TestAgentUpdatesItself(t *testing.T) {
 	s.Agent.Stop()
 	must(t, s.StartAgent(t.Context()))
 	gate := filepath.Join(t.TempDir(), "gate")
-	publishAgent(t, s, "4.0.0", "3s", "echo $$ >"+gate+"\nwhile [ ! -e "+gate+".open ]; do sleep 0.05; done\n"+run)
+	publishScript(t, s, "4.0.0", "3s", "echo $$ >"+gate+"\nwhile [ ! -e "+gate+".open ]; do sleep 0.05; done\n"+run)
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(gate); err == nil {
 			break
@@ -140,13 +159,13 @@ func TestAgentUpdatesItself(t *testing.T) {
 	}
 	relay.Cut(true)
 	must(t, os.WriteFile(gate+".open", nil, 0o600))
-	for begin := time.Now(); !strings.Contains(program(s.Agent.PID()), "/2.0.0-"); time.Sleep(20 * time.Millisecond) {
+	for begin := time.Now(); !strings.Contains(program(s.Agent.PID()), "/2.0.0-dev-"); time.Sleep(20 * time.Millisecond) {
 		if time.Since(begin) > rig.UpdateTime {
 			t.Fatalf("the agent is %s", program(s.Agent.PID()))
 		}
 	}
 	relay.Cut(false)
-	if c := agentEnds(t, s, "4.0.0", "turned back"); c.Version != "2.0.0" || !strings.Contains(c.Update.Cause, "not registered") {
+	if c := agentEnds(t, s, "4.0.0", "turned back"); c.Version != "2.0.0-dev" || !strings.Contains(c.Update.Cause, "not registered") {
 		t.Errorf("%+v", c)
 	}
 	if now, _ := check(t, s); now.PID != adapter {

@@ -123,7 +123,9 @@ func check(ctx context.Context, name, version string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, name, "version").Output()
+	cmd := exec.CommandContext(ctx, name, "version")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // with ours it would take itself for an updater
+	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("%s of the artifact does not run here: %w", Program, err)
 	}
