@@ -18,7 +18,6 @@ type callCmd struct {
 	Value   string        `arg:"" optional:"" help:"What to write or create, JSON or text; the arguments of an execute; attributes."`
 	Wait    time.Duration `help:"How long to wait for a device that is away or sleeps, up to 5m."`
 	Timeout time.Duration `default:"30s" help:"How long it may take to answer, from 5s to 5m."`
-	JSON    bool          `help:"Print the answer as it is, with its status."`
 }
 
 // Help is the long text of tranquil device call --help.
@@ -49,7 +48,7 @@ func (c *callCmd) Run(s *session) error {
 	if err != nil {
 		return c.explain(err)
 	}
-	if c.JSON {
+	if s.JSON {
 		return s.printJSON(answer)
 	}
 	return c.show(s, answer)

@@ -23,6 +23,11 @@ func describeEvent(event iothub.Event) string {
 			return oneLine(strings.Join(words, "; "))
 		}
 		return "twin changed"
+	case iothub.EventUpdateStarted, iothub.EventUpdatePhase, iothub.EventUpdateFinished, iothub.EventUpdateFailed, iothub.EventUpdateOverdue:
+		var u iothub.UpdateEvent
+		if json.Unmarshal(event.Body, &u) == nil {
+			return oneLine(strings.ToLower(strings.TrimPrefix(event.Type, "update")) + ": " + u.Component + " " + updateReport(u.Update).String())
+		}
 	case iothub.EventTelemetry:
 		var t iothub.Telemetry
 		if json.Unmarshal(event.Body, &t) == nil {

@@ -48,7 +48,7 @@ func (c *consentCmd) Run(s *session) error {
 		return err
 	}
 	fmt.Fprintln(s.out, done)
-	return nil
+	return s.asked(c.ID, c.Component, change)
 }
 
 // change is what to write into the component's desired properties, and what to
@@ -146,7 +146,7 @@ func (c *cancelCmd) Run(s *session) error {
 		return err
 	}
 	fmt.Fprintf(s.out, "update %s of %s to %s shall turn back\n", update.ID, c.Component, update.To)
-	return nil
+	return s.asked(c.ID, c.Component, map[string]string{"refused": update.ID})
 }
 
 type windowCmd struct {
@@ -197,7 +197,7 @@ func (c *windowCmd) Run(s *session) error {
 		return err
 	}
 	fmt.Fprintln(s.out, done)
-	return nil
+	return s.asked(c.ID, c.Component, map[string]any{"window": open})
 }
 
 // show prints the window that is asked for, and the one that the device has.
@@ -215,6 +215,9 @@ func (c *windowCmd) show(s *session) error {
 	}
 	component := report.component(c.Component)
 	asked, _ := wishOf(twin, c.Component)["window"].(string)
+	if s.JSON {
+		return s.printJSON(map[string]string{"window": component.Window, "asked": asked, "closed": component.shut(time.Now())})
+	}
 	switch {
 	case component.Window == "" && asked == "":
 		fmt.Fprintf(s.out, "updates of %s on %s may begin at any time\n", c.Component, c.ID)

@@ -18,6 +18,7 @@ type deviceCmd struct {
 	Create createCmd     `cmd:"" help:"Register a device."`
 	List   listCmd       `cmd:"" help:"List all devices."`
 	Show   showDeviceCmd `cmd:"" help:"Show a device and its components."`
+	Delete deleteCmd     `cmd:"" help:"Remove a device from the registry, with its twin."`
 	Call   callCmd       `cmd:"" help:"Have a device do something now, such as read a resource."`
 }
 
@@ -59,9 +60,8 @@ func explainRefusal(err error) error {
 }
 
 type createCmd struct {
-	ID   string `arg:"" help:"Device id: the endpoint name of its agent."`
-	PSK  string `name:"psk" placeholder:"FILE" help:"Write the key that its agent proves itself with over DTLS (lwm2m.psk) to a new file."`
-	JSON bool   `help:"Print the identity with its keys."`
+	ID  string `arg:"" help:"Device id: the endpoint name of its agent."`
+	PSK string `name:"psk" placeholder:"FILE" help:"Write the key that its agent proves itself with over DTLS (lwm2m.psk) to a new file."`
 }
 
 func (c *createCmd) Run(s *session) error {
@@ -76,7 +76,7 @@ func (c *createCmd) Run(s *session) error {
 	if err := s.writePSK(c.PSK, device); err != nil {
 		return fmt.Errorf("%w (the device is created: tranquil device show %s --psk FILE writes its key)", err, c.ID)
 	}
-	if c.JSON {
+	if s.JSON {
 		return s.printJSON(device)
 	}
 	fmt.Fprintf(s.out, "created %s\n", device.DeviceID)
@@ -113,9 +113,7 @@ func primaryKey(device *iothub.Device) (string, error) {
 	return key, nil
 }
 
-type listCmd struct {
-	JSON bool `help:"Print JSON."`
-}
+type listCmd struct{}
 
 func (c *listCmd) Run(s *session) error {
 	hub, err := s.hub()
@@ -129,7 +127,7 @@ func (c *listCmd) Run(s *session) error {
 	for i := range devices {
 		devices[i].Authentication.SymmetricKey = iothub.SymmetricKey{}
 	}
-	if c.JSON {
+	if s.JSON {
 		return s.printJSON(devices)
 	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
@@ -140,9 +138,35 @@ func (c *listCmd) Run(s *session) error {
 	return w.Flush()
 }
 
+type deleteCmd struct {
+	ID  string `arg:"" help:"Device id."`
+	Yes bool   `help:"Do not ask."`
+}
+
+// Run asks: the twin has what the device was asked for, and its agent is let in no more.
+func (c *deleteCmd) Run(s *session) error {
+	hub, err := s.hub()
+	if err != nil {
+		return err
+	}
+	if _, err := hub.Device(s.ctx, c.ID); err != nil {
+		return explainRefusal(err)
+	}
+	fmt.Fprintf(s.out, "%s is removed, with its twin and its keys\n", c.ID)
+	if !c.Yes && !confirmed(s) {
+		return errors.New("not confirmed, nothing was removed")
+	}
+	if err := hub.DeleteDevice(s.ctx, c.ID); err != nil {
+		return explainRefusal(err)
+	}
+	if s.JSON {
+		return s.printJSON(map[string]string{"deleted": c.ID})
+	}
+	return nil
+}
+
 type showDeviceCmd struct {
 	ID   string `arg:"" help:"Device id."`
-	JSON bool   `help:"Print its reported properties as JSON."`
 	Keys bool   `xor:"what" help:"Print its keys instead, base64 and for other LwM2M clients hexadecimal."`
 	PSK  string `name:"psk" xor:"what" placeholder:"FILE" help:"Write the key that its agent proves itself with over DTLS (lwm2m.psk) to a new file instead."`
 }
@@ -168,6 +192,9 @@ func (c *showDeviceCmd) identity(s *session) error {
 	if err != nil {
 		return fmt.Errorf("the key of %s is not base64: %w", c.ID, err)
 	}
+	if s.JSON {
+		return s.printJSON(map[string]string{"device": device.DeviceID, "primary": key, "secondary": device.Authentication.SymmetricKey.SecondaryKey})
+	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "identity\t%s\nprimary key\t%s\n\t%x\nsecondary key\t%s\n", device.DeviceID, key, raw, device.Authentication.SymmetricKey.SecondaryKey)
 	return w.Flush()
@@ -181,7 +208,7 @@ func (c *showDeviceCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
+	if s.JSON {
 		return s.printJSON(twin.Properties.Reported)
 	}
 	report, err := decodeReport(twin.Properties.Reported)

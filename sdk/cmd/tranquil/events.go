@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
@@ -10,7 +9,6 @@ import (
 type eventsCmd struct {
 	ID    string `arg:"" optional:"" help:"Device id; default: all devices."`
 	Since string `placeholder:"EVENT-ID" help:"Begin after this event: an id that --json prints."`
-	JSON  bool   `help:"Print one JSON object per line."`
 }
 
 func (c *eventsCmd) Run(s *session) error {
@@ -30,8 +28,8 @@ func (c *eventsCmd) Run(s *session) error {
 }
 
 func (c *eventsCmd) print(s *session, event iothub.Event) error {
-	if c.JSON {
-		return json.NewEncoder(s.out).Encode(event)
+	if s.JSON {
+		return s.line(event)
 	}
 	_, err := fmt.Fprintf(s.out, "%s  %s  %s\n", moment(event.Time), event.Device, describeEvent(event))
 	return err

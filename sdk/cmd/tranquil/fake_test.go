@@ -51,6 +51,8 @@ func newFakeServer(log string) http.Handler {
 	shut := strings.Replace(waitingTwin, "Sat 00:00-24:00", "closed: cannot be read", 1)
 	mux.HandleFunc("GET /twins/shut", s.answer(shut))
 	mux.HandleFunc("PATCH /twins/shut", s.answer(shut))
+	mux.HandleFunc("GET /twins/watched", s.answer(strings.NewReplacer(`"id":"u1"`, `"id":"u2"`, `"result":"turned back","cause":"never\n\thealthy"`, `"phase":"request","step":"resolve"`).Replace(fakeTwin)))
+	mux.HandleFunc("DELETE /devices/d1", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /twins/gone", s.answer(goneTwin))
 	mux.HandleFunc("PATCH /twins/gone", s.answer(goneTwin))
 	mux.HandleFunc("GET /twins/away", s.answer(strings.Replace(fakeTwin, `"online"`, `"offline"`, 1)))
@@ -92,6 +94,11 @@ func newFakeLogin(hub http.Handler) http.Handler {
 		}
 		io.WriteString(w, `{"id":"ABC","token":"tranquil_ABC_DEF","expires":"2999-01-01T00:00:00Z"}`)
 	})
+	for _, path := range []string{"readings", "substitutes"} {
+		mux.HandleFunc("GET /api/v1/devices/d1/"+path, func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, `{"readings":[{"device":"d1","path":"/3303/0","value":21.5,"unit":"Cel","component":"application/greeter","masking":{"state":"stale","until":"2026-11-22T08:00:00Z","late":true}}]}`)
+		})
+	}
 	mux.HandleFunc("DELETE /api/v1/tokens/ABC", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("/api/v1/hub/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer tranquil_ABC_DEF" {
@@ -203,6 +210,11 @@ var stories = map[string][]string{
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u4","kind":"rollback","from":"2.0.0","to":"1.0.0","result":"updated"}}}}}}`,
 		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u5","kind":"restore","from":"1.0.0","to":"1.0.0","result":"updated"}}}}}}`,
 		`{"version":3,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u6","kind":"remove","from":"1.0.0","result":"removed"}}}}}}`,
+	},
+	"watched": {
+		`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"update":{"phase":"preparation","step":"download","progress":0.25,"bytes":1048576,"size":4194304}}}}}}`,
+		`{"version":9,"properties":{"reported":{"components":{"application/greeter":{"stale":true,"update":{"phase":"execution","step":"stop","progress":0.5,"bytes":null,"size":null,"unavailableUntil":"2026-11-22T08:00:04Z"}}}}}}`,
+		`{"version":10,"properties":{"reported":{"components":{"application/greeter":{"stale":false,"update":{"result":"turned back","cause":"no luck","downtime":1}}}}}}`,
 	},
 	"gone":     {`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"version":null,"update":{"id":"u9","to":null,"result":"removed"}}}}}}`},
 	"standing": {}, // says nothing new

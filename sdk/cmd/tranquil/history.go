@@ -16,7 +16,6 @@ import (
 type historyCmd struct {
 	ID        string `arg:"" help:"Device id."`
 	Component string `arg:"" optional:"" help:"Component, as in application/sensor-adapter; default: all."`
-	JSON      bool   `help:"Print one JSON object per line."`
 
 	shown int // outcomes
 }
@@ -125,8 +124,8 @@ func (o outcomeReport) way() string {
 
 func (c *historyCmd) show(s *session, o outcomeReport) error {
 	c.shown++
-	if c.JSON {
-		return json.NewEncoder(s.out).Encode(o)
+	if s.JSON {
+		return s.line(o)
 	}
 	if o.Missed > 0 {
 		fmt.Fprintf(s.out, "(%d more before, which the device had no room to keep)\n", o.Missed)

@@ -16,7 +16,6 @@ import (
 
 type inspectCmd struct {
 	Package string `arg:"" help:"Package file or layout directory."`
-	JSON    bool   `help:"Print JSON."`
 }
 
 func (c *inspectCmd) Run(s *session) error {
@@ -26,7 +25,7 @@ func (c *inspectCmd) Run(s *session) error {
 	}
 	defer l.Close()
 	ways, said := waysOf(l.Package), statementsOf(l)
-	if c.JSON {
+	if s.JSON {
 		return s.printJSON(struct {
 			*pack.Package
 			Ways      []way       `json:"ways,omitempty"`

@@ -120,8 +120,7 @@ func (c *loginCmd) Run(s *session) error {
 	if err := l.keep(); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "logged in as %s until %s\n", l.User, moment(l.Expires))
-	return nil
+	return s.tell(map[string]any{"user": l.User, "url": l.URL, "expires": l.Expires}, "logged in as %s until %s\n", l.User, moment(l.Expires))
 }
 
 func (l *login) keep() error {
@@ -177,7 +176,7 @@ func (l *login) call(s *session, method, path string, in, out any) error {
 		return err
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	b, err := io.ReadAll(io.LimitReader(res.Body, 8<<20))
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,8 @@ var (
 // and a server that stands in for the file server and the hub.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:  "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"json": wantJSON},
 		Setup: func(env *testscript.Env) error {
 			vouching, err := newFakeTrust(filepath.Join(env.WorkDir, "trust"))
 			if err != nil {

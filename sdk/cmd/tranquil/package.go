@@ -34,6 +34,14 @@ type buildCmd struct {
 	Provenance bool     `help:"Have the package say what it was built of: an in-toto statement with SLSA provenance."`
 }
 
+// packaged is what build and verify tell.
+type packaged struct {
+	Path      string `json:"path"`
+	Component string `json:"component"`
+	Version   string `json:"version"`
+	Digest    string `json:"digest"`
+}
+
 func (c *buildCmd) Run(s *session) error {
 	recipe, err := pack.ReadRecipe(c.Dir)
 	if err != nil {
@@ -53,8 +61,7 @@ func (c *buildCmd) Run(s *session) error {
 		return errors.Join(err, os.RemoveAll(path)) // nobody should push it
 	}
 	warnUnused(s, recipe, c.Dir)
-	fmt.Fprintf(s.out, "%s\n%s %s %s\n", path, p.Manifest.Component(), p.Manifest.Version, p.Digest)
-	return nil
+	return s.tell(packaged{path, p.Manifest.Component(), p.Manifest.Version, p.Digest}, "%s\n%s %s %s\n", path, p.Manifest.Component(), p.Manifest.Version, p.Digest)
 }
 
 func (c *buildCmd) build(recipe *pack.Recipe) (*pack.Package, string, error) {
@@ -157,6 +164,5 @@ func (c *verifyCmd) Run(s *session) error {
 		return err
 	}
 	m := l.Package.Manifest
-	fmt.Fprintf(s.out, "%s is whole\n%s %s %s\n", c.Package, m.Component(), m.Version, l.Package.Digest)
-	return nil
+	return s.tell(packaged{c.Package, m.Component(), m.Version, l.Package.Digest}, "%s is whole\n%s %s %s\n", c.Package, m.Component(), m.Version, l.Package.Digest)
 }

@@ -14,9 +14,8 @@ import (
 )
 
 type diffCmd struct {
-	Old  string `arg:"" help:"Package file or layout directory."`
-	New  string `arg:"" help:"Package file or layout directory."`
-	JSON bool   `help:"Print JSON."`
+	Old string `arg:"" help:"Package file or layout directory."`
+	New string `arg:"" help:"Package file or layout directory."`
 }
 
 // A difference is one thing that two packages do not have in common.
@@ -53,7 +52,7 @@ func (c *diffCmd) Run(s *session) error {
 	}
 	all = append(all, artifacts...)
 	costs := costsOf(old.Package, now.Package)
-	if c.JSON {
+	if s.JSON {
 		return s.printJSON(struct {
 			Same        bool         `json:"same"`
 			Differences []difference `json:"differences"`

@@ -7,12 +7,12 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // A bar shows how far something is, on a terminal only: a log wants no bars.
 type bar struct {
-	out  io.Writer // nil: show nothing
+	out  *os.File  // nil: show nothing
 	log  io.Writer // for lines now and then, where there is no terminal
 	what string
 	last int
@@ -22,11 +22,7 @@ type bar struct {
 func (s *session) bar(what string) *bar {
 	b := &bar{what: what, last: -1, told: time.Now()}
 	f, ok := s.err.(*os.File)
-	if ok {
-		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-		ok = err == nil
-	}
-	if b.log = s.err; ok {
+	if b.log = s.err; ok && term.IsTerminal(int(f.Fd())) {
 		b.out = f
 	}
 	return b
@@ -56,8 +52,12 @@ func (b *bar) show(done, total int64) {
 		return
 	}
 	b.last = percent
+	what := b.what
+	if wide, _, err := term.GetSize(int(b.out.Fd())); err == nil { // a longer line could not be replaced
+		what = what[:max(0, min(len(what), wide-barWidth-10))]
+	}
 	full := percent * barWidth / 100
-	fmt.Fprintf(b.out, "\r%s [%s%s] %3d %%", b.what, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), percent)
+	fmt.Fprintf(b.out, "\r%s [%s%s] %3d %%", what, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), percent)
 }
 
 // clear removes the bar.

@@ -18,7 +18,6 @@ type pullCmd struct {
 	Output    string `short:"o" default:"." help:"File to write, with an extension, or a directory for a file named type.component.package.ext, made if it is not there."`
 	Layout    bool   `help:"Write an OCI image layout directory instead of a single file."`
 	Insecure  bool   `help:"Send the token unencrypted to a host that is not this one."`
-	JSON      bool   `help:"Print JSON."`
 }
 
 // parse splits the reference; without a version or digest, which is "".
@@ -55,7 +54,7 @@ func (c *pullCmd) Run(s *session) error {
 		return fmt.Errorf("%s does not have %s", from.Reference.Registry, c.Reference)
 	case err != nil:
 		return fmt.Errorf("cannot pull package: %w", err)
-	case c.JSON:
+	case s.JSON:
 		return s.printJSON(t)
 	}
 	fmt.Fprintf(s.out, "%s\n%s %s %s\n", t.Path, component, t.Version, t.Digest)

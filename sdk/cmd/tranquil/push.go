@@ -15,7 +15,6 @@ type pushCmd struct {
 	Package  string `arg:"" help:"Package file or layout directory."`
 	URL      string `arg:"" optional:"" help:"File server or OCI registry, as in https://packages.example.org; default: --files."`
 	Insecure bool   `help:"Send the token unencrypted to a host that is not this one."`
-	JSON     bool   `help:"Print JSON."`
 }
 
 // A transfer is what push and pull tell.
@@ -53,7 +52,7 @@ func (c *pushCmd) Run(s *session) error {
 	}
 	t.There = t.There && t.Bytes == 0
 	switch {
-	case c.JSON:
+	case s.JSON:
 		return s.printJSON(t)
 	case t.There:
 		fmt.Fprintf(s.out, "%s is there already\n%s\n", t.Reference, t.Digest)

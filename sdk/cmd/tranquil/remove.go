@@ -57,6 +57,9 @@ func (c *removeCmd) Run(s *session) error {
 	}
 	patch := iothub.TwinPatch{Desired: map[string]any{"components": map[string]any{c.Component: wish}}}
 	after, err := hub.PatchTwin(s.ctx, c.ID, patch, "")
+	if err == nil {
+		err = s.asked(c.ID, c.Component, wish)
+	}
 	if err != nil {
 		return err
 	}

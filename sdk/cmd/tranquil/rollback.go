@@ -58,6 +58,9 @@ func (c *rollbackCmd) Run(s *session) error {
 	}
 	patch := iothub.TwinPatch{Desired: map[string]any{"components": map[string]any{c.Component: wish}}}
 	after, err := hub.PatchTwin(s.ctx, c.ID, patch, "")
+	if err == nil {
+		err = s.asked(c.ID, c.Component, wish)
+	}
 	if err != nil {
 		return err
 	}
@@ -96,7 +99,11 @@ func (c *rollbackCmd) explain(s *session, twin *iothub.Twin) (*reported.Previous
 
 // confirmed asks on the terminal, or wherever the input comes from.
 func confirmed(s *session) bool {
-	fmt.Fprint(s.out, "Go on? [y/N] ")
+	to := s.out
+	if s.JSON {
+		to = s.err
+	}
+	fmt.Fprint(to, "Go on? [y/N] ")
 	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	return strings.EqualFold(strings.TrimSpace(answer), "y")
 }

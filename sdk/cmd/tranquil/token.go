@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -20,13 +19,11 @@ func (c *tokenCmd) Run(s *session) error {
 		return err
 	}
 	if hub.Token != "" {
-		fmt.Fprintln(s.out, "Bearer", hub.Token)
-		return nil
+		return s.tell(map[string]string{"token": "Bearer " + hub.Token}, "Bearer %s\n", hub.Token)
 	}
 	token, err := hub.ConnectionString.ServiceToken(time.Now().Add(c.For))
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out, token)
-	return nil
+	return s.tell(map[string]string{"token": token}, "%s\n", token)
 }

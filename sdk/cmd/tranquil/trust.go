@@ -84,8 +84,7 @@ func (j *judge) follows(ctx context.Context) bool {
 }
 
 type trustStatusCmd struct {
-	Dir  string `arg:"" optional:"" help:"Directory of tranquil trust init; default: what the file server has."`
-	JSON bool   `help:"Print JSON."`
+	Dir string `arg:"" optional:"" help:"Directory of tranquil trust init; default: what the file server has."`
 }
 
 func (c *trustStatusCmd) Run(s *session) error {
@@ -93,7 +92,7 @@ func (c *trustStatusCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
+	if s.JSON {
 		err = s.printJSON(standings)
 	} else {
 		err = showStandings(s.out, standings, c.Dir)

@@ -47,8 +47,12 @@ func (c *updateCmd) Run(s *session) error {
 	if err := c.foresee(s, before); err != nil {
 		return err
 	}
-	desired := map[string]any{"components": map[string]any{c.Component: c.wish(before)}}
+	wish := c.wish(before)
+	desired := map[string]any{"components": map[string]any{c.Component: wish}}
 	after, err := hub.PatchTwin(s.ctx, c.ID, iothub.TwinPatch{Desired: desired}, "")
+	if err == nil {
+		err = s.asked(c.ID, c.Component, wish)
+	}
 	if err != nil {
 		return err
 	}
@@ -178,7 +182,7 @@ func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub
 	if !c.Wait {
 		return nil
 	}
-	w := &watch{updateCmd: c, last: last, twin: after, refusal: report.Refused["components/"+c.Component]}
+	w := &watch{updateCmd: c, last: last, follower: follower{twin: after}, teller: s.teller(), refusal: report.Refused["components/"+c.Component]}
 	same := wishOf(before, c.Component)["version"] == c.Version && !c.Again
 	if same && last.To == c.Version && last.Result != "" && report.State != "offline" {
 		fmt.Fprintln(s.err, "this wish is not new, and was answered before:")

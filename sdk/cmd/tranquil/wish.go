@@ -29,6 +29,9 @@ func (c *wishListCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if s.JSON {
+		return s.printJSON(map[string]any{"wishes": plain(wishesOf(twin)), "refused": report.Refused})
+	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	each(wishesOf(twin), func(component string, wish any) {
 		fmt.Fprintf(w, "%s\t%s\n", oneLine(component), describeWish(wish))
@@ -91,7 +94,7 @@ func (c *wishDropCmd) Run(s *session) error {
 		return err
 	}
 	fmt.Fprintf(s.out, "nothing is asked of %s on %s any more\n", oneLine(c.Component), c.ID)
-	return nil
+	return s.asked(c.ID, c.Component, dropped)
 }
 
 // others says of which components something is asked.
