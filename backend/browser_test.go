@@ -184,8 +184,48 @@ func TestBrowser(t *testing.T) {
 			t.Errorf("%s: %s", path, bad)
 		}
 	}
+	trouble(t, ctx, r)
 	do(t, ctx, "a webhook", chromedp.Navigate(r.url+"/webhooks"), chromedp.SendKeys(`input[name=url]`, "https://example.invalid/tranquil\r"), chromedp.WaitVisible(`input.secret`))
 	do(t, ctx, "log out", chromedp.Click(`.who button`), chromedp.WaitVisible(`input[name=user]`))
 	shoot(t, ctx, "login", r.url+"/login")
 	do(t, ctx, "the session has ended", chromedp.Navigate(r.url+"/devices"), chromedp.WaitVisible(`input[name=user]`))
+}
+
+// trouble looks at devices that somebody has to look after: in safe mode, with a component that stays stopped, with an
+// update that is overdue; and at readings that are masked.
+func trouble(t *testing.T, ctx context.Context, r *running) {
+	reading := func(value float64) doc {
+		return doc{"3303": doc{"0": doc{"5700": doc{"value": value, "ts": "2026-11-30T16:00:00.000Z"}, "5701": doc{"value": "Cel"}, "5750": doc{"value": greeter}}}}
+	}
+	r.connect(t, "press-8", doc{"state": "malfunction", "lwm2m": reading(60.5), "components": doc{greeter: doc{
+		"version": "2.0.0", "schema": 2, "running": false,
+		"update": doc{"id": "b", "to": "2.0.0", "result": "inconsistent", "cause": "cannot hand back the state: no space left on device; it stays stopped: tranquil repair"},
+		"states": doc{"7": doc{"version": "1.0.0", "schema": 1, "savedAt": "2026-11-30T15:00:00Z", "bytes": 5120}, "9": doc{"version": "2.0.0", "schema": 2, "savedAt": "2026-11-30T16:00:00Z", "bytes": 6000, "damaged": true}},
+	}}})
+	c := r.bearer(t, "admin", r.admin)
+	c.call(t, "POST", "/api/v1/devices", doc{"id": "press-9", "tags": doc{"site": "bern", "hall": 3}}, nil)
+	past := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
+	r.connect(t, "press-9", doc{"state": "updating", "lwm2m": reading(58), "components": doc{greeter: doc{
+		"version": "1.0.0", "schema": 1, "stale": true, "update": doc{"id": "c", "to": "2.0.0", "phase": "execution", "step": "save", "progress": 0.6, "unavailableUntil": past},
+	}}})
+	do(t, ctx, "it is overdue", chromedp.Navigate(r.url+"/devices/press-9"), chromedp.WaitVisible(`#components > .problem`))
+	shoot(t, ctx, "safe", r.url+"/devices/press-7")
+	shoot(t, ctx, "overdue", r.url+"/devices/press-9")
+	shoot(t, ctx, "masked", r.url+"/devices/press-9/resources")
+	if elsewhere := see(t, ctx, chromedp.Text(`#resources .note`)); !strings.Contains(elsewhere, "pump-1") || strings.Contains(elsewhere, "press-8") {
+		t.Errorf("live elsewhere: %q", elsewhere)
+	}
+	shoot(t, ctx, "stopped", r.url+"/devices/press-8")
+	shoot(t, ctx, "troubles", r.url+"/devices")
+	do(t, ctx, "repair it", chromedp.Navigate(r.url+"/devices/press-8"), chromedp.SetValue(`.problem select`, "7"), chromedp.Click(`.problem button`), chromedp.WaitVisible(`.said`))
+	if _, twin := c.send(t, "GET", "/api/v1/devices/press-8/twin", "", nil); !strings.Contains(twin, `"repair":{"number":1,"state":7}`) {
+		t.Errorf("it is not asked to go on with state 7: %s", twin)
+	}
+	do(t, ctx, "leave safe mode", chromedp.Navigate(r.url+"/devices/press-7"), chromedp.Click(`.problem button`), chromedp.WaitVisible(`.said`))
+	for _, device := range []string{"press-7", "press-8", "press-9"} {
+		do(t, ctx, device, chromedp.Navigate(r.url+"/devices/"+device))
+		if bad := see(t, ctx, chromedp.Evaluate[string](unnamed)); bad != "" {
+			t.Errorf("%s: %s", device, bad)
+		}
+	}
 }

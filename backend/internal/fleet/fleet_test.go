@@ -52,7 +52,9 @@ func TestMasking(t *testing.T) {
 		state    string
 		want     Masking
 	}{
-		"live":               {`{"state": "online", "components": {"application/x": {"version": "1.0.0", "stale": false}}}`, nil, noon, "online", Masking{State: "live"}},
+		"live":               {`{"state": "online", "components": {"application/x": {"version": "1.0.0", "running": true, "stale": false}}}`, nil, noon, "online", Masking{State: "live"}},
+		"stopped":            {`{"state": "online", "components": {"application/x": {"version": "1.0.0", "running": false}}}`, nil, noon, "online", Masking{State: "stale"}},
+		"without an agent":   {`{"state": "online", "components": {"application/x": {"object": "/9/0"}}}`, nil, noon, "online", Masking{State: "live"}},
 		"stale":              {stale, nil, noon, "updating", Masking{State: "stale", Until: &until}},
 		"late":               {stale, nil, noon.Add(time.Hour), "updating", Masking{State: "stale", Until: &until, Late: true}},
 		"stale, who knows":   {`{"components": {"application/x": {"stale": true}}}`, nil, noon, "online", Masking{State: "stale"}},
@@ -60,7 +62,7 @@ func TestMasking(t *testing.T) {
 		"away in the middle": {stale, gone, noon, "offline", Masking{State: "offline", Since: &noon}},
 		"overdue, and away":  {strings.Replace(stale, "updating", "malfunction", 1), func(d *twin.Device) { gone(d); d.Overdue = &twin.Overdue{Component: "application/x", Until: until} }, noon.Add(time.Hour), "malfunction", Masking{State: "stale", Until: &until, Late: true}},
 		"never there":        {`{"components": {"application/x": {}}}`, func(d *twin.Device) { d.Connection = twin.Connection{} }, noon, "new", Masking{State: "offline"}},
-		"safe mode":          {`{"state": "malfunction", "mode": "safe", "fault": "x", "components": {"application/x": {}}}`, nil, noon, "malfunction", Masking{State: "live"}},
+		"safe mode":          {`{"state": "malfunction", "mode": "safe", "fault": "x", "components": {"application/x": {"running": true}}}`, nil, noon, "malfunction", Masking{State: "live"}},
 	} {
 		d := device(t, "d", test.reported)
 		if test.edit != nil {
@@ -168,7 +170,7 @@ func (m *many) Devices(context.Context) iter.Seq2[twin.Device, error] { // by id
 // are live themselves.
 func TestSubstitutes(t *testing.T) {
 	const warm = `"lwm2m": {"3303": {"0": {"5700": {"value": 21.5, "ts": "2026-11-30T11:59:00.000Z"}, "5701": {"value": "Cel"}, "5750": {"value": "application/x"}}}}`
-	live, stale := `"components": {"application/x": {"stale": false}}`, `"components": {"application/x": {"stale": true}}`
+	live, stale := `"components": {"application/x": {"running": true}}`, `"components": {"application/x": {"stale": true}}`
 	m := &many{all: []twin.Device{
 		device(t, "masked", "{"+stale+", "+warm+"}"), device(t, "other place", "{"+live+", "+warm+"}"), device(t, "stale too", "{"+stale+", "+warm+"}"),
 		device(t, "gone", "{"+live+", "+warm+"}"), device(t, "humid", `{"lwm2m": {"3304": {"0": {"5700": {"value": 50}}}}}`), device(t, "right", "{"+live+", "+warm+"}"),

@@ -35,7 +35,7 @@ type Component struct {
 
 // Masking says what the readings of a component are worth now.
 type Masking struct {
-	State string     `json:"state"` // "live", "stale": it is being updated, or "offline"
+	State string     `json:"state"` // "live", "stale": it is being updated, or does not run, or "offline"
 	Since *time.Time `json:"since,omitempty"`
 	Until *time.Time `json:"until,omitempty"` // when it is expected back
 	Late  bool       `json:"late,omitempty"`  // that time has passed
@@ -60,7 +60,7 @@ func understand(d twin.Device) Device {
 	}
 	o.State, o.Refused, o.Sleeps = stateOf(d, r), r.Refused, len(r.Sleeps) > 0
 	if d.Overdue != nil {
-		o.Fault = fmt.Sprintf("the update of %s should have been over at %s; nothing has been heard of its end", d.Overdue.Component, d.Overdue.Until.UTC().Format(time.RFC3339))
+		o.Fault = fmt.Sprintf("the update of %s should have been over long ago, and nothing has been heard of its end", d.Overdue.Component)
 	}
 	if r.Mode != "" {
 		o.Fault, o.Safe = r.Fault, r.Mode == "safe"
@@ -97,7 +97,7 @@ func mask(d twin.Device, c reported.Component) Masking {
 		return Masking{State: "offline"}
 	case away && (d.Overdue == nil || !c.Stale): // else it is known since when, and that it is late
 		return Masking{State: "offline", Since: &d.Connection.Updated}
-	case !c.Stale:
+	case !c.Stale && (c.Running || c.Object != ""): // without an agent nobody says what stands still
 		return Masking{State: "live"}
 	}
 	m := Masking{State: "stale"}

@@ -31,7 +31,8 @@ var words = template.FuncMap{
 		kind, name, _ := strings.Cut(component, "/")
 		return []string{kind, name}
 	},
-	"dict": dict,
+	"dict":    dict,
+	"stopped": stopped,
 }
 
 // dict gives a template several things.
@@ -169,6 +170,11 @@ type bar struct {
 	Name  string
 	Long  string
 	Width float64 // of 100
+}
+
+// stopped tells whether somebody has to decide with which state a component goes on.
+func stopped(c fleet.Component) bool {
+	return !c.Running && c.Version != "" && c.Update != nil && c.Update.Result == "inconsistent"
 }
 
 // bars show the downtime that was predicted beside the one that was measured.
