@@ -76,7 +76,7 @@ func (p Program) bash() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Completion of %s for bash.\n%s() {\n\tlocal word said='' cur=\"${COMP_WORDS[COMP_CWORD]}\" next='' flags='%s'\n",
 		p.Name, p.function(), strings.Join(p.everywhere(), " "))
-	b.WriteString("\tfor word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do [[ $word == -* ]] || said=\"${said:+$said }$word\"; done\n\tcase \"$said\" in\n")
+	b.WriteString("\tfor word in \"${COMP_WORDS[@]:1:$((COMP_CWORD-1))}\"; do [[ $word == -* ]] || said=\"${said:+$said }$word\"; done\n\tcase \"$said\" in\n")
 	for _, said := range slices.Sorted(maps.Keys(follow)) {
 		fmt.Fprintf(&b, "\t'%s') next='%s' ;;\n", said, strings.Join(follow[said], " "))
 	}
@@ -89,9 +89,9 @@ func (p Program) bash() string {
 }
 
 // zsh uses what bash does, by zsh's own emulation of it; the last line is for the
-// first time, when zsh has just read this.
+// first time, when zsh has just read this because something is to be completed.
 func (p Program) zsh() string {
-	return fmt.Sprintf("#compdef %s\nautoload -U +X bashcompinit && bashcompinit\n%s_bash_complete -o default -F %s\n", p.Name, p.bash(), p.function())
+	return fmt.Sprintf("#compdef %s\nautoload -U +X bashcompinit && bashcompinit\n%s(( ! ${+compstate} )) || _bash_complete -o default -F %s\n", p.Name, p.bash(), p.function())
 }
 
 func (p Program) fish() string {
