@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/self"
+	"github.com/tranquil-iot/tranquil/agent/internal/store"
 	"github.com/tranquil-iot/tranquil/sdk/boot"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
@@ -27,6 +28,9 @@ func (o *options) launch(context.Context, []string) error {
 	installed, err1 := os.Executable()
 	log, err2 := o.logger()
 	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if err := store.Free(o.config.store()); err != nil { // it would count as a start of the version that runs
 		return err
 	}
 	program, err := self.Choose(o.config.self(), installed)
@@ -84,6 +88,9 @@ func (o *options) run(ctx context.Context, words []string) error {
 	log.Info("agent starts anew", "launcher", by)
 	return syscall.Exec(by, o.runArgs("launch"), os.Environ())
 }
+
+// store is where the agent remembers what it does.
+func (c config) store() string { return filepath.Join(c.Data, "store") }
 
 // self is where the versions of the agent are.
 func (c config) self() string { return filepath.Join(c.updaters(), self.Type) }

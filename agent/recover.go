@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/recovery"
+	"github.com/tranquil-iot/tranquil/agent/internal/self"
+	"github.com/tranquil-iot/tranquil/sdk/updater"
 )
 
 // checkContent removes damaged blobs beside everything else: no component waits for
@@ -26,7 +29,7 @@ func (a *agent) ensure(ctx context.Context, component string) error {
 		}
 		return a.repair.Keep(ctx, component)
 	}
-	err := a.repair.Settle(ctx, component)
+	err := a.settle(ctx, component)
 	if err != nil && ctx.Err() == nil {
 		err = errors.Join(err, a.repair.Inconsistent(engine.Update{Component: component}, err))
 	}
@@ -35,6 +38,40 @@ func (a *agent) ensure(ctx context.Context, component string) error {
 		return err // it would begin with an empty state, or with that of another version
 	}
 	return errors.Join(err, a.repair.Start(ctx, component))
+}
+
+// settle makes sure that the installed version is the one that is remembered.
+func (a *agent) settle(ctx context.Context, component string) error {
+	if component == self.Component {
+		return a.settleItself(ctx)
+	}
+	return a.repair.Settle(ctx, component)
+}
+
+// settleItself is about the agent: what runs has been chosen, by what its updater remembers
+// or by who has removed that, and another version is not put in its place but by an update.
+func (a *agent) settleItself(ctx context.Context) error {
+	_, open, err := a.store.Load(self.Component)
+	if err != nil || open {
+		return err
+	}
+	known, err := a.store.Installed(self.Component)
+	if err != nil || known.Version == "" {
+		return err
+	}
+	var status updater.StatusResponse
+	err = a.call(ctx, self.Component, statusWithin, func(ctx context.Context, u *updater.Client) (err error) {
+		status, err = u.Status(ctx, updater.StatusRequest{Component: self.Component})
+		return err
+	})
+	if err != nil || status.Version == known.Version {
+		return err
+	}
+	if err := a.store.Commit(self.Component, engine.Installed{}); err != nil {
+		return err
+	}
+	return a.repair.Unchanged(self.Component, fmt.Errorf(
+		"the agent runs as it was installed on the device, since its note of version %s is gone: ask for a version again, with another attempt", known.Version))
 }
 
 // keep starts a component that has been found not to run, or stops one that
@@ -59,7 +96,7 @@ func (a *agent) update(ctx context.Context, u engine.Update) (engine.Outcome, er
 	}
 	_, open, _ := a.store.Load(u.Component)
 	if u.ID != "" || open {
-		if err := a.repair.Settle(ctx, u.Component); errors.Is(err, recovery.ErrUnknown) {
+		if err := a.settle(ctx, u.Component); errors.Is(err, recovery.ErrUnknown) {
 			return a.refuse(u, err)
 		}
 	}

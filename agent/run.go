@@ -128,7 +128,7 @@ func wire(c config, log *slog.Logger, restart func()) (_ *agent, err error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make data directory: %w", err)
 	}
-	if a.store, err = store.Open(filepath.Join(c.Data, "store"), log); err != nil {
+	if a.store, err = store.Open(c.store(), log); err != nil {
 		return nil, err
 	}
 	if d := a.store.Damage(); d.Found != nil {

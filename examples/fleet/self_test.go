@@ -171,4 +171,21 @@ func TestAgentUpdatesItself(t *testing.T) {
 	if now, _ := check(t, s); now.PID != adapter {
 		t.Errorf("the component was started anew: process %d, was %d", now.PID, adapter)
 	}
+
+	if out, err := s.AgentCLI(t.Context(), "launch"); err == nil || !strings.Contains(err.Error(), "another agent works there") {
+		t.Errorf("a second agent: %s, %v", out, err)
+	}
+	s.Agent.Kill()
+	must(t, os.WriteFile(filepath.Join(s.Dir, "agent", "updater", "tranquil", "note.json"), []byte("{"), 0o600))
+	must(t, s.StartAgent(t.Context()))
+	r, err := s.Await(t.Context(), "the agent says that it runs as it was installed", rig.UpdateTime, func(r rig.Reported) bool {
+		return strings.Contains(r.Components[agentItself].Outcome.Cause, "as it was installed on the device")
+	})
+	must(t, err)
+	if c := r.Components[agentItself]; c.Version != "" || program(s.Agent.PID()) != s.Program("tranquil-agent") {
+		t.Errorf("%s runs, %+v", program(s.Agent.PID()), c)
+	}
+	must(t, s.Wish(t.Context(), agentItself, `{"version": "2.0.0-dev", "attempt": 2}`))
+	_, err = s.Await(t.Context(), "the next wish works", rig.UpdateTime, func(r rig.Reported) bool { return r.Components[agentItself].Version == "2.0.0-dev" })
+	must(t, err)
 }

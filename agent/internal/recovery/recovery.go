@@ -252,6 +252,11 @@ func (r *Recovery) because() string {
 // maxCause bounds what is quoted from the database, in bytes.
 const maxCause = 300
 
+// Unchanged reports what has become of a component without an update.
+func (r *Recovery) Unchanged(component string, cause error) error {
+	return r.report(engine.Update{Component: component}, engine.Unchanged, cause.Error())
+}
+
 // Inconsistent reports why an update cannot be looked at, and answers its
 // wish with that. An update without ID answers none.
 func (r *Recovery) Inconsistent(u engine.Update, cause error) error {

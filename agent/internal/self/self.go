@@ -59,14 +59,16 @@ func readNote(dir string) (n note, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return n, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(data, &n)
+	if err != nil {
+		return n, fmt.Errorf("cannot tell which version of the agent is to run: %w", err)
 	}
+	err = json.Unmarshal(data, &n)
 	if strings.Contains(n.Current+n.Before, "/") || strings.HasPrefix(n.Current, ".") || strings.HasPrefix(n.Before, ".") {
 		err = errors.New("it names no version")
 	}
-	if err != nil {
-		return note{}, fmt.Errorf("cannot tell which version of the agent is to run: %w", err)
+	if err != nil { // it counts as none, and what was installed runs
+		aside := notePath(dir) + ".damaged"
+		return note{}, errors.Join(fmt.Errorf("the note of which version of the agent is to run is damaged, and kept as %s: %w", aside, err), os.Rename(notePath(dir), aside))
 	}
 	return n, nil
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/durable"
@@ -123,9 +124,7 @@ func check(ctx context.Context, name, version string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, "version")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // with ours it would take itself for an updater
-	out, err := cmd.Output()
+	out, err := ask(ctx, name)
 	if err != nil {
 		return fmt.Errorf("%s of the artifact does not run here: %w", Program, err)
 	}
@@ -133,6 +132,19 @@ func check(ctx context.Context, name, version string) error {
 		return fmt.Errorf("%s of the artifact says that it is %.100q, not version %s", Program, said, version)
 	}
 	return nil
+}
+
+// ask runs a program that was just written. A process that was forked while it was, and
+// has not become another program yet, still has it open for writing: that passes.
+func ask(ctx context.Context, name string) (out []byte, err error) {
+	for {
+		cmd := exec.CommandContext(ctx, name, "version")
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // with ours it would take itself for an updater
+		if out, err = cmd.Output(); !errors.Is(err, syscall.ETXTBSY) || ctx.Err() != nil {
+			return out, err
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // forgive lets a version be tried again that was gone back from.

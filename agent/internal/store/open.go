@@ -115,6 +115,18 @@ func claim(dir string) (*os.File, error) {
 	return d, nil
 }
 
+// Free returns [ErrInUse] if another agent works with the store of dir.
+func Free(dir string) error {
+	d, err := claim(filepath.Dir(dir))
+	if errors.Is(err, ErrInUse) {
+		return err
+	}
+	if err == nil {
+		d.Close()
+	}
+	return nil // whoever opens it says what else is wrong
+}
+
 // heal writes both copies anew.
 func (s *Store) heal() error {
 	for range s.copies {

@@ -1,9 +1,11 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/plugins/internal/disk"
 	"github.com/tranquil-iot/tranquil/sdk/component"
@@ -17,12 +19,18 @@ type Commands struct {
 	Save    []string `json:"save"`              // fills the empty directory
 	Apply   []string `json:"apply"`             // makes the state what the directory holds, also if it did so before
 	Running bool     `json:"running,omitempty"` // they need the component to run; otherwise they run while it does not
+	Timeout Duration `json:"timeout,omitempty"` // for one run; default 10m
 }
+
+const defaultTimeout = 10 * time.Minute
 
 // Check refuses commands that are none.
 func (c *Commands) Check() error {
 	if c == nil {
 		return nil
+	}
+	if c.Timeout < 0 {
+		return errors.New("commands.timeout is negative")
 	}
 	return errors.Join(CheckCommand("commands.save", c.Save), CheckCommand("commands.apply", c.Apply))
 }
@@ -42,10 +50,25 @@ func (h Home) command(ctx context.Context, v Version, command []string, dir stri
 		return err
 	}
 	env := append(spec.Env, component.EnvState+"="+dir)
-	if err := Run(ctx, spec.Dir, env, append(append([]string{}, command...), dir)); err != nil {
+	limit := cmp.Or(time.Duration(v.Traits.Commands.Timeout), defaultTimeout)
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := Run(limited, spec.Dir, env, append(append([]string{}, command...), dir)); err != nil {
+		if limited.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("not done within %v: %w", limit, err)
+		}
 		return fmt.Errorf("command %s: %w", command[0], err)
 	}
 	return nil
+}
+
+// some is the part of the time that is left that a component may take to give its
+// state: as much stays for its end.
+func some(ctx context.Context) (context.Context, context.CancelFunc) {
+	if end, has := ctx.Deadline(); has {
+		return context.WithTimeout(ctx, time.Until(end)/2)
+	}
+	return context.WithCancel(ctx)
 }
 
 // saveStopped saves by a program that needs the component not to run, if that

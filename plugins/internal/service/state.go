@@ -227,10 +227,12 @@ func (h Home) collect(ctx context.Context, v Version, socket string, limit time.
 	return disk.Rename(half, h.saved())
 }
 
-// give has the running component's state put into dir: by a program, which may
-// take as long as the caller waits, or by the component.
+// give has the running component's state put into dir: by a program, or by the
+// component.
 func (h Home) give(ctx context.Context, v Version, socket string, limit time.Duration, dir string) error {
 	if v.Traits.Commands != nil {
+		ctx, cancel := some(ctx)
+		defer cancel()
 		return h.command(ctx, v, v.Traits.Commands.Save, dir)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)

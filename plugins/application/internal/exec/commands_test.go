@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,5 +104,38 @@ func TestCommandsFail(t *testing.T) {
 	r.start()
 	if d := cmp.Diff(files{"b": "new"}, r.read(r.h.Path("elsewhere"))); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestCommandsHang: a program that hangs is killed in time, and a component that crashes
+// is not asked for its state: an update can turn back in either case.
+func TestCommandsHang(t *testing.T) {
+	const hang = "#!/bin/sh\nsleep 1000 &\nwait\n"
+	r := newRig(t)
+	for version, settings := range map[string]string{
+		"1.0.0": settings("sleep", `,"state":"commands","commands":{"save":["./save.sh"],"apply":["./apply.sh"],"running":true}`),
+		"2.0.0": settings("crash", `,"state":"commands","commands":{"save":["./save.sh"],"apply":["./apply.sh"],"running":true}`),
+		"3.0.0": settings("sleep", `,"state":"commands","commands":{"save":["./save.sh"],"apply":["./apply.sh"],"timeout":"100ms"}`),
+	} {
+		h, err := r.tryStage(version, settings, map[string]string{"save.sh": hang, "apply.sh": hang})
+		r.must(err)
+		r.switchTo(h)
+		r.start()
+		ctx, cancel := context.WithTimeout(r.ctx, 4*time.Second)
+		if version == "2.0.0" {
+			r.eventually("it crashes", func() bool { return r.status().Restarts > 0 })
+			cancel()
+			ctx, cancel = context.WithCancel(r.ctx)
+		}
+		if _, err := r.u.Stop(ctx, updater.StopRequest{Component: name}); err != nil || r.status().Running {
+			t.Errorf("%s: %v", version, err)
+		}
+		cancel()
+		if version == "3.0.0" {
+			err := r.u.Save(r.ctx, updater.SaveRequest{Component: name, Dir: t.TempDir()})
+			if err == nil || !strings.Contains(err.Error(), "not done within 100ms") {
+				t.Error(err)
+			}
+		}
 	}
 }
