@@ -46,6 +46,7 @@ func TestConformance(t *testing.T) {
 			},
 			Running: func(_ testing.TB, env updater.Environment, name string) string { return running(env.Data, name) },
 			Ready:   time.Minute,
+			Program: plain,
 		})
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
+	"github.com/tranquil-iot/tranquil/sdk/updater/updatertest"
 )
 
 // The test binary is the updater when the kit launches it, its supervisors, and
@@ -27,7 +28,23 @@ func TestMain(m *testing.M) {
 	if updater.Launched() || len(os.Args) == 3 && !strings.HasPrefix(os.Args[1], "-") {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(test(m))
+}
+
+// plain is the test binary for all those processes.
+var plain string
+
+func test(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "container")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		plain, err = updatertest.Plain(dir)
+	}
+	if err != nil {
+		panic(err)
+	}
+	supervisor.Program = plain
+	return m.Run()
 }
 
 // eachEngine runs a test with every engine that the machine has, all at once:

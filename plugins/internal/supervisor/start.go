@@ -19,9 +19,13 @@ import (
 // next one puts an end to what it may have started.
 var ErrEnded = errors.New("supervisor ended unexpectedly")
 
+// Program is executed as the supervisor: this very program, right even if its
+// file was replaced by an update. Tests have one that starts faster.
+var Program = "/proc/self/exe"
+
 // Start starts a supervisor and returns when the process of spec was spawned.
-// The supervisor is this very program, called with args and dir: its main
-// must hand these to Run.
+// The supervisor is Program, called with args and dir: its main must hand these
+// to Run.
 func Start(ctx context.Context, args []string, dir string, spec Spec) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -53,7 +57,7 @@ func launch(args []string, lock *os.File) (report *os.File, err error) {
 	}
 	defer remote.Close()
 	cmd := &exec.Cmd{
-		Path:        "/proc/self/exe", // right even if the file was replaced by an update
+		Path:        Program,
 		Args:        append([]string{os.Args[0]}, args...),
 		Env:         []string{"PATH=" + os.Getenv("PATH")},
 		ExtraFiles:  []*os.File{remote, lock}, // reportFD and lockFD

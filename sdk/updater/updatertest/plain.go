@@ -1,20 +1,23 @@
 package updatertest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"testing"
 )
 
-// plain builds the test binary once more, without the race detector. Nobody
-// hears what that says in an updater's process, and it more than doubles the
-// time that each of thousands of processes takes to start.
-func plain(t *testing.T) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), filepath.Base(os.Args[0]))
-	if out, err := exec.Command("go", "test", "-c", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("cannot build the updater: %v\n%s", err, out)
+// Plain returns the program of the tests without the race detector, which it
+// builds into dir if this one has it. It is for processes that are killed: nobody
+// hears what the race detector says there, and it more than doubles the time that
+// each of thousands takes to start.
+func Plain(dir string) (program string, err error) {
+	if !raced {
+		return os.Args[0], nil
 	}
-	return program
+	program = filepath.Join(dir, filepath.Base(os.Args[0]))
+	if out, err := exec.Command("go", "test", "-c", "-o", program, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build the program of the tests: %w\n%s", err, out)
+	}
+	return program, nil
 }

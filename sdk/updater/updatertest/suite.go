@@ -47,8 +47,7 @@ type Suite struct {
 	Running func(t testing.TB, env updater.Environment, component string) string
 
 	// Program is the updater's executable for the runs as a process. Empty:
-	// the test binary, whose TestMain has to call Main, and always without
-	// the race detector.
+	// the test binary, whose TestMain has to call Main, as of [Plain].
 	Program string
 	// Env has further variables for that process, as KEY=VALUE.
 	Env []string
@@ -84,8 +83,11 @@ func Main(m *testing.M, componentType string, open updater.Open) {
 
 // Run runs every check that the updater's capabilities ask for.
 func Run(t *testing.T, s Suite) {
-	if s.Program == "" && raced {
-		s.Program = plain(t)
+	if s.Program == "" {
+		var err error
+		if s.Program, err = Plain(t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, mode := range []struct {
 		name      string

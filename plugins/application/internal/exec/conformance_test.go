@@ -39,6 +39,7 @@ func suite(content string) updatertest.Suite {
 			return updatertest.Artifact{Path: path, MediaType: pack.MediaTypeArtifact, Settings: []byte(content)}
 		},
 		Running: running,
+		Program: plain,
 	}
 }
 

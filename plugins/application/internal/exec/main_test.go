@@ -16,6 +16,7 @@ import (
 	"github.com/tranquil-iot/tranquil/plugins/internal/supervisor"
 	"github.com/tranquil-iot/tranquil/sdk/component"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
+	"github.com/tranquil-iot/tranquil/sdk/updater/updatertest"
 )
 
 // The test binary is everything: the tests, the updater when the kit launches
@@ -38,14 +39,20 @@ func TestMain(m *testing.M) {
 	os.Exit(test(m))
 }
 
-// test runs the tests with a directory of their own for temporary files, in
-// which the kit has another binary of them.
+// plain is the test binary for all those processes.
+var plain string
+
+// test runs the tests with a directory of their own for temporary files.
 func test(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "exec")
 	if err != nil {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
+	if plain, err = updatertest.Plain(dir); err != nil {
+		panic(err)
+	}
+	supervisor.Program = plain
 	os.Setenv("TMPDIR", dir)
 	code := m.Run()
 	if left := survivors(dir); len(left) > 0 {

@@ -61,12 +61,10 @@ func (r *rig) must(err error) {
 	}
 }
 
-// settings are those of a component that is its supervisor's binary in a role.
-func settings(role, more string) string { return settingsOf("/proc/self/exe", role, more) }
-
-func settingsOf(program, role, more string) string {
+// settings are those of a component that is the test binary in a role.
+func settings(role, more string) string {
 	env, _ := json.Marshal(map[string]string{"ROLE": role, "GOCOVERDIR": os.TempDir()})
-	command, _ := json.Marshal([]string{program})
+	command, _ := json.Marshal([]string{plain})
 	return `{"command":` + string(command) + `,"env":` + string(env) + more + `}`
 }
 

@@ -142,7 +142,7 @@ func (r *rig) use(d Driver) {
 }
 
 func unitSettings(role, more string) string {
-	return settingsOf(os.Args[0], role, `,"driver":"systemd","unit":{"Service":{"StandardOutput":"null"}}`+more)
+	return settings(role, `,"driver":"systemd","unit":{"Service":{"StandardOutput":"null"}}`+more)
 }
 
 func (r *rig) running(d Driver) supervisor.Status {
