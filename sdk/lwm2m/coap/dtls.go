@@ -63,8 +63,11 @@ func (d *dialed) ReadFrom(b []byte) (int, net.Addr, error) {
 		if err != nil {
 			return 0, nil, fmt.Errorf("%w: %w", net.ErrClosed, err)
 		}
-		if asked := d.asked.Load(); asked != nil && isHelloRequest(b[:n]) {
-			(*asked)()
+		if isHelloRequest(b[:n]) { // pion must not take it for the first message of a handshake that is under way
+			if asked := d.asked.Load(); asked != nil {
+				(*asked)()
+			}
+			continue
 		}
 		if kept := d.screen.pass(b[:0], b[:n]); len(kept) > 0 {
 			return len(kept), from, nil

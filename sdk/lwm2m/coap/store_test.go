@@ -111,13 +111,15 @@ type teller struct {
 
 func (l *teller) ServeRequest(_ context.Context, _ string, m *lwm2m.Message) *lwm2m.Message {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.token = m.Token
+	l.mu.Unlock()
 	return l.content(0, "first")
 }
 
 func (l *teller) content(sequence uint32, text string) *lwm2m.Message {
-	return &lwm2m.Message{Code: lwm2m.CodeContent, Format: new(lwm2m.FormatText), Observe: &sequence, Token: l.token, Payload: []byte(text)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return &lwm2m.Message{Code: lwm2m.CodeContent, Format: new(lwm2m.FormatText), Observe: &sequence, Token: slices.Clone(l.token), Payload: []byte(text)}
 }
 
 func (l *teller) ServeNotification(_ string, _ *lwm2m.Message, done func(lwm2m.Reception)) {
