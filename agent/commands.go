@@ -54,6 +54,7 @@ var described = manual.Program{
 	Commands: []manual.Command{
 		{Forms: []string{"run [--log FILE]"}, Help: "work, until a signal ends it; the log goes to standard error, or to a file of at most 4 MiB and FILE.1"},
 		{Forms: []string{"launch [--log FILE]"}, Help: "the same, as the version of the agent that is to run: the one that an update has put in place, or the one before if the new one does not prove itself"},
+		{Forms: []string{"enrol INVITATION [--root FILE]", "enrol CONNECTION-STRING [--server URL] [--files URL] [--root FILE]"}, Help: "make this device one of a backend's, for the first time or anew: by the address that its operator is given, or by the device's connection string and the addresses of the servers, if they are not those of the hub on ports 5684 and 5685. FILE is the root that packages are trusted by, in place of the one that the backend has. All that the device has stays"},
 		{Forms: []string{"status [-o json]"}, Help: "what the running agent says of its components"},
 		{Forms: []string{"components [COMPONENT] [-o json]"}, Help: "when each may be updated: window, consent, checks for newer versions, and what its dependants may want"},
 		{Forms: []string{"consent COMPONENT"}, Help: "let the update that is in progress begin"},

@@ -240,14 +240,17 @@ func (u updaterConfig) check() error {
 // readConfig reads a file over the defaults, and over that, in the order of their
 // names, what the folder config.d beside it has. A key that is not known is an
 // error: it is most likely misspelt.
-func readConfig(path string) (config, error) {
+func readConfig(path string) (config, error) { return readConfigOf(path, "", "") }
+
+// readConfigOf reads one of the files, or one that is not there yet, from another place.
+func readConfigOf(path, instead, from string) (config, error) {
 	c := config{
 		Data: "/var/lib/tranquil", Run: "/run/tranquil", Reserve: space.Reserve,
 		LwM2M: lwm2mConfig{Lifetime: settings.Duration(5 * time.Minute), BootstrapAfter: settings.Duration(time.Hour)},
 		Files: filesConfig{URL: "coap://127.0.0.1:5685", Deltas: true},
 		State: stateConfig{Keep: state.DefaultRetention.Keep, KeepFor: settings.Duration(state.DefaultRetention.For)},
 	}
-	file, err := settings.ReadOver(&c, configFiles(path)...)
+	file, err := settings.ReadOver(&c, exchanged(configFiles(path), instead, from)...)
 	if err != nil {
 		return c, fmt.Errorf("cannot read configuration: %w", err)
 	}
@@ -269,6 +272,17 @@ func configFiles(path string) []string {
 		}
 	}
 	return files
+}
+
+// exchanged are files in their order, one of them from another place.
+func exchanged(files []string, instead, from string) []string {
+	if instead == "" {
+		return files
+	}
+	first := files[:1]
+	rest := slices.DeleteFunc(files[1:], func(file string) bool { return file == instead })
+	at, _ := slices.BinarySearch(rest, instead)
+	return append(first, slices.Insert(rest, at, from)...)
 }
 
 // errNoEndpoint is what a device says that was only just installed.

@@ -71,8 +71,17 @@ func (a *agent) registerAt(ctx context.Context, account lwm2m.Account) error {
 // A registration tells whoever watches when the device becomes registered and when
 // it is not any more.
 type registration struct {
-	mu  sync.Mutex
-	now func(registered bool)
+	mu    sync.Mutex
+	now   func(registered bool)
+	is    bool
+	since time.Time // of that
+}
+
+// about is whether the device is registered, and since when that is so.
+func (r *registration) about() (is bool, since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.is, r.since
 }
 
 func (r *registration) watch(f func(registered bool)) {
@@ -84,6 +93,9 @@ func (r *registration) watch(f func(registered bool)) {
 func (r *registration) tell(registered bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.is != registered || r.since.IsZero() {
+		r.is, r.since = registered, time.Now()
+	}
 	if r.now != nil {
 		r.now(registered)
 	}

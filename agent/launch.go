@@ -86,7 +86,14 @@ func (o *options) run(ctx context.Context, words []string) error {
 		return err
 	}
 	log.Info("agent starts anew", "launcher", by)
-	return syscall.Exec(by, o.runArgs("launch"), os.Environ())
+	if by != "" {
+		return syscall.Exec(by, o.runArgs("launch"), os.Environ())
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(executable, o.runArgs("run"), os.Environ())
 }
 
 // store is where the agent remembers what it does.

@@ -67,6 +67,9 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	if do, known := about[words[0]]; known {
 		return do(o, words[1:])
 	}
+	if words[0] == "enrol" { // which makes what can be read
+		return o.enrol(ctx, words[1:])
+	}
 	do, known := commands[words[0]]
 	if !known {
 		return fmt.Errorf("unknown command %q: %w", words[0], errUsage)
@@ -94,6 +97,9 @@ type options struct {
 	lending   bool
 	output    string
 	log       string
+	server    string
+	files     string
+	root      string
 	verbose   bool
 	version   bool
 	in        io.Reader
@@ -114,6 +120,9 @@ func (o *options) parse(args []string) (words []string, err error) {
 		return nil
 	})
 	flags.StringVar(&o.log, "log", "", "run: `file` for the log")
+	flags.StringVar(&o.server, "server", "", "enrol: `URL` of the LwM2M server")
+	flags.StringVar(&o.files, "files", "", "enrol: `URL` of the file server")
+	flags.StringVar(&o.root, "root", "", "enrol: `file` with the root that packages are trusted by")
 	flags.BoolVar(&o.yes, "yes", false, "do not ask")
 	flags.BoolVar(&o.keep, "keep", false, "repair: go on with the state that is there")
 	flags.Func("restore", "repair: go on with this saved `generation`", func(word string) (err error) {

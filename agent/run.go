@@ -191,7 +191,7 @@ func wire(c config, log *slog.Logger, restart func()) (_ *agent, err error) {
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
-		Link: c.link(), Control: c.control(), Views: a.views, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: operator{a}.Mend, States: operator{a}, Import: operator{a}.Import, Sideload: operator{a}.Sideload, Log: log, Publish: a.publish,
+		Link: c.link(), Control: c.control(), Views: a.views, Agent: a.about, Restart: restart, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: operator{a}.Mend, States: operator{a}, Import: operator{a}.Import, Sideload: operator{a}.Sideload, Log: log, Publish: a.publish,
 	})
 	a.desk = delivery.New(delivery.Config{
 		Book: a.manager, Content: a.content, Collect: a.released, Locate: a.locate, Judge: judge, Platform: pack.Here(), Log: log,
@@ -322,6 +322,18 @@ func (a *agent) changed(component string) {
 	if v, err := a.manager.View(component); err == nil {
 		a.link.Tell(v)
 		a.dependants.Tell(v)
+	}
+}
+
+// started is when this process became the agent.
+var started = time.Now()
+
+// about is what the agent says of itself.
+func (a *agent) about() link.Agent {
+	registered, since := a.registration.about()
+	return link.Agent{
+		Version: version, PID: os.Getpid(), Started: started, Endpoint: a.config.Endpoint,
+		Server: cmp.Or(a.config.LwM2M.Server, a.config.LwM2M.Bootstrap), Registered: registered, Since: since,
 	}
 }
 

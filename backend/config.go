@@ -20,6 +20,7 @@ type config struct {
 	Files  filesConfig  `toml:"files"`
 	Bridge bridgeConfig `toml:"bridge"`
 	Web    webConfig    `toml:"web"`
+	Enrol  enrolConfig  `toml:"enrol"`
 }
 
 type webConfig struct {

@@ -45,13 +45,13 @@ func (b *backend) startWeb(ctx context.Context) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	handler, err := b.operator(ctx, hooks)
-	if err != nil {
-		return part{}, err
-	}
 	security, err := b.webTLS(c)
 	if err != nil {
 		return part{}, fmt.Errorf("web: %w", err)
+	}
+	handler, err := b.operator(ctx, hooks)
+	if err != nil {
+		return part{}, err
 	}
 	l, err := net.Listen("tcp", c.HTTPS)
 	if err != nil {
@@ -104,10 +104,14 @@ func (b *backend) operator(ctx context.Context, hooks *webhook.Service) (http.Ha
 	if err := os.MkdirAll(f.Spool, 0o700); err != nil {
 		return nil, err
 	}
+	desk, err := b.enrolment(ctx)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
-	rest := &api.API{Accounts: b.people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Hub: b.hubAs(), Log: b.log}
+	rest := &api.API{Accounts: b.people, Audit: b.ledger, Fleet: f, Enrolment: desk, Webhooks: hooks, Hub: b.hubAs(), Log: b.log}
 	mux.Handle(api.Base+"/", rest.Handler())
-	mux.Handle("/", (&web.Web{Accounts: b.people, Audit: b.ledger, Fleet: f, Webhooks: hooks, Log: b.log}).Handler())
+	mux.Handle("/", (&web.Web{Accounts: b.people, Audit: b.ledger, Fleet: f, Enrolment: desk, Webhooks: hooks, Log: b.log}).Handler())
 	return mux, nil
 }
 

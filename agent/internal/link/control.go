@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 )
@@ -23,6 +24,28 @@ func Status(ctx context.Context, control string) (views []engine.View, err error
 		return nil, fmt.Errorf("cannot read the agent's answer: %w", err)
 	}
 	return views, nil
+}
+
+// An Agent is what a running agent says of itself.
+type Agent struct {
+	Version    string    `json:"version"`
+	PID        int       `json:"pid"`
+	Started    time.Time `json:"started"`
+	Endpoint   string    `json:"endpoint"`
+	Server     string    `json:"server"` // its LwM2M server, or bootstrap server
+	Registered bool      `json:"registered"`
+	Since      time.Time `json:"since,omitzero"` // of that; zero: it was not yet
+}
+
+// About asks the agent behind a control socket for itself.
+func About(ctx context.Context, control string) (a Agent, err error) {
+	return a, askJSON(ctx, control, http.MethodGet, "/v1/agent", &a)
+}
+
+// Restart has the agent behind a control socket begin anew.
+func Restart(ctx context.Context, control string) error {
+	_, err := call(ctx, control, http.MethodPost, "/v1/restart")
+	return err
 }
 
 // Repair has the agent behind a control socket leave safe mode.

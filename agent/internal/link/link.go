@@ -15,6 +15,8 @@
 //	         POST /v1/ready    component.Answer
 //	         POST /v1/defer    component.Answer; 409 with the reason if it is too late
 //	control  GET /v1/status    [engine.View, …]
+//	         GET /v1/agent     Agent
+//	         POST /v1/restart  has the agent read its configuration anew, and begin anew
 //	         POST /v1/consent/{component}, /v1/refuse/{component}, /v1/cancel/{component}
 //	                           is said to its update; 409 with the reason if it cannot
 //	         POST /v1/repair   ends safe mode; 409 with the reason if it cannot
@@ -51,6 +53,8 @@ type Config struct {
 	Control string                        // path of the operators' socket
 	Publish func(component.Reading) error // ErrLater: not now
 	Views   func() []engine.View
+	Agent   func() Agent
+	Restart func()
 	Repair  func(context.Context) error // ends safe mode
 	// Dependants takes who depends on a component while it runs.
 	Dependants Dependants
@@ -96,6 +100,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	link.HandleFunc("POST "+component.PathDefer, s.deferred)
 	control := http.NewServeMux()
 	control.HandleFunc("GET /v1/status", s.status)
+	control.HandleFunc("GET /v1/agent", s.answer(func(*http.Request) (any, error) { return s.Agent(), nil }))
+	control.HandleFunc("POST /v1/restart", s.answer(func(*http.Request) (any, error) {
+		s.Restart()
+		return nil, nil
+	}))
 	control.HandleFunc("POST /v1/repair", s.repair)
 	for what, f := range map[string]func(component string) error{
 		Consent: func(component string) error { return s.Consent(component, true) },

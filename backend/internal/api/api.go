@@ -13,6 +13,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/backend/internal/accounts"
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
+	"github.com/tranquil-iot/tranquil/backend/internal/enrolment"
 	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/backend/internal/webhook"
@@ -26,12 +27,13 @@ const maxBody = 512 << 10
 
 // API serves.
 type API struct {
-	Accounts *accounts.Accounts
-	Audit    *audit.Log
-	Fleet    *fleet.Fleet
-	Webhooks *webhook.Service
-	Hub      func(policy string) http.Handler // its REST interface, for whoever is let in by that policy
-	Log      *slog.Logger
+	Accounts  *accounts.Accounts
+	Audit     *audit.Log
+	Fleet     *fleet.Fleet
+	Enrolment *enrolment.Desk
+	Webhooks  *webhook.Service
+	Hub       func(policy string) http.Handler // its REST interface, for whoever is let in by that policy
+	Log       *slog.Logger
 }
 
 // A Route is one operation.

@@ -25,6 +25,8 @@ func Routes() []Route {
 		{"DELETE", device, accounts.Operate, "Remove a device and its twin", nil, get(deleteDevice)},
 		{"GET", device + "/keys", accounts.Operate, "Show the keys of a device", nil, get(showKeys)},
 		{"POST", device + "/keys", accounts.Operate, "Give a device other keys", nil, get(newKeys)},
+		{"POST", device + "/invitation", accounts.Operate, "Make an invitation: whoever brings it first becomes this device, within a day", nil, get(invite)},
+		{"POST", "/enrolment", 0, "Exchange an invitation for all that a device needs; tranquil-agent enrol does", nil, take(enrolDevice)},
 		{"GET", device + "/twin", accounts.Read, "Read a twin, with its etag", nil, showTwin},
 		{"PATCH", device + "/twin", accounts.Operate, "Merge tags and desired properties into a twin, If-Match its etag", nil, take(patchTwin)},
 		{"POST", device + "/methods", accounts.Operate, "Have a device do something now (direct method)", nil, callMethod},

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/tranquil-iot/tranquil/backend/internal/enrolment"
 	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/sdk/reported"
@@ -53,11 +54,13 @@ type devicePage struct {
 	Offers  map[string][]string // versions that there are packages of, by component
 	Others  []string            // components that it has not
 	Keys    *fleet.Keys
+	Invited *enrolment.Invited
 }
 
-func (w *Web) showDevice(v *visit) error { return w.devicePage(v, nil) }
+func (w *Web) showDevice(v *visit) error { return w.devicePage(v, nil, nil) }
 
-func (w *Web) devicePage(v *visit, keys *fleet.Keys) error {
+// devicePage shows a device, and secrets once: they are in no address and in no cache.
+func (w *Web) devicePage(v *visit, keys *fleet.Keys, invited *enrolment.Invited) error {
 	d, err := w.Fleet.Device(v.Context(), v.id())
 	if err != nil {
 		return err
@@ -66,7 +69,7 @@ func (w *Web) devicePage(v *visit, keys *fleet.Keys) error {
 	if err != nil {
 		return err
 	}
-	page := devicePage{Device: d, History: history, Offers: map[string][]string{}, Keys: keys}
+	page := devicePage{Device: d, History: history, Offers: map[string][]string{}, Keys: keys, Invited: invited}
 	for _, o := range w.Fleet.Offers() {
 		for _, p := range o.Packages {
 			page.Offers[o.Component] = append(page.Offers[o.Component], p.Manifest.Version)
@@ -107,13 +110,22 @@ func (w *Web) admitDevice(v *visit) error {
 func (w *Web) showKeys(v *visit) error { return w.withKeys(v, w.Fleet.Keys) }
 func (w *Web) newKeys(v *visit) error  { return w.withKeys(v, w.Fleet.NewKeys) }
 
-// withKeys shows a device with its keys, once: they are in no address and in no cache.
+// withKeys shows a device with its keys.
 func (w *Web) withKeys(v *visit, get func(context.Context, string) (fleet.Keys, error)) error {
 	keys, err := get(v.Context(), v.id())
 	if err != nil {
 		return err
 	}
-	return w.devicePage(v, &keys)
+	return w.devicePage(v, &keys, nil)
+}
+
+// invite shows a device with an invitation for it.
+func (w *Web) invite(v *visit) error {
+	invited, err := w.Enrolment.Invite(v.Context(), v.id(), v.Host)
+	if err != nil {
+		return err
+	}
+	return w.devicePage(v, nil, &invited)
 }
 
 // simply is what a form does with a component without asking more.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/backend/internal/accounts"
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
+	"github.com/tranquil-iot/tranquil/backend/internal/enrolment"
 	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/backend/internal/webhook"
@@ -31,11 +32,12 @@ var sources embed.FS
 
 // Web serves pages.
 type Web struct {
-	Accounts *accounts.Accounts
-	Audit    *audit.Log
-	Fleet    *fleet.Fleet
-	Webhooks *webhook.Service
-	Log      *slog.Logger
+	Accounts  *accounts.Accounts
+	Audit     *audit.Log
+	Fleet     *fleet.Fleet
+	Enrolment *enrolment.Desk
+	Webhooks  *webhook.Service
+	Log       *slog.Logger
 }
 
 // A Route is one page, or one thing that a form does.
@@ -62,6 +64,7 @@ func Routes() []Route {
 		{"POST", device + "/admission", accounts.Operate, (*Web).admitDevice},
 		{"POST", device + "/keys", accounts.Operate, (*Web).showKeys},
 		{"POST", device + "/newkeys", accounts.Operate, (*Web).newKeys},
+		{"POST", device + "/invitation", accounts.Operate, (*Web).invite},
 		{"GET", device + "/twin", accounts.Read, (*Web).showTwin},
 		{"POST", device + "/twin", accounts.Operate, (*Web).reviewTwin},
 		{"POST", device + "/twin/save", accounts.Operate, (*Web).saveTwin},

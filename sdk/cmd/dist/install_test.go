@@ -104,8 +104,7 @@ arch = "`+runtime.GOARCH+`"
 	}
 }
 
-const device = `endpoint = "device-1"
-components = ["application/counter"]
+const device = `components = ["application/counter"]
 [trust]
 unsigned = true
 `
@@ -144,8 +143,9 @@ func debian(t *testing.T) string {
 	return root
 }
 
-// TestDebian installs the agent in a Debian container with systemd, has it put a
-// component in place, and upgrades, removes and purges it.
+// TestDebian installs all in a Debian container with systemd: a bare device becomes one
+// of the backend's by one command, puts a component in place, and is upgraded, removed
+// and purged.
 func TestDebian(t *testing.T) {
 	t.Parallel()
 	need(t, "lxc-start")
@@ -169,6 +169,9 @@ func TestDebian(t *testing.T) {
 	c.run("test $(systemctl is-enabled tranquil-agent) = enabled; systemctl start tranquil-agent; systemctl is-system-running; test -f /usr/share/man/man8/tranquil-agent.8.gz")
 	if err := os.WriteFile(filepath.Join(upper, "etc/tranquil/config.d/device.toml"), []byte(device), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if said := c.run("$(tranquil device invite device-1)"); !strings.Contains(said, "It is registered") {
+		t.Errorf("enrol said %s", said)
 	}
 	c.run("tranquil-agent config && systemctl restart tranquil-agent && systemctl is-active tranquil-agent") // which has waited until it is ready
 	c.run("tranquil-agent sideload /root/counter.tar --yes")
@@ -199,7 +202,7 @@ func TestDebian(t *testing.T) {
 		t.Errorf("the component was started %s times", got)
 	}
 	pid := c.run("cat $(find " + stateOfCounter + " -name pid)")
-	c.run("dpkg -P tranquil-agent")
+	c.run("dpkg -P tranquil-agent tranquil-backend tranquil && ! getent passwd tranquil-backend; rm -r /root/.config")
 	if left := c.run("find / -xdev -path /root -prune -o -path '*tranquil*' -print; ls -d /proc/" + pid + " 2>/dev/null || true"); left != "" {
 		t.Errorf("it left %s", left)
 	}
@@ -208,10 +211,11 @@ func TestDebian(t *testing.T) {
 // backendInDebian installs the backend, and the command line, beside it.
 func backendInDebian(c *container) {
 	c.run("dpkg -i /root/tranquil-backend_*.deb /root/tranquil_*.deb && systemctl is-active tranquil-backend")
+	c.run("printf '[bridge]\\nlwm2m = \"coaps://127.0.0.1:5684\"\\n[files]\\ncoap = \"coaps://127.0.0.1:5685\"\\n' >>/etc/tranquil/backend.toml && rm /var/lib/tranquil-backend/endpoints.json && systemctl restart tranquil-backend")
 	c.eventually("test -s /var/lib/tranquil-backend/endpoints.json && stat -c %U:%a /var/lib/tranquil-backend/credentials.json", "tranquil-backend:600")
-	c.run("TRANQUIL_HUB=$(sed -n 's/.*\"owner\": *\"\\([^\"]*\\)\".*/\\1/p' /var/lib/tranquil-backend/credentials.json) tranquil device list")
+	c.run("TRANQUIL_HUB=$(sed -n 's/.*\"owner\": *\"\\([^\"]*\\)\".*/\\1/p' /var/lib/tranquil-backend/credentials.json) tranquil device create device-1")
+	c.run("tranquil login https://localhost:9443 --ca /var/lib/tranquil-backend/ca/ca.pem </var/lib/tranquil-backend/admin.password")
 	c.Log(c.run("systemd-analyze security --no-pager tranquil-backend | tail -1; systemd-analyze verify --man=no tranquil-backend.service"))
-	c.run("dpkg -P tranquil-backend tranquil && test ! -e /var/lib/tranquil-backend && ! getent passwd tranquil-backend")
 }
 
 // TestBusyBox does the same with the archive, in a container that has BusyBox and
@@ -246,7 +250,7 @@ func TestBusyBox(t *testing.T) {
 	if said := c.run("tar xzf /root/tranquil-agent_1.0.0_*.tar.gz -C / && /usr/lib/tranquil/setup install 2>&1"); !strings.Contains(said, "Next: name the device") {
 		t.Errorf("setup said %s", said)
 	}
-	if err := os.WriteFile(filepath.Join(root, "etc/tranquil/config.d/device.toml"), []byte(device), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "etc/tranquil/config.d/device.toml"), []byte("endpoint = \"device-1\"\n"+device), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	running := "tranquil-agent status | grep -c counter"

@@ -19,6 +19,7 @@ type deviceCmd struct {
 	List   listCmd       `cmd:"" help:"List all devices."`
 	Show   showDeviceCmd `cmd:"" help:"Show a device and its components."`
 	Delete deleteCmd     `cmd:"" help:"Remove a device from the registry, with its twin."`
+	Invite inviteCmd     `cmd:"" help:"Say by which command a device becomes this one."`
 	Call   callCmd       `cmd:"" help:"Have a device do something now, such as read a resource."`
 }
 
