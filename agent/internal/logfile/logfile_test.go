@@ -61,3 +61,19 @@ func TestInTheWay(t *testing.T) {
 		t.Errorf("it has %q", text)
 	}
 }
+
+// The last lines stay, and no more bytes than may be.
+func TestRecent(t *testing.T) {
+	r := Recent{Limit: 100}
+	for i := range 1000 {
+		fmt.Fprintln(&r, "line", i)
+	}
+	lines := r.Lines()
+	if all := strings.Join(lines, ""); len(all) > 100 || len(all) < 80 || !strings.HasSuffix(all, "line 998\nline 999\n") {
+		t.Errorf("it has %q", lines)
+	}
+	fmt.Fprintln(&r, strings.Repeat("x", 200))
+	if lines := r.Lines(); len(lines) != 0 {
+		t.Errorf("it has %q", lines)
+	}
+}
