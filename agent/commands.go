@@ -28,6 +28,17 @@ var commands = map[string]func(*options, context.Context, []string) error{
 	"sideload":   (*options).sideload,
 	"rollback":   (*options).rollback,
 	"config":     (*options).showConfig,
+	"history":    (*options).history,
+	"logs":       (*options).logs,
+	"metrics":    (*options).metrics,
+}
+
+// unread are those that have to work if the configuration cannot be read, and read it
+// themselves.
+var unread = map[string]func(*options, context.Context, []string) error{
+	"enrol":          (*options).enrol,
+	"doctor":         func(o *options, ctx context.Context, _ []string) error { return o.doctor(ctx) },
+	"support-bundle": (*options).supportBundle,
 }
 
 // about are those that are about the program, and need no configuration.
@@ -57,6 +68,11 @@ var described = manual.Program{
 		{Forms: []string{"enrol INVITATION [--root FILE]", "enrol CONNECTION-STRING [--server URL] [--files URL] [--root FILE]"}, Help: "make this device one of a backend's, for the first time or anew: by the address that its operator is given, or by the device's connection string and the addresses of the servers, if they are not those of the hub on ports 5684 and 5685. FILE is the root that packages are trusted by, in place of the one that the backend has. All that the device has stays"},
 		{Forms: []string{"status [-o json]"}, Help: "what the running agent says of its components"},
 		{Forms: []string{"components [COMPONENT] [-o json]"}, Help: "when each may be updated: window, consent, checks for newer versions, and what its dependants may want"},
+		{Forms: []string{"history [COMPONENT] [-o json]"}, Help: "how the updates of this device have ended, the newest first"},
+		{Forms: []string{"logs [-o json]"}, Help: "the last lines of the agent's log, since it was started"},
+		{Forms: []string{"doctor [-o json]"}, Help: "look for what is usually wrong, and say what helps: configuration, clock, keys, trust, room, updaters, routes, the agent and its components. It exits with 1 if something is broken"},
+		{Forms: []string{"metrics"}, Help: "numbers of agent and components, as Prometheus reads them"},
+		{Forms: []string{"support-bundle [--output FILE]"}, Help: "all of that, with the configuration and how the device is set up, in one file for whoever helps; there are no keys in it"},
 		{Forms: []string{"consent COMPONENT"}, Help: "let the update that is in progress begin"},
 		{Forms: []string{"refuse COMPONENT"}, Help: "end it before it begins"},
 		{Forms: []string{"cancel COMPONENT"}, Help: "have it turn back, as long as it can"},

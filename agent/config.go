@@ -261,6 +261,9 @@ func readConfigOf(path, instead, from string) (config, error) {
 	return c, file.Place(c.validate())
 }
 
+// server is whom the device registers with, or asks for that.
+func (c config) server() string { return cmp.Or(c.LwM2M.Server, c.LwM2M.Bootstrap) }
+
 // configFiles are a configuration and what is read over it.
 func configFiles(path string) []string {
 	dir := filepath.Join(filepath.Dir(path), "config.d")

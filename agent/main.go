@@ -67,8 +67,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	if do, known := about[words[0]]; known {
 		return do(o, words[1:])
 	}
-	if words[0] == "enrol" { // which makes what can be read
-		return o.enrol(ctx, words[1:])
+	if do, known := unread[words[0]]; known {
+		return do(o, ctx, words[1:])
 	}
 	do, known := commands[words[0]]
 	if !known {
@@ -143,6 +143,9 @@ func (o *options) parse(args []string) (words []string, err error) {
 	}
 }
 
+// recent are the last lines of the log, for tranquil-agent logs.
+var recent = &logfile.Recent{Limit: 128 << 10}
+
 // maxLog bounds the log on disk, in bytes.
 const maxLog = 4 << 20
 
@@ -156,6 +159,7 @@ func (o *options) logger() (*slog.Logger, error) {
 		}
 		to = file // until the process ends
 	}
+	to = io.MultiWriter(to, recent)
 	level := slog.LevelInfo
 	if o.verbose {
 		level = slog.LevelDebug
@@ -174,9 +178,17 @@ func (o *options) status(ctx context.Context, words []string) error {
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return o.printJSON(views)
+	about, err := link.About(ctx, o.config.control())
+	if err != nil {
+		return err
 	}
+	if o.json {
+		return o.printJSON(struct {
+			Agent      link.Agent    `json:"agent"`
+			Components []engine.View `json:"components"`
+		}{about, views})
+	}
+	fmt.Fprintf(o.out, "%s, %s of %s%s; version %s of the agent\n", about.Endpoint, map[bool]string{true: "registered", false: "not registered"}[about.Registered], about.Server, since(about.Since), about.Version)
 	if len(views) > 0 && views[0].Fault != "" {
 		fmt.Fprintf(o.out, "SAFE MODE, no update starts: %s\nRepair with tranquil-agent repair.\n", views[0].Fault)
 	}
@@ -186,6 +198,14 @@ func (o *options) status(ctx context.Context, words []string) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", v.Component, v.Installed.Version, running(v), describe(v))
 	}
 	return t.Flush()
+}
+
+// since tells when something began, if it has.
+func since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " since " + moment(t)
 }
 
 // running tells whether a component runs, and if not, whether it should.

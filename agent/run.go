@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -18,7 +19,9 @@ import (
 	"github.com/tranquil-iot/tranquil/agent/internal/device"
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/fetch"
+	"github.com/tranquil-iot/tranquil/agent/internal/history"
 	"github.com/tranquil-iot/tranquil/agent/internal/link"
+	"github.com/tranquil-iot/tranquil/agent/internal/logfile"
 	"github.com/tranquil-iot/tranquil/agent/internal/manager"
 	"github.com/tranquil-iot/tranquil/agent/internal/pluginhost"
 	"github.com/tranquil-iot/tranquil/agent/internal/readings"
@@ -56,6 +59,8 @@ type agent struct {
 	readings   *readings.Book
 	dependants *dependants.Registry
 	link       *link.Server
+	history    *history.Book
+	historian  *logfile.File // which history is written to
 
 	registration registration
 	restart      func() // has the agent start anew
@@ -134,6 +139,9 @@ func wire(c config, log *slog.Logger, restart func()) (_ *agent, err error) {
 	if d := a.store.Damage(); d.Found != nil {
 		log.Error("the store was damaged", "found", d.Found, "kept", d.Kept, "lost", d.Lost, "volatile", d.Volatile)
 	}
+	if err := a.openHistory(); err != nil {
+		log.Error("how updates end is not remembered", "error", err)
+	}
 	if a.content, err = content.Open(filepath.Join(c.Data, "content"), c.Reserve); err != nil {
 		return nil, err
 	}
@@ -191,7 +199,7 @@ func wire(c config, log *slog.Logger, restart func()) (_ *agent, err error) {
 		Repair: a.mend, Fault: a.repair.Fault, Repaired: a.store, Changed: a.changed, Log: log,
 	})
 	a.link = link.New(link.Config{
-		Link: c.link(), Control: c.control(), Views: a.views, Agent: a.about, Restart: restart, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: operator{a}.Mend, States: operator{a}, Import: operator{a}.Import, Sideload: operator{a}.Sideload, Log: log, Publish: a.publish,
+		Link: c.link(), Control: c.control(), Views: a.views, Agent: a.about, History: a.history.All, Logs: recent.Lines, Metrics: a.metrics, Restart: restart, Repair: a.manager.Repair, Dependants: a.dependants, Consent: a.manager.Consent, Cancel: a.manager.Cancel, Mend: operator{a}.Mend, States: operator{a}, Import: operator{a}.Import, Sideload: operator{a}.Sideload, Log: log, Publish: a.publish,
 	})
 	a.desk = delivery.New(delivery.Config{
 		Book: a.manager, Content: a.content, Collect: a.released, Locate: a.locate, Judge: judge, Platform: pack.Here(), Log: log,
@@ -252,6 +260,9 @@ func (a *agent) hostPlugins() (*pluginhost.Host, error) {
 
 // close ends what wire began; components run on.
 func (a *agent) close() {
+	if a.historian != nil {
+		a.historian.Close()
+	}
 	if a.desk != nil {
 		a.desk.Close()
 	}
@@ -322,7 +333,23 @@ func (a *agent) changed(component string) {
 	if v, err := a.manager.View(component); err == nil {
 		a.link.Tell(v)
 		a.dependants.Tell(v)
+		if err := a.history.Note(v.Outcome); err != nil {
+			a.log.Error("an outcome is not remembered", "error", err)
+		}
 	}
+}
+
+// maxHistory bounds what is remembered of updates, in bytes: some hundreds.
+const maxHistory = 512 << 10
+
+func (a *agent) openHistory() (err error) {
+	path := filepath.Join(a.config.Data, "history")
+	if a.historian, err = logfile.Open(path, maxHistory); err != nil {
+		a.history, _ = history.Open(path, io.Discard)
+		return err
+	}
+	a.history, err = history.Open(path, a.historian)
+	return err
 }
 
 // started is when this process became the agent.
@@ -333,7 +360,7 @@ func (a *agent) about() link.Agent {
 	registered, since := a.registration.about()
 	return link.Agent{
 		Version: version, PID: os.Getpid(), Started: started, Endpoint: a.config.Endpoint,
-		Server: cmp.Or(a.config.LwM2M.Server, a.config.LwM2M.Bootstrap), Registered: registered, Since: since,
+		Server: a.config.server(), Registered: registered, Since: since,
 	}
 }
 

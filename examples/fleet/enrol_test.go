@@ -84,6 +84,24 @@ func TestEnrol(t *testing.T) {
 	if _, after := check(t, old); report.Digest(report.Count()) != after.Digest(report.Count()) {
 		t.Errorf("readings were lost or changed: %v became %v", report, after)
 	}
+	inspect(t, old)
+}
+
+// inspect asks the device what an operator asks there.
+func inspect(t *testing.T, s *rig.System) {
+	t.Helper()
+	for command, want := range map[string]string{
+		"status":                 "registered of coaps://",
+		"history":                "to 2.0.0: updated",
+		"history sensor-adapter": "to 1.0.0: updated",
+		"logs":                   "agent starts",
+		"doctor":                 "registration",
+		"metrics":                `tranquil_updates_total{component="application/sensor-adapter",result="updated"} 2`,
+	} {
+		if out, err := s.AgentCLI(t.Context(), strings.Fields(command)...); err != nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %v, %s\nwant %s", command, err, out, want)
+		}
+	}
 }
 
 // operator runs the command line as somebody who is logged in.

@@ -73,6 +73,12 @@ func (r *run) recalled(role string, load func([]byte) error) bool {
 	return true
 }
 
+// CheckRoot tells why root metadata cannot be begun with.
+func CheckRoot(root []byte) error {
+	_, err := begin(root)
+	return err
+}
+
 // begin trusts a root because it was given.
 func begin(root []byte) (t *trustedmetadata.TrustedMetadata, err error) {
 	err = guard(func() error {

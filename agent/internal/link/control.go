@@ -39,7 +39,26 @@ type Agent struct {
 
 // About asks the agent behind a control socket for itself.
 func About(ctx context.Context, control string) (a Agent, err error) {
-	return a, askJSON(ctx, control, http.MethodGet, "/v1/agent", &a)
+	err = askJSON(ctx, control, http.MethodGet, "/v1/agent", &a)
+	return a, err
+}
+
+// History asks the agent behind a control socket how updates have ended, the oldest
+// first.
+func History(ctx context.Context, control string) (outcomes []engine.Outcome, err error) {
+	err = askJSON(ctx, control, http.MethodGet, "/v1/history", &outcomes)
+	return outcomes, err
+}
+
+// Logs asks it for the last lines of its log.
+func Logs(ctx context.Context, control string) (lines []string, err error) {
+	err = askJSON(ctx, control, http.MethodGet, "/v1/logs", &lines)
+	return lines, err
+}
+
+// Metrics asks it for its numbers, as Prometheus reads them.
+func Metrics(ctx context.Context, control string) ([]byte, error) {
+	return call(ctx, control, http.MethodGet, "/v1/metrics")
 }
 
 // Restart has the agent behind a control socket begin anew.

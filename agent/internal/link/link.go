@@ -16,6 +16,9 @@
 //	         POST /v1/defer    component.Answer; 409 with the reason if it is too late
 //	control  GET /v1/status    [engine.View, …]
 //	         GET /v1/agent     Agent
+//	         GET /v1/history   [engine.Outcome, …], the oldest first
+//	         GET /v1/logs      [line, …]
+//	         GET /v1/metrics   text, for Prometheus
 //	         POST /v1/restart  has the agent read its configuration anew, and begin anew
 //	         POST /v1/consent/{component}, /v1/refuse/{component}, /v1/cancel/{component}
 //	                           is said to its update; 409 with the reason if it cannot
@@ -54,6 +57,9 @@ type Config struct {
 	Publish func(component.Reading) error // ErrLater: not now
 	Views   func() []engine.View
 	Agent   func() Agent
+	History func() ([]engine.Outcome, error)
+	Logs    func() []string
+	Metrics func(io.Writer) error
 	Restart func()
 	Repair  func(context.Context) error // ends safe mode
 	// Dependants takes who depends on a component while it runs.
@@ -101,6 +107,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	control := http.NewServeMux()
 	control.HandleFunc("GET /v1/status", s.status)
 	control.HandleFunc("GET /v1/agent", s.answer(func(*http.Request) (any, error) { return s.Agent(), nil }))
+	control.HandleFunc("GET /v1/history", s.answer(func(*http.Request) (any, error) { return s.History() }))
+	control.HandleFunc("GET /v1/logs", s.answer(func(*http.Request) (any, error) { return s.Logs(), nil }))
+	control.HandleFunc("GET /v1/metrics", s.metrics)
 	control.HandleFunc("POST /v1/restart", s.answer(func(*http.Request) (any, error) {
 		s.Restart()
 		return nil, nil
@@ -185,6 +194,13 @@ func (s *Server) readings(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	if err := s.Metrics(w); err != nil {
+		s.Log.Warn("cannot answer an operator", "error", err)
+	}
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {

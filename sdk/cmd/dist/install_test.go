@@ -214,7 +214,7 @@ func backendInDebian(c *container) {
 	c.run("printf '[bridge]\\nlwm2m = \"coaps://127.0.0.1:5684\"\\n[files]\\ncoap = \"coaps://127.0.0.1:5685\"\\n' >>/etc/tranquil/backend.toml && rm -f /var/lib/tranquil-backend/endpoints.json && systemctl restart tranquil-backend")
 	c.eventually("test -s /var/lib/tranquil-backend/endpoints.json && stat -c %U:%a /var/lib/tranquil-backend/credentials.json", "tranquil-backend:600")
 	c.run("TRANQUIL_HUB=$(sed -n 's/.*\"owner\": *\"\\([^\"]*\\)\".*/\\1/p' /var/lib/tranquil-backend/credentials.json) tranquil device create device-1")
-	c.run("tranquil login https://localhost:9443 --ca /var/lib/tranquil-backend/ca/ca.pem </var/lib/tranquil-backend/admin.password")
+	c.run("tranquil login https://127.0.0.1:9443 --ca /var/lib/tranquil-backend/ca/ca.pem </var/lib/tranquil-backend/admin.password")
 	c.Log(c.run("systemd-analyze security --no-pager tranquil-backend | tail -1; systemd-analyze verify --man=no tranquil-backend.service"))
 }
 
