@@ -51,7 +51,7 @@ func boot(t *testing.T, root string) *container {
 
 // try runs a shell's command in the container.
 func (c *container) try(script string) (string, error) {
-	attach := exec.Command("lxc-attach", "-P", c.dir, "-n", "device", "--clear-env", "-v", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "-v", "DEBIAN_FRONTEND=noninteractive", "--", "/bin/sh", "-c", script)
+	attach := exec.Command("lxc-attach", "-P", c.dir, "-n", "device", "--clear-env", "-v", "HOME=/root", "-v", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "-v", "DEBIAN_FRONTEND=noninteractive", "--", "/bin/sh", "-c", script)
 	out, err := attach.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
