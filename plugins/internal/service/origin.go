@@ -105,7 +105,7 @@ func (u *Updater) TakeBack(ctx context.Context, r updater.TakeBackRequest) error
 }
 
 func (h Home) takeBack(ctx context.Context, dir string) error {
-	if err := h.inUse(ctx); err != nil {
+	if err := errors.Join(h.inUse(ctx), h.endCommands(ctx)); err != nil {
 		return err
 	}
 	if state, is := h.isOrigin(dir); is {

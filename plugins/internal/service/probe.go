@@ -85,7 +85,11 @@ func Run(ctx context.Context, dir string, env, command []string) error {
 	cmd.WaitDelay = time.Second
 	var output tail
 	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success() { // something that it has started prints still
+		err = nil
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(output))
 	}
 	return nil

@@ -28,6 +28,9 @@ func (u *Updater) Start(ctx context.Context, r updater.StartRequest) error {
 }
 
 func (h Home) start(ctx context.Context) error {
+	if err := h.endCommands(ctx); err != nil {
+		return err
+	}
 	v, ok, err := h.current()
 	if err != nil {
 		return err
@@ -104,6 +107,9 @@ func (u *Updater) Stop(ctx context.Context, r updater.StopRequest) (updater.Stop
 }
 
 func (u *Updater) stop(ctx context.Context, h Home, grace time.Duration) (forced bool, err error) {
+	if err := h.endCommands(ctx); err != nil {
+		return false, err
+	}
 	now, runs, err := h.supervised(ctx)
 	if err != nil {
 		return false, err

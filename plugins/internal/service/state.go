@@ -44,7 +44,7 @@ func (u *Updater) Save(ctx context.Context, r updater.SaveRequest) error {
 }
 
 func (h Home) save(ctx context.Context, dir, snapshot string) error {
-	if err := h.inUse(ctx); err != nil {
+	if err := errors.Join(h.inUse(ctx), h.endCommands(ctx)); err != nil {
 		return err
 	}
 	if err := errors.Join(h.promote(), removeAll(h.applied(), h.origin()), h.discardOld(), empty(dir)); err != nil {
@@ -123,7 +123,7 @@ func (u *Updater) Apply(ctx context.Context, r updater.ApplyRequest) error {
 // Dir disappears only by becoming the incoming state, or if that has become the
 // one that was saved into Dir.
 func (h Home) apply(ctx context.Context, dir string) error {
-	if err := h.inUse(ctx); err != nil {
+	if err := errors.Join(h.inUse(ctx), h.endCommands(ctx)); err != nil {
 		return err
 	}
 	if !disk.Exists(dir) {
@@ -189,7 +189,7 @@ func (h Home) snapshot(ctx context.Context, dir string) error {
 		return err
 	}
 	if c := v.Traits.Commands; c != nil && !disk.Exists(h.incoming()) && (runs || !c.Running) {
-		return h.command(ctx, v, c.Save, dir)
+		return h.saveByCommand(ctx, v, dir)
 	}
 	if runs && v.Traits.Handover {
 		if err := ready(ctx, now.Spec.Control, h.alive); err != nil {
@@ -233,7 +233,7 @@ func (h Home) give(ctx context.Context, v Version, socket string, limit time.Dur
 	if v.Traits.Commands != nil {
 		ctx, cancel := some(ctx)
 		defer cancel()
-		return h.command(ctx, v, v.Traits.Commands.Save, dir)
+		return h.saveByCommand(ctx, v, dir)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

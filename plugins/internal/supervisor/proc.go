@@ -94,10 +94,10 @@ func descendants(root int) ([]int, error) {
 	return found, nil
 }
 
-// killMarked kills all processes with mark in their environment and returns
+// KillMarked kills all processes with mark in their environment and returns
 // when there are none. They are what a killed supervisor left behind: the
 // kernel ends the supervised process itself, but not its children.
-func killMarked(ctx context.Context, mark string) (found bool, err error) {
+func KillMarked(ctx context.Context, mark string) (found bool, err error) {
 	for {
 		pids, err := processes()
 		if err != nil {

@@ -102,7 +102,7 @@ func (s *supervisor) prepare() (finish func(), err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), clearTimeout)
 	defer cancel()
-	if found, err := killMarked(ctx, s.status.Spec.Mark); err != nil {
+	if found, err := KillMarked(ctx, s.status.Spec.Mark); err != nil {
 		return nil, err
 	} else if found {
 		s.log.Warn("ended what a killed supervisor had left")

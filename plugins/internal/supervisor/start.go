@@ -190,7 +190,7 @@ func Stop(ctx context.Context, dir, mark string, grace time.Duration, asked func
 			return forced, err
 		}
 	}
-	found, err := killMarked(ctx, mark)
+	found, err := KillMarked(ctx, mark)
 	return forced || found, err
 }
 

@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -137,5 +138,62 @@ func TestCommandsHang(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// TestCommandsLeave: what programs leave running is ended, whoever has called them: one
+// that a killed updater has begun must not go on with a state that is another one by
+// then. That something prints still is no failure.
+func TestCommandsLeave(t *testing.T) {
+	r := newRig(t)
+	const begin = "#!/bin/sh\nset -e\n[ ! -e hang ] || { touch begun; sleep 1000; }\nsetsid sleep 1000 &\n"
+	h, err := r.tryStage("1.0.0", commandSettings(""), map[string]string{"save.sh": begin + "echo x >\"$1/a\"\n", "apply.sh": begin + "cp -a \"$1\" ../../../elsewhere\n"})
+	r.must(err)
+	r.switchTo(h)
+	version := r.glob(filepath.Join(r.h.Dir, "versions", "*", "files"))[0]
+	left := func() int {
+		n := 0
+		for _, process := range glob("/proc/[0-9]*") {
+			env, _ := os.ReadFile(process + "/environ")
+			if strings.Contains(string(env), "TRANQUIL_COMMAND="+r.h.Dir+"\x00") && !zombie(filepath.Base(process)) {
+				n++
+			}
+		}
+		return n
+	}
+	if d := cmp.Diff(files{"a": "x\n"}, r.read(r.save())); d != "" || left() > 0 {
+		t.Errorf("%d are left; %s", left(), d)
+	}
+	r.apply(r.dir(files{"b": "new"}))
+	r.fill(version, files{"hang": ""})
+	killed := exec.Command("./apply.sh", r.h.Path("incoming")) // by an updater that is no more
+	killed.Dir, killed.Env = version, append(os.Environ(), "TRANQUIL_COMMAND="+r.h.Dir)
+	r.must(killed.Start())
+	r.eventually("it has begun", func() bool { return len(glob(filepath.Join(version, "begun"))) > 0 })
+	r.must(os.Remove(filepath.Join(version, "hang")))
+	r.start()
+	if err := killed.Wait(); err == nil || left() > 0 {
+		t.Errorf("it goes on: %v, %d are left", err, left())
+	}
+	if d := cmp.Diff(files{"b": "new"}, r.read(r.h.Path("elsewhere"))); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestCommandsWithoutState: where there is no saved state, what is elsewhere is taken on;
+// and none is saved that could not be told from that.
+func TestCommandsWithoutState(t *testing.T) {
+	r := newRig(t)
+	r.switchTo(r.stageCommands("1.0.0", ""))
+	r.fill(r.h.Path("elsewhere"), files{"a": "there"})
+	r.apply(r.dir(nil))
+	r.start()
+	if d := cmp.Diff(files{"a": "there"}, r.read(r.h.Path("elsewhere"))); d != "" {
+		t.Error(d)
+	}
+	r.stop(time.Minute)
+	r.must(os.Remove(filepath.Join(r.h.Path("elsewhere"), "a")))
+	if err := r.u.Save(r.ctx, updater.SaveRequest{Component: name, Dir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "has left nothing") {
+		t.Error(err)
 	}
 }
