@@ -40,7 +40,7 @@ func Program(ctx context.Context, dir string) (string, error) {
 		return os.Executable()
 	}
 	path := filepath.Join(dir, "inside.test")
-	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", path, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-o", path, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot compile this test: %w: %s", err, out)
 	}
 	return path, nil

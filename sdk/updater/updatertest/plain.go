@@ -16,7 +16,7 @@ func Plain(dir string) (program string, err error) {
 		return os.Args[0], nil
 	}
 	program = filepath.Join(dir, filepath.Base(os.Args[0]))
-	if out, err := exec.Command("go", "test", "-c", "-o", program, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "test", "-c", "-vet=off", "-o", program, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build the program of the tests: %w\n%s", err, out)
 	}
 	return program, nil
