@@ -303,13 +303,35 @@ const sendTimeout = 2 * time.Minute
 
 // send gives the server readings.
 func (a *agent) send(ctx context.Context, some []component.Reading) error {
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
-	defer cancel()
-	err := a.device.Send(ctx, some)
+	err := inHalves(some, func(some []component.Reading) error {
+		ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+		defer cancel()
+		return a.device.Send(ctx, some)
+	}, func(r component.Reading, err error) {
+		a.log.Warn("the server refuses a reading, which is shown only", "component", r.Component, "object", r.Object, "error", err)
+	})
 	if refusal, is := errors.AsType[*lwm2m.Error](err); is && refusal.Code>>5 == 4 {
 		return fmt.Errorf("%w: %w", readings.ErrRefused, err)
 	}
 	return err
+}
+
+// inHalves sends readings. If the server does not understand them, or they are too much,
+// it gets them in halves, so that a single one that it refuses costs no other.
+func inHalves(some []component.Reading, send func([]component.Reading) error, refused func(component.Reading, error)) error {
+	err := send(some)
+	switch {
+	case !errors.Is(err, &lwm2m.Error{Code: lwm2m.CodeBadRequest}) && !errors.Is(err, &lwm2m.Error{Code: lwm2m.CodeTooLarge}):
+		return err
+	case len(some) == 1:
+		refused(some[0], err)
+		return nil
+	}
+	half := len(some) / 2
+	if err := inHalves(some[:half], send, refused); err != nil {
+		return err
+	}
+	return inHalves(some[half:], send, refused)
 }
 
 // registered hears that the device is registered, or is not any more.

@@ -326,7 +326,7 @@ func TestWholeNumbersAreExact(t *testing.T) {
 // TestClocksThatAreNotSet: a time near 1970 would be read as one that is relative to now.
 func TestClocksThatAreNotSet(t *testing.T) {
 	for _, f := range []Format{FormatSenMLJSON, FormatSenMLCBOR} {
-		for _, at := range []time.Time{time.Unix(300, 0), time.Unix(-300, 0), time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		for _, at := range []time.Time{time.Unix(300, 0), time.Unix(-300, 0), time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), {}} {
 			b, err := Encode(f, Path{}, []Record{{Path: NewPath(100, 0, 3), Value: Float(1), Time: at}})
 			if err != nil {
 				t.Fatal(err)
@@ -362,6 +362,20 @@ func TestTaggedCBOR(t *testing.T) {
 		b, _ := hex.DecodeString(payload)
 		if got, err := decodeCBORValue(b, KindNone); err == nil {
 			t.Errorf("%s: %v", payload, got)
+		}
+	}
+}
+
+// TestTheLastMillisecond of the calendar arrives: nothing is sent that is refused.
+func TestTheLastMillisecond(t *testing.T) {
+	at := time.Date(9999, 12, 31, 23, 59, 59, 999_999_900, time.UTC)
+	for _, f := range []Format{FormatSenMLJSON, FormatSenMLCBOR} {
+		b, err := Encode(f, Path{}, []Record{{Path: NewPath(100, 0, 3), Value: Float(1), Time: at}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Decode(f, Path{}, b, testModel); err != nil || got[0].Time.Year() != 9999 {
+			t.Errorf("%v: %v, %v", f, got, err)
 		}
 	}
 }

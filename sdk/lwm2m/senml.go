@@ -36,7 +36,8 @@ var errSenMLVersion = errors.New("this version of SenML is not known")
 var errSenMLMust = errors.New("a field whose name ends in _ has to be understood, and is not")
 
 // senmlEntries writes records relative to base. SenML cannot say times near 1970, which
-// are those of clocks that have not been set: such a value is one of now.
+// are those of clocks that have not been set, and JSON none of other years than 1 to 9999:
+// such a value is one of now.
 func senmlEntries(base Path, records []Record) []senmlEntry {
 	prefix := base.String()
 	if single := len(records) == 1 && records[0].Path == base; !single && base.Depth() > 0 {
@@ -45,7 +46,7 @@ func senmlEntries(base Path, records []Record) []senmlEntry {
 	entries := make([]senmlEntry, 0, len(records))
 	for _, r := range records {
 		e := senmlEntry{name: strings.TrimPrefix(r.Path.String(), prefix), value: r.Value}
-		if at := float64(r.Time.UnixMilli()) / 1000; !r.Time.IsZero() && math.Abs(at) >= senmlRelative {
+		if at := float64(r.Time.UnixMilli()) / 1000; !r.Time.IsZero() && math.Abs(at) >= senmlRelative && at >= firstSecond && at < lastSecond+1 {
 			e.time = at
 		}
 		entries = append(entries, e)
@@ -92,7 +93,7 @@ func senmlTime(seconds float64) (time.Time, error) {
 	switch {
 	case seconds == 0:
 		return time.Time{}, nil
-	case math.IsNaN(seconds) || seconds < firstSecond || seconds > lastSecond:
+	case math.IsNaN(seconds) || seconds < firstSecond || math.Round(1000*seconds) >= 1000*(lastSecond+1):
 		return time.Time{}, errors.New("a time is out of range")
 	case math.Abs(seconds) < senmlRelative:
 		return time.Now().Add(time.Duration(seconds * float64(time.Second))).UTC(), nil

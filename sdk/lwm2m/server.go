@@ -129,7 +129,7 @@ func NewServer(config ServerConfig) *Server {
 	}
 	s.events.workers = &s.workers
 	s.models = models{library: config.Library, known: map[string]Model{}}
-	s.keeper = keeper{dirty: map[string]bool{}, wake: make(chan struct{}, 1)}
+	s.keeper = keeper{dirty: map[string]bool{}, sprees: map[string]*spree{}, wake: make(chan struct{}, 1)}
 	return s
 }
 

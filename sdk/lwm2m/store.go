@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 )
@@ -21,9 +22,10 @@ type Store interface {
 	Load() (map[string][]byte, error)
 }
 
-// kept is the state of an endpoint.
+// kept is the state of an endpoint. Its list of objects is as it came.
 type kept struct {
 	Registration Registration
+	List         string
 	Observed     []keptObservation
 }
 
@@ -35,9 +37,38 @@ type keptObservation struct {
 // keeper saves what has changed, in a goroutine of its own: devices do not wait for
 // it, and what changes often is saved less often.
 type keeper struct {
-	mu    sync.Mutex
-	dirty map[string]bool // by endpoint
-	wake  chan struct{}
+	mu     sync.Mutex
+	dirty  map[string]bool // by endpoint
+	wake   chan struct{}
+	sprees map[string]*spree // by endpoint; of the goroutine that saves
+}
+
+// A spree is how often an endpoint was saved lately.
+type spree struct {
+	since time.Time
+	saves int
+}
+
+// What changes all the time is saved maxSpree times within spreeTime: a device must not
+// wear out a disk.
+const (
+	maxSpree  = 16
+	spreeTime = 10 * time.Second
+)
+
+// spends reports whether an endpoint may be saved now.
+func (k *keeper) spends(endpoint string) bool {
+	now := time.Now()
+	p := k.sprees[endpoint]
+	if p == nil || now.Sub(p.since) >= spreeTime {
+		if len(k.sprees) > maxSpree { // those that are over
+			maps.DeleteFunc(k.sprees, func(_ string, p *spree) bool { return now.Sub(p.since) >= spreeTime })
+		}
+		p = &spree{since: now}
+		k.sprees[endpoint] = p
+	}
+	p.saves++
+	return p.saves <= maxSpree
 }
 
 // keep has the state of an endpoint saved.
@@ -56,23 +87,35 @@ func (s *Server) keepStore(stop <-chan struct{}) {
 	for {
 		select {
 		case <-s.keeper.wake:
-			s.save()
+			s.save(s.keeper.spends)
 		case <-stop:
-			s.save()
+			s.save(func(string) bool { return true })
 			return
 		}
 	}
 }
 
-func (s *Server) save() {
+// save saves what may be saved now, and the rest later.
+func (s *Server) save(now func(endpoint string) bool) {
 	s.keeper.mu.Lock()
 	dirty := s.keeper.dirty
 	s.keeper.dirty = map[string]bool{}
 	s.keeper.mu.Unlock()
+	late := false
 	for endpoint := range dirty {
+		if !now(endpoint) {
+			late = true
+			s.keeper.mu.Lock()
+			s.keeper.dirty[endpoint] = true
+			s.keeper.mu.Unlock()
+			continue
+		}
 		if err := s.saveOne(endpoint); err != nil {
 			s.logger.Error("cannot keep a registration, the device will have to register anew after a restart", "endpoint", endpoint, "error", err)
 		}
+	}
+	if late {
+		time.AfterFunc(time.Second, func() { signal(s.keeper.wake) })
 	}
 }
 
@@ -92,6 +135,7 @@ func (s *Server) saveOne(endpoint string) error {
 
 func (d *Device) kept() kept {
 	k := kept{Registration: d.Registration()}
+	k.List, k.Registration.Links, k.Registration.Objects = string(EncodeLinks(k.Registration.Links)), nil, nil
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, o := range d.observed {
@@ -130,7 +174,11 @@ func (s *Server) restoreOne(state []byte) error {
 	case r.Lifetime <= 0 || r.Lifetime > s.config.MaxLifetime:
 		return fmt.Errorf("the lifetime is %v, at most %v are accepted", r.Lifetime, s.config.MaxLifetime)
 	}
-	r.setLinks(r.Links)
+	links, err := DecodeLinks([]byte(k.List))
+	if err != nil {
+		return err
+	}
+	r.setLinks(links)
 	r.Updated = time.Now()
 	d := newDevice(s, r)
 	d.unheard = true

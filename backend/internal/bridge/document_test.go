@@ -273,6 +273,31 @@ func TestReportedTrust(t *testing.T) {
 }
 
 // However much a device and its operator say, the update's result has room.
+// TestTheNewestValueIsShown, in whichever order they come; but none of the future for ever.
+func TestTheNewestValueIsShown(t *testing.T) {
+	p, v := lwm2m.NewPath(3303, 0, 5700), values{}
+	at := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	told := func(value float64, at time.Time) lwm2m.Record {
+		return lwm2m.Record{Path: p, Value: lwm2m.Float(value), Time: at}
+	}
+	for _, step := range []struct {
+		records []lwm2m.Record
+		want    float64
+	}{
+		{[]lwm2m.Record{told(23, at.Add(2*time.Second)), told(22, at.Add(time.Second)), told(21, at)}, 23},
+		{[]lwm2m.Record{told(20, at.Add(-time.Hour))}, 23},
+		{[]lwm2m.Record{told(24, at.Add(2*time.Second))}, 24},
+		{[]lwm2m.Record{told(99, time.Now().Add(24*time.Hour))}, 99},
+		{[]lwm2m.Record{told(25, at.Add(time.Minute))}, 25},
+		{[]lwm2m.Record{told(26, time.Time{})}, 26},
+		{[]lwm2m.Record{told(27, at)}, 27},
+	} {
+		if v.take(step.records); v[p].Value.Float() != step.want {
+			t.Errorf("after %v: %v", step.records, v[p].Value)
+		}
+	}
+}
+
 func TestReportedFitsATwin(t *testing.T) {
 	v, refused := told(), map[string]any{}
 	for i := range 1000 {

@@ -31,10 +31,16 @@ type values map[lwm2m.Path]lwm2m.Record
 // maxValues bounds what is kept of one device; a twin could hold a tenth of it.
 const maxValues = 8192
 
-// take adds what was read or notified.
+// take adds what was read or notified. What was measured before that which is known is of
+// the past: a device may tell it late, and in any order.
 func (v values) take(records []lwm2m.Record) {
+	future := time.Now().Add(time.Minute)
 	for _, r := range records {
-		if _, known := v[r.Path]; known || len(v) < maxValues {
+		last, known := v[r.Path]
+		if known && !r.Time.IsZero() && r.Time.Before(last.Time) && last.Time.Before(future) {
+			continue
+		}
+		if known || len(v) < maxValues {
 			v[r.Path] = r
 		}
 	}

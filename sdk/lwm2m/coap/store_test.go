@@ -206,7 +206,7 @@ func TestKeptDevicesExpire(t *testing.T) {
 		s.event(t, lwm2m.Registered)
 	}
 	s.stop()
-	if err := os.WriteFile(filepath.Join(folder, "x"+url.PathEscape("y")+".json"), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, "x"+url.PathEscape("y")+".device"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s = startServerAt(t, s.address, func(c *lwm2m.ServerConfig) {

@@ -3,14 +3,17 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 )
 
 // Files is an [lwm2m.Store] in a folder, which belongs to one server. After a power cut
@@ -27,25 +30,18 @@ func Open(folder string) (Files, error) {
 	return Files(folder), nil
 }
 
-// content of a file, whose name cannot hold every endpoint's.
-type content struct {
-	Endpoint []byte
-	State    []byte
-}
-
 func (f Files) of(endpoint string) string {
 	sum := sha256.Sum256([]byte(endpoint))
-	return filepath.Join(string(f), hex.EncodeToString(sum[:])+".json")
+	return filepath.Join(string(f), hex.EncodeToString(sum[:])+".device")
 }
+
+// quoted is the first line of a file: its own name cannot hold every endpoint's.
+func quoted(endpoint string) []byte { return []byte(strconv.Quote(endpoint) + "\n") }
 
 // Save implements [lwm2m.Store].
 func (f Files) Save(endpoint string, state []byte) error {
-	b, err := json.Marshal(content{[]byte(endpoint), state})
-	if err != nil {
-		return err
-	}
 	name := f.of(endpoint)
-	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
+	if err := os.WriteFile(name+".new", slices.Concat(quoted(endpoint), state), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(name+".new", name)
@@ -62,23 +58,27 @@ func (f Files) Remove(endpoint string) error {
 // Load implements [lwm2m.Store]. Files that cannot be read are removed, and named in the
 // error beside all the others.
 func (f Files) Load() (map[string][]byte, error) {
-	names, err := filepath.Glob(filepath.Join(string(f), "*.json"))
+	names, err := filepath.Glob(filepath.Join(string(f), "*.device"))
 	if err != nil {
 		return nil, err
 	}
 	all := map[string][]byte{}
 	var failed error
 	for _, name := range names {
-		var c content
+		var endpoint string
 		b, err := os.ReadFile(name)
+		line, state, found := bytes.Cut(b, []byte("\n"))
+		if err == nil && !found {
+			err = io.ErrUnexpectedEOF
+		}
 		if err == nil {
-			err = json.Unmarshal(b, &c)
+			endpoint, err = strconv.Unquote(string(line))
 		}
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", filepath.Base(name), err), os.Remove(name))
 			continue
 		}
-		all[string(c.Endpoint)] = c.State
+		all[endpoint] = state
 	}
 	return all, failed
 }

@@ -40,7 +40,7 @@ func TestFiles(t *testing.T) {
 	if got, err := files.Load(); err != nil || !cmp.Equal(want, got) {
 		t.Errorf("%v %s", err, cmp.Diff(want, got))
 	}
-	if err := os.WriteFile(filepath.Join(folder, "x.json"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, "x.device"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := files.Load(); err == nil || !cmp.Equal(want, got) {
