@@ -59,8 +59,8 @@ func TestADeviceMovesBetweenBridges(t *testing.T) {
 		s.device, _ = startDeviceWith(t, "coap://"+to.Addr(), func(c *lwm2m.ClientConfig) {
 			c.Objects = []lwm2m.Object{first.updates, first.sensor, first.thing, first.parts}
 		})
-		s.desire(t, wish(map[string]any{"version": version}))
 		moved(t, s.at(t, ownerKey), from, to)
+		s.desire(t, wish(map[string]any{"version": version}))
 		eventually(t, "the wish", first.wishes, last(version))
 		s.client.Changed(first.sensor.Reading(0, float64(i), "Cel", time.Now())...)
 		eventually(t, "its reading", s.at(t, "lwm2m", "3303", "0", "5700", "value"), is(any(float64(i))))
