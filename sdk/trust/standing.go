@@ -122,6 +122,26 @@ func (r *Repository) authorStanding(now time.Time, t *metadata.Metadata[metadata
 	return s
 }
 
+// Listed are the packages of a component that devices would install by what was
+// published; signed tells whether it has an author at all.
+func (r *Repository) Listed(component string) (packages []Package, signed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	targets := r.targets[Targets]
+	if r.root == nil || targets == nil {
+		return nil, false
+	}
+	d, err := delegationOf(targets, component)
+	if err != nil {
+		return nil, false
+	}
+	list := r.targets[d.Name]
+	if list == nil || verify(targets, d.Name, list) != nil {
+		return nil, true
+	}
+	return slices.DeleteFunc(packagesOf(list), func(p Package) bool { return p.Component != component }), true
+}
+
 // onlineStandings describe what the file server signs, if this is its
 // repository.
 func (r *Repository) onlineStandings(now time.Time) (all []Standing) {

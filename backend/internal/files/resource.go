@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/sdk/pack"
+	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
 
 // A refusal is an error to tell the client, in the words of the OCI
@@ -167,8 +168,9 @@ func (c *catalog) tags(component string, query url.Values) (*resource, error) {
 	return res, err
 }
 
-// check finds the newest package above the current version for a platform. An
-// empty resource says that there is none.
+// check finds the newest package above the current version for a platform. One that the
+// component's author has not signed for, or no more, is none: devices would refuse it,
+// and not hear of the one before. An empty resource says that there is none.
 func (c *catalog) check(component string, query url.Values) (*resource, error) {
 	c.mu.RLock()
 	versions := c.versions[component]
@@ -181,11 +183,12 @@ func (c *catalog) check(component string, query url.Values) (*resource, error) {
 		return nil, refuse(http.StatusBadRequest, "UNSUPPORTED", "%w", err)
 	}
 	device := pack.Platform{OS: query.Get("os"), Arch: query.Get("arch"), Variant: query.Get("variant")}
+	listed, signed := c.trust.repository.Listed(component)
 	for _, p := range versions {
 		if pack.CompareVersions(p.Manifest.Version, current) <= 0 {
 			break
 		}
-		if _, err := p.Artifact(device); err == nil {
+		if _, err := p.Artifact(device); err == nil && (!signed || slices.Contains(listed, trust.Of(p))) {
 			return found(p)
 		}
 	}

@@ -335,3 +335,44 @@ func TestLostList(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckSigned: a check offers the newest version that the author stands by, whatever
+// else was pushed.
+func TestCheckSigned(t *testing.T) {
+	s := start(t, t.TempDir())
+	o := begin(t, s)
+	var packages []trust.Package
+	for _, version := range []string{"1.0.0", "2.0.0", "3.0.0"} {
+		packages = append(packages, trust.Of(mustPush(t, s, variation{version: version, arch: "amd64", body: version})))
+	}
+	id, err := trust.KeyID(o.rest.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	endorse := func(version int64, signed ...trust.Package) {
+		t.Helper()
+		f, err := trust.Endorse(trust.Author{Name: "alice", Keys: []string{id}, Threshold: 1, Version: version}, signed, []trust.Key{o.rest}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.publish(f)
+	}
+	expect := func(when, want string) {
+		t.Helper()
+		resp, b := get(t, s, "/check/"+component+"?current=1.0.0&os=linux&arch=amd64")
+		got := ""
+		if resp.StatusCode == http.StatusOK {
+			got = versionIn(t, b)
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", when, got, want)
+		}
+	}
+	expect("nobody has signed for anything", "")
+	endorse(0, packages[:2]...)
+	expect("the newest has no signature", "2.0.0")
+	endorse(1, packages...)
+	expect("all have", "3.0.0")
+	endorse(2, packages[0], packages[1])
+	expect("the newest was withdrawn", "2.0.0")
+}
