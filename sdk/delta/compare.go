@@ -13,6 +13,12 @@ const (
 	seed   = 8 // bytes that have to be the same to look any further
 	stride = 4 // of the base: the seeds that are remembered begin at multiples of it
 	gain   = 8 // bytes more that have to be the same than where the base is read already
+
+	// What a byte that is the same says for two pieces belonging together, and another
+	// one against it: a third of the bytes is enough. In tables of addresses, such as
+	// Go's of functions, half of each entry changes, everywhere by the same.
+	counts  = 2
+	against = 1
 )
 
 // compare writes what makes to of from, span by span.
@@ -51,7 +57,7 @@ func read(c content, from, to int64) ([]byte, error) {
 }
 
 // A differ compares as bsdiff does (Percival 2003): what is the same is prolonged
-// both ways as long as more than half of the bytes are; there a difference is
+// both ways as long as enough of the bytes are; there a difference is
 // written for each byte, which is mostly none, and the same for many instructions
 // that refer to what has moved. Where bsdiff sorts the suffixes of the base, this
 // remembers a hash of some of them: it finds a little less, in a tenth of the memory
@@ -173,9 +179,9 @@ func (d *differ) forth(to int) (best int) {
 	score, top := 0, 0
 	for i := d.done; d.done >= d.lag && i < to && i-d.lag < len(d.old); i++ {
 		if d.old[i-d.lag] == d.now[i] {
-			score++
+			score += counts
 		} else {
-			score--
+			score -= against
 		}
 		if score > top {
 			top, best = score, i+1-d.done
@@ -189,9 +195,9 @@ func (d *differ) back(at, from int) (best int) {
 	score, top := 0, 0
 	for i := 1; at-i >= d.done && from-i >= 0; i++ {
 		if d.old[from-i] == d.now[at-i] {
-			score++
+			score += counts
 		} else {
-			score--
+			score -= against
 		}
 		if score > top {
 			top, best = score, i
