@@ -32,6 +32,7 @@ import (
 // A client of paho's that is closed while it connects again sleeps out its
 // pause first.
 func TestMain(m *testing.M) {
+	claimTime = 100 * time.Millisecond
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/eclipse/paho%2emqtt%2egolang.(*client).reconnect"),
 		goleak.IgnoreAnyFunction("github.com/eclipse/paho%2emqtt%2egolang.(*connectionStatus).Disconnecting"))

@@ -88,8 +88,11 @@ func (s *session) rest() time.Duration {
 	if s.gone() {
 		return 2 * farewell
 	}
-	return time.Second + rand.N(2*time.Second)
+	return claimTime + rand.N(2*claimTime)
 }
+
+// claimTime is what a bridge needs at least to write its name; tests have less.
+var claimTime = time.Second
 
 // cede has the bridge let go of a device that has registered with another one: the
 // session ends, and the device hears at its next update that it is not registered
