@@ -27,7 +27,7 @@ type framed struct {
 // datagram each, and so is what is read; after a deadline that has passed the
 // connection is of no more use.
 func Framed(conn net.Conn) (net.Conn, error) {
-	frame, err := capabilities()
+	frame, err := capabilities(baseFrame)
 	if err == nil {
 		_, err = conn.Write(frame)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -168,5 +169,35 @@ func TestManyRequests(t *testing.T) {
 	close(handler)
 	if err := <-answered; err != nil {
 		t.Errorf("the other peer: %v", err)
+	}
+}
+
+// TestLongBlocks are announced by whoever takes them (RFC 8323 section 5.3.2): not by who
+// takes datagrams.
+func TestLongBlocks(t *testing.T) {
+	for several, want := range map[bool]uint64{false: maxFrame, true: baseFrame} {
+		s := newSettings(nil)
+		s.several = several
+		l, err := listenTCP(netip.MustParseAddrPort("127.0.0.1:0"), s, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("tcp", l.addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame, err := readFrame(bufio.NewReader(conn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := unmarshalFrame(frame)
+		if err != nil || m.Code != codes.CSM {
+			t.Fatal(m, err)
+		}
+		if longest, err := m.Options.GetBytes(message.TCPMaxMessageSize); err != nil || number(longest) != want {
+			t.Errorf("%v: %d, %v", several, number(longest), err)
+		}
+		conn.Close()
+		l.close()
 	}
 }

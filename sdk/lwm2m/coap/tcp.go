@@ -94,17 +94,23 @@ func (c tcpSessions) greet(ctx context.Context, conn net.Conn) (*session, error)
 	return s, nil
 }
 
-// capabilities are how a connection begins.
-func capabilities() ([]byte, error) {
+// capabilities are how a connection begins. Who takes long messages says with that also
+// that it knows blocks of several times 1024 bytes (RFC 8323 section 5.3.2), which whoever
+// takes datagrams does not.
+func capabilities(longest uint32) ([]byte, error) {
 	own := message.Message{Code: codes.CSM}
-	own.Options = addUint(own.Options, message.TCPMaxMessageSize, maxFrame)
+	own.Options = addUint(own.Options, message.TCPMaxMessageSize, longest)
 	own.Options = own.Options.Add(message.Option{ID: message.TCPBlockWiseTransfer})
 	return marshalFrame(own)
 }
 
 // introduce exchanges capabilities.
 func (c tcpSessions) introduce(s *session) error {
-	frame, err := capabilities()
+	longest := uint32(maxFrame)
+	if c.several {
+		longest = baseFrame
+	}
+	frame, err := capabilities(longest)
 	if err != nil {
 		return err
 	}
