@@ -63,6 +63,7 @@ func happened(was, is updates) (all []happening) {
 	switch {
 	case ended(u) && !same(was.Update, u) && !same(was.Outcome.Update, u) && !same(is.Outcome.Update, u):
 		all = append(all, ending(reported.Outcome{Update: u}))
+	case is.Outcome.ID == u.ID && ended(is.Outcome.Update): // a report that was under way when the outcome came
 	case u.Going() && (was.Update.ID != u.ID || !was.Update.Going()):
 		all = append(all, happening{twin.UpdateStarted, reported.Outcome{Update: u}})
 	case u.Going() && furtherThan(was.Update, u):

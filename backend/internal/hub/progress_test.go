@@ -22,6 +22,7 @@ func TestProgress(t *testing.T) {
 		ends = `{"components": {"application/x": {"stale": false, "update": {"phase": null, "result": "updated", "downtime": 2}, "outcome": {"id": "u1", "from": "1.0.0", "to": "2.0.0", "result": "updated", "downtime": 2}}}}`
 		end  = `{"components": {"application/x": {"update": {"result": "turned back", "cause": "never healthy"}}}}`
 		late = `{"components": {"application/x": {"outcome": {"id": "u1", "from": "1.0.0", "result": "turned back", "cause": "never healthy"}}}}`
+		last = `{"components": {"application/x": {"stale": true, "update": {"phase": "transformation", "step": "clean", "result": null}}}}`
 		next = `{"components": {"application/x": {"outcome": {"id": "u2", "result": "inconsistent"}, "update": {"id": "u3", "result": null, "phase": "request"}}}}`
 	)
 	for name, test := range map[string]struct {
@@ -29,6 +30,7 @@ func TestProgress(t *testing.T) {
 		want    []string
 	}{
 		"to its end":                    {[]string{goes, more, away, runs, ends, ends}, []string{"updateStarted u1 preparation", "updatePhase u1 preparation", "updatePhase u1 execution", "updateFinished u1 updated"}},
+		"with an old report after it":   {[]string{goes, runs, ends, last, ends}, []string{"updateStarted u1 preparation", "updatePhase u1 execution", "updateFinished u1 updated"}},
 		"its end, then its outcome":     {[]string{goes, end, late, late}, []string{"updateStarted u1 preparation", "updateFailed u1 turned back"}},
 		"of one that was cut off":       {[]string{ends, next}, []string{"updateFinished u1 updated", "updateFailed u2 inconsistent", "updateStarted u3 request"}},
 		"of what cannot be understood":  {[]string{`{"components": {"application/x": {"update": 7}}}`, `{"components": 7}`, `{"components": {"application/x": {"update": {"id": 1}}}}`, goes}, []string{"updateStarted u1 preparation"}},

@@ -173,8 +173,11 @@ func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub
 	if shut := report.component(c.Component).shut(time.Now()); shut != "" && c.Version != "" && !c.Now {
 		fmt.Fprintf(s.err, "%s: the update prepares itself, and waits; tranquil update --now does not\n", shut)
 	}
-	if report.State == "offline" {
+	switch report.State {
+	case "offline":
 		fmt.Fprintf(s.err, "%s is offline: the wish waits for it\n", c.ID)
+	case "":
+		fmt.Fprintf(s.err, "%s has never reported anything: the wish waits for its agent\n", c.ID)
 	}
 	if last.To == c.Version && failed(last) && !c.Again {
 		fmt.Fprintf(s.err, "warning: the last update to %s: %s\nThe same wish is not tried anew: add --again.\n", c.Version, last.ending())
