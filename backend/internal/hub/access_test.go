@@ -91,6 +91,11 @@ func TestRoutes(t *testing.T) {
 		write   = hub.PolicyRegistryReadWrite
 	)
 	policies := []string{hub.PolicyOwner, service, read, write, hub.PolicyDevice}
+	for _, policy := range []string{read, write, hub.PolicyDevice} { // for the others the stream would not end
+		if status, body := h.rest(t, policy, "GET", "/api/v1/events", "", ""); status != 401 {
+			t.Errorf("events with %s: %d %s", policy, status, body)
+		}
+	}
 	for route, allowed := range map[string][]string{
 		"GET /devices":                                      {read, write},
 		"GET /devices/":                                     {read, write},

@@ -26,7 +26,7 @@ func describeEvent(event iothub.Event) string {
 	case iothub.EventUpdateStarted, iothub.EventUpdatePhase, iothub.EventUpdateFinished, iothub.EventUpdateFailed, iothub.EventUpdateOverdue:
 		var u iothub.UpdateEvent
 		if json.Unmarshal(event.Body, &u) == nil {
-			return oneLine(strings.ToLower(strings.TrimPrefix(event.Type, "update")) + ": " + u.Component + " " + updateReport(u.Update).String())
+			return oneLine("update " + strings.ToLower(strings.TrimPrefix(event.Type, "update")) + ": " + u.Component + " " + updateReport(u.Update).String())
 		}
 	case iothub.EventTelemetry:
 		var t iothub.Telemetry
