@@ -128,7 +128,9 @@ deps: ## install what check needs beyond Go, git, make and gcc, from Debian and 
 	apt-get update -q && broker=$$(command -v mosquitto || true) && \
 		apt-get install -qy --no-install-recommends $(DEPS) $$(command -v npm >/dev/null || echo npm) && \
 		{ [ -n "$$broker" ] || systemctl disable -q --now mosquitto 2>/dev/null || true; } # it is not to take port 1883
-	[ -e $(DEBIAN) ] || { mkdir -p $(dir $(DEBIAN)) && mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus bookworm $(DEBIAN).new && mv $(DEBIAN).new $(DEBIAN); }
+	[ -e $(DEBIAN) ] || { rm -rf $(DEBIAN).new && mkdir -p $(DEBIAN).new && \
+		mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus bookworm $(DEBIAN).tar && \
+		tar -xf $(DEBIAN).tar -C $(DEBIAN).new --numeric-owner --exclude=./dev/* && rm $(DEBIAN).tar && mv $(DEBIAN).new $(DEBIAN); }
 	$(GO) install oras.land/oras/cmd/oras@v1.2.3
 	for folder in $(NPM); do npm ci --prefix $$folder --no-audit --no-fund --silent || exit 1; done
 

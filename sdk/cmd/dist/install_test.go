@@ -163,7 +163,7 @@ func TestDebian(t *testing.T) {
 	backendInDebian(c)
 
 	// A device that was not enrolled yet has nothing failed.
-	if said := c.run("dpkg -i /root/tranquil-agent_1.0.0_*.deb"); !strings.Contains(said, "Next: name the device") {
+	if said := c.run("dpkg -i /root/tranquil-agent_1.0.0_*.deb"); !strings.Contains(said, "Next: enrol the device") {
 		t.Errorf("dpkg said %s", said)
 	}
 	c.run("test $(systemctl is-enabled tranquil-agent) = enabled; systemctl start tranquil-agent; systemctl is-system-running; test -f /usr/share/man/man8/tranquil-agent.8.gz")
@@ -247,7 +247,7 @@ func TestBusyBox(t *testing.T) {
 	c := boot(t, "dir:"+root)
 	c.eventually("hostname", "device")
 
-	if said := c.run("tar xzf /root/tranquil-agent_1.0.0_*.tar.gz -C / && /usr/lib/tranquil/setup install 2>&1"); !strings.Contains(said, "Next: name the device") {
+	if said := c.run("tar xzf /root/tranquil-agent_1.0.0_*.tar.gz -C / && /usr/lib/tranquil/setup install 2>&1"); !strings.Contains(said, "Next: enrol the device") {
 		t.Errorf("setup said %s", said)
 	}
 	if err := os.WriteFile(filepath.Join(root, "etc/tranquil/config.d/device.toml"), []byte("endpoint = \"device-1\"\n"+device), 0o600); err != nil {
