@@ -25,7 +25,7 @@ type listener struct {
 	ready      chan *secured
 	closed     chan struct{}
 	held       atomic.Int64 // bytes in the inboxes of paths
-	woken      atomic.Int64 // when somebody was last told of a lost session, Unix nanoseconds
+	doubted    atomic.Int64 // when somebody was last in doubt, Unix nanoseconds
 
 	mu        sync.Mutex
 	closing   bool
@@ -85,8 +85,8 @@ func (l *listener) arrive(from netip.AddrPort, b []byte) {
 		if former != nil {
 			former.take(from, b)
 		}
-		if p == nil && former == nil && first.epoch == 1 && !l.meets(from) {
-			l.wake(from)
+		if p == nil && former == nil && first.epoch == 1 && first.kind != alert {
+			l.doubt(from)
 		}
 	}
 }
@@ -98,15 +98,24 @@ func (l *listener) meets(from netip.AddrPort) bool {
 	return l.byAddress[from] != nil
 }
 
-// wakePause is the shortest time between two datagrams to whoever may have a session that
-// is lost, so that nobody can have others flooded.
-const wakePause = 5 * time.Millisecond
+// doubtPause is the shortest time between two peers that are asked for another handshake,
+// so that nobody can have others flooded.
+const doubtPause = 5 * time.Millisecond
+
+// doubt has a peer asked for another handshake that seems to have a session which is
+// lost, if it does not begin one by itself.
+func (l *listener) doubt(from netip.AddrPort) {
+	now, last := time.Now().UnixNano(), l.doubted.Load()
+	if time.Duration(now-last) >= doubtPause && l.doubted.CompareAndSwap(last, now) {
+		time.AfterFunc(time.Second, func() { l.wake(from) })
+	}
+}
 
 // wake tells a device that its session is lost, which it has to find out by itself. A
-// device that knows nothing of this takes no notice.
+// device that knows nothing of this takes no notice, unless it is amidst a handshake:
+// pion's would get no further.
 func (l *listener) wake(to netip.AddrPort) {
-	now, last := time.Now().UnixNano(), l.woken.Load()
-	if time.Duration(now-last) >= wakePause && l.woken.CompareAndSwap(last, now) {
+	if !l.meets(to) {
 		_, _ = l.socket.WriteToUDPAddrPort(helloRequest, to)
 	}
 }
