@@ -37,7 +37,9 @@ func TestAlarms(t *testing.T) {
 	}
 	expect("all is well", []string{"tranquil_files_alarms 0", "tranquil_files_quota_bytes 0", `tranquil_trust_problem{role="root"} 0`})
 
-	s.catalog.quota.limit = inUse(s) * 10 / 9
+	s.catalog.quota.mu.Lock()
+	s.catalog.quota.limit = s.catalog.quota.used * 10 / 9
+	s.catalog.quota.mu.Unlock()
 	expect("almost full", []string{"tranquil_files_alarms 1"}, "raise files.quota")
 	as(t, http.MethodDelete, s, "/v2/"+component+"/manifests/"+p.Digest, "")
 	expect("with room again", []string{"tranquil_files_alarms 0", "tranquil_files_store_bytes 0"})

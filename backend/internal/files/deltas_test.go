@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"math/rand/v2"
@@ -181,8 +182,19 @@ func TestNoDelta(t *testing.T) {
 // a blob of one is missing is.
 func TestNoDeltaOfWhatIsGone(t *testing.T) {
 	var log bytes.Buffer
-	s := start(t, t.TempDir(), func(c *Config) { c.Deltas = 0 })
-	s.catalog.log = slog.New(slog.NewTextHandler(&log, nil))
+	s, err := New(Config{Dir: t.TempDir(), Trust: t.TempDir(), HTTP: "127.0.0.1:0", Token: token, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.serveHTTP(ctx) }() // and nothing else that would log meanwhile
+	defer func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
 	versioned(t, s, "1.0.0")
 	versioned(t, s, "2.0.0")
 	p := s.catalog.versions[component][0]
