@@ -173,7 +173,7 @@ func listen(path string, mode os.FileMode) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	}
-	return l, os.Chmod(path, mode)
+	return &crowd{Listener: l, of: map[uint32]int{}}, os.Chmod(path, mode)
 }
 
 func (s *Server) readings(w http.ResponseWriter, r *http.Request) {
