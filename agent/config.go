@@ -250,6 +250,9 @@ func readConfigOf(path, instead, from string) (config, error) {
 		Files: filesConfig{URL: "coap://127.0.0.1:5685", Deltas: true},
 		State: stateConfig{Keep: state.DefaultRetention.Keep, KeepFor: settings.Duration(state.DefaultRetention.For)},
 	}
+	if err := allRegular(configFiles(path)[1:]); err != nil {
+		return c, fmt.Errorf("cannot read configuration: %w", err)
+	}
 	file, err := settings.ReadOver(&c, exchanged(configFiles(path), instead, from)...)
 	if err != nil {
 		return c, fmt.Errorf("cannot read configuration: %w", err)
@@ -275,6 +278,16 @@ func configFiles(path string) []string {
 		}
 	}
 	return files
+}
+
+// allRegular refuses what would be read for ever, such as a pipe.
+func allRegular(files []string) error {
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+			return fmt.Errorf("%s is no regular file: remove it, or give it another ending", file)
+		}
+	}
+	return nil
 }
 
 // exchanged are files in their order, one of them from another place.

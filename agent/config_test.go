@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
 	"github.com/tranquil-iot/tranquil/sdk/settings"
 	"github.com/tranquil-iot/tranquil/sdk/transform/host"
 )
@@ -196,6 +198,16 @@ func TestConfigDirectory(t *testing.T) {
 	}
 	if c, err := readConfig(filepath.Join(dir, "elsewhere", "two.toml")); err != nil || c.Endpoint != "two" {
 		t.Errorf("%+v, %v", c, err)
+	}
+	pipe := filepath.Join(dir, "config.d", "30.toml")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readConfig(filepath.Join(dir, "agent.toml")); err == nil || !strings.Contains(err.Error(), pipe+" is no regular file") {
+		t.Error(err)
+	}
+	if err := os.Remove(pipe); err != nil {
+		t.Fatal(err)
 	}
 	wrong := filepath.Join(dir, "config.d", "20.toml")
 	if err := os.WriteFile(wrong, []byte("\nreserve = -1\n"), 0o600); err != nil {

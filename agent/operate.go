@@ -397,14 +397,35 @@ func (o *options) answer(ctx context.Context, what string, words []string) error
 	return link.Answer(ctx, o.config.control(), v.Component, what)
 }
 
+// awayTime is how long an agent may be away while it is followed, as when it is
+// upgraded.
+const awayTime = 2 * time.Minute
+
 // followPause is between two looks at an update.
 const followPause = 100 * time.Millisecond
 
 // follow prints the steps of an update until it has ended; only if the device
 // has then what was asked for there is no error.
 func (o *options) follow(ctx context.Context, component, id string) error {
-	for said := ""; ; {
-		v, err := o.view(ctx, component)
+	said := ""
+	for seen := time.Now(); ; {
+		views, err := link.Status(ctx, o.config.control())
+		switch {
+		case err == nil:
+			seen = time.Now()
+		case time.Since(seen) > awayTime:
+			return fmt.Errorf("the agent is away; the update goes on when it is back, and tranquil-agent history shows how it ends: %w", err)
+		case said != "away":
+			said = "away"
+			fmt.Fprintln(o.out, "The agent is away; waiting for it.")
+		}
+		if err != nil {
+			if err := o.pause(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		v, err := named(views, component)
 		if err != nil {
 			return err
 		}
@@ -419,11 +440,18 @@ func (o *options) follow(ctx context.Context, component, id string) error {
 			said = v.Progress.Step
 			fmt.Fprintln(o.out, describe(v))
 		}
-		select {
-		case <-ctx.Done():
-			return errors.New("interrupted; the update goes on: tranquil-agent status")
-		case <-time.After(followPause):
+		if err := o.pause(ctx); err != nil {
+			return err
 		}
+	}
+}
+
+func (o *options) pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return errors.New("interrupted; the update goes on: tranquil-agent status")
+	case <-time.After(followPause):
+		return nil
 	}
 }
 

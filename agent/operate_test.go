@@ -81,6 +81,12 @@ func TestNoSuchGeneration(t *testing.T) {
 func agentWith(t *testing.T, views ...engine.View) config {
 	t.Helper()
 	c := config{Run: t.TempDir()}
+	serveViews(t, c, views...)
+	return c
+}
+
+func serveViews(t *testing.T, c config, views ...engine.View) {
+	t.Helper()
 	l, err := net.Listen("unix", c.control())
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +94,6 @@ func agentWith(t *testing.T, views ...engine.View) config {
 	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(views) })}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
-	return c
 }
 
 // Whoever has waited for an update hears how that one ended, even if the agent
@@ -104,6 +109,35 @@ func TestFollow(t *testing.T) {
 	if got, want := out.String(), "to 2.0.0: refused (kept/device is a device node)\n"; got != want || err == nil {
 		t.Errorf("got %q, %v; want %q", got, err, want)
 	}
+}
+
+// An agent that is upgraded meanwhile is waited for.
+func TestFollowOverARestart(t *testing.T) {
+	const component = "application/a"
+	away := make(chan bool)
+	out := &untilAway{away: away}
+	c := config{Run: t.TempDir()}
+	o := options{out: out, config: c}
+	ended := make(chan error)
+	go func() { ended <- o.follow(t.Context(), component, "mine") }()
+	<-away
+	serveViews(t, c, engine.View{Component: component, Outcome: &engine.Outcome{Update: "mine", To: "2.0.0", Result: engine.Updated}})
+	if err := <-ended; err != nil || !strings.Contains(out.String(), "to 2.0.0: updated") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// untilAway tells when it was said that the agent is away.
+type untilAway struct {
+	bytes.Buffer
+	away chan bool
+}
+
+func (u *untilAway) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), "The agent is away") {
+		close(u.away)
+	}
+	return u.Buffer.Write(b)
 }
 
 func TestComponents(t *testing.T) {

@@ -72,7 +72,12 @@ func (c Config) Run(ctx context.Context) error {
 func (c Config) keep(ctx context.Context, device *os.File, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	for ctx.Err() == nil {
+	for {
+		select { // also before the first time: what it needs is begun beside it
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
 		if err := c.alive(ctx, interval); err == nil {
 			c.notify("WATCHDOG=1")
 			if device != nil {
@@ -81,10 +86,6 @@ func (c Config) keep(ctx context.Context, device *os.File, interval time.Duratio
 			}
 		} else if ctx.Err() == nil {
 			c.Log.Error("the agent does not work: it is started anew if that goes on", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
 		}
 	}
 }
