@@ -245,8 +245,17 @@ func TestTokens(t *testing.T) {
 	if child, _, err := a.AddToken(ctx, thief, "long", accounts.Read, accounts.MaxTokenLife); err != nil || child.Expires.After(short.Expires) {
 		t.Error("a token outlives the one that made it", child, err)
 	}
+	_, grandchild, err := a.AddToken(ctx, thief, "made by it", accounts.Read, time.Minute)
+	must(t, err)
+	if _, err := a.Token(ctx, grandchild); err != nil {
+		t.Error(err)
+	}
 	if err := a.RemoveToken(ctx, thief, kept.ID); !errors.Is(err, twin.Forbidden) {
 		t.Error("a token ends one that may more", err)
+	}
+	must(t, a.RemoveToken(ctx, root, short.ID))
+	if _, err := a.Token(ctx, grandchild); !errors.Is(err, twin.Unauthorized) {
+		t.Error("what a token has made outlives its end", err)
 	}
 	must(t, a.RemoveToken(ctx, root, kept.ID))
 	_, last, err := a.AddToken(ctx, ann, "last", accounts.Read, time.Hour)

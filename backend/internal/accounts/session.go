@@ -24,6 +24,7 @@ type Identity struct {
 	CSRF   string // what a form of the session has to bring along
 
 	session string    // its id
+	token   string    // its id
 	expires time.Time // of the token
 }
 
@@ -72,7 +73,7 @@ func (a *Accounts) Authenticate(ctx context.Context, name, password, from string
 	}
 	u, err := a.verify(ctx, name, password)
 	if err != nil {
-		a.Log.Warn("login is refused", "user", name, "from", from, "cause", err)
+		a.Log.Warn("login is refused", "user", name[:min(len(name), 64)], "from", from, "cause", err)
 		return User{}, err
 	}
 	for _, source := range sources {

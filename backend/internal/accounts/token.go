@@ -27,7 +27,8 @@ type Token struct {
 
 type tokenRecord struct {
 	Token
-	Secret string `json:"secret"` // its hash
+	Secret string `json:"secret"`       // its hash
+	By     string `json:"by,omitempty"` // id of the token that has made it
 }
 
 // tokenPrefix tells people and scanners of leaked secrets what a token is.
@@ -37,7 +38,7 @@ const tokenPrefix = "tranquil_"
 const MaxTokenLife = 366 * 24 * time.Hour
 
 // AddToken makes a token with some of the rights of an identity, and answers its text, which nobody can be shown again.
-// What a token makes ends with it at the latest, so that one that was stolen cannot be made to last.
+// What a token makes ends with it at the latest, and when it is ended, so that one that was stolen cannot be made to last.
 func (a *Accounts) AddToken(ctx context.Context, by Identity, name string, rights Right, life time.Duration) (Token, string, error) {
 	switch {
 	case name == "" || len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }):
@@ -52,7 +53,7 @@ func (a *Accounts) AddToken(ctx context.Context, by Identity, name string, right
 	}
 	now := time.Now().UTC()
 	t := tokenRecord{Token: Token{rand.Text()[:10], name, by.User, rights, now, now.Add(life)}}
-	if by.Token != "" && by.expires.Before(t.Expires) {
+	if t.By = by.token; t.By != "" && by.expires.Before(t.Expires) {
 		t.Expires = by.expires
 	}
 	secret := rand.Text()
@@ -78,11 +79,29 @@ func (a *Accounts) Token(ctx context.Context, text string) (Identity, error) {
 	if subtle.ConstantTimeCompare([]byte(secretID(secret)), []byte(t.Secret)) != 1 || time.Now().After(t.Expires) {
 		return Identity{}, unknown
 	}
+	if err := a.stands(ctx, t.By); err != nil {
+		return Identity{}, err
+	}
 	u, _, err := load[userRecord](ctx, a.Users, t.User)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && t.Created.Before(u.Created) { // of another user of that name
 		return Identity{}, unknown
 	}
-	return Identity{User: u.Name, Rights: t.Rights & u.Role.Rights(), Token: t.Name, expires: t.Expires}, err
+	return Identity{User: u.Name, Rights: t.Rights & u.Role.Rights(), Token: t.Name, token: t.ID, expires: t.Expires}, err
+}
+
+// stands answers twin.Unauthorized if a token, or one of those that it was made by, was ended.
+func (a *Accounts) stands(ctx context.Context, id string) error {
+	for id != "" {
+		t, _, err := load[tokenRecord](ctx, a.Tokens, id)
+		if errors.Is(err, fs.ErrNotExist) {
+			return twin.Unauthorized.With("the token that has made this one was ended")
+		}
+		if err != nil {
+			return err
+		}
+		id = t.By
+	}
+	return nil
 }
 
 // ListTokens lists the tokens of a user, or of all with "", the newest first.

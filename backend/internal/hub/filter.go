@@ -11,6 +11,9 @@ import (
 // maxFilters bounds what one application subscribes to.
 const maxFilters = 64
 
+// maxTopic is how long a filter is: a device's id and a module's, encoded, and a type of events.
+const maxTopic = 1024
+
 // eventTopic is where applications hear of an event.
 func eventTopic(e twin.Event) string {
 	device, module := twin.Split(e.Device)
@@ -26,7 +29,7 @@ type filter struct {
 // valid tells whether events can have such topics.
 func (f filter) valid() bool {
 	levels := strings.Split(f.Topic, "/")
-	if !slices.Contains([]string{"events", "+", "#"}, levels[0]) || len(f.Topic) > 1024 || strings.Contains(f.Topic, "\x00") {
+	if !slices.Contains([]string{"events", "+", "#"}, levels[0]) || len(f.Topic) > maxTopic || strings.Contains(f.Topic, "\x00") {
 		return false
 	}
 	for i, level := range levels {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -95,12 +96,19 @@ func (h *Hub) giveUp(ctx context.Context, id string) error {
 			return nil, errInTime
 		}
 		event, err := applyPatch(d, twin.Patch{Reported: map[string]any{"state": reported.Malfunction}})
+		if errors.Is(err, twin.TooLarge) { // what a device reports can fill its twin: it is broken all the same
+			late.Full, event, err = true, &twin.Event{Type: twin.UpdateOverdue, Device: id, Time: time.Now().UTC()}, nil
+		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("device %s: %w", id, err)
 		}
 		d.Overdue = late
 		body, err := json.Marshal(iothub.UpdateEvent{Component: late.Component, Outcome: reported.Outcome{Update: updatesOf(d.Twin.Reported.Values, late.Component).Update}})
-		event.Then = append(event.Then, twin.Event{Type: twin.UpdateOverdue, Device: id, Time: event.Time, Body: body})
+		if late.Full {
+			event.Body = body
+		} else {
+			event.Then = append(event.Then, twin.Event{Type: twin.UpdateOverdue, Device: id, Time: event.Time, Body: body})
+		}
 		return event, err
 	})
 	if errors.Is(err, errInTime) || errors.Is(err, twin.DeviceNotFound) {
@@ -121,6 +129,12 @@ func (h *Hub) correct(d *twin.Device, patch map[string]any) (map[string]any, err
 	changed, _, err := d.Twin.Apply(twin.Patch{Reported: patch}, time.Now())
 	if err != nil {
 		return nil, err
+	}
+	if d.Overdue.Full {
+		if d.Overdue = h.overdue(changed.Reported.Values); d.Overdue != nil {
+			d.Overdue.Full = true
+		}
+		return patch, nil
 	}
 	patch = maps.Clone(patch)
 	said, says := patch["state"]

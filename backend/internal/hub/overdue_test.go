@@ -1,6 +1,8 @@
 package hub_test
 
 import (
+	"fmt"
+	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -83,5 +85,39 @@ func TestOverdue(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"updateStarted", "updateOverdue", "updateFinished"}, told); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestOverdueAndFull: a device that fills its twin is broken all the same, applications hear of it, and what it
+// reports is taken on.
+func TestOverdueAndFull(t *testing.T) {
+	t.Parallel()
+	h := startWith(t, openStore(t, t.TempDir()), hub.Config{Grace: time.Millisecond})
+	h.create(t, "full")
+	d := h.mustConnect(t, connection{id: "full"})
+	d.subscribe(t, iothub.TopicTwinResponses)
+	report := func(text string) bool {
+		t.Helper()
+		d.publish(t, iothub.TopicReported+"1", 0, text)
+		topic, _ := d.receive(t)
+		return strings.Contains(topic, "/204/")
+	}
+	for i := range 8 {
+		if !report(fmt.Sprintf(`{"pad%d": %q}`, i, strings.Repeat("x", 4000))) {
+			t.Fatal("it is full too soon")
+		}
+	}
+	const going = `{"components": {"application/x": {"update": {"id": "u", "phase": "execution", "unavailableUntil": "2020-01-01T00:00:00Z"}}}, "fill": %q}`
+	most := sort.Search(1000, func(n int) bool { return !report(fmt.Sprintf(`{"fill": %q}`, strings.Repeat("x", n+150))) })
+	for !report(fmt.Sprintf(going, strings.Repeat("x", most))) {
+		most--
+	}
+	for event := range h.follow(t, "full", "") {
+		if event.Type == iothub.EventUpdateOverdue {
+			break
+		}
+	}
+	if !report(`{"components": {"application/x": {"update": {"id": "v"}}}}`) {
+		t.Error("what it reports is refused")
 	}
 }

@@ -24,6 +24,7 @@ import (
 
 const (
 	maxSubscribers = 256              // applications that one hub tells by MQTT
+	maxOfOne       = 32               // of one user or policy
 	maxWindow      = 64               // events on the way to one
 	verifyEvery    = 30 * time.Second // whether it still may
 	saveEvery      = 2 * time.Second  // how far it is
@@ -35,7 +36,8 @@ const (
 type subscriber struct {
 	hub    *Hub
 	log    *slog.Logger
-	key    string // whose it is, and client id
+	who    string // whose it is
+	key    string // that, and client id
 	user   string // name
 	kept   bool   // clean session 0
 	verify func(context.Context) error
@@ -76,7 +78,7 @@ func (h *Hub) admitSubscriber(ctx context.Context, conn net.Conn, in *bufio.Read
 		return nil, packets.ErrRefusedIDRejected, errors.New("client id is longer than 128 bytes")
 	}
 	s := &subscriber{
-		hub: h, key: who + "/" + url.PathEscape(cmp.Or(c.ClientIdentifier, rand.Text())), user: c.Username, kept: !c.CleanSession, verify: verify,
+		hub: h, who: who, key: who + "/" + url.PathEscape(cmp.Or(c.ClientIdentifier, rand.Text())), user: c.Username, kept: !c.CleanSession, verify: verify,
 		done: make(chan struct{}), begun: make(chan struct{}), window: make(chan struct{}, maxWindow),
 	}
 	s.log = h.log.With("subscriber", s.key)
@@ -155,7 +157,7 @@ func (h *Hub) runSubscriber(ctx context.Context, s *subscriber) {
 	defer s.cancel(nil)
 	if !h.enterSubscriber(s) {
 		refuse(s.conn, packets.ErrRefusedServerUnavailable)
-		s.log.Warn("application is refused, there are too many")
+		s.log.Warn("application is refused, there are too many", "of", s.who, "mostOfOne", maxOfOne, "most", maxSubscribers)
 		return
 	}
 	defer h.leaveSubscriber(s)
@@ -190,8 +192,13 @@ func (h *Hub) runSubscriber(ctx context.Context, s *subscriber) {
 // enterSubscriber makes s the application's connection, and waits for the end of the one before.
 func (h *Hub) enterSubscriber(s *subscriber) bool {
 	h.mu.Lock()
-	before := h.subscribers[s.key]
-	if before == nil && len(h.subscribers) >= maxSubscribers {
+	before, own := h.subscribers[s.key], 0
+	for _, other := range h.subscribers {
+		if other.who == s.who {
+			own++
+		}
+	}
+	if before == nil && (len(h.subscribers) >= maxSubscribers || own >= maxOfOne) {
 		h.mu.Unlock()
 		return false
 	}
@@ -382,10 +389,43 @@ func (s *subscriber) save(ctx context.Context) error {
 	if err != nil || string(text) == string(s.saved.Text) {
 		return err
 	}
+	if s.saved.Revision == 0 {
+		if err := s.makeRoom(ctx); err != nil {
+			return err
+		}
+	}
 	s.saved.Text = text
 	s.saved.Revision, err = s.hub.store.Put(ctx, "subscribers", s.saved)
 	if errors.Is(err, twin.PreconditionFailed) {
 		return errTakenOver
 	}
 	return err
+}
+
+// maxKept is how many client ids of one user or policy are remembered.
+const maxKept = 64
+
+// makeRoom forgets client ids of the same owner that are not connected, if there are too many; several at once may see
+// the same room.
+func (s *subscriber) makeRoom(ctx context.Context) error {
+	var kept []twin.Document
+	for d, err := range s.hub.store.Documents(ctx, "subscribers", s.who) {
+		if err != nil {
+			return err
+		}
+		kept = append(kept, d)
+	}
+	for _, d := range kept[:max(0, len(kept)-maxKept+1)] {
+		s.hub.mu.Lock()
+		_, connected := s.hub.subscribers[d.Name]
+		s.hub.mu.Unlock()
+		if connected {
+			continue
+		}
+		s.log.Warn("application is forgotten, since its owner has too many", "forgotten", d.Name)
+		if err := s.hub.store.Remove(ctx, "subscribers", d); err != nil && !errors.Is(err, twin.PreconditionFailed) {
+			return err
+		}
+	}
+	return nil
 }

@@ -211,6 +211,47 @@ func TestSubscriberMay(t *testing.T) {
 	a.expectLost(t)
 }
 
+// TestSubscriberShare: nobody takes the places of all, nor has the hub remember more than a share.
+func TestSubscriberShare(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, t.TempDir())
+	h := startWith(t, s, hub.Config{Reader: func(context.Context, string) (string, error) { return "ann", nil }})
+	ann := func(i int, keep bool) connection {
+		return connection{clientID: fmt.Sprint(i), username: "events", password: "ann's", keepSession: keep}
+	}
+	var all []*device
+	for i := range 32 {
+		all = append(all, h.mustConnect(t, ann(i, false)))
+	}
+	if _, err := h.connect(t, ann(32, false)); err == nil {
+		t.Error("one user has too many")
+	}
+	h.application(t, "other", "events", false)
+	for _, a := range all {
+		a.Disconnect(0)
+	}
+	for i := range 100 {
+		eventually(t, "there is a place again", func() bool {
+			a, err := h.connect(t, ann(i, true))
+			if err == nil {
+				a.listen(t, 1, "events/#")
+				a.Disconnect(0)
+			}
+			return err == nil
+		})
+	}
+	kept := func() (n int) {
+		for _, err := range s.Documents(t.Context(), "subscribers", "user ann") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		return n
+	}
+	eventually(t, "some are remembered, and about a share", func() bool { n := kept(); return n > 50 && n < 80 })
+}
+
 // TestSubscriberSlow: an application that acknowledges nothing is told no more than it can be, and holds up nobody.
 func TestSubscriberSlow(t *testing.T) {
 	t.Parallel()

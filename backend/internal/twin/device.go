@@ -36,9 +36,10 @@ type Device struct {
 
 // Overdue is what the hub remembers while it says of a device, in its twin, that it is broken.
 type Overdue struct {
-	Component string    `json:"component"` // whose update it is
-	Until     time.Time `json:"until"`     // when that was to be over
-	Said      any       `json:"said"`      // the state by the device's own words; nil: it says nothing of it
+	Component string    `json:"component"`      // whose update it is
+	Until     time.Time `json:"until"`          // when that was to be over
+	Said      any       `json:"said"`           // the state by the device's own words; nil: it says nothing of it
+	Full      bool      `json:"full,omitempty"` // the twin has no room to say so
 }
 
 // Ways to prove who one is, as Azure names them.
