@@ -42,6 +42,7 @@ const maxStarts = 3
 // installed with the device.
 type note struct {
 	Current   string          `json:"current"`             // the version to run
+	Wanted    string          `json:"wanted,omitempty"`    // the version that an update has asked for; Current is another one if that was gone back from
 	Before    string          `json:"before,omitempty"`    // the one to go back to while Current is tried
 	Trial     *trial          `json:"trial,omitempty"`     // Current has not proven itself
 	Proven    map[string]bool `json:"proven,omitempty"`    // those that have

@@ -171,6 +171,12 @@ func TestTrial(t *testing.T) {
 			if runs := start(t, r.dir); runs != string(old.Data) {
 				t.Fatalf("%q runs after three starts in vain", runs)
 			}
+			if p, err := r.Probe(r.ctx, updater.ProbeRequest{Component: Component}); err != nil || p.Healthy {
+				t.Error("what runs is taken for the version that was gone back from", p, err)
+			}
+			if err := r.Confirm(r.ctx, updater.ConfirmRequest{Component: Component}); err == nil {
+				t.Error("and confirmed")
+			}
 			if err := r.to(bad); err == nil || errors.Is(err, updater.ErrReboot) {
 				t.Error(err)
 			}

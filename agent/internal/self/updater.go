@@ -228,10 +228,13 @@ func (u *Updater) switchTo(h updater.Handle) error {
 	switch {
 	case !h.IsZero() && h.Version != handleVersion:
 		return fmt.Errorf("handle of format %d is not this updater's: stage the version again", h.Version)
-	case id == runs && id == n.Current:
+	case id == runs && id == n.Current && id == n.Wanted:
 		return nil
+	case id == runs && id == n.Current:
+		n.Wanted = id
+		return n.write(u.dir)
 	case id == runs: // another one was to run, and does not yet
-		n.Current, n.Before, n.Trial = id, "", nil
+		n.Current, n.Wanted, n.Before, n.Trial = id, id, "", nil
 		return n.write(u.dir)
 	case id != "" && n.Abandoned == id && n.Current != id:
 		return fmt.Errorf("the agent was started %d times as %s and has not proven itself: it runs as before", maxStarts, id)
@@ -242,7 +245,7 @@ func (u *Updater) switchTo(h updater.Handle) error {
 		}
 	}
 	if n.Current != id {
-		n.Current, n.Before, n.Trial = id, runs, nil
+		n.Current, n.Wanted, n.Before, n.Trial = id, id, runs, nil
 		if id != "" && !n.Proven[id] {
 			n.Trial = &trial{}
 		}
@@ -265,9 +268,16 @@ func (u *Updater) Start(_ context.Context, r updater.StartRequest) error {
 	return nil
 }
 
+// runs is nil if the version that was asked for does. One that was gone back from is not
+// asked for again, and what runs then is not it.
 func (u *Updater) runs(n note) error {
-	if u.running() != n.Current {
-		return fmt.Errorf("the agent that runs is not %s: %w", n.Current, updater.ErrReboot)
+	switch {
+	case n.Wanted == "":
+		return errors.New("no version was switched to")
+	case n.Wanted == n.Abandoned && n.Wanted != n.Current:
+		return fmt.Errorf("the agent was started %d times as %s and has not proven itself: it runs as before", maxStarts, n.Wanted)
+	case u.running() != n.Wanted:
+		return fmt.Errorf("the agent that runs is not %s: %w", n.Wanted, updater.ErrReboot)
 	}
 	return nil
 }
@@ -285,7 +295,7 @@ func (u *Updater) Probe(context.Context, updater.ProbeRequest) (a updater.ProbeR
 		return a, err
 	}
 	if _, pid := u.agent(); u.runs(n) != nil {
-		a.Reason = "it does not run"
+		a.Reason = u.runs(n).Error()
 	} else if !isRegistered(u.dir, pid) {
 		a.Reason = "it is not registered with its server"
 	}
@@ -300,7 +310,7 @@ func (u *Updater) Status(context.Context, updater.StatusRequest) (a updater.Stat
 		return a, err
 	}
 	return updater.StatusResponse{
-		Version: n.Current[:max(0, len(n.Current)-digestLength-1)], Running: u.runs(n) == nil,
+		Version: n.Current[:max(0, len(n.Current)-digestLength-1)], Running: u.running() == n.Current,
 		Handle: updater.Handle{Version: handleVersion, Data: []byte(n.Current)},
 	}, nil
 }

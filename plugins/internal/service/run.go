@@ -122,9 +122,7 @@ func (u *Updater) stop(ctx context.Context, h Home, grace time.Duration) (forced
 	}
 	grace = cmp.Or(grace, v.Traits.Grace, DefaultGrace)
 	if runs && v.Traits.beforeEnd() {
-		if err := h.crashed(now, runs); err != nil && v.Traits.Commands != nil {
-			u.log.Warn("component does not run well, and is not asked for its state", "component", h.Component, "cause", err)
-		} else if err := h.collect(ctx, v, now.Spec.Control, grace); err != nil {
+		if err := h.collect(ctx, v, now.Spec.Control, grace); err != nil {
 			u.log.Warn("component does not hand over its state", "component", h.Component, "cause", err)
 		}
 	}

@@ -108,8 +108,8 @@ func TestCommandsFail(t *testing.T) {
 	}
 }
 
-// TestCommandsHang: a program that hangs is killed in time, and a component that crashes
-// is not asked for its state: an update can turn back in either case.
+// TestCommandsHang: a program that hangs is killed in time, so that an update can turn
+// back.
 func TestCommandsHang(t *testing.T) {
 	const hang = "#!/bin/sh\nsleep 1000 &\nwait\n"
 	r := newRig(t)
@@ -125,8 +125,6 @@ func TestCommandsHang(t *testing.T) {
 		ctx, cancel := context.WithTimeout(r.ctx, 4*time.Second)
 		if version == "2.0.0" {
 			r.eventually("it crashes", func() bool { return r.status().Restarts > 0 })
-			cancel()
-			ctx, cancel = context.WithCancel(r.ctx)
 		}
 		if _, err := r.u.Stop(ctx, updater.StopRequest{Component: name}); err != nil || r.status().Running {
 			t.Errorf("%s: %v", version, err)
