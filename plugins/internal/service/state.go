@@ -287,7 +287,7 @@ func (h Home) alive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !runs || now.State != supervisor.Running || now.Restarts > 0 {
+	if !runs || now.State != supervisor.Running && now.State != supervisor.Starting || now.Restarts > 0 {
 		return fmt.Errorf("the component ended: %s", now.Last)
 	}
 	return nil

@@ -23,7 +23,7 @@ import (
 // if that has another data directory.
 func prefix(h service.Home) string {
 	sum, short := sha256.Sum256([]byte(h.Dir)), h.Name()
-	return "tranquil-" + short[:min(len(short), 40)] + "-" + hex.EncodeToString(sum[:4]) + "-"
+	return "tranquil-" + hex.EncodeToString(sum[:4]) + "-" + short[:min(len(short), 40)] + "-"
 }
 
 // units are those of a version, the one that starts the others first.
@@ -36,6 +36,7 @@ func (s Settings) units(h service.Home, v service.Version, spec supervisor.Spec)
 	all := []systemd.Unit{unit}
 	for _, name := range slices.Sorted(maps.Keys(s.Processes)) {
 		beside := unit
+		beside.Description = h.Component + systemd.Beside + name + ") " + v.ID
 		beside.Name, beside.Of, beside.Command, beside.Fresh, beside.Boot = systemd.Name(prefix(h), v.ID, name), unit.Name, program(spec.Dir, s.Processes[name]), nil, false
 		all[0].With = append(all[0].With, beside.Name)
 		all = append(all, beside)
@@ -54,7 +55,7 @@ func program(dir string, command []string) []string {
 // Find looks for a unit as well as for a supervisor: versions may differ in which
 // of them they want.
 func (d Driver) Find(ctx context.Context, h service.Home) (status supervisor.Status, runs bool, err error) {
-	if hadUnits(h) {
+	if d.hadUnits(h) {
 		status, runs, err = d.Systemd.Find(ctx, prefix(h))
 	}
 	if err != nil || !runs {
@@ -81,7 +82,9 @@ func (d Driver) Prepare(ctx context.Context, h service.Home, v service.Version, 
 // about others.
 func unitsMark(h service.Home) string { return h.Path("units") }
 
-func hadUnits(h service.Home) bool { return disk.Exists(unitsMark(h)) }
+func (d Driver) hadUnits(h service.Home) bool {
+	return disk.Exists(unitsMark(h)) || d.Systemd.Has(prefix(h))
+}
 
 // Forget removes them.
 func (d Driver) Forget(ctx context.Context, h service.Home, id string) error {
@@ -107,7 +110,7 @@ func (d Driver) Start(ctx context.Context, h service.Home, v service.Version, sp
 
 // Stop ends whichever runs the component.
 func (d Driver) Stop(ctx context.Context, h service.Home, grace time.Duration, asked func() error) (forced bool, err error) {
-	if hadUnits(h) {
+	if d.hadUnits(h) {
 		if forced, err = d.Systemd.Stop(ctx, prefix(h), grace, asked); err != nil {
 			return forced, err
 		}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,6 +58,7 @@ func newMachine(t testing.TB) *machine {
 	m.boot()
 	t.Cleanup(func() {
 		m.shutdown()
+		m.removeGroups()
 		os.RemoveAll(dir)
 	})
 	return m
@@ -62,11 +66,34 @@ func newMachine(t testing.TB) *machine {
 
 const systemdProgram = "/lib/systemd/systemd"
 
+// bootScript gives a systemd control groups of its own: each one takes those below for its
+// own, and removes what it does not know.
+const bootScript = `for at in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+	[ ! -e $at/cgroup.procs ] || { mkdir -p $at/$1 && echo $$ >$at/$1/cgroup.procs; } || exit 1
+done
+mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec ` + systemdProgram + " --user"
+
+// removeGroups removes what is left of them.
+func (m *machine) removeGroups() {
+	for _, at := range []string{"", "systemd", "unified"} {
+		var dirs []string
+		filepath.WalkDir(filepath.Join("/sys/fs/cgroup", at, filepath.Base(m.dir)), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for _, dir := range slices.Backward(dirs) {
+			os.Remove(dir)
+		}
+	}
+}
+
 func (m *machine) driver() Driver { return Driver{Systemd: managerIn(m.dir)} }
 
 func (m *machine) boot() {
 	m.Helper()
-	cmd := exec.Command("unshare", "--mount", "/bin/sh", "-c", "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec "+systemdProgram+" --user")
+	cmd := exec.Command("unshare", "--mount", "/bin/sh", "-c", bootScript, "boot", filepath.Base(m.dir))
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + m.dir, "XDG_RUNTIME_DIR=" + m.dir, "XDG_CONFIG_HOME=" + filepath.Join(m.dir, "config")}
 	log, err := os.Create(filepath.Join(m.dir, "log"))
 	if err != nil {
@@ -81,7 +108,14 @@ func (m *machine) boot() {
 		cmd.Process.Signal(syscall.SIGTERM) // it stops all its units
 		cmd.Wait()
 	}
-	for deadline := time.Now().Add(time.Minute); m.driver().Systemd.Here() != nil; time.Sleep(2 * time.Millisecond) {
+	answers := func() bool {
+		conn, err := net.Dial("unix", m.driver().Systemd.Socket)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}
+	for deadline := time.Now().Add(time.Minute); !answers(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			text, _ := os.ReadFile(log.Name())
 			m.shutdown()
@@ -235,7 +269,7 @@ func TestProcesses(t *testing.T) {
 		t.Error(found)
 	}
 	r.fill(filepath.Join(r.h.Path("versions"), string(h.Data), "files"), files{"crash": ""})
-	m.systemctl("kill", "--signal=KILL", "tranquil-*:web.service")
+	m.systemctl("kill", "--signal=KILL", "tranquil-*.web.service")
 	r.eventually("it is noticed", func() bool {
 		p := r.probe()
 		return !p.Healthy && strings.Contains(p.Reason, "crashed") || strings.Contains(p.Reason, "exit status 7")
@@ -254,21 +288,22 @@ func TestProcesses(t *testing.T) {
 func TestUnitRefused(t *testing.T) {
 	r, _ := newUnitRig(t)
 	for more, want := range map[string]string{
-		`,"driver":"systemd","unit":{"Service":{"MemoryMaximum":"1M"}}`:                "Unknown key",
-		`,"driver":"systemd","unit":{"Service":{"MemoryMax":"a lot"}}`:                 "memory limit",
-		`,"driver":"systemd","unit":{"Service":{"ExecStart":"/bin/true"}}`:             "not a package's to set",
-		`,"driver":"systemd","unit":{"Service":{"User":"nobody"}}`:                     "nobody but root",
-		`,"driver":"systemd","unit":{"Service":{"Nice":"1\n[Install]"}}`:               "one line",
-		`,"driver":"systemd","unit":{"Service":{"Type":"forking"}}`:                    "simple, exec or notify",
-		`,"driver":"systemd","unit":{"Service":{"Type":["exec","idle"]}}`:              "simple, exec or notify",
-		`,"driver":"systemd","unit":{"Service":{"Type":[]}}`:                           "simple, exec or notify",
-		`,"driver":"systemd","unit":{"Service":{"TimeoutSec":"infinity"}}`:             "not a package's to set",
-		`,"driver":"systemd","unit":{"Service":{"RootImage":"x"}}`:                     "not a package's to set",
-		`,"driver":"systemd","unit":{"Service":{"UnsetEnvironment":"TRANQUIL_STATE"}}`: "not a package's to set",
-		`,"driver":"systemd","unit":{"Unit":{"RefuseManualStop":"yes"}}`:               "not a package's to set",
-		`,"driver":"systemd","unit":{"Unit":{"AssertPathIsDirectory":""}}`:             "not a package's to set",
-		`,"driver":"systemd","processes":{"a":["-b"]}`:                                 "begins with a sign",
-		`,"driver":"systemd","unit":{"Install":{"Alias":"x.service"}}`:                 `section "Install"`,
+		`,"driver":"systemd","unit":{"Service":{"MemoryMaximum":"1M"}}`:                  "Unknown key",
+		`,"driver":"systemd","unit":{"Service":{"MemoryMax":"a lot"}}`:                   "memory limit",
+		`,"driver":"systemd","unit":{"Service":{"ExecStart":"/bin/true"}}`:               "not a package's to set",
+		`,"driver":"systemd","unit":{"Service":{"User":"nobody"}}`:                       "nobody but root",
+		`,"driver":"systemd","unit":{"Service":{"Nice":"1\n[Install]"}}`:                 "one line",
+		`,"driver":"systemd","unit":{"Service":{"Type":"forking"}}`:                      "simple, exec or notify",
+		`,"driver":"systemd","unit":{"Service":{"Type":["exec","idle"]}}`:                "simple, exec or notify",
+		`,"driver":"systemd","unit":{"Service":{"Type":[]}}`:                             "simple, exec or notify",
+		`,"driver":"systemd","unit":{"Service":{"TimeoutSec":"infinity"}}`:               "not a package's to set",
+		`,"driver":"systemd","unit":{"Service":{"RootImage":"x"}}`:                       "not a package's to set",
+		`,"driver":"systemd","unit":{"Service":{"UnsetEnvironment":"TRANQUIL_STATE"}}`:   "not a package's to set",
+		`,"driver":"systemd","unit":{"Unit":{"RefuseManualStop":"yes"}}`:                 "not a package's to set",
+		`,"driver":"systemd","unit":{"Unit":{"AssertPathIsDirectory":""}}`:               "not a package's to set",
+		`,"driver":"systemd","processes":{"a":["-b"]}`:                                   "begins with a sign",
+		`,"driver":"systemd","unit":{"Install":{"Alias":"x.service"}}`:                   `section "Install"`,
+		`,"driver":"systemd","processes":{"a":["b"]},"unit":{"Service":{"Nice":"very"}}`: "nice priority",
 		`,"driver":"upstart"`: "there are the drivers",
 		`,"boot":true`:        "need driver",
 		`,"driver":"systemd","processes":{"A":["b"]}`: "a-z",

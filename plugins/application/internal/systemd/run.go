@@ -40,7 +40,7 @@ func (m Manager) Find(ctx context.Context, prefix string) (status supervisor.Sta
 			return status, false, err
 		}
 		running[u.Name] = true
-		status = join(status, own, strings.Contains(u.Name, ":"))
+		status = join(status, own, strings.Contains(u.Description, Beside))
 	}
 	for _, file := range m.files(Prefix(prefix, status.Spec.Version)) {
 		if name := filepath.Base(file); len(units) > 0 && !running[name] {
@@ -144,11 +144,14 @@ func (m Manager) Start(ctx context.Context, units []Unit) error {
 	}
 	select {
 	case <-ctx.Done():
-		return errors.Join(ctx.Err(), callOff(ctx, conn, first.Name))
+		return errors.Join(ctx.Err(), m.callOff(ctx, first.Name))
 	case result := <-done:
 		if result != "done" {
-			return errors.Join(m.failed(ctx, conn, first.Name, result), callOff(ctx, conn, first.Name))
+			return errors.Join(m.failed(ctx, conn, first.Name, result), m.callOff(ctx, first.Name))
 		}
+	}
+	if err := begun(ctx, conn, first.With); err != nil {
+		return err
 	}
 	if first.Boot {
 		return m.enable(first)
@@ -156,11 +159,43 @@ func (m Manager) Start(ctx context.Context, units []Unit) error {
 	return nil
 }
 
-// callOff has systemd not start a unit any more, whatever that waits for.
-func callOff(ctx context.Context, conn *dbus.Conn, name string) error {
+// begun waits until units that start with another one have, well or not.
+func begun(ctx context.Context, conn *dbus.Conn, names []string) error {
+	for _, name := range names {
+		for {
+			state, err := conn.GetUnitPropertyContext(ctx, name, "ActiveState")
+			if err != nil {
+				return fmt.Errorf("systemd does not tell of %s: %w", name, err)
+			}
+			if text := state.Value.Value(); text == "active" || text == "failed" {
+				break
+			}
+			if p, err := conn.GetServicePropertyContext(ctx, name, "NRestarts"); err == nil {
+				if n, _ := p.Value.Value().(uint32); n > 0 {
+					break
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// callOff has systemd not start a unit any more, whatever that waits for; by a connection of
+// its own, since the other one ends with its context.
+func (m Manager) callOff(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	_, err := conn.StopUnitContext(ctx, name, "replace", nil)
+	conn, err := m.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.StopUnitContext(ctx, name, "replace", nil)
 	return err
 }
 

@@ -81,6 +81,9 @@ func (m Manager) files(prefix string) []string {
 	return all
 }
 
+// Has reports whether there are units whose names begin so.
+func (m Manager) Has(prefix string) bool { return len(m.files(prefix)) > 0 }
+
 // Install writes units, and has systemd read them. It refuses what systemd does
 // not understand.
 func (m Manager) Install(ctx context.Context, units []Unit) error {

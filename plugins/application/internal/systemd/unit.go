@@ -106,10 +106,13 @@ func (o Options) Check() error {
 // those that run with the first, which has none.
 func Name(prefix, id, process string) string {
 	if process != "" {
-		process = ":" + process
+		process = "." + process // no colon, which systemd-analyze takes for something else
 	}
 	return Prefix(prefix, id) + process + suffix
 }
+
+// Beside is in the description of a unit that runs with another one.
+const Beside = " ("
 
 // Prefix begins the names of a version's units.
 func Prefix(prefix, id string) string { return prefix + strings.ReplaceAll(id, "+", "_") }
@@ -131,7 +134,7 @@ func (u Unit) Text(target string) string {
 	}
 	add("Unit", "StartLimitIntervalSec", "0") // a component that crashes is started again for ever
 	add("Unit", "AssertPathIsDirectory", escapeAll(u.Needs)...)
-	add("Unit", "Requires", u.With...)
+	add("Unit", "Wants", u.With...) // with Requires, one that crashes would end the others
 	if u.Of != "" {
 		add("Unit", "PartOf", u.Of)
 	}
