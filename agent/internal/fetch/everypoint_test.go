@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -111,9 +112,9 @@ func (r *rig) download(t *testing.T, digest string) (err error) {
 	t.Helper()
 	content := map[string][]byte{blobPath(digest): r.blob}
 	maps.Copy(content, r.more)
-	var away time.Time // until then the server does not run
+	var away atomic.Int64 // in UnixNano: until then the server does not run
 	server := &coapServer{content: content, twist: func(b block, ans *message.Message) bool {
-		if time.Now().Before(away) {
+		if time.Now().UnixNano() < away.Load() {
 			return false
 		}
 		r.asked++
@@ -153,7 +154,8 @@ func (r *rig) download(t *testing.T, digest string) (err error) {
 				}
 			}
 			if r.dieAt > 0 && done >= r.dieAt {
-				away, r.dieAt = time.Now().Add(restartTakes), 0
+				away.Store(time.Now().Add(restartTakes).UnixNano())
+				r.dieAt = 0
 			}
 			if r.cutAt > 0 && done >= r.cutAt {
 				l.mu.Lock()
