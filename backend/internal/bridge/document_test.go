@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -310,6 +311,21 @@ func TestReportedFitsATwin(t *testing.T) {
 	}
 	if doc["components"] == nil || doc["refused"] == nil {
 		t.Errorf("what matters is missing: %v", doc)
+	}
+}
+
+// TestManyComponents: a device that has more components than its twin can hold is online all the same, and shows those
+// that are being updated.
+func TestManyComponents(t *testing.T) {
+	components := map[string]any{"application/z": map[string]any{"version": "1.0.0", "update": map[string]any{"id": "u", "phase": "preparation"}}}
+	for i := range 2000 {
+		components[fmt.Sprint("application/c", i)] = map[string]any{"version": "1.0.0", "update": map[string]any{"id": "v", "result": "updated"}}
+	}
+	doc := map[string]any{"state": "online", "components": components}
+	shrink(doc)
+	kept, _ := doc["components"].(map[string]any)
+	if n := size(doc); n > maxReported || len(kept) < 10 || kept["application/z"] == nil || doc["omitted"] == nil || doc["state"] != "online" {
+		t.Errorf("%d bytes, %d components, %v", n, len(kept), doc["omitted"])
 	}
 }
 

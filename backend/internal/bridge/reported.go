@@ -107,11 +107,39 @@ func (v values) reported(refused, twin map[string]any, answers func(tree map[str
 }
 
 // shrink makes a document small enough for a twin. Readings go first: what an
-// update does must reach it.
+// update does must reach it. Then go components that are not being updated: a
+// device may have more of them than a twin can hold, and is no less online for that.
 func shrink(doc map[string]any) {
-	if size(doc) > maxReported {
-		doc["lwm2m"] = map[string]any{"omitted": "the readings of this device are more than a twin can hold"}
+	if size(doc) <= maxReported {
+		return
 	}
+	doc["lwm2m"] = map[string]any{"omitted": "the readings of this device are more than a twin can hold"}
+	components, _ := doc["components"].(map[string]any)
+	if size(doc) <= maxReported || len(components) == 0 {
+		return
+	}
+	doc["omitted"] = fmt.Sprintf("some of the %d components of this device, which are more than a twin can hold", len(components))
+	kept := map[string]any{}
+	doc["components"] = kept
+	left := maxReported - size(doc)
+	for _, name := range slices.SortedFunc(maps.Keys(components), func(a, b string) int {
+		return cmp.Or(cmp.Compare(settledRank(components[a]), settledRank(components[b])), cmp.Compare(a, b))
+	}) {
+		one := map[string]any{name: components[name]}
+		if n := size(one); n <= left {
+			kept[name], left = components[name], left-n
+		}
+	}
+}
+
+// settledRank is 0 of a component that is being updated, 1 of any other.
+func settledRank(component any) int {
+	fields, _ := component.(map[string]any)
+	update, _ := fields["update"].(map[string]any)
+	if update != nil && update["result"] == nil {
+		return 0
+	}
+	return 1
 }
 
 // fault is why the agent is in safe mode, "" if it is not.
