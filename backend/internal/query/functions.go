@@ -114,13 +114,16 @@ func concat(a []any) any {
 	var all strings.Builder
 	for _, value := range a {
 		s, ok := value.(string)
-		if !ok {
+		if !ok || all.Len()+len(s) > maxText {
 			return undefined
 		}
 		all.WriteString(s)
 	}
 	return all.String()
 }
+
+// maxText is how long a text can become, in bytes: those of a few could otherwise fill the memory.
+const maxText = 16 << 10
 
 // substring begins at a position from 0 on, and goes to the end or has so many characters.
 func substring(a []any) any {

@@ -114,6 +114,18 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+// TestLongTexts: a text does not grow beyond what a few of them may take of the memory.
+func TestLongTexts(t *testing.T) {
+	q, err := query.Parse("SELECT CONCAT(tags.a,tags.a) AS twice, CONCAT(tags.a,tags.a,tags.a,tags.a,tags.a) AS much FROM devices")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row, _ := q.Row(query.Document{"tags": query.Document{"a": strings.Repeat("x", 4000)}})
+	if twice, _ := row["twice"].(string); len(twice) != 8000 || row["much"] != nil {
+		t.Errorf("%.100v", row)
+	}
+}
+
 func TestRows(t *testing.T) {
 	for text, want := range map[string]string{
 		`SELECT deviceId, properties.reported.temp AS t, tags.floor FROM devices`:                                                       `[{"deviceId":"a","floor":1,"t":20.5},{"deviceId":"b","floor":2,"t":25},{"deviceId":"c","t":"hot"}]`,
