@@ -193,6 +193,9 @@ func changes(t *testing.T, c *caller) {
 	}
 	var verified api.Verification
 	want(200, "GET", "/api/v1/audit/verification", nil, &verified)
+	for _, path := range []string{"configurations", "statistics/devices", "statistics/service"} {
+		want(200, "GET", "/api/v1/hub/"+path+"?api-version=2021-04-12", nil, nil)
+	}
 	if verified.Problem != "" || verified.Entries != log.Entries[0].Number || verified.Hash != log.Entries[0].Hash {
 		t.Errorf("%+v", verified)
 	}

@@ -258,6 +258,16 @@ func TestTokens(t *testing.T) {
 		t.Error("what a token has made outlives its end", err)
 	}
 	must(t, a.RemoveToken(ctx, root, kept.ID))
+	_, before, err := a.AddToken(ctx, ann, "before", accounts.Read, time.Hour)
+	must(t, err)
+	must(t, a.SetPassword(ctx, "ann", password+"2"))
+	if _, err := a.Token(ctx, before); err != nil {
+		t.Error("one's own new password ends one's tokens", err)
+	}
+	must(t, a.ResetPassword(ctx, "ann", password))
+	if _, err := a.Token(ctx, before); !errors.Is(err, twin.Unauthorized) {
+		t.Error("a token is good after somebody was shut out", err)
+	}
 	_, last, err := a.AddToken(ctx, ann, "last", accounts.Read, time.Hour)
 	must(t, err)
 	must(t, a.RemoveUser(ctx, "ann"))

@@ -67,7 +67,7 @@ func (a *Accounts) Renew(ctx context.Context) (password string, err error) {
 	if err := a.SetRole(ctx, first, Admin); err != nil {
 		return "", err
 	}
-	return password, a.SetPassword(ctx, first, password)
+	return password, a.ResetPassword(ctx, first, password)
 }
 
 // ListUsers lists all users by name.
@@ -121,6 +121,15 @@ func (a *Accounts) SetPassword(ctx context.Context, name, password string) error
 		hash := a.hash(password)
 		return a.changeUser(ctx, name, func(u *userRecord) { u.Password, u.Changed = hash, time.Now().UTC() })
 	})
+}
+
+// ResetPassword gives somebody else another password: all that the user, or whoever has been the user, has of access
+// ends with it, also API tokens.
+func (a *Accounts) ResetPassword(ctx context.Context, name, password string) error {
+	if err := a.SetPassword(ctx, name, password); err != nil {
+		return err
+	}
+	return a.removeTokens(ctx, name)
 }
 
 // verify answers twin.Unauthorized unless that is the user's password.

@@ -127,7 +127,7 @@ func changeUser(a *API, r *http.Request, in UserChange) (nothing, error) {
 	if in.Password == "" {
 		return nothing{}, nil
 	}
-	return nothing{}, a.Accounts.SetPassword(r.Context(), name, in.Password)
+	return nothing{}, a.Accounts.ResetPassword(r.Context(), name, in.Password)
 }
 
 func deleteUser(a *API, r *http.Request) (nothing, error) {

@@ -3,6 +3,8 @@
 package api
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,6 +12,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/accounts"
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
@@ -34,6 +37,8 @@ type API struct {
 	Webhooks  *webhook.Service
 	Hub       func(policy string) http.Handler // its REST interface, for whoever is let in by that policy
 	Log       *slog.Logger
+
+	Verify time.Duration // how often it is looked whether whoever follows something still may; 0: each half minute
 }
 
 // A Route is one operation.
@@ -159,6 +164,31 @@ func (a *API) serve(route Route) http.Handler {
 			a.refuse(w, r, err)
 		}
 	})
+}
+
+// whileAllowed has a request end when whoever makes it may not any more: the token was ended, or the right taken away.
+func (a *API) whileAllowed(r *http.Request, right accounts.Right) (*http.Request, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	go func() {
+		ticker := time.NewTicker(cmp.Or(a.Verify, 30*time.Second))
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			now, err := a.Accounts.Identify(r)
+			if err == nil {
+				err = accounts.Of(now).May(right)
+			}
+			if errors.Is(err, twin.Unauthorized) || errors.Is(err, twin.Forbidden) {
+				cancel()
+				return
+			}
+		}
+	}()
+	return r.WithContext(ctx), cancel
 }
 
 // Problem is an error (RFC 9457).

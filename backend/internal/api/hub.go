@@ -20,12 +20,21 @@ var asHub = operation{outMedia: "application/json", serve: func(a *API, w http.R
 	policy := policyOwner
 	switch reads := r.Method == http.MethodGet || path == "/devices/query"; {
 	case !reads:
+	case strings.HasPrefix(path, "/messages/"): // who reads one keeps it from others for a while
+		if err := accounts.Of(r.Context()).May(accounts.Operate); err != nil {
+			return err
+		}
+		policy = policyService
+	case strings.HasPrefix(path, "/configurations"), path == "/statistics/devices":
+		policy = policyRegistry
 	case !strings.HasPrefix(path, "/devices") || path == "/devices/query":
 		policy = policyService
 	case !a.mayHaveKeys(r, path):
 		policy = policyRegistry
 	}
 	lasts(w, maxCall)
+	r, done := a.whileAllowed(r, accounts.Read)
+	defer done()
 	if policy != policyOwner || r.Method != http.MethodGet {
 		http.StripPrefix(Base+"/hub", a.Hub(policy)).ServeHTTP(w, r)
 		return nil

@@ -86,7 +86,7 @@ func (w *Web) changeUser(v *visit) error {
 		}
 	}
 	if password != "" {
-		if err := w.Accounts.SetPassword(v.Context(), name, password); err != nil {
+		if err := w.Accounts.ResetPassword(v.Context(), name, password); err != nil {
 			return err
 		}
 	}
