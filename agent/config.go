@@ -273,7 +273,7 @@ func configFiles(path string) []string {
 	entries, _ := os.ReadDir(dir) // no directory has no entries
 	files := []string{path}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".toml") {
+		if strings.HasSuffix(e.Name(), ".toml") && !strings.HasPrefix(e.Name(), ".") { // hidden ones are an editor's
 			files = append(files, filepath.Join(dir, e.Name()))
 		}
 	}

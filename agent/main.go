@@ -45,11 +45,18 @@ func main() {
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(os.Stderr, "tranquil-agent: %s\nTry tranquil-agent help.\n", strings.TrimSuffix(err.Error(), ": "+errUsage.Error()))
 		os.Exit(2)
+	case errors.Is(err, errMistaken):
+		fmt.Fprintln(os.Stderr, "tranquil-agent:", err)
+		os.Exit(255)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "tranquil-agent:", err)
 		os.Exit(1)
 	}
 }
+
+// errMistaken says that the configuration of a device that has one cannot be used. Who asks
+// before a start, such as systemd, must not take that for a device that has none.
+var errMistaken = errors.New("it cannot be used")
 
 func command(ctx context.Context, args []string, out io.Writer) error {
 	o := &options{out: out, in: os.Stdin}
@@ -77,6 +84,9 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	o.config, err = readConfig(o.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", err, errUsage)
+	}
+	if err != nil && words[0] == "config" && !errors.Is(err, errNoEndpoint) {
+		return fmt.Errorf("%w: %w", errMistaken, err)
 	}
 	if err != nil {
 		return err
