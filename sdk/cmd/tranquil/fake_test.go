@@ -99,6 +99,9 @@ func newFakeLogin(hub http.Handler) http.Handler {
 			io.WriteString(w, `{"readings":[{"device":"d1","path":"/3303/0","value":21.5,"unit":"Cel","component":"application/greeter","masking":{"state":"stale","until":"2026-11-22T08:00:00Z","late":true}}]}`)
 		})
 	}
+	mux.HandleFunc("POST /api/v1/devices/d1/invitation", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"device":"d1","address":"https://tranquil.test/#t","command":"tranquil-agent enrol https://tranquil.test/#t","expires":"2026-11-22T08:00:00Z"}`)
+	})
 	mux.HandleFunc("DELETE /api/v1/tokens/ABC", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("/api/v1/hub/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer tranquil_ABC_DEF" {

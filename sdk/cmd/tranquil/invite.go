@@ -10,8 +10,7 @@ import (
 )
 
 type inviteCmd struct {
-	ID   string `arg:"" help:"Device id, of a device that is created."`
-	JSON bool   `help:"Print JSON."`
+	ID string `arg:"" help:"Device id, of a device that is created."`
 }
 
 // Help is the long text of tranquil device invite --help.
@@ -38,7 +37,7 @@ func (c *inviteCmd) Run(s *session) error {
 	if err := l.call(s, http.MethodPost, "/devices/"+url.PathEscape(c.ID)+"/invitation", nil, &invited); err != nil {
 		return fmt.Errorf("cannot invite %s: %w", c.ID, err)
 	}
-	if c.JSON {
+	if s.JSON {
 		return s.printJSON(invited)
 	}
 	fmt.Fprintln(s.out, invited.Command)

@@ -138,25 +138,33 @@ func (m Manager) Start(ctx context.Context, units []Unit) error {
 		_ = conn.ResetFailedUnitContext(ctx, u.Name) // fails for one that has not
 	}
 	first := units[0]
-	done := make(chan string, 1)
-	if _, err := conn.StartUnitContext(ctx, first.Name, "replace", done); err != nil {
-		return fmt.Errorf("systemd does not start %s: %w", first.Name, err)
-	}
-	select {
-	case <-ctx.Done():
-		return errors.Join(ctx.Err(), m.callOff(ctx, first.Name))
-	case result := <-done:
-		if result != "done" {
-			return errors.Join(m.failed(ctx, conn, first.Name, result), m.callOff(ctx, first.Name))
+	if err := m.launch(ctx, conn, first); err != nil {
+		if ctx.Err() != nil { // the connection has ended with it, and tells of nothing else
+			err = ctx.Err()
 		}
-	}
-	if err := begun(ctx, conn, first.With); err != nil {
-		return err
+		return errors.Join(err, m.callOff(ctx, first.Name))
 	}
 	if first.Boot {
 		return m.enable(first)
 	}
 	return nil
+}
+
+// launch has systemd start a unit, and returns when it has, and those that start with it.
+func (m Manager) launch(ctx context.Context, conn *dbus.Conn, unit Unit) error {
+	done := make(chan string, 1)
+	if _, err := conn.StartUnitContext(ctx, unit.Name, "replace", done); err != nil {
+		return fmt.Errorf("systemd does not start %s: %w", unit.Name, err)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case result := <-done:
+		if result != "done" {
+			return m.failed(ctx, conn, unit.Name, result)
+		}
+	}
+	return begun(ctx, conn, unit.With)
 }
 
 // begun waits until units that start with another one have, well or not.

@@ -61,6 +61,9 @@ func (m Manager) connect(ctx context.Context) (*dbus.Conn, error) {
 		}
 		return conn, nil
 	})
+	if ctx.Err() != nil { // it closes the connection: what that says is of no interest
+		return nil, fmt.Errorf("cannot reach systemd: %w", ctx.Err())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach systemd: %w (%w)", err, updater.ErrRetry)
 	}
