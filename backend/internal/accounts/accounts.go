@@ -40,11 +40,11 @@ type Config struct {
 // Accounts are safe for concurrent use, also by several processes on one store.
 type Accounts struct {
 	Config
-	logins  *limit.Buckets[string] // by address and by user
+	logins  *limit.Buckets[string] // by network and by user
 	hashing chan struct{}          // each hash takes memory
 }
 
-// Attempts to log in, of one address or for one user: at once, and then a second.
+// Attempts to log in, from one network or for one user: at once, and then a second.
 const (
 	loginBurst = 10
 	loginRate  = 0.1

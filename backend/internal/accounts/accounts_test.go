@@ -16,6 +16,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/backend/internal/accounts"
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
+	"github.com/tranquil-iot/tranquil/backend/internal/limit"
 	"github.com/tranquil-iot/tranquil/backend/internal/store"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 )
@@ -189,6 +190,36 @@ func TestLogin(t *testing.T) {
 	}
 	if _, err := a.Login(ctx, "bob", password, "198.51.100.200"); !errors.Is(err, twin.Throttled) {
 		t.Error("many addresses may guess for one user", err)
+	}
+}
+
+// TestStrangers: who has all the addresses of a network is one stranger, and who is locked out
+// by a name takes from nobody else what is needed to log in.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	a, _, ctx := open(t)
+	must(t, a.AddUser(ctx, "ann", password, accounts.Viewer))
+	throttled := func(user, from string) bool {
+		_, err := a.Login(ctx, user, "wrong", from)
+		return errors.Is(err, twin.Throttled)
+	}
+	held := 0
+	for i := range 15 {
+		if throttled(fmt.Sprint("user", i), fmt.Sprintf("2001:db8::%x", i)) {
+			held++
+		}
+	}
+	if held == 0 {
+		t.Error("each address of a network may go on")
+	}
+	for i := range limit.MaxSources + 15 {
+		throttled("zzz", fmt.Sprintf("2001:db8:0:%x::", i+1))
+	}
+	for i := range 12 {
+		throttled(fmt.Sprint("other", i), "2001:db8:1::")
+	}
+	if _, err := a.Login(ctx, "ann", password, "198.51.100.1"); err != nil {
+		t.Error("strangers lock others out", err)
 	}
 }
 

@@ -7,10 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
+	"github.com/tranquil-iot/tranquil/sdk/places"
 )
 
 // SessionLife is how long one stays logged in: a working day.
@@ -62,24 +64,35 @@ func secretID(secret string) string {
 }
 
 // Authenticate answers the user of that name and password; twin.Unauthorized, or twin.Throttled after too many attempts
-// from one address or for one user. In vain are only those that fail.
+// from one network or for one user. In vain are only those that fail.
 func (a *Accounts) Authenticate(ctx context.Context, name, password, from string) (User, error) {
 	now := time.Now()
-	sources := []string{"from " + from, "user " + name[:min(len(name), 64)]}
-	for _, source := range sources {
-		if !a.logins.Take(source, 1, now) {
-			return User{}, twin.Throttled.With("too many attempts to log in: wait a minute")
-		}
+	user, network := "user "+name[:min(len(name), 64)], "from "+networkOf(from)
+	if !a.logins.Take(user, 1, now) { // and does not become a network that has to be remembered
+		return User{}, errTooMany
+	}
+	if !a.logins.Take(network, 1, now) {
+		a.logins.Give(user, 1, now)
+		return User{}, errTooMany
 	}
 	u, err := a.verify(ctx, name, password)
 	if err != nil {
 		a.Log.Warn("login is refused", "user", name[:min(len(name), 64)], "from", from, "cause", err)
 		return User{}, err
 	}
-	for _, source := range sources {
-		a.logins.Give(source, 1, now)
-	}
+	a.logins.Give(user, 1, now)
+	a.logins.Give(network, 1, now)
 	return u, nil
+}
+
+var errTooMany = twin.Throttled.With("too many attempts to log in: wait a minute")
+
+// networkOf is what counts as one stranger, who may have many addresses.
+func networkOf(host string) string {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return places.NetworkOf(addr).String()
+	}
+	return host
 }
 
 // ChangePassword gives a user another password for the present one, as Authenticate permits; twin.Forbidden if it is wrong.
