@@ -121,6 +121,10 @@ type Event struct {
 	Module string          `json:"module,omitempty"` // of the device, "" for itself
 	Time   time.Time       `json:"time"`
 	Body   json.RawMessage `json:"body,omitempty"`
+
+	// Lost is how many events, of all devices, the hub had dropped before they could be told: there is a hole
+	// before this one, and what a reader knows should be read anew.
+	Lost uint64 `json:"lost,omitempty"`
 }
 
 // TwinChange is the body of EventTwinChanged: the patch as it was sent, nil where nothing changed.

@@ -106,7 +106,7 @@ func (s eventStream) sendEvent(event twin.Event) error {
 func tell(event twin.Event) ([]byte, error) {
 	device, module := twin.Split(event.Device)
 	return json.Marshal(iothub.Event{
-		ID: strconv.FormatUint(event.Sequence, 10), Type: event.Type, Device: device, Module: module, Time: event.Time, Body: event.Body,
+		ID: strconv.FormatUint(event.Sequence, 10), Type: event.Type, Device: device, Module: module, Time: event.Time, Body: event.Body, Lost: event.Lost,
 	})
 }
 

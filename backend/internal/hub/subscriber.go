@@ -293,9 +293,11 @@ func (s *subscriber) feed(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	var lost uint64 // and not told yet
 	for event, err := range s.hub.store.Events(ctx, "", s.progress.done) {
 		if err == nil {
-			err = s.tell(ctx, event)
+			event.Lost += lost
+			lost, err = s.tell(ctx, event)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -307,8 +309,9 @@ func (s *subscriber) feed(ctx context.Context) error {
 	return nil
 }
 
-// tell sends an event, if the application wants it, as soon as there is room.
-func (s *subscriber) tell(ctx context.Context, event twin.Event) error {
+// tell sends an event, if the application wants it, as soon as there is room. If it does not, it answers what the event
+// tells of lost ones: the next has to.
+func (s *subscriber) tell(ctx context.Context, event twin.Event) (lost uint64, err error) {
 	topic := eventTopic(event)
 	s.mu.Lock()
 	qos, wanted := granted(s.filters, topic)
@@ -317,13 +320,17 @@ func (s *subscriber) tell(ctx context.Context, event twin.Event) error {
 	}
 	s.mu.Unlock()
 	if !wanted {
-		return nil
+		return event.Lost, nil
 	}
 	text, err := tell(event)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	p := message(topic, text)
+	return 0, s.publish(ctx, event.Sequence, message(topic, text), qos)
+}
+
+// publish sends a message of an event's as soon as there is room.
+func (s *subscriber) publish(ctx context.Context, sequence uint64, p *packets.PublishPacket, qos byte) error {
 	if p.Qos = qos; qos > 0 {
 		select {
 		case s.window <- struct{}{}:
@@ -331,7 +338,7 @@ func (s *subscriber) tell(ctx context.Context, event twin.Event) error {
 			return context.Cause(ctx)
 		}
 		s.mu.Lock()
-		p.MessageID = s.progress.send(event.Sequence)
+		p.MessageID = s.progress.send(sequence)
 		s.mu.Unlock()
 	}
 	if err := s.reply(ctx, p); err != nil || qos > 0 {
@@ -339,7 +346,7 @@ func (s *subscriber) tell(ctx context.Context, event twin.Event) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.progress.skip(event.Sequence)
+	s.progress.skip(sequence)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/hub"
+	"github.com/tranquil-iot/tranquil/backend/internal/store"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 )
@@ -155,6 +157,38 @@ func TestSubscriberGoesOn(t *testing.T) {
 	}
 	if _, err := packets.ReadPacket(b); err == nil {
 		t.Error("there are two connections of one client id")
+	}
+}
+
+// TestLost: an application that was away for longer than the hub keeps events is told so with the first that it hears.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)), LogBytes: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	h := startWith(t, s, hub.Config{})
+	h.create(t, "dev1")
+	d := h.mustConnect(t, connection{id: "dev1"})
+	for range 40 {
+		d.publish(t, iothub.TopicTelemetry("dev1"), 1, strings.Repeat("x", 4<<10))
+	}
+	h.create(t, "dev2")
+	for e, err := range h.owner.Events(t.Context(), "dev2", "1") {
+		if err != nil || e.Type != iothub.EventDeviceCreated || e.Lost < 20 {
+			t.Errorf("%+v %v", e, err)
+		}
+		break
+	}
+	a := h.application(t, "", iothub.EventsUsername+"?after=1", false)
+	a.listen(t, 1, "events/+/deviceCreated")
+	if _, e := a.event(t); e.Device != "dev2" || e.Lost < 20 {
+		t.Errorf("%+v", e)
+	}
+	h.create(t, "dev3")
+	if _, e := a.event(t); e.Device != "dev3" || e.Lost != 0 {
+		t.Errorf("%+v", e)
 	}
 }
 

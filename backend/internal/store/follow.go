@@ -16,15 +16,43 @@ import (
 const prefetch = 64
 
 // Events answers all events after a position, or those of one device unless device is "", and then waits for more.
-// It ends, with an error, only when ctx is done or the store closes. Events that retention has dropped are skipped.
+// It ends, with an error, only when ctx is done or the store closes. Events that retention has dropped are skipped; the
+// first after them tells how many.
 func (s *Store) Events(ctx context.Context, device string, after uint64) iter.Seq2[twin.Event, error] {
 	subject := "events.>"
 	if device != "" {
 		subject = subjectOf(device)
 	}
-	return s.read(ctx, jetstream.OrderedConsumerConfig{
+	events := s.read(ctx, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: time.Minute,
 	}, false)
+	return func(yield func(twin.Event, error) bool) {
+		lost, err := s.dropped(ctx, device, after)
+		if err != nil {
+			yield(twin.Event{}, err)
+			return
+		}
+		for event, err := range events {
+			event.Lost, lost = lost, 0
+			if !yield(event, err) {
+				return
+			}
+		}
+	}
+}
+
+// dropped is how many events after a position the log has no more.
+func (s *Store) dropped(ctx context.Context, device string, after uint64) (uint64, error) {
+	info, err := s.events.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read event log: %w", err)
+	}
+	if info.State.FirstSeq <= after+1 {
+		return 0, nil
+	}
+	lost := info.State.FirstSeq - after - 1
+	s.log.Warn("events were dropped before their reader came", "device", device, "after", after, "lost", lost)
+	return lost, nil
 }
 
 // Past answers the events of a device that the log has now, the oldest first.

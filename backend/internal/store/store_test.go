@@ -2,10 +2,12 @@ package store_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -221,5 +223,39 @@ func TestDirectoryIsLocked(t *testing.T) {
 	info, err := os.Stat(dir)
 	if err != nil || !info.IsDir() {
 		t.Error(info, err)
+	}
+}
+
+// TestLost: whoever comes for events that the log has dropped hears of it once, and how many they are.
+func TestLost(t *testing.T) {
+	s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), LogBytes: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	flood := &twin.Event{Type: twin.Telemetry, Device: "a", Body: json.RawMessage(`"` + strings.Repeat("x", 4<<10) + `"`)}
+	for range 40 {
+		if err := s.Append(t.Context(), *flood); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, after := range []uint64{0, 7, 39} {
+		var got []twin.Event
+		for e, err := range s.Events(t.Context(), "", after) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = append(got, e); e.Sequence == 40 {
+				break
+			}
+		}
+		if first := got[0]; first.Sequence != after+first.Lost+1 || first.Lost == 0 != (after == 39) {
+			t.Errorf("after %d: event %d, %d lost", after, first.Sequence, first.Lost)
+		}
+		for _, e := range got[1:] {
+			if e.Lost != 0 {
+				t.Errorf("after %d: event %d tells of %d lost ones once more", after, e.Sequence, e.Lost)
+			}
+		}
 	}
 }

@@ -121,6 +121,7 @@ var EventTypes = []string{
 // Event says that something happened to a device.
 type Event struct {
 	Sequence uint64          `json:"-"` // position in the log, set by it; grows by at least 1
+	Lost     uint64          `json:"-"` // events that the log had dropped before its reader came for them
 	Type     string          `json:"type"`
 	Device   string          `json:"device"`
 	Time     time.Time       `json:"time"`

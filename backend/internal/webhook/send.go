@@ -148,11 +148,14 @@ func (l *lane) keep(ctx context.Context) error {
 
 // follow sends what happens, in order.
 func (l *lane) follow(ctx context.Context) error {
+	var lost uint64 // and not told yet
 	for event, err := range l.Events.Events(ctx, l.hook.Device, l.hook.Position) {
 		if err != nil {
 			return err
 		}
+		lost += event.Lost
 		if len(l.hook.Types) == 0 || slices.Contains(l.hook.Types, event.Type) {
+			event.Lost, lost = lost, 0
 			if err := l.tell(ctx, toldAs(event)); err != nil {
 				return err
 			}
@@ -164,7 +167,7 @@ func (l *lane) follow(ctx context.Context) error {
 
 func toldAs(e twin.Event) iothub.Event {
 	device, module := twin.Split(e.Device)
-	return iothub.Event{ID: strconv.FormatUint(e.Sequence, 10), Type: e.Type, Device: device, Module: module, Time: e.Time, Body: e.Body}
+	return iothub.Event{ID: strconv.FormatUint(e.Sequence, 10), Type: e.Type, Device: device, Module: module, Time: e.Time, Body: e.Body, Lost: e.Lost}
 }
 
 // tell sends one event until it is taken, or puts it aside.

@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,7 @@ type server struct {
 	secret string
 	status map[string]int // by the device of an event; 0: 204
 	got    []string       // "device id"
+	lost   []uint64       // before each of them
 	wrong  []error
 }
 
@@ -40,11 +42,11 @@ func serve(t *testing.T) *server {
 		body, err := io.ReadAll(r.Body)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if err := errors.Join(err, iothub.VerifyWebhook(r.Header, s.secret, body, time.Now())); err != nil {
+		var event iothub.Event
+		if err := errors.Join(err, iothub.VerifyWebhook(r.Header, s.secret, body, time.Now()), json.Unmarshal(body, &event)); err != nil {
 			s.wrong = append(s.wrong, err)
 		}
-		device := strings.Split(string(body), `"device":"`)[1]
-		device = device[:strings.Index(device, `"`)]
+		device := event.Device
 		if id := device + " " + r.Header.Get(iothub.WebhookID); slices.Contains(s.got, id) {
 			return // once more, as may be
 		}
@@ -52,7 +54,7 @@ func serve(t *testing.T) *server {
 			w.WriteHeader(status)
 			return
 		}
-		s.got = append(s.got, device+" "+r.Header.Get(iothub.WebhookID))
+		s.got, s.lost = append(s.got, device+" "+r.Header.Get(iothub.WebhookID)), append(s.lost, event.Lost)
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	t.Cleanup(s.Close)
@@ -84,8 +86,14 @@ func (s *server) has(t *testing.T, n int) []string {
 // service opens webhooks on a store; run starts one more process on it.
 func service(t *testing.T) (s *webhook.Service, events *store.Store, ctx context.Context, run func() (stop func())) {
 	t.Helper()
+	return serviceOf(t, 0)
+}
+
+// serviceOf keeps so many bytes of events.
+func serviceOf(t *testing.T, bytes int64) (s *webhook.Service, events *store.Store, ctx context.Context, run func() (stop func())) {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	events, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Log: log})
+	events, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Log: log, LogBytes: bytes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +188,25 @@ func TestDelivery(t *testing.T) {
 	stop()
 	if server.wrong != nil {
 		t.Error(server.wrong)
+	}
+}
+
+// TestLost: what the hub has dropped while nobody could send is missing, and the server hears of it.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	s, events, ctx, run := serviceOf(t, 64<<10)
+	server := serve(t)
+	_, secret, err := s.Add(ctx, server.URL, []string{twin.Created}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.secret = secret
+	happen(t, events, twin.Telemetry, slices.Repeat([]string{"flood"}, 1000)...)
+	happen(t, events, twin.Created, "a", "b")
+	run()
+	server.has(t, 2)
+	if server.lost[0] < 100 || server.lost[1] != 0 {
+		t.Error(server.lost)
 	}
 }
 
