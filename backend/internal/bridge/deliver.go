@@ -111,14 +111,18 @@ func (r *run) deliver(ctx context.Context) error {
 	case v.stage == fetching && (r.j.Way != deliverPush || r.j.Pushed):
 		return soon("the device to fetch and verify the package")
 	case v.stage == fetching:
-		return errors.New("the push of the package was interrupted")
+		return errInterrupted
 	case failed && (v.result != r.j.Before || r.j.seen || r.settled()):
 		return r.rejected(f)
+	case r.j.Way == deliverPush && !r.j.Pushed:
+		return errInterrupted // by the end of the bridge that had begun it, before the device knew
 	case !r.settled():
 		return soon("the device to begin to fetch the package")
 	}
 	return errors.New("the device has not begun to fetch the package, or has forgotten it")
 }
+
+var errInterrupted = errors.New("the push of the package was interrupted")
 
 // errOnceMore has the step be done once more, at once.
 var errOnceMore = errors.New("once more")

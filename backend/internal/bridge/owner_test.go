@@ -128,6 +128,30 @@ func TestADeviceMovesDuringItsUpdate(t *testing.T) {
 	}
 }
 
+// TestADeviceForgetsAPush: it starts anew in the middle of one, and comes to another bridge. That has no reason to
+// wait for what nobody sends any more.
+func TestADeviceForgetsAPush(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, func(c *Config) { c.Dir = t.TempDir() })
+	y.grace = time.Hour
+	y.restart(t)
+	y.publish(t, gadgetFirmware, "2.0.0", 20_000, "")
+	g := newGadget(t, "gadget")
+	g.hold("push")
+	y.admit(t, g)
+	y.desire(t, g.endpoint, gadgetFirmware, map[string]any{"version": "2.0.0", "delivery": "push"})
+	eventually(t, "the gate", func() int { return g.at("push") }, func(n int) bool { return n > 0 })
+	y.open(t, "127.0.0.1:0")
+	t.Cleanup(g.stop) // it does not say goodbye
+	t.Cleanup(func() { g.open("push") })
+	again := newGadget(t, "gadget")
+	again.start("coap://" + y.bridge.Addr())
+	t.Cleanup(again.stop)
+	if o := y.outcome(t, again.endpoint, gadgetFirmware, ""); o["result"] != "updated" {
+		t.Error(o)
+	}
+}
+
 // TestABridgeComesBackTooLate: its device has moved while it was down, in the middle
 // of an update. It does nothing for it, and leaves it to the other one.
 func TestABridgeComesBackTooLate(t *testing.T) {
