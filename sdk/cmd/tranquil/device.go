@@ -217,7 +217,7 @@ func (c *showDeviceCmd) Run(s *session) error {
 		return fmt.Errorf("%w (try --json)", err)
 	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "device\t%s\nstate\t%s\nlast activity\t%s\n", twin.DeviceID, cmp.Or(report.State, "unknown"), moment(twin.LastActivityTime))
+	fmt.Fprintf(w, "device\t%s\nstate\t%s\nlast activity\t%s\n", twin.DeviceID, cmp.Or(oneLine(report.State), "unknown"), moment(twin.LastActivityTime))
 	report.show(w)
 	return w.Flush()
 }

@@ -130,7 +130,7 @@ func (c *historyCmd) show(s *session, o outcomeReport) error {
 	if o.Missed > 0 {
 		fmt.Fprintf(s.out, "(%d more before, which the device had no room to keep)\n", o.Missed)
 	}
-	_, err := fmt.Fprintf(s.out, "%s  %s  %s  %s: %s\n", moment(o.At), o.ID, o.Component, o.way(), updateReport(o.Update).ending())
+	_, err := fmt.Fprintf(s.out, "%s  %s  %s  %s: %s\n", moment(o.At), oneLine(o.ID), oneLine(o.Component), o.way(), updateReport(o.Update).ending())
 	return err
 }
 

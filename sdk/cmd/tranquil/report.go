@@ -73,7 +73,7 @@ func (r *report) show(w io.Writer) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Components)) {
 		c := r.component(name)
-		fmt.Fprintf(w, "%s\t%s\n", name, c)
+		fmt.Fprintf(w, "%s\t%s\n", oneLine(name), c)
 		if c.Update != nil {
 			fmt.Fprintf(w, "\t%s\n", r.last(name))
 		}
@@ -85,7 +85,7 @@ func (r *report) show(w io.Writer) {
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(r.Refused)) {
-		fmt.Fprintf(w, "refused\t%s: %s\n", path, oneLine(r.Refused[path]))
+		fmt.Fprintf(w, "refused\t%s: %s\n", oneLine(path), oneLine(r.Refused[path]))
 	}
 }
 
@@ -110,7 +110,7 @@ func (c componentReport) String() string {
 	if c.Stale {
 		words = append(words, "stale")
 	}
-	return strings.Join(words, ", ")
+	return oneLine(strings.Join(words, ", "))
 }
 
 // shut says that the component's maintenance window is closed, and until when;
@@ -152,13 +152,13 @@ func (r *report) has(device, component string) (known bool, err error) {
 	case r.State == "offline":
 		return false, nil // it may come back with another configuration
 	}
-	return true, fmt.Errorf("%s has no component %s; it has %s", device, component, strings.Join(slices.Sorted(maps.Keys(r.Components)), ", "))
+	return true, fmt.Errorf("%s has no component %s; it has %s", device, component, oneLine(strings.Join(slices.Sorted(maps.Keys(r.Components)), ", ")))
 }
 
 // String tells how an update goes or went, in one line.
 func (u updateReport) String() string {
 	if u.Result == "" {
-		return fmt.Sprintf("to %s: %s", orNone(u.To), u.going())
+		return fmt.Sprintf("to %s: %s", oneLine(orNone(u.To)), u.going())
 	}
 	return fmt.Sprintf("%s: %s", u.way(), u.ending())
 }
@@ -186,18 +186,18 @@ func (u updateReport) going() string {
 		line += fmt.Sprintf(", %s of %s", amount(u.Bytes), amount(u.Size))
 	}
 	if u.For != "" {
-		line += ", waits for " + oneLine(u.For)
+		line += ", waits for " + u.For
 		if u.ForUntil != nil {
 			line += " until " + moment(*u.ForUntil)
 		}
 	}
 	if u.Stopped != "" {
-		line += ", stopped with it: " + oneLine(u.Stopped)
+		line += ", stopped with it: " + u.Stopped
 	}
 	if u.Until != nil {
 		line += ", unavailable until " + moment(*u.Until)
 	}
-	return line
+	return oneLine(line)
 }
 
 // ending is how it ended: "turned back: never healthy, downtime 2.5 s".
@@ -210,7 +210,7 @@ func (u updateReport) ending() string {
 		line += ", as was asked for"
 	}
 	if u.Cause != "" && !(u.Cancelled && strings.HasSuffix(u.Cause, "cancelled as asked")) {
-		line += ": " + oneLine(u.Cause)
+		line += ": " + u.Cause
 	}
 	if u.Downtime != nil && *u.Downtime > 0 {
 		line += fmt.Sprintf(", downtime %g s", *u.Downtime)
@@ -219,15 +219,15 @@ func (u updateReport) ending() string {
 		}
 	}
 	if u.Stopped != "" {
-		line += ", stopped with it: " + oneLine(u.Stopped)
+		line += ", stopped with it: " + u.Stopped
 	}
 	if u.Rest == "forced" {
-		line += ", stopped by force: " + oneLine(u.RestReason)
+		line += ", stopped by force: " + u.RestReason
 	}
 	if u.Warnings != "" {
-		line += "; WARNING: " + oneLine(u.Warnings)
+		line += "; WARNING: " + u.Warnings
 	}
-	return line
+	return oneLine(line)
 }
 
 // oneLine keeps a device's text from breaking a table or steering a terminal.

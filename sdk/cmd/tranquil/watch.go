@@ -83,7 +83,7 @@ func (w *onlooker) look(s *session) (going bool, err error) {
 			w.clear()
 			w.ended[name] = u.ID
 			if err = s.ended(name, u); err == nil && failed(u) {
-				w.failure = fmt.Errorf("the update of %s to %s has failed", name, orNone(u.To))
+				w.failure = fmt.Errorf("the update of %s to %s has failed", oneLine(name), oneLine(orNone(u.To)))
 			}
 		}
 		if err != nil {
