@@ -17,7 +17,8 @@ func TestUntypedValues(t *testing.T) {
 	old := func(c *lwm2m.ClientConfig) { c.Version = "1.0" }
 	h, _ := startHub(t, t.TempDir(), "127.0.0.1:0", "127.0.0.1:0")
 	s := join(t, h, endpoint)
-	s.device, _ = startDeviceWith(t, s.address, old)
+	var leave func()
+	s.device, leave = startDeviceWith(t, s.address, old)
 	eventually(t, "the device is online", s.at(t, "state"), is("online"))
 	status := func(name, payload string, want int, contains string) {
 		t.Helper()
@@ -35,6 +36,7 @@ func TestUntypedValues(t *testing.T) {
 		t.Errorf("the device has %v", v)
 	}
 
+	leave() // it would come back, and bring its bridge with it
 	b, err := New(Config{Hub: connection(t, h, hub.PolicyDevice), Listen: "127.0.0.1:0", Log: quiet, AckTimeout: ackTimeout, Objects: []lwm2m.Definition{newThing().Definition()}})
 	if err != nil {
 		t.Fatal(err)
