@@ -118,7 +118,7 @@ generated: ## fail if generated code is not current
 
 # Beyond protoc: a security module in software, a browser for the operator's pages, an MQTT broker to compare with, a CoAP peer of others, other processors, another clock, container engines and what is in the
 # containers of tests, systemd, RAUC with its bus and bundles, what Python needs for an updater, and the toolchains of the example transforms: C and Rust; from npm AssemblyScript and Zig, LwM2M peers of others, and Azure's SDKs.
-DEPS := softhsm2 opensc skopeo docker-registry mosquitto chromium fonts-dejavu-core protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc uidmap runc mmdebstrap busybox-static rauc squashfs-tools dbus systemd python3-grpcio python3-protobuf man-db zsh fish clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
+DEPS := openssl softhsm2 opensc skopeo docker-registry mosquitto chromium fonts-dejavu-core protobuf-compiler libprotobuf-dev libcoap3-bin curl iproute2 qemu-user-static user-mode-linux lxc uidmap runc mmdebstrap busybox-static rauc squashfs-tools dbus systemd python3-grpcio python3-protobuf man-db zsh fish clang lld wasi-libc libclang-rt-dev-wasm32 rustc libstd-rust-dev-wasm32
 NPM  := examples/transforms/assemblyscript examples/transforms/zig sdk/lwm2m/coap/testdata/peers backend/internal/hub/testdata/peers
 
 # A Debian with systemd and nothing else, into which the packages are installed by tests.

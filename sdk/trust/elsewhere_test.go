@@ -44,7 +44,7 @@ func founded(t *testing.T, key trust.Key) {
 // openssl; what is no signature by its key is refused.
 func TestKeyOfAProgram(t *testing.T) {
 	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("NOT TESTED: there is no openssl")
+		t.Skip("######## NOT TESTED: there is no openssl (make deps) ########")
 	}
 	dir := t.TempDir()
 	script := filepath.Join(dir, "signer")
