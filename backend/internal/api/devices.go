@@ -169,14 +169,8 @@ func methodOf(a *API, r *http.Request, m Method) (*iothub.MethodAnswer, error) {
 	return a.Fleet.Call(r.Context(), r.PathValue("id"), call)
 }
 
-// History is how updates have ended.
-type History struct {
-	Outcomes []fleet.Outcome `json:"outcomes"`
-}
-
-func history(a *API, r *http.Request) (History, error) {
-	outcomes, err := a.Fleet.History(r.Context(), r.PathValue("id"))
-	return History{outcomes}, err
+func history(a *API, r *http.Request) (twin.History, error) {
+	return a.Fleet.Devices.History(r.Context(), r.PathValue("id"))
 }
 
 // Readings are what devices measure.

@@ -29,9 +29,9 @@ type Hub interface {
 
 // Devices are where they are read; *store.Store is one.
 type Devices interface {
-	Device(ctx context.Context, id string) (twin.Device, error) // twin.DeviceNotFound
-	Devices(ctx context.Context) iter.Seq2[twin.Device, error]  // by id
-	Past(ctx context.Context, device string) iter.Seq2[twin.Event, error]
+	Device(ctx context.Context, id string) (twin.Device, error)       // twin.DeviceNotFound
+	Devices(ctx context.Context) iter.Seq2[twin.Device, error]        // by id
+	History(ctx context.Context, device string) (twin.History, error) // the newest first; twin.DeviceNotFound
 }
 
 // Shop is where packages are; *files.Server is one.

@@ -154,7 +154,7 @@ func (m *many) Device(_ context.Context, id string) (twin.Device, error) {
 	return twin.Device{}, twin.DeviceNotFound
 }
 
-func (*many) Past(context.Context, string) iter.Seq2[twin.Event, error] { return nil }
+func (*many) History(context.Context, string) (twin.History, error) { return twin.History{}, nil }
 
 func (m *many) Devices(context.Context) iter.Seq2[twin.Device, error] { // by id
 	return func(yield func(twin.Device, error) bool) {

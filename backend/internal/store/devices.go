@@ -118,8 +118,12 @@ func (s *Store) Delete(ctx context.Context, id string, check func(twin.Device) (
 	return s.purge(ctx, id, e.revision)
 }
 
-// purge takes a deleted entry out of the bucket, unless the device has been created anew.
+// purge takes a deleted entry out of the bucket, unless the device has been created anew, and what is kept of it.
 func (s *Store) purge(ctx context.Context, id string, revision uint64) error {
+	s.room.forget(id)
+	if err := s.forgetHistory(ctx, id); err != nil {
+		return err
+	}
 	err := s.devices.Purge(ctx, key(id), jetstream.LastRevision(revision))
 	if err != nil && !conflict(err) {
 		return fmt.Errorf("cannot purge device %q: %w", id, err)

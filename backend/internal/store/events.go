@@ -25,6 +25,12 @@ const revisionHeader = "Tranquil-Revision"
 func changes(id string) string  { return "events." + key(id) + ".change" }
 func messages(id string) string { return "events." + key(id) + ".message" }
 
+// allChanges and allMessages are those subjects of all devices.
+const (
+	allChanges  = "events.*.change"
+	allMessages = "events.*.message"
+)
+
 // onceWithin is how long an event's name keeps others with the same out.
 const onceWithin = 5 * time.Minute
 
@@ -44,9 +50,11 @@ func (s *Store) publish(ctx context.Context, msg *nats.Msg, event twin.Event) er
 	if msg.Data, err = json.Marshal(event); err != nil {
 		return fmt.Errorf("cannot encode event: %w", err)
 	}
-	if _, err = s.tells.append(ctx, msg); err != nil {
+	sequence, err := s.tells.append(ctx, msg)
+	if err != nil {
 		return fmt.Errorf("cannot append event: %w", err)
 	}
+	s.makeRoom(ctx, msg.Subject, int64(msg.Size()), sequence)
 	return nil
 }
 
@@ -80,7 +88,8 @@ func (e entry) events() []twin.Event {
 	return append([]twin.Event{first}, e.Event.Then...)
 }
 
-// send appends the events of an entry that has just been written, or those from a number on.
+// send appends the events of an entry that has just been written, or those from a number on; outcomes to the history
+// first, so that what the log has is there too.
 func (s *Store) send(ctx context.Context, e entry, from int) error {
 	for i, event := range e.events() {
 		if i < from {
@@ -88,6 +97,10 @@ func (s *Store) send(ctx context.Context, e entry, from int) error {
 		}
 		msg := &nats.Msg{Subject: changes(event.Device), Header: nats.Header{}}
 		m := mark{e.revision, i}.String()
+		if err := s.remember(ctx, event, m); err != nil {
+			s.unsent.Store(event.Device, true)
+			return err
+		}
 		msg.Header.Set(revisionHeader, m)
 		msg.Header.Set(jetstream.MsgIDHeader, key(event.Device)+"."+m) // two hubs may send it at once
 		if err := s.publish(ctx, msg, event); err != nil {

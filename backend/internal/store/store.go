@@ -34,6 +34,8 @@ type Config struct {
 	Log      *slog.Logger
 	LogBytes int64         // size of the event log; the oldest events go first. 0: 256 MiB
 	LogAge   time.Duration // age of the oldest event. 0: 7 days
+	// HistoryBytes is the size of the history of updates, which has no age; the oldest outcomes go first. 0: 1 GiB
+	HistoryBytes int64
 }
 
 // Store is open from Open to Close and safe for concurrent use.
@@ -52,7 +54,10 @@ type Store struct {
 	ends      jetstream.Consumer            // feedback about commands that have ended
 	documents map[string]jetstream.KeyValue // by kind
 	logAge    time.Duration
+	history   jetstream.Stream
+	room      *room     // in the event log
 	tells     *appender // to the event log
+	outcomes  *appender // to the history
 	changes   *appender // of devices
 	index     *index
 
@@ -70,7 +75,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.LogAge == 0 {
 		cfg.LogAge = 7 * 24 * time.Hour
 	}
-	s := &Store{log: cfg.Log, logAge: cfg.LogAge, node: strings.ToLower(rand.Text()), index: newIndex(), stop: func() {}}
+	if cfg.HistoryBytes == 0 {
+		cfg.HistoryBytes = 1 << 30
+	}
+	s := &Store{
+		log: cfg.Log, logAge: cfg.LogAge, node: strings.ToLower(rand.Text()), index: newIndex(), room: newRoom(cfg.LogBytes), stop: func() {},
+	}
 	if err := s.open(ctx, cfg); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("cannot open store in %s: %w", cmp.Or(redacted(cfg.Cluster), cfg.Dir), err)
@@ -83,6 +93,11 @@ func (s *Store) open(ctx context.Context, cfg Config) error {
 	if err := s.connect(cfg); err != nil {
 		return err
 	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	for _, appender := range []*appender{s.tells, s.outcomes, s.changes} {
+		s.tasks.Go(func() { appender.run(background) })
+	}
 	if err := s.provide(ctx, cfg); err != nil {
 		return err
 	}
@@ -94,12 +109,8 @@ func (s *Store) open(ctx context.Context, cfg Config) error {
 	if err := s.beat(ctx); err != nil {
 		return err
 	}
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
 	s.tasks.Go(func() { s.keepBeating(background) })
 	s.tasks.Go(func() { s.feedIndex(background) })
-	s.tasks.Go(func() { s.tells.run(background) })
-	s.tasks.Go(func() { s.changes.run(background) })
 	if err := s.recover(ctx); err != nil {
 		return err
 	}
@@ -128,7 +139,7 @@ func (s *Store) connect(cfg Config) (err error) {
 	if s.js, err = jetstream.New(s.conn); err != nil {
 		return err
 	}
-	s.tells, s.changes = newAppender(s.js), newAppender(s.js)
+	s.tells, s.outcomes, s.changes = newAppender(s.js), newAppender(s.js), newAppender(s.js)
 	return nil
 }
 
@@ -144,6 +155,9 @@ func (s *Store) provide(ctx context.Context, cfg Config) (err error) {
 		Name: "events", Subjects: []string{"events.>"}, MaxBytes: cfg.LogBytes, MaxAge: cfg.LogAge, AllowAtomicPublish: true, Duplicates: min(onceWithin, cfg.LogAge),
 	})
 	if err != nil {
+		return err
+	}
+	if err := s.provideHistory(ctx, cfg.HistoryBytes); err != nil {
 		return err
 	}
 	if err := s.provideDocuments(ctx); err != nil {

@@ -135,9 +135,17 @@ func New(id string, now time.Time) Device {
 	return Device{
 		ID:         id,
 		Revision:   1,
-		Generation: now.UTC().Format("20060102150405.000000000"),
+		Generation: now.UTC().Format(generationForm),
 		Twin:       newTwin(now),
 	}
+}
+
+const generationForm = "20060102150405.000000000"
+
+// Registered is when a device was made, the zero time if its generation was not made here.
+func (d Device) Registered() time.Time {
+	at, _ := time.Parse(generationForm, d.Generation)
+	return at
 }
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9\-.+%_#*?!(),:=@$']{1,128}$`)

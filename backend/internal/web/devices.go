@@ -50,7 +50,7 @@ func (w *Web) createDevice(v *visit) error {
 
 type devicePage struct {
 	fleet.Device
-	History []fleet.Outcome
+	History twin.History
 	Offers  map[string][]string // versions that there are packages of, by component
 	Others  []string            // components that it has not
 	Keys    *fleet.Keys
@@ -65,7 +65,7 @@ func (w *Web) devicePage(v *visit, keys *fleet.Keys, invited *enrolment.Invited)
 	if err != nil {
 		return err
 	}
-	history, err := w.Fleet.History(v.Context(), v.id())
+	history, err := w.Fleet.Devices.History(v.Context(), v.id())
 	if err != nil {
 		return err
 	}
