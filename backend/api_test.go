@@ -118,7 +118,7 @@ func updates(t *testing.T, c *caller) {
 	}
 	outcome := doc{"id": "u1", "kind": "update", "from": "1.0.0", "to": "2.0.0", "result": "updated", "downtime": 1.25, "predicted": 1.5}
 	g.report(t, reports(greeter, doc{"version": "2.0.0", "stale": false, "outcome": outcome, "update": outcome, "previous": doc{"version": "1.0.0", "way": "saved state", "note": "what was stored since is lost"}}))
-	var past api.History
+	var past iothub.History
 	eventually(t, "the outcome is history", func() bool {
 		want(200, "GET", "/api/v1/devices/pump-1/history", nil, &past)
 		return len(past.Outcomes) == 1

@@ -102,6 +102,11 @@ func (c *Client) Twin(ctx context.Context, id string) (*Twin, error) {
 	return call[Twin](ctx, c, http.MethodGet, twinPath(id), "", nil)
 }
 
+// History reads how the updates of a device have ended. Azure's hub has none.
+func (c *Client) History(ctx context.Context, id string) (*History, error) {
+	return call[History](ctx, c, http.MethodGet, "/api/v1/history/"+url.PathEscape(id), "", nil)
+}
+
 // PatchTwin changes tags and desired properties and answers the new twin. A non-empty etag makes it fail (IsConflict)
 // if somebody changed them since.
 func (c *Client) PatchTwin(ctx context.Context, id string, patch TwinPatch, etag string) (*Twin, error) {

@@ -144,6 +144,12 @@ type UpdateEvent struct {
 	reported.Outcome
 }
 
+// History is how the updates of a device have ended, the newest first.
+type History struct {
+	Outcomes []UpdateEvent `json:"outcomes"`
+	Since    time.Time     `json:"since,omitzero"` // what ended before may be missing; zero: nothing is
+}
+
 // Telemetry is the body of EventTelemetry: one message of a device.
 type Telemetry struct {
 	Properties map[string]string `json:"properties,omitempty"` // the topic's property bag, decoded

@@ -118,6 +118,7 @@ func TestRoutes(t *testing.T) {
 		"POST /messages/serviceBound/feedback/x/abandon":    {service},
 		"GET /statistics/devices":                           {read, write},
 		"GET /statistics/service":                           {service},
+		"GET /api/v1/history/dev1":                          {service},
 		"GET /twins/dev1":                                   {service},
 		"PATCH /twins/dev1":                                 {service},
 		"PUT /twins/dev1":                                   {service},

@@ -40,11 +40,13 @@ type Index interface {
 	Changed(ctx context.Context) iter.Seq2[string, *twin.Device]
 }
 
-// EventLog keeps events in order. Events begins after a sequence and waits for more until ctx is done.
+// EventLog keeps events in order, and how updates have ended for longer. Events begins after a sequence and waits for more
+// until ctx is done.
 type EventLog interface {
 	Append(ctx context.Context, event twin.Event) error
 	Position(ctx context.Context) (uint64, error)
 	Events(ctx context.Context, device string, after uint64) iter.Seq2[twin.Event, error]
+	History(ctx context.Context, device string) (twin.History, error)
 }
 
 // Queue keeps messages to devices until they have ended.

@@ -28,13 +28,14 @@ func TestProgress(t *testing.T) {
 	for name, test := range map[string]struct {
 		reports []string
 		want    []string
+		history string
 	}{
-		"to its end":                    {[]string{goes, more, away, runs, ends, ends}, []string{"updateStarted u1 preparation", "updatePhase u1 preparation", "updatePhase u1 execution", "updateFinished u1 updated"}},
-		"with an old report after it":   {[]string{goes, runs, ends, last, ends}, []string{"updateStarted u1 preparation", "updatePhase u1 execution", "updateFinished u1 updated"}},
-		"its end, then its outcome":     {[]string{goes, end, late, late}, []string{"updateStarted u1 preparation", "updateFailed u1 turned back"}},
-		"of one that was cut off":       {[]string{ends, next}, []string{"updateFinished u1 updated", "updateFailed u2 inconsistent", "updateStarted u3 request"}},
-		"of what cannot be understood":  {[]string{`{"components": {"application/x": {"update": 7}}}`, `{"components": 7}`, `{"components": {"application/x": {"update": {"id": 1}}}}`, goes}, []string{"updateStarted u1 preparation"}},
-		"of two components, and itself": {[]string{`{"components": {"b/y": {"update": {"id": "v", "phase": "request"}}, "a/x": {"update": {"id": "w", "phase": "request"}}}}`, `{"state": "online"}`}, []string{"updateStarted w request", "updateStarted v request"}},
+		"to its end":                    {[]string{goes, more, away, runs, ends, ends}, []string{"updateStarted u1 preparation", "updatePhase u1 preparation", "updatePhase u1 execution", "updateFinished u1 updated"}, "u1"},
+		"with an old report after it":   {[]string{goes, runs, ends, last, ends}, []string{"updateStarted u1 preparation", "updatePhase u1 execution", "updateFinished u1 updated"}, "u1"},
+		"its end, then its outcome":     {[]string{goes, end, late, late}, []string{"updateStarted u1 preparation", "updateFailed u1 turned back"}, "u1"},
+		"of one that was cut off":       {[]string{ends, next}, []string{"updateFinished u1 updated", "updateFailed u2 inconsistent", "updateStarted u3 request"}, "u2 u1"},
+		"of what cannot be understood":  {[]string{`{"components": {"application/x": {"update": 7}}}`, `{"components": 7}`, `{"components": {"application/x": {"update": {"id": 1}}}}`, goes}, []string{"updateStarted u1 preparation"}, ""},
+		"of two components, and itself": {[]string{`{"components": {"b/y": {"update": {"id": "v", "phase": "request"}}, "a/x": {"update": {"id": "w", "phase": "request"}}}}`, `{"state": "online"}`}, []string{"updateStarted w request", "updateStarted v request"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -47,6 +48,17 @@ func TestProgress(t *testing.T) {
 				if topic, body := d.receive(t); !strings.Contains(topic, "/204/") {
 					t.Fatal(topic, body)
 				}
+			}
+			history, err := h.owner.History(t.Context(), "dev1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ended []string
+			for _, o := range history.Outcomes {
+				ended = append(ended, o.ID)
+			}
+			if got := strings.Join(ended, " "); got != test.history || !history.Since.IsZero() {
+				t.Errorf("the history has %s since %v, not %s", got, history.Since, test.history)
 			}
 			if err := h.owner.DeleteDevice(t.Context(), "dev1"); err != nil { // the last event
 				t.Fatal(err)

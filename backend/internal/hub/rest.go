@@ -92,6 +92,7 @@ func (h *Hub) routes(audit Audit) http.Handler {
 	handle("POST /configurations/testQueries", registryRead, h.testQueries)
 	handle("POST /devices/{id}/applyConfigurationContent", serviceConnect|registryWrite, h.applyContent)
 	handle("GET /api/v1/events", serviceConnect, h.streamEvents)
+	handle("GET /api/v1/history/{id}", serviceConnect, h.getHistory)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	return mux
 }

@@ -48,6 +48,15 @@ func (h *Hub) getTwin(w http.ResponseWriter, r *http.Request, _ right) error {
 	return h.writeTwin(w, r, d)
 }
 
+// getHistory answers how the updates of a device have ended (iothub.History).
+func (h *Hub) getHistory(w http.ResponseWriter, r *http.Request, _ right) error {
+	history, err := h.store.History(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, history)
+}
+
 // updateTwin merges tags and desired properties.
 func (h *Hub) updateTwin(w http.ResponseWriter, r *http.Request, _ right) error {
 	return h.changeTwin(w, r, func(_ twin.Device, tags, desired map[string]any) twin.Patch {

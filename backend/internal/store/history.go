@@ -96,8 +96,10 @@ type remembered struct {
 	outcomes []twin.Outcome
 }
 
-// History answers how the updates of a device have ended, the newest first; twin.DeviceNotFound. A change that was told
-// twice, since something crashed between the history and the log, is there once.
+// told is what an outcome is known by: a device may tell one twice, and so does a crash between the history and the log.
+type told struct{ component, id, result string }
+
+// History answers how the updates of a device have ended, the newest first; twin.DeviceNotFound.
 func (s *Store) History(ctx context.Context, id string) (h twin.History, err error) {
 	device, err := s.Device(ctx, id)
 	if err != nil {
@@ -112,16 +114,19 @@ func (s *Store) History(ctx context.Context, id string) (h twin.History, err err
 	if err != nil {
 		return h, fmt.Errorf("cannot read history of %q: %w", id, err)
 	}
-	newest := func(a, b remembered) int {
-		return cmp.Or(cmp.Compare(b.mark.revision, a.mark.revision), cmp.Compare(b.mark.index, a.mark.index))
-	}
-	slices.SortStableFunc(all, newest)
-	all = slices.CompactFunc(all, func(a, b remembered) bool { return a.mark == b.mark })
+	slices.SortStableFunc(all, func(a, b remembered) int {
+		return cmp.Or(cmp.Compare(a.mark.revision, b.mark.revision), cmp.Compare(a.mark.index, b.mark.index))
+	})
 	h.Outcomes = []twin.Outcome{}
+	known := map[told]bool{}
 	for _, one := range all {
-		slices.Reverse(one.outcomes)
-		h.Outcomes = append(h.Outcomes, one.outcomes...)
+		for _, o := range one.outcomes {
+			if is := (told{o.Component, o.ID, o.Result}); !known[is] {
+				known[is], h.Outcomes = true, append(h.Outcomes, o)
+			}
+		}
 	}
+	slices.Reverse(h.Outcomes)
 	h.Since, err = s.whole(ctx, device, h.Outcomes, len(all) >= maxOutcomes)
 	return h, err
 }

@@ -76,6 +76,9 @@ func newFakeServer(log string) http.Handler {
 		io.WriteString(w, `{"Message":"{\"errorCode\":404103,\"message\":\"Timed out waiting for device to connect.\"}","ExceptionMessage":""}`)
 	})
 	mux.HandleFunc("GET /api/v1/events", s.events)
+	for id, history := range histories {
+		mux.HandleFunc("GET /api/v1/history/"+id, s.answer(history))
+	}
 	return mux
 }
 
@@ -204,16 +207,6 @@ var stories = map[string][]string{
 		`{"version":9,"properties":{"reported":{"components":{"application/greeter":{"update":{"id":"u3","to":"2.1.0","phase":"transformation","step":"probe","back":true,"result":null,"cause":null}}}}}}`,
 		`{"version":10,"properties":{"reported":{"components":{"application/greeter":{"update":{"back":null,"result":"turned back","cause":"no\nluck","downtime":1}}}}}}`,
 	},
-	"safe": {
-		`{"version":1,"properties":{"reported":{"components":{"application/greeter":{"version":"1.0.0"}}}}}`,
-		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u1","from":"","to":"1.0.0","result":"updated","downtime":1.25,"predicted":1,"stopped":"application/reader","rest":"forced","restReason":"it did not come to rest","at":"2026-11-22T08:00:00Z"}}}}}}`,
-		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u2","from":"1.0.0","to":"2.0.0","result":"turned back","cause":"never\nhealthy","missed":2}}}}}}`,
-		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u3","kind":"update","from":"1.0.0","to":"2.0.0","result":"turned back","cancelled":true,"cause":"cancelled","warnings":"for no\nfile"}}}}}}`,
-		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u7","kind":"update","from":"1.0.0","to":"2.0.0","result":"refused","cancelled":true,"cause":"cannot admit: cancelled as asked","downtime":0,"predicted":1}}}}}}`,
-		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u4","kind":"rollback","from":"2.0.0","to":"1.0.0","result":"updated"}}}}}}`,
-		`{"version":2,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u5","kind":"restore","from":"1.0.0","to":"1.0.0","result":"updated"}}}}}}`,
-		`{"version":3,"properties":{"reported":{"components":{"application/greeter":{"outcome":{"id":"u6","kind":"remove","from":"1.0.0","result":"removed"}}}}}}`,
-	},
 	"watched": {
 		`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"update":{"phase":"preparation","step":"download","progress":0.25,"bytes":1048576,"size":4194304}}}}}}`,
 		`{"version":9,"properties":{"reported":{"components":{"application/greeter":{"stale":true,"update":{"phase":"execution","step":"stop","progress":0.5,"bytes":null,"size":null,"unavailableUntil":"2026-11-22T08:00:04Z"}}}}}}`,
@@ -222,6 +215,19 @@ var stories = map[string][]string{
 	"gone":     {`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"version":null,"update":{"id":"u9","to":null,"result":"removed"}}}}}}`},
 	"standing": {}, // says nothing new
 	"refusing": {`{"version":8,"properties":{"reported":{"refused":{"components/application/greeter":"the device refused"}}}}`},
+}
+
+// histories have the newest outcome first.
+var histories = map[string]string{
+	"safe": `{"since":"2026-11-01T08:00:00Z","outcomes":[
+		{"component":"application/greeter","id":"u6","kind":"remove","from":"1.0.0","result":"removed","at":"2026-11-22T08:06:00Z"},
+		{"component":"application/greeter","id":"u5","kind":"restore","from":"1.0.0","to":"1.0.0","result":"updated","at":"2026-11-22T08:05:00Z"},
+		{"component":"application/greeter","id":"u4","kind":"rollback","from":"2.0.0","to":"1.0.0","result":"updated","at":"2026-11-22T08:04:00Z"},
+		{"component":"application/greeter","id":"u7","kind":"update","from":"1.0.0","to":"2.0.0","result":"refused","cancelled":true,"cause":"cannot admit: cancelled as asked","downtime":0,"predicted":1,"at":"2026-11-22T08:03:00Z"},
+		{"component":"application/greeter","id":"u3","kind":"update","from":"1.0.0","to":"2.0.0","result":"turned back","cancelled":true,"cause":"cancelled","warnings":"for no\nfile","at":"2026-11-22T08:02:00Z"},
+		{"component":"application/greeter","id":"u2","from":"1.0.0","to":"2.0.0","result":"turned back","cause":"never\nhealthy","missed":2,"at":"2026-11-22T08:01:00Z"},
+		{"component":"application/greeter","id":"u1","from":"","to":"1.0.0","result":"updated","downtime":1.25,"predicted":1,"stopped":"application/reader","rest":"forced","restReason":"it did not come to rest","at":"2026-11-22T08:00:00Z"}]}`,
+	"good": `{"outcomes":[]}`,
 }
 
 // events tells a device's story and leaves the stream open. Of other devices it
