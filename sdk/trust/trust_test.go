@@ -16,7 +16,7 @@ import (
 )
 
 func TestAttacks(t *testing.T) {
-	trusttest.Run(t, func(_ *testing.T, w *trusttest.World) trust.Fetch { return w.Fetch })
+	trusttest.Run(t, trusttest.Way{Fetch: func(_ *testing.T, w *trusttest.World) trust.Fetch { return w.Fetch }})
 }
 
 // A device is one client, with a world around it.

@@ -15,33 +15,37 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/trust/trusttest"
 )
 
-// TestAttacks makes all attacks over both protocols.
+// TestAttacks makes all attacks over all protocols.
 func TestAttacks(t *testing.T) {
-	t.Run("HTTP", func(t *testing.T) {
-		trusttest.Run(t, func(t *testing.T, w *trusttest.World) trust.Fetch {
-			s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-				b, found := w.Get(path.Base(r.URL.Path))
-				switch {
-				case w.Silent():
-					<-r.Context().Done()
-				case !found:
-					http.NotFound(rw, r)
-				default:
-					rw.Write(b)
-				}
-			}))
-			t.Cleanup(s.Close)
-			return asking(t, w, s.URL)
-		})
-	})
-	t.Run("CoAP", func(t *testing.T) {
-		trusttest.Run(t, func(t *testing.T, w *trusttest.World) trust.Fetch {
+	over := func(listen func(*testing.T, *coapServer) string) func(*testing.T, *trusttest.World) trust.Fetch {
+		return func(t *testing.T, w *trusttest.World) trust.Fetch {
 			s := &coapServer{content: map[string][]byte{}}
 			s.find = func(path string) ([]byte, bool) { return w.Get(strings.TrimPrefix(path, "/trust/")) }
 			s.twist = func(block, *message.Message) bool { return !w.Silent() }
-			return asking(t, w, "coap://"+s.start(t, "127.0.0.1:0"))
-		})
-	})
+			return asking(t, w, listen(t, s))
+		}
+	}
+	trusttest.Run(t,
+		trusttest.Way{Name: "HTTP", Fetch: overHTTP},
+		trusttest.Way{Name: "CoAP", Fetch: over(func(t *testing.T, s *coapServer) string { return "coap://" + s.start(t, "127.0.0.1:0") })},
+		trusttest.Way{Name: "CoAP over TCP", Fetch: over(func(t *testing.T, s *coapServer) string { return "coap+tcp://" + s.startStream(t) })},
+	)
+}
+
+func overHTTP(t *testing.T, w *trusttest.World) trust.Fetch {
+	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		b, found := w.Get(path.Base(r.URL.Path))
+		switch {
+		case w.Silent():
+			<-r.Context().Done()
+		case !found:
+			http.NotFound(rw, r)
+		default:
+			rw.Write(b)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return asking(t, w, s.URL)
 }
 
 // asking waits long for a server that may be slow, and not for one that is

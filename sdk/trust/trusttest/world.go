@@ -47,7 +47,7 @@ type World struct {
 	forged map[string][]byte
 	silent bool
 	first  []byte
-	visit  func() // has the device look at the repository, which behaves
+	visit  func() // has the devices look at the repository, which behaves
 }
 
 // New makes a world in which all is well.
@@ -165,13 +165,23 @@ func (w *World) Get(name string) (b []byte, found bool) {
 	return b, err == nil
 }
 
-// Run makes one attack after the other against new devices, each with a world of
-// its own: fetch brings metadata from that.
-func Run(t *testing.T, fetch func(t *testing.T, w *World) trust.Fetch) {
-	RunOn(t, func(t *testing.T, w *World, c trust.Config) Device {
-		c.Fetch = fetch(t, w)
-		return w.open(c)
-	})
+// A Way is one by which metadata comes from a world to a device.
+type Way struct {
+	Name  string
+	Fetch func(t *testing.T, w *World) trust.Fetch
+}
+
+// Run makes one attack after the other, each in a world of its own, against a new
+// device at the end of each way.
+func Run(t *testing.T, ways ...Way) {
+	var all []opener
+	for _, way := range ways {
+		all = append(all, opener{way.Name, func(t *testing.T, w *World, c trust.Config) Device {
+			c.Fetch = way.Fetch(t, w)
+			return w.open(c)
+		}})
+	}
+	run(t, all)
 }
 
 // A Device judges packages; a trust.Client is one.
@@ -179,15 +189,29 @@ type Device interface {
 	Verify(ctx context.Context, p trust.Package) (trust.Verdict, error)
 }
 
-// RunOn is Run for devices that get at metadata in a way of their own; the
+// RunOn is Run for a device that gets at metadata in a way of its own; the
 // configuration lacks only Fetch.
 func RunOn(t *testing.T, open func(t *testing.T, w *World, c trust.Config) Device) {
+	run(t, []opener{{"", open}})
+}
+
+// An opener makes a device that goes by the name of its way.
+type opener struct {
+	name string
+	open func(t *testing.T, w *World, c trust.Config) Device
+}
+
+func run(t *testing.T, openers []opener) {
 	for _, a := range Attacks {
 		t.Run(a.Name, func(t *testing.T) {
 			t.Parallel()
 			w := New(t)
-			dir := t.TempDir()
-			a.run(t, w, dir, open(t, w, trust.Config{Dir: dir, Root: w.FirstRoot(), Clock: w.Clock()}))
+			var victims []victim
+			for _, o := range openers {
+				dir := t.TempDir()
+				victims = append(victims, victim{o.open(t, w, trust.Config{Dir: dir, Root: w.FirstRoot(), Clock: w.Clock()}), o.name, dir})
+			}
+			a.run(t, w, victims)
 		})
 	}
 }
@@ -199,24 +223,36 @@ func (w *World) open(c trust.Config) *trust.Client {
 	return device
 }
 
-func (a Attack) run(t *testing.T, w *World, dir string, device Device) {
+// A victim is a device that is attacked.
+type victim struct {
+	Device
+	way, dir string
+}
+
+func (a Attack) run(t *testing.T, w *World, victims []victim) {
 	w.visit = func() {
 		t.Helper()
-		_, err := device.Verify(t.Context(), w.Good)
-		w.must(err)
+		for _, v := range victims {
+			_, err := v.Verify(t.Context(), w.Good)
+			w.must(err)
+		}
 	}
 	w.Visit()
 	p := a.Do(w)
-	if a.Fresh {
-		w.must(os.Remove(filepath.Join(dir, "metadata")))
-	}
-	_, err := device.Verify(t.Context(), p)
-	if !slices.ContainsFunc(a.Want, func(want error) bool { return errors.Is(err, want) }) {
-		t.Errorf("%s is judged: %v; want %v", p.Version, err, a.Want)
+	for _, v := range victims {
+		if a.Fresh {
+			w.must(os.Remove(filepath.Join(v.dir, "metadata")))
+		}
+		_, err := v.Verify(t.Context(), p)
+		if !slices.ContainsFunc(a.Want, func(want error) bool { return errors.Is(err, want) }) {
+			t.Errorf("%s: %s is judged: %v; want %v", v.way, p.Version, err, a.Want)
+		}
 	}
 	w.recover(a.Stolen)
-	if _, err := device.Verify(t.Context(), w.Good); err != nil {
-		t.Errorf("the device does not recover: %v", err)
+	for _, v := range victims {
+		if _, err := v.Verify(t.Context(), w.Good); err != nil {
+			t.Errorf("%s: the device does not recover: %v", v.way, err)
+		}
 	}
 }
 
@@ -313,7 +349,7 @@ func (w *World) Read(name string) []byte {
 	return b
 }
 
-// Visit has the device that is attacked look at the repository as it is.
+// Visit has the devices that are attacked look at the repository as it is.
 func (w *World) Visit() { w.visit() }
 
 // Newest is the name of the newest file of a role.
