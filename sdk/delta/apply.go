@@ -106,34 +106,47 @@ func open(base File, h header, scratch Scratch) (readerAtCloser, error) {
 // An applier carries out operations.
 type applier struct {
 	header
-	base     *cached
-	at       int64 // of the base
-	ops      *bufio.Reader
-	add      io.Reader
-	data     io.Reader
-	decoders []*zstd.Decoder
-	buf      [32 << 10]byte
+	base    *cached
+	from    int64 // of the base, where it is read
+	to      int64 // bytes of the target that are written
+	ops     *bufio.Reader
+	changes *decoder
+	guesser *guesser
+	data    io.Reader
+	frames  []*zstd.Decoder
+	buf     [longest]byte
 }
 
 // open opens the sections.
 func (a *applier) open(delta io.ReaderAt, begin int64) error {
-	var readers [3]io.Reader
-	for i, window := range []uint64{opsWindow, addsWindow, dataWindow} {
-		d, err := zstd.NewReader(io.NewSectionReader(delta, begin, a.sections[i]),
-			zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
-		if err != nil {
-			a.close()
-			return err
-		}
-		a.decoders, readers[i] = append(a.decoders, d), d
-		begin += a.sections[i]
+	var sections [3]*io.SectionReader
+	for i, n := range a.sections {
+		sections[i] = io.NewSectionReader(delta, begin, n)
+		begin += n
 	}
-	a.ops, a.add, a.data = bufio.NewReader(readers[0]), readers[1], readers[2]
+	ops, err := a.frame(sections[0], opsWindow)
+	if err == nil {
+		a.data, err = a.frame(sections[2], dataWindow)
+	}
+	if err != nil {
+		a.close()
+		return err
+	}
+	a.ops, a.changes = bufio.NewReader(ops), newDecoder(sections[1])
+	a.guesser = newGuesser(a.changes)
 	return nil
 }
 
+func (a *applier) frame(r io.Reader, window uint64) (io.Reader, error) {
+	d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
+	if err == nil {
+		a.frames = append(a.frames, d)
+	}
+	return d, err
+}
+
 func (a *applier) close() {
-	for _, d := range a.decoders {
+	for _, d := range a.frames {
 		d.Close()
 	}
 }
@@ -141,25 +154,23 @@ func (a *applier) close() {
 // run writes the target. Each operation brings it forward, or is followed by one
 // that does, so there is an end.
 func (a *applier) run(w io.Writer) error {
-	var done int64
 	for sought := false; ; {
 		v, err := binary.ReadUvarint(a.ops)
-		if err == io.EOF && done == a.target {
+		if err == io.EOF && a.to == a.target {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%w: operations end at byte %d of %d: %w", ErrFormat, done, a.target, err)
+			return fmt.Errorf("%w: operations end at byte %d of %d: %w", ErrFormat, a.to, a.target, err)
 		}
 		op, n := v&3, int64(v>>2)
 		switch {
 		case op == opSeek && !sought:
 			sought = true
 			err = a.seek(n)
-		case op == opSeek || n == 0 || n > a.target-done:
-			err = fmt.Errorf("%w: operation at byte %d leads nowhere", ErrFormat, done)
+		case op == opSeek || n == 0 || n > a.target-a.to || op == opChange && n > longest:
+			err = fmt.Errorf("%w: operation at byte %d leads nowhere", ErrFormat, a.to)
 		default:
 			sought = false
-			done += n
 			err = a.do(w, op, n)
 		}
 		if err != nil {
@@ -170,22 +181,22 @@ func (a *applier) run(w io.Writer) error {
 
 func (a *applier) seek(by int64) error {
 	if by&1 == 0 {
-		a.at += by / 2
+		a.from += by / 2
 	} else {
-		a.at -= by/2 + 1
+		a.from -= by/2 + 1
 	}
-	if a.at < 0 || a.at > a.header.base {
+	if a.from < 0 || a.from > a.header.base {
 		return fmt.Errorf("%w: it leads out of the base", ErrFormat)
 	}
 	return nil
 }
 
 func (a *applier) do(w io.Writer, op uint64, n int64) error {
-	if op != opData && n > a.header.base-a.at {
+	if op != opData && n > a.header.base-a.from {
 		return fmt.Errorf("%w: it leads out of the base", ErrFormat)
 	}
 	for n > 0 {
-		b := a.buf[:min(n, int64(len(a.buf))/2)]
+		b := a.buf[:min(n, longest)]
 		if err := a.fill(b, op); err != nil {
 			return err
 		}
@@ -193,6 +204,7 @@ func (a *applier) do(w io.Writer, op uint64, n int64) error {
 			return err
 		}
 		n -= int64(len(b))
+		a.to += int64(len(b))
 	}
 	return nil
 }
@@ -202,21 +214,14 @@ func (a *applier) fill(b []byte, op uint64) error {
 	if op == opData {
 		return section(a.data, b)
 	}
-	if err := a.base.read(b, a.at); err != nil {
+	if err := a.base.read(b, a.from); err != nil {
 		return err
 	}
-	a.at += int64(len(b))
-	if op == opCopy {
-		return nil
+	if op == opChange {
+		a.guesser.run(b, a.from, a.to-a.from, nil)
 	}
-	more := a.buf[len(a.buf)/2:][:len(b)]
-	if err := section(a.add, more); err != nil {
-		return err
-	}
-	for i := range b {
-		b[i] += more[i]
-	}
-	return nil
+	a.from += int64(len(b))
+	return a.changes.err
 }
 
 func section(r io.Reader, b []byte) error {

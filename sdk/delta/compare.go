@@ -10,9 +10,10 @@ const (
 	// half of that lies before it and after it.
 	wide = 32 << 20
 
-	seed   = 8 // bytes that have to be the same to look any further
-	stride = 4 // of the base: the seeds that are remembered begin at multiples of it
-	gain   = 8 // bytes more that have to be the same than where the base is read already
+	seed   = 8   // bytes that have to be the same to look any further
+	stride = 4   // of the base: the seeds that are remembered begin at multiples of it
+	alike  = 512 // bytes that are the same and worth an operation, among some that are not
+	gain   = 8   // bytes more that have to be the same than where the base is read already
 
 	// What a byte that is the same says for two pieces belonging together, and another
 	// one against it: a third of the bytes is enough. In tables of addresses, such as
@@ -27,7 +28,7 @@ func compare(w *writer, from, to content, span int64) error {
 	for _, p := range to.parts {
 		was, same := s.before(p)
 		if same {
-			w.do(opCopy, p.size(), was.from, nil)
+			w.copy(was.from, p.size())
 			continue
 		}
 		for at := int64(0); at < p.size(); at += span {
@@ -57,9 +58,8 @@ func read(c content, from, to int64) ([]byte, error) {
 }
 
 // A differ compares as bsdiff does (Percival 2003): what is the same is prolonged
-// both ways as long as enough of the bytes are; there a difference is
-// written for each byte, which is mostly none, and the same for many instructions
-// that refer to what has moved. Where bsdiff sorts the suffixes of the base, this
+// both ways as long as enough of the bytes are; there changes are written of
+// words, which are the same for many that refer to what has moved. Where bsdiff sorts the suffixes of the base, this
 // remembers a hash of some of them: it finds a little less, in a tenth of the memory
 // and a small part of the time.
 type differ struct {
@@ -170,7 +170,7 @@ func (d *differ) turn(at, from int) {
 		back -= keep
 	}
 	d.near(d.done, d.done+forth)
-	d.w.do(opData, int64(at-back-d.done-forth), 0, d.now[d.done+forth:at-back])
+	d.w.data(d.now[d.done+forth : at-back])
 	d.done, d.lag = at-back, at-from
 }
 
@@ -227,14 +227,19 @@ func (d *differ) split(at, n, then int) (best int) {
 // near writes what is the same, or nearly.
 func (d *differ) near(at, to int) {
 	for at < to {
-		same := min(d.sameAt(at, at-d.lag), to-at)
-		d.w.do(opCopy, int64(same), d.origin+int64(at-d.lag), nil)
-		at += same
-		var adds []byte
-		for i := at; i < to && d.now[i] != d.old[i-d.lag]; i++ {
-			adds = append(adds, d.now[i]-d.old[i-d.lag])
+		same := d.sameUntil(at, to)
+		if same >= alike || same == to-at {
+			d.w.copy(d.origin+int64(at-d.lag), int64(same))
+			at += same
+			continue
 		}
-		d.w.do(opAdd, int64(len(adds)), d.origin+int64(at-d.lag), adds)
-		at += len(adds)
+		end := at + same
+		for same = 0; end < to && same < alike; same = d.sameUntil(end, to) {
+			end += max(same, 1)
+		}
+		d.w.change(d.origin+int64(at-d.lag), d.old[at-d.lag:end-d.lag], d.now[at:end])
+		at = end
 	}
 }
+
+func (d *differ) sameUntil(at, to int) int { return min(d.sameAt(at, at-d.lag), to-at) }

@@ -29,21 +29,26 @@ const MaxSize = 4 << 30
 var ErrFormat = errors.New("malformed delta")
 
 // magic begins a delta; the digit is the version of its format.
-const magic = "tqdelta1"
+const magic = "tqdelta2"
+
+// Format is that version. A device asks for deltas of the one that it knows.
+const Format = 2
 
 // The operations of a delta. Each is a number, length<<2 | operation; of seek, it
 // is a distance, forwards 2n, backwards 2n-1.
 const (
-	opCopy = iota // bytes of the base from where it is read
-	opAdd         // the same, and a byte of the second section is added to each
-	opData        // bytes of the third section
-	opSeek        // go on reading the base elsewhere
+	opCopy   = iota // bytes of the base from where it is read
+	opChange        // the same, and the second section tells how words of them have changed: at most longest bytes
+	opData          // bytes of the third section
+	opSeek          // go on reading the base elsewhere
 )
 
-// Windows of the sections' zstd frames, in bytes: what the decoders need.
+// longest is the most bytes of one opChange.
+const longest = 16 << 10
+
+// Windows of the sections that are zstd frames, in bytes: what the decoders need.
 const (
 	opsWindow  = 1 << 20
-	addsWindow = 1 << 20
 	dataWindow = 4 << 20
 )
 
@@ -53,7 +58,7 @@ type header struct {
 	wrap     bool     // so is the target
 	base     int64    // bytes, without compression
 	target   int64    // likewise
-	sections [3]int64 // bytes of the frames: operations, what is added, data
+	sections [3]int64 // bytes: operations and data, each a zstd frame; between them the changes
 }
 
 func (h header) encode() []byte {
@@ -71,7 +76,6 @@ func (h header) encode() []byte {
 	return b
 }
 
-// maxHeader is the most bytes that a header has.
 // Is reports whether a file begins as a delta does.
 func Is(r io.ReaderAt) bool {
 	b := make([]byte, len(magic))
@@ -79,6 +83,7 @@ func Is(r io.ReaderAt) bool {
 	return err == nil && string(b) == magic
 }
 
+// maxHeader is the most bytes that a header has.
 const maxHeader = len(magic) + 1 + 5*binary.MaxVarintLen64
 
 // decodeHeader reads the header of a delta of size bytes, and returns where the

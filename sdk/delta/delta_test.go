@@ -3,6 +3,7 @@ package delta
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -66,11 +67,32 @@ func noise(seed byte, n int) []byte {
 }
 
 // code looks like a program whose addresses have all moved by so much.
-func code(n int, moved uint16) []byte {
+func code(n int, moved uint32) []byte {
 	b := noise(7, n)
 	for i := 0; i+16 <= n; i += 16 {
-		v := uint16(i/3) + moved
-		b[i], b[i+1] = byte(v), byte(v>>8)
+		binary.LittleEndian.PutUint32(b[i:], uint32(i/3)+moved)
+	}
+	return b
+}
+
+// program has n functions that refer to each other in three ways, and in the middle of
+// them a gap of so many bytes.
+func program(n, gap int) []byte {
+	const size = 32
+	at := func(i int) int {
+		if i >= n/2 {
+			return i*size + gap
+		}
+		return i * size
+	}
+	b := noise(8, n*size+gap)
+	for i := range n {
+		from, to := at(i), at(i*7919%n)
+		f := b[from:]
+		copy(f, noise(byte(i%256), size))
+		binary.LittleEndian.PutUint32(f, uint32(to))
+		binary.LittleEndian.PutUint32(f[9:], uint32(to-from-13))
+		binary.LittleEndian.PutUint32(f[16:], 0xeb<<24|uint32(to-from-24)>>2&0xffffff)
 	}
 	return b
 }
@@ -82,20 +104,21 @@ func TestMake(t *testing.T) {
 		base, target []byte
 		most         int // bytes of the delta
 	}{
-		"same":           {old, old, 100},
-		"empty":          {old, nil, 100},
-		"of nothing":     {nil, old, len(old) + 1000},
-		"both empty":     {nil, nil, 100},
-		"short":          {[]byte("abc"), []byte("abd"), 100},
-		"another":        {old, noise(2, 300_000), 301_000},
-		"one byte":       {old, edit(func(b []byte) []byte { b[1000]++; return b }), 150},
-		"inserted":       {old, edit(func(b []byte) []byte { return append(append(b[:5000:5000], "new"...), old[5000:]...) }), 150},
-		"removed":        {old, edit(func(b []byte) []byte { return append(b[:5000], b[5100:]...) }), 150},
-		"cut":            {old, old[:150_001], 150},
-		"longer":         {old, append(old[:len(old):len(old)], "the end"...), 150},
-		"turned round":   {old, append(old[200_000:len(old):len(old)], old[:200_000]...), 200},
-		"addresses move": {code(300_000, 0), code(300_000, 1000), 1500},
-		"zeros":          {make([]byte, 100_000), make([]byte, 200_000), 200},
+		"same":               {old, old, 100},
+		"empty":              {old, nil, 100},
+		"of nothing":         {nil, old, len(old) + 1000},
+		"both empty":         {nil, nil, 100},
+		"short":              {[]byte("abc"), []byte("abd"), 100},
+		"another":            {old, noise(2, 300_000), 301_000},
+		"one byte":           {old, edit(func(b []byte) []byte { b[1000]++; return b }), 150},
+		"inserted":           {old, edit(func(b []byte) []byte { return append(append(b[:5000:5000], "new"...), old[5000:]...) }), 150},
+		"removed":            {old, edit(func(b []byte) []byte { return append(b[:5000], b[5100:]...) }), 150},
+		"cut":                {old, old[:150_001], 150},
+		"longer":             {old, append(old[:len(old):len(old)], "the end"...), 150},
+		"turned round":       {old, append(old[200_000:len(old):len(old)], old[:200_000]...), 200},
+		"addresses move":     {code(300_000, 0), code(300_000, 1000), 1500},
+		"more in the middle": {program(10_000, 0), program(10_000, 652), 3800},
+		"zeros":              {make([]byte, 100_000), make([]byte, 200_000), 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -103,6 +126,22 @@ func TestMake(t *testing.T) {
 				t.Errorf("the delta has %d bytes, want at most %d", got, tt.most)
 			}
 		})
+	}
+}
+
+// TestFormat applies a delta that was made when the format was new: a device with this
+// version does the same for ever. Other deltas may be made now, but not of another format.
+func TestFormat(t *testing.T) {
+	d, err := os.ReadFile(filepath.Join("testdata", "format2.delta"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if err := Apply(&got, file(t, d), file(t, program(200, 0)), scratch(t)); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), program(200, 652)) {
+		t.Error("something else came out")
 	}
 }
 

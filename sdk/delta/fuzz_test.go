@@ -13,9 +13,9 @@ import (
 // FuzzApply applies what anyone may send, in bounded memory, and gets no more than
 // was promised.
 func FuzzApply(f *testing.F) {
-	base := noise(1, 5000)
+	base := append(noise(1, 5000), program(30, 0)...)
 	gz := layer(f, "a", string(base))
-	for _, target := range [][]byte{base[1000:], append(bytes.Clone(base), base...), code(3000, 5), nil} {
+	for _, target := range [][]byte{base[1000:], append(bytes.Clone(base), base...), code(3000, 5), program(30, 40), nil} {
 		var b bytes.Buffer
 		if err := Make(&b, file(f, base), file(f, target), 0, scratch(f)); err != nil {
 			f.Fatal(err)
@@ -44,7 +44,7 @@ func FuzzApply(f *testing.F) {
 		defer delta.Close()
 		for _, from := range []*os.File{plain, wrapped} {
 			h, _, err := decodeHeader(delta, int64(len(b)))
-			if err == nil && h.target > 64<<20 {
+			if err == nil && h.target > 8<<20 {
 				continue // it may well make so much
 			}
 			var before, after runtime.MemStats

@@ -1,6 +1,7 @@
 package delta
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -125,65 +126,106 @@ func (s *sameWriter) end() error {
 	return nil
 }
 
-// A writer writes operations. Those that do the same one after the other become one.
+// A writer writes operations. Copies that go on where the one before ended become one,
+// and so does data.
 type writer struct {
-	files    [3]*os.File
-	encoders [3]*zstd.Encoder
-	op       uint64
-	n        int64 // bytes that op is about
-	at       int64 // of the base, after all that was written
-	err      error // the first
+	files   [3]*os.File
+	ops     *zstd.Encoder
+	changes *encoder
+	bytes   *zstd.Encoder
+	guesser *guesser
+	op      uint64
+	n       int64 // bytes that op is about
+	from    int64 // of the base, after all that was written
+	to      int64 // of the target, likewise
+	err     error // the first
 }
 
-func newWriter(scratch Scratch) (*writer, error) {
-	w := &writer{}
-	for i, window := range []int{opsWindow, addsWindow, dataWindow} {
-		f, err := scratch(0)
-		if err == nil {
-			w.files[i] = f
-			w.encoders[i], err = zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
-				zstd.WithWindowSize(window), zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true))
-		}
+func newWriter(scratch Scratch) (w *writer, err error) {
+	w = &writer{}
+	defer func() {
 		if err != nil {
 			w.close()
+		}
+	}()
+	for i := range w.files {
+		if w.files[i], err = scratch(0); err != nil {
 			return nil, err
 		}
 	}
+	if w.ops, err = compressor(w.files[0], opsWindow); err != nil {
+		return nil, err
+	}
+	if w.bytes, err = compressor(w.files[2], dataWindow); err != nil {
+		return nil, err
+	}
+	w.changes = newEncoder(w.files[1])
+	w.guesser = newGuesser(w.changes)
 	return w, nil
 }
 
+func compressor(w io.Writer, window int) (*zstd.Encoder, error) {
+	return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(window),
+		zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true))
+}
+
 func (w *writer) close() {
-	for i, e := range w.encoders {
+	for _, e := range []*zstd.Encoder{w.ops, w.bytes} {
 		if e != nil {
 			e.Close()
 		}
-		if w.files[i] != nil {
-			w.files[i].Close()
+	}
+	for _, f := range w.files {
+		if f != nil {
+			f.Close()
 		}
 	}
 }
 
-// do adds n bytes to what an operation is about, from there in the base; bytes are
-// those of a section.
-func (w *writer) do(op uint64, n, from int64, bytes []byte) {
-	if n == 0 {
+// copy writes n bytes of the base from there.
+func (w *writer) copy(from, n int64) {
+	w.seek(from)
+	w.do(opCopy, n)
+	w.from += n
+}
+
+// change writes what has become of bytes of the base from there.
+func (w *writer) change(from int64, old, now []byte) {
+	w.seek(from)
+	for len(now) > 0 {
+		n := min(len(now), longest)
+		w.flush()
+		w.guesser.run(bytes.Clone(old[:n]), w.from, w.to-w.from, now[:n])
+		w.do(opChange, int64(n))
+		w.from += int64(n)
+		old, now = old[n:], now[n:]
+	}
+}
+
+// data writes bytes that are not in the base.
+func (w *writer) data(b []byte) {
+	w.do(opData, int64(len(b)))
+	w.note(w.bytes.Write(b))
+}
+
+func (w *writer) seek(from int64) {
+	if from == w.from {
 		return
 	}
-	if op != opData && from != w.at {
-		w.flush()
-		w.number(opSeek, distance(from-w.at))
-		w.at = from
+	w.flush()
+	w.number(opSeek, distance(from-w.from))
+	w.from = from
+}
+
+// do adds n bytes to what an operation is about.
+func (w *writer) do(op uint64, n int64) {
+	if n == 0 {
+		return
 	}
 	if op != w.op {
 		w.flush()
 	}
-	w.op, w.n = op, w.n+n
-	if op != opData {
-		w.at += n
-	}
-	if op != opCopy {
-		w.put(int(op), bytes) // sections are numbered like the operations that need them
-	}
+	w.op, w.n, w.to = op, w.n+n, w.to+n
 }
 
 func (w *writer) flush() {
@@ -193,10 +235,10 @@ func (w *writer) flush() {
 	w.n = 0
 }
 
-func (w *writer) number(op, n uint64) { w.put(0, binary.AppendUvarint(nil, n<<2|op)) }
+func (w *writer) number(op, n uint64) { w.note(w.ops.Write(binary.AppendUvarint(nil, n<<2|op))) }
 
-func (w *writer) put(section int, b []byte) {
-	if _, err := w.encoders[section].Write(b); err != nil && w.err == nil {
+func (w *writer) note(_ int, err error) {
+	if w.err == nil {
 		w.err = err
 	}
 }
@@ -212,10 +254,9 @@ func distance(by int64) uint64 {
 // finish puts the delta together.
 func (w *writer) finish(out io.Writer, h header) error {
 	w.flush()
-	err := w.err
-	for i, e := range w.encoders {
-		err = errors.Join(err, e.Close())
-		size, e := w.files[i].Seek(0, io.SeekCurrent)
+	err := errors.Join(w.err, w.ops.Close(), w.changes.Close(), w.bytes.Close())
+	for i, f := range w.files {
+		size, e := f.Seek(0, io.SeekCurrent)
 		h.sections[i], err = size, errors.Join(err, e)
 	}
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -44,6 +45,7 @@ type hint struct {
 	Size    int64  `json:"size"`
 	Memory  int64  `json:"memory"`
 	Scratch int64  `json:"scratch"`
+	Format  int    `json:"format"`
 }
 
 // errNoRoom says that the disk is too full to apply a delta.
@@ -141,7 +143,7 @@ func (u untilDone) Write(b []byte) (int, error) {
 func (f *Fetcher) hint(ctx context.Context, component string, target pack.Descriptor, bases []string) (h hint, _ error) {
 	limited, done := context.WithTimeout(ctx, hintWithin)
 	defer done()
-	b, err := f.object(limited, resource{path: "/deltas/" + component + "/" + target.Digest, query: url.Values{"base": bases}})
+	b, err := f.object(limited, resource{path: "/deltas/" + component + "/" + target.Digest, query: url.Values{"base": bases, "format": {strconv.Itoa(delta.Format)}}})
 	if err == nil {
 		err = json.Unmarshal(b, &h)
 	}
@@ -188,6 +190,8 @@ func (h hint) check(target pack.Descriptor, bases []string) error {
 		return errors.New("the delta is from something that is not here")
 	case slices.Contains(bases, h.Digest) || h.Digest == target.Digest:
 		return errors.New("the delta would be what it is from, or makes")
+	case h.Format != delta.Format:
+		return fmt.Errorf("the delta has format %d, known here is %d", h.Format, delta.Format)
 	case h.Size <= 0 || h.Size >= target.Size:
 		return fmt.Errorf("the delta has %d bytes, the blob %d", h.Size, target.Size)
 	case h.Memory > delta.Memory || h.Scratch < 0 || h.Scratch > delta.MaxSize:

@@ -71,11 +71,11 @@ func onDisk(t *testing.T, b []byte) *os.File {
 
 // hint is what a server says about it.
 func (c change) hint() hint {
-	return hint{Base: pack.DigestOf(c.base), Digest: pack.DigestOf(c.delta), Size: int64(len(c.delta)), Memory: delta.Memory, Scratch: 1 << 20}
+	return hint{Base: pack.DigestOf(c.base), Digest: pack.DigestOf(c.delta), Size: int64(len(c.delta)), Memory: delta.Memory, Scratch: 1 << 20, Format: delta.Format}
 }
 
 func hintPath(target, base string) string {
-	return "/deltas/" + component + "/" + target + "?base=" + base
+	return "/deltas/" + component + "/" + target + "?base=" + base + "&format=2"
 }
 
 // served is what a server has of it.

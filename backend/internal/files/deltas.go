@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -41,6 +42,7 @@ type hint struct {
 	Size    int64  `json:"size"`
 	Memory  int64  `json:"memory"`  // bytes that applying it takes
 	Scratch int64  `json:"scratch"` // bytes of the disk, likewise
+	Format  int    `json:"format"`  // 0 is 1, of servers before there was another one
 }
 
 // deltas are made beside everything else, one at a time: from the packages before a
@@ -206,7 +208,9 @@ func (c *catalog) pairs(p *pack.Package) (all []pair) {
 
 // prepareDelta makes the delta of a pair, unless that was done.
 func (c *catalog) prepareDelta(component string, p pair) error {
-	done := func(h hint) bool { return h.Base == p.base.Digest && (h.Size == 0 || c.has(h.Digest)) }
+	done := func(h hint) bool {
+		return h.isLike(hint{Base: p.base.Digest, Format: delta.Format}) && (h.Size == 0 || c.has(h.Digest))
+	}
 	if slices.ContainsFunc(c.deltas.of(p.target.Digest), done) {
 		return nil
 	}
@@ -253,7 +257,7 @@ func (c *catalog) has(digest string) bool {
 // makeDelta writes the delta of a pair to f, and applies it: what is served has made
 // the target here.
 func (c *catalog) makeDelta(f *os.File, p pair) (hint, error) {
-	h := hint{Base: p.base.Digest}
+	h := hint{Base: p.base.Digest, Format: delta.Format}
 	base, err := os.Open(c.blobPath(p.base.Digest))
 	if err != nil {
 		return h, err
@@ -336,10 +340,15 @@ func (c *catalog) takeDelta(f *os.File, h hint) error {
 	return err
 }
 
-// noteHint adds a hint to those of a target, in place of one from the same base.
+// isLike reports whether two hints are of deltas from the same base, in the same format.
+func (h hint) isLike(o hint) bool {
+	return h.Base == o.Base && max(h.Format, 1) == max(o.Format, 1)
+}
+
+// noteHint adds a hint to those of a target, in place of one like it.
 // writes are held.
 func (c *catalog) noteHint(target string, h hint) error {
-	all := slices.DeleteFunc(slices.Clone(c.deltas.of(target)), func(o hint) bool { return o.Base == h.Base })
+	all := slices.DeleteFunc(slices.Clone(c.deltas.of(target)), func(o hint) bool { return o.isLike(h) })
 	return c.setHints(target, append(all, h))
 }
 
@@ -391,26 +400,30 @@ func (d *deltas) use(used map[string]bool) {
 }
 
 // delta answers which delta to a blob is the smallest, from one of the bases that
-// the client has. While it may still be made the client shall come again.
+// the client has, in the format that it knows. While it may still be made the client
+// shall come again.
 func (c *catalog) delta(component, target string, query url.Values) (*resource, error) {
-	bases := query["base"]
+	bases, format := query["base"], 1
 	err := errors.Join(pack.CheckComponent(component), pack.CheckDigest(target))
 	for _, b := range bases {
 		err = errors.Join(err, pack.CheckDigest(b))
 	}
+	if asked := query.Get("format"); asked != "" && err == nil {
+		format, err = strconv.Atoi(asked)
+	}
 	if err != nil || len(bases) > maxBases {
-		return nil, refuse(http.StatusBadRequest, "DIGEST_INVALID", "want /deltas/TYPE/NAME/TARGET?base=DIGEST, up to %d bases: %w", maxBases, err)
+		return nil, refuse(http.StatusBadRequest, "DIGEST_INVALID", "want /deltas/TYPE/NAME/TARGET?format=NUMBER&base=DIGEST, up to %d bases: %w", maxBases, err)
 	}
 	var best *hint
 	for _, h := range c.deltas.of(target) {
-		if h.Size > 0 && slices.Contains(bases, h.Base) && (best == nil || h.Size < best.Size) {
+		if h.Size > 0 && max(h.Format, 1) == format && slices.Contains(bases, h.Base) && (best == nil || h.Size < best.Size) {
 			best = &h
 		}
 	}
 	switch {
 	case best != nil:
 		return jsonResource(best)
-	case c.deltas.comes(target):
+	case format == delta.Format && c.deltas.comes(target):
 		return nil, refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "the delta is being made")
 	}
 	return nil, refuse(http.StatusNotFound, "BLOB_UNKNOWN", "no delta to %s", target)

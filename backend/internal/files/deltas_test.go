@@ -35,7 +35,7 @@ func versioned(t *testing.T, s *Server, version string) pack.Descriptor {
 // hinted asks for a delta, also of what may still be made.
 func hinted(t *testing.T, s *Server, target string, bases ...string) (hint, int) {
 	t.Helper()
-	path := "/deltas/" + component + "/" + target + "?base=" + strings.Join(bases, "&base=")
+	path := "/deltas/" + component + "/" + target + "?format=2&base=" + strings.Join(bases, "&base=")
 	for {
 		resp, b := get(t, s, path)
 		var h hint
@@ -110,10 +110,10 @@ func TestDeltas(t *testing.T) {
 	check("a version pushed late", patch, b.Digest, b.Digest)
 	check("the way back", b, "", c.Digest)
 	check("no such target", pack.Descriptor{Digest: none}, "", a.Digest)
-	if over := dial(t, s).get(t, "/deltas/"+component+"/"+d.Digest+"?base="+c.Digest); !bytes.Contains(over, []byte(c.Digest)) {
+	if over := dial(t, s).get(t, "/deltas/"+component+"/"+d.Digest+"?format=2&base="+c.Digest); !bytes.Contains(over, []byte(c.Digest)) {
 		t.Errorf("over CoAP: %s", over)
 	}
-	for _, query := range []string{"", "?base=x", "?base=" + strings.Repeat(a.Digest+"&base=", maxBases) + a.Digest} {
+	for _, query := range []string{"", "?base=x", "?format=x&base=" + c.Digest, "?format=3&base=" + c.Digest, "?base=" + strings.Repeat(a.Digest+"&base=", maxBases) + a.Digest} {
 		if resp, _ := get(t, s, "/deltas/"+component+"/"+d.Digest+query); resp.StatusCode == http.StatusOK {
 			t.Errorf("%.20q is answered", query)
 		}
@@ -125,6 +125,11 @@ func TestDeltas(t *testing.T) {
 		t.Error("after a restart", diff)
 	}
 	check("after a restart", d, c.Digest, c.Digest)
+	if err := s.catalog.noteHint(d.Digest, hint{Base: c.Digest, Digest: none, Size: 1}); err != nil { // an older server has made it
+		t.Fatal(err)
+	}
+	s = start(t, dir, two)
+	check("beside one of an older format", d, c.Digest, c.Digest)
 	if resp, _ := as(t, http.MethodDelete, s, "/v2/"+component+"/manifests/1.2.0", ""); resp.StatusCode != http.StatusAccepted {
 		t.Fatal(resp.Status)
 	}

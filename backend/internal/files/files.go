@@ -9,7 +9,7 @@
 //	GET /v2/{type}/{name}/referrers/{digest}              what is said about a package
 //	GET /check/{type}/{name}?current=&os=&arch=&variant=  the newest package above current
 //	GET /packages/{file name}                             the package pushed under that name
-//	GET /deltas/{type}/{name}/{digest}?base=…             what a blob can be made of
+//	GET /deltas/{type}/{name}/{digest}?format=2&base=…    what a blob can be made of
 //	GET /trust/{file}                                     trust metadata (TUF), online.pub, status
 //	GET /metrics                                          numbers for Prometheus; HTTP only
 //	GET /healthz
