@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/state"
@@ -67,21 +66,11 @@ func (o operator) List(component string) (any, error) {
 
 // missing adds to the error of a generation that is not there which ones are.
 func (o operator) missing(component string, gen uint64, err error) error {
-	if !errors.Is(err, state.ErrNotSealed) && !errors.Is(err, state.ErrMoved) {
-		return err
+	if err == nil {
+		return nil
 	}
-	if errors.Is(err, state.ErrNotSealed) {
-		err = fmt.Errorf("there is no generation %d of %s", gen, component)
-	}
-	entries, e := o.states.List(component, state.Needs{})
-	if e != nil || len(entries) == 0 {
-		return fmt.Errorf("%w; none is saved", err)
-	}
-	var all []string
-	for _, entry := range entries {
-		all = append(all, fmt.Sprint(entry.Generation))
-	}
-	return fmt.Errorf("%w; there are: %s", err, strings.Join(all, ", "))
+	entries, _ := o.states.List(component, state.Needs{})
+	return state.Missing(err, component, state.Generation(gen), entries)
 }
 
 func (o operator) Show(component string, gen uint64) (any, error) {

@@ -35,6 +35,7 @@ type BootstrapServer struct {
 	transport Transport
 	running   context.Context
 	workers   sync.WaitGroup
+	refused   rarely
 
 	mu   sync.Mutex
 	busy map[string]context.CancelFunc // by peer
@@ -65,7 +66,7 @@ func (bootstrapHandler) ServeNotification(_ string, _ *Message, done func(Recept
 func (h bootstrapHandler) ServeRequest(ctx context.Context, peer string, m *Message) *Message {
 	answer, err := h.serve(ctx, peer, m)
 	if err != nil {
-		h.logger.Info("refused a device's request", "peer", peer, "error", err)
+		h.refused.log(h.logger.Info, "refused a device's request", "peer", peer, "error", brief(err.Error()))
 		return errorMessage(err)
 	}
 	return answer

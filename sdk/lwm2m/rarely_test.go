@@ -29,3 +29,24 @@ func TestFloodsOfLines(t *testing.T) {
 		}
 	})
 }
+
+// TestFloodOfStrangers: whoever sends rubbish writes ten lines a second into the log of
+// a server, of either kind.
+func TestFloodOfStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&out, nil))
+		for name, handler := range map[string]Handler{
+			"management": serverHandler{NewServer(ServerConfig{Logger: logger})},
+			"bootstrap":  bootstrapHandler{NewBootstrapServer(BootstrapServerConfig{Logger: logger})},
+		} {
+			out.Reset()
+			for range 1000 {
+				handler.ServeRequest(t.Context(), "192.0.2.1:5683", &Message{Code: Post, Path: []string{"nothing"}})
+			}
+			if n := strings.Count(out.String(), "\n"); n != maxLines {
+				t.Errorf("%s: %d lines", name, n)
+			}
+		}
+	})
+}

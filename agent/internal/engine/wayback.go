@@ -227,7 +227,8 @@ func (e *Engine) resolveSaved(ctx context.Context, u *Update, p *pack.Package) e
 func (e *Engine) choose(ctx context.Context, u *Update, p *pack.Package, gen state.Generation) error {
 	_, meta, err := e.States.Load(ctx, u.Component, gen)
 	if err != nil {
-		return err
+		entries, _ := e.Transform.List(u.Component, state.Needs{})
+		return state.Missing(err, u.Component, gen, entries)
 	}
 	u.RestoreSchema = meta.Schema
 	_, err = e.chain(u, p)

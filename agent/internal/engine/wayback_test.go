@@ -226,7 +226,7 @@ func TestWayBackRefused(t *testing.T) {
 		ask   Update
 		cause string
 	}{
-		"no such generation": {nil, Update{Restore: 99}, "not sealed"},
+		"no such generation": {nil, Update{Restore: 99}, "there is no generation 99 of " + component + "; there are: "},
 		"damaged generation": {func(t *testing.T, w *world, e *Engine) {
 			dir, _, err := e.States.Load(t.Context(), component, restorable(t, e, 1))
 			if err = errors.Join(err, os.WriteFile(filepath.Join(dir, "state"), []byte("other"), 0o600)); err != nil {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/durable"
@@ -32,6 +33,25 @@ var (
 	// ErrMoved marks a sealed generation whose files somebody has taken over.
 	ErrMoved = errors.New("files were moved away")
 )
+
+// Missing says of a generation that is not there which ones are. Other errors stay as
+// they are.
+func Missing(err error, component string, gen Generation, there []Entry) error {
+	switch {
+	case errors.Is(err, ErrNotSealed):
+		err = fmt.Errorf("there is no generation %d of %s", gen, component)
+	case !errors.Is(err, ErrMoved):
+		return err
+	}
+	if len(there) == 0 {
+		return fmt.Errorf("%w; none is saved", err)
+	}
+	var all []string
+	for _, entry := range there {
+		all = append(all, fmt.Sprint(entry.Generation))
+	}
+	return fmt.Errorf("%w; there are: %s", err, strings.Join(all, ", "))
+}
 
 // A seal is the content of seal.json.
 type seal struct {
