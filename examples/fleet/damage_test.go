@@ -179,6 +179,9 @@ func damaged(t *testing.T, s *rig.System, target string, h harm) {
 	unbroken(t, s, running.Version, history)
 	t.Log(filepath.Base(target), tells(s))
 	if both { // with the journal lost, the agent is in safe mode
+		if _, err := s.Await(t.Context(), "the twin says that the agent is in safe mode", time.Minute, func(r rig.Reported) bool { return r.Mode == "safe" }); err != nil {
+			t.Fatal(err)
+		}
 		if out, err := s.CLI(t.Context(), "repair", s.Device, "--wait"); err != nil || !strings.Contains(out, "has left safe mode") {
 			t.Fatalf("%s, %v", out, err)
 		}

@@ -100,7 +100,7 @@ func (c *repairCmd) left(s *session, twin *iothub.Twin, number float64, safe boo
 	if safe {
 		fmt.Fprintf(s.out, "%s has left safe mode\n", c.ID)
 	} else {
-		fmt.Fprintf(s.out, "%s is not in safe mode: there was nothing to repair\n", c.ID)
+		fmt.Fprintf(s.out, "repair %.0f has ended: %s is not in safe mode\n", number, c.ID) // it may have been, unknown to its twin
 	}
 	return true, nil
 }
