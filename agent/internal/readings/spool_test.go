@@ -115,8 +115,8 @@ func TestSpoolAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, dir)
 		r := receiver{answer: errors.New("no network")}
+		add(t, s, 0, 2) // before anything is sent: they are sent together
 		defer runSpool(t, s, r.send)()
-		add(t, s, 0, 2)
 		time.Sleep(time.Second / 2)
 		add(t, s, 2, 4) // they do not change what is sent again
 		down := errors.New("no network")
