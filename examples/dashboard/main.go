@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -41,60 +40,11 @@ func run(ctx context.Context, hub, device string, every time.Duration, out io.Wr
 	}
 	client := iothub.NewClient(connection)
 	screen := &screen{out: out, every: every}
-	twin, err := client.Twin(ctx, device)
-	if err != nil {
-		return err
-	}
-	screen.show(read(twin.Properties.Reported), time.Now())
-	for event, err := range client.Events(ctx, device, "") {
+	for twin, err := range client.Follow(ctx, device) {
 		if err != nil {
-			return err
-		}
-		if twin, err = follow(ctx, client, twin, event); err != nil {
 			return err
 		}
 		screen.show(read(twin.Properties.Reported), time.Now())
 	}
 	return nil
-}
-
-// follow brings the twin up to date with an event. It reads the twin afresh
-// if it has missed one, as between the first reading and the first event.
-func follow(ctx context.Context, client *iothub.Client, twin *iothub.Twin, event iothub.Event) (*iothub.Twin, error) {
-	if event.Type != iothub.EventTwinChanged {
-		return twin, nil
-	}
-	var change iothub.TwinChange
-	if err := json.Unmarshal(event.Body, &change); err != nil {
-		return nil, fmt.Errorf("cannot understand an event: %w", err)
-	}
-	switch {
-	case change.Version <= twin.Version:
-		return twin, nil
-	case change.Version > twin.Version+1:
-		return client.Twin(ctx, twin.DeviceID)
-	}
-	twin.Version = change.Version
-	twin.Properties.Reported = merge(twin.Properties.Reported, change.Properties.Reported)
-	return twin, nil
-}
-
-// merge applies a patch: objects merge, null deletes, all else replaces.
-func merge(document, patch map[string]any) map[string]any {
-	if document == nil {
-		document = map[string]any{}
-	}
-	for name, value := range patch {
-		inner, isObject := value.(map[string]any)
-		switch {
-		case value == nil:
-			delete(document, name)
-		case isObject:
-			old, _ := document[name].(map[string]any)
-			document[name] = merge(old, inner)
-		default:
-			document[name] = value
-		}
-	}
-	return document
 }

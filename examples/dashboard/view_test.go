@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
 )
 
 const reported = `{
@@ -37,7 +39,7 @@ func TestRead(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if diff := cmp.Diff(c.want, read(merge(doc, patch))); diff != "" {
+		if diff := cmp.Diff(c.want, read(iothub.Merge(doc, patch))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}

@@ -31,6 +31,20 @@ const maxEvent = 1 << 20
 // repetition as long as the hub keeps the events. It ends, with an error, when ctx is done or the hub refuses.
 func (c *Client) Events(ctx context.Context, device, lastID string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
+		for event, err := range c.told(ctx, device, lastID) {
+			if event.Type != opened && !yield(event, err) {
+				return
+			}
+		}
+	}
+}
+
+// opened is the type of what told tells when a stream has begun: whatever happens from then on comes.
+const opened = "opened"
+
+// told is Events, and tells of each stream that begins.
+func (c *Client) told(ctx context.Context, device, lastID string) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
 		pause := firstPause
 		for {
 			before := lastID
@@ -88,6 +102,7 @@ func (c *Client) stream(ctx context.Context, device string, lastID *string, emit
 		return err
 	}
 	defer res.Body.Close()
+	begun := false
 	watchdog := time.AfterFunc(silence, cancel)
 	defer watchdog.Stop()
 	return readEvents(res.Body, func(id string, data []byte) error {
@@ -95,6 +110,10 @@ func (c *Client) stream(ctx context.Context, device string, lastID *string, emit
 		if id != "" { // the position counts even without an event: the hub opens with where the stream begins
 			*lastID = id
 		}
+		if !begun && !emit(Event{Type: opened}) {
+			return errStopped
+		}
+		begun = true
 		if data == nil {
 			return nil
 		}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 )
@@ -45,7 +46,7 @@ func (s *session) conclude(ctx context.Context, j *job) (again bool, err error) 
 		s.unsure()
 		return false, err
 	}
-	s.base = merge(s.base, patch)
+	s.base = iothub.Merge(s.base, patch)
 	s.log.Info("update has ended", "component", j.Component, "update", j.ID, "result", j.Ending.Result, "cause", j.Ending.Cause)
 	s.job = nil
 	return true, nil

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
 )
@@ -152,7 +153,7 @@ func (s *session) executes(ctx context.Context, path lwm2m.Path, begun execution
 		s.unsure()
 		return fmt.Errorf("%w: %w", errHub, err)
 	}
-	s.base = merge(s.base, patch)
+	s.base = iothub.Merge(s.base, patch)
 	s.executed[path] = begun
 	return nil
 }

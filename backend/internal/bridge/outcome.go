@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m"
 	"github.com/tranquil-iot/tranquil/sdk/lwm2m/objects"
 )
@@ -96,7 +97,7 @@ func (s *session) deliver(ctx context.Context, name string, instance uint16, o o
 		s.unsure()
 		return err
 	}
-	s.base = merge(s.base, patch)
+	s.base = iothub.Merge(s.base, patch)
 	s.log.Info("update has ended", "component", name, "update", o.ID, "result", o.Result, "cause", o.Cause)
 	return nil
 }
@@ -179,25 +180,4 @@ func withOutcome(component, outcome map[string]any) {
 	if u, _ := component["update"].(map[string]any); u["id"] == outcome["id"] && u["result"] == outcome["result"] {
 		component["update"] = maps.Clone(outcome)
 	}
-}
-
-// merge is a document after a merge patch (RFC 7386).
-func merge(doc, patch map[string]any) map[string]any {
-	merged := maps.Clone(doc)
-	if merged == nil {
-		merged = map[string]any{}
-	}
-	for key, v := range patch {
-		inner, isMap := v.(map[string]any)
-		switch {
-		case v == nil:
-			delete(merged, key)
-		case isMap:
-			old, _ := merged[key].(map[string]any)
-			merged[key] = merge(old, inner)
-		default:
-			merged[key] = v
-		}
-	}
-	return merged
 }

@@ -240,7 +240,7 @@ func TestMerge(t *testing.T) {
 		{`{"a": "x"}`, `{"a": {"b": 1}}`},
 	} {
 		from, to := decode(t, pair[0]), decode(t, pair[1])
-		if got := merge(from, diff(from, to)); !cmp.Equal(got, to) {
+		if got := iothub.Merge(from, diff(from, to)); !cmp.Equal(got, to) {
 			t.Errorf("%v, want %v", got, to)
 		}
 	}

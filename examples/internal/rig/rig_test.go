@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
 
@@ -66,14 +65,5 @@ func TestTail(t *testing.T) {
 		if got := Tail(path, n); got != want {
 			t.Errorf("%d lines: %q", n, got)
 		}
-	}
-}
-
-func TestMerge(t *testing.T) {
-	type object = map[string]any
-	got := merge(object{"a": 1, "b": object{"c": 1, "d": 2}}, object{"a": nil, "b": object{"c": 3}, "e": object{"f": nil, "g": 1}})
-	want := object{"b": object{"c": 3, "d": 2}, "e": object{"g": 1}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
 	}
 }

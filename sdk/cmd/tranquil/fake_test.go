@@ -249,6 +249,7 @@ func (s *fakeServer) events(w http.ResponseWriter, r *http.Request) {
 	if !open {
 		story = []string{`{"version":8}`}
 	}
+	fmt.Fprint(w, "id: 4\n\n") // as the hub does: what comes is after this
 	for i, body := range story {
 		fmt.Fprintf(w, "id: %d\ndata: {\"id\":\"%[1]d\",\"type\":\"twinChanged\",\"device\":%q,\"time\":\"2026-11-22T08:00:00Z\",\"body\":%s}\n\n", i+5, device, body)
 	}

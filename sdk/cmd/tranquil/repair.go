@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -209,20 +210,19 @@ func (w *repairWatch) look(s *session, twin *iothub.Twin) (ended bool, err error
 	return true, nil
 }
 
-// await polls, as the change is a small one and seldom asked for.
+// await looks at the twin until the repair has ended.
 func (c *repairCmd) await(s *session, hub *iothub.Client, look func(*iothub.Twin) (bool, error)) error {
-	for deadline := time.Now().Add(c.Timeout); time.Now().Before(deadline); {
-		twin, err := hub.Twin(s.ctx, c.ID)
+	ctx, cancel := context.WithTimeout(s.ctx, c.Timeout)
+	defer cancel()
+	for twin, err := range hub.Follow(ctx, c.ID) {
+		if ctx.Err() != nil && s.ctx.Err() == nil {
+			break
+		}
 		if err != nil {
 			return err
 		}
 		if ended, err := look(twin); ended {
 			return err
-		}
-		select {
-		case <-s.ctx.Done():
-			return s.ctx.Err()
-		case <-time.After(time.Second / 2):
 		}
 	}
 	return errors.New("the agent has not answered in time: the repair waits for it")
