@@ -93,7 +93,7 @@ var packages sync.Map
 
 // put puts versions of the sensor adapter onto the file server, with less
 // patience than the recipes have.
-func put(t *testing.T, s *rig.System, versions ...string) {
+func put(t testing.TB, s *rig.System, versions ...string) {
 	t.Helper()
 	for _, version := range versions {
 		build, _ := packages.LoadOrStore(version, sync.OnceValues(func() (string, error) {
@@ -114,7 +114,7 @@ func put(t *testing.T, s *rig.System, versions ...string) {
 var quick = []rig.Edit{rig.Replace(`probation = "1s"`, `probation = "200ms"`), rig.Replace(`deadline = "3s"`, `deadline = "1s"`)}
 
 // update installs a version, which must succeed, and checks the state.
-func update(t *testing.T, s *rig.System, version string) {
+func update(t testing.TB, s *rig.System, version string) {
 	t.Helper()
 	c, err := s.Update(t.Context(), version)
 	if err != nil {
@@ -135,7 +135,7 @@ func truly(dir string) string {
 }
 
 // check verifies the state of the one process of the component that runs.
-func check(t *testing.T, s *rig.System) (rig.Running, audit.Report) {
+func check(t testing.TB, s *rig.System) (rig.Running, audit.Report) {
 	t.Helper()
 	running := s.Components(rig.SensorAdapter)
 	if len(running) != 1 {
