@@ -214,6 +214,7 @@ var stories = map[string][]string{
 	},
 	"gone":     {`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"version":null,"update":{"id":"u9","to":null,"result":"removed"}}}}}}`},
 	"standing": {}, // says nothing new
+	"apart":    {},
 	"refusing": {`{"version":8,"properties":{"reported":{"refused":{"components/application/greeter":"the device refused"}}}}`},
 }
 
