@@ -15,7 +15,8 @@ const (
 	maxPause   = 30 * time.Second
 	healthy    = time.Minute // who lived so long before it died did not fail in a row
 
-	lookEvery = time.Second // at what its process takes
+	lookEvery = time.Second      // at what its process takes, when it was asked for something or takes more than ever
+	lookLast  = 16 * time.Second // and when it does neither, ever less often
 )
 
 // A slot is the place of one component type's updater process.
@@ -25,6 +26,8 @@ type slot struct {
 	typ    string
 	answer time.Duration // time for a sign of life
 	may    updater.Usage // what its process may take
+
+	asked chan struct{} // somebody asks for the updater
 
 	turn     chan struct{} // holds a token while somebody works on the fields below
 	client   *updater.Client
@@ -36,8 +39,8 @@ type slot struct {
 func newSlot(h *Host, c Config, o Options) *slot {
 	return &slot{
 		host: h, config: launchConfig(c, o), typ: c.Type, answer: cmp.Or(c.Answer, defaultAnswer),
-		may:  updater.Usage{Memory: cmp.Or(c.Memory, defaultMemory), Files: cmp.Or(c.Files, defaultFiles), Threads: maxThreads},
-		turn: make(chan struct{}, 1),
+		may:   updater.Usage{Memory: cmp.Or(c.Memory, defaultMemory), Files: cmp.Or(c.Files, defaultFiles), Threads: maxThreads},
+		asked: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 	}
 }
 
@@ -51,6 +54,10 @@ func (s *slot) get(ctx context.Context) (*updater.Client, error) {
 		return nil, retry("cannot wait for updater %s: %w", s.typ, ctx.Err())
 	}
 	if s.alive() {
+		select {
+		case s.asked <- struct{}{}:
+		default:
+		}
 		return s.client, nil
 	}
 	if err := s.pause(ctx); err != nil {
@@ -150,34 +157,51 @@ func (s *slot) supervise(c *updater.Client) {
 // which takes too much, or is frozen: all that is asked of it would wait until
 // its own deadline, which may be hours away. It returns false when the host is closed.
 func (s *slot) watch(c *updater.Client) bool {
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
-	asked := time.Now()
-	for {
+	pinged, pause, most := time.Now(), lookEvery, updater.Usage{}
+	for next := pinged.Add(pause); ; {
+		look := time.NewTimer(min(time.Until(next), s.answer-time.Since(pinged)))
 		select {
 		case <-c.Exited():
+			look.Stop()
 			return true
 		case <-s.host.ctx.Done():
+			look.Stop()
 			return false
+		case <-s.asked:
+			look.Stop()
+			pause = lookEvery
+			if soon := time.Now().Add(pause); soon.Before(next) {
+				next = soon
+			}
+			continue
 		case <-look.C:
 		}
-		if why := s.exceeded(c); why != "" {
+		u, err := c.Usage() // an error: it has ended
+		if why := s.exceeded(u); err == nil && why != "" {
 			s.config.Logger.Error("updater takes too much and is killed", "cause", why)
 			c.Evict(why)
 		}
-		if time.Since(asked) > s.answer {
+		if pause = min(4*pause, lookLast); grow(&most, u) {
+			pause = lookEvery
+		}
+		next = time.Now().Add(pause)
+		if time.Since(pinged) >= s.answer {
 			s.ping(c)
-			asked = time.Now()
+			pinged = time.Now()
 		}
 	}
 }
 
+// grow reports whether a process takes more than ever, and notes that.
+func grow(most *updater.Usage, u updater.Usage) bool {
+	before := *most
+	most.Memory, most.Files, most.Threads = max(most.Memory, u.Memory), max(most.Files, u.Files), max(most.Threads, u.Threads)
+	return *most != before
+}
+
 // exceeded says what of its limits a process is over.
-func (s *slot) exceeded(c *updater.Client) string {
-	u, err := c.Usage()
+func (s *slot) exceeded(u updater.Usage) string {
 	switch {
-	case err != nil: // it has ended
-		return ""
 	case u.Memory > s.may.Memory:
 		return fmt.Sprintf("it has %d bytes in memory, and may have %d", u.Memory, s.may.Memory)
 	case u.Files > s.may.Files:

@@ -308,11 +308,11 @@ func small(dir string) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithSyncWrites(false). // Store.write syncs, with the copy
 		WithMemTableSize(1 << 20).WithNumMemtables(1).
-		WithNumLevelZeroTables(1).WithNumLevelZeroTablesStall(2).
+		WithNumCompactors(0).WithNumLevelZeroTablesStall(stallFresh). // see compact
 		WithBaseTableSize(1 << 20).WithBaseLevelSize(2 << 20).
 		WithValueLogFileSize(4 << 20).WithValueThreshold(32 << 10).
-		WithBlockCacheSize(0).WithIndexCacheSize(1 << 20).
-		WithNumCompactors(2).WithCompression(options.None).WithMetricsEnabled(false).
+		WithBlockCacheSize(0).WithIndexCacheSize(0). // a cache has a clock, which wakes the device up
+		WithCompression(options.None).WithMetricsEnabled(false).
 		WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnTableAndBlockRead)
 }
 

@@ -12,9 +12,9 @@ import (
 
 // Badger writes through mapped memory: on a full disk that ends the process
 // with SIGBUS, where an error could be told. So a write begins only if there
-// is room for the worst that it can cause: a new memory table, the table that
-// the full one becomes, and what two compactions write before they remove what
-// they have read. That happens in the background, so it is counted twice. And
+// is room for the worst that it can cause: what a compaction writes before it
+// removes what it has read, a new memory table, and the table that the full one
+// becomes. That last one is written in the background, so it is counted twice. And
 // since a journal must be written also when something else has filled the
 // disk, some room is kept for that in a file, and given up then.
 //

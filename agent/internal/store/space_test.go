@@ -34,7 +34,7 @@ func TestFullDisk(t *testing.T) {
 	if failed := writes(s, 100); failed > 0 {
 		t.Errorf("%d writes failed: the ballast is there for them", failed)
 	}
-	rest(t, dir) // a disk that fills up while badger compacts ends the process, see space.go
+	rest(t, dir) // a disk that fills up while badger writes a table ends the process, see space.go
 	fillDisk(t, filepath.Join(disk, "fuller"))
 	if failed := writes(s, 2000); failed == 0 {
 		t.Error("no write failed on a disk without any room")
@@ -50,8 +50,8 @@ func TestFullDisk(t *testing.T) {
 	check(t, s.Commit(name, engine.Installed{Version: "2.0.0"}))
 }
 
-// rest waits until badger has compacted what there was: for a while, in which
-// its compactors look many times, no table comes or goes.
+// rest waits until badger has written what memory was full of: for a while no table
+// comes or goes.
 func rest(t *testing.T, dir string) {
 	t.Helper()
 	var last []string

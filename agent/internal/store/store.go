@@ -35,8 +35,12 @@ type Store struct {
 	now image
 }
 
-// Close closes the database.
-func (s *Store) Close() error { return errors.Join(s.db.Close(), s.lock.Close()) }
+// Close closes the database, after what is being written.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.db.Close(), s.lock.Close())
+}
 
 // Damage tells what Open found.
 func (s *Store) Damage() Damage { return s.damage }
@@ -199,7 +203,11 @@ func (s *Store) write(changes ...change) error {
 			return fmt.Errorf("cannot write to the store: %w", err)
 		}
 	}
-	if err := replace(s.db, s.now, next); err != nil {
+	err := compact(s.db)
+	if err == nil {
+		err = replace(s.db, s.now, next)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot write to the store: %w", err)
 	}
 	s.now = next
