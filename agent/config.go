@@ -95,6 +95,7 @@ func (t transformConfig) limits() host.Limits {
 
 type lwm2mConfig struct {
 	Server   string            `toml:"server"`   // "coaps://host:5684", which is DTLS, "coaps+tcp://host:5684", TLS, or without either "coap://127.0.0.1:5683", "coap+tcp://…"
+	Also     []string          `toml:"also"`     // others that know the device by the same key or certificate, asked in turn when those before do not take it
 	Lifetime settings.Duration `toml:"lifetime"` // of the registration
 
 	// Bootstrap, in place of Server, is where the device asks for its server and its
@@ -125,6 +126,8 @@ func (l lwm2mConfig) check() error {
 		return settings.In("lifetime", errors.New("is below 10s"))
 	case l.Bootstrap != "" && l.Server != "":
 		return settings.In("bootstrap", errors.New("a device that has a server needs no bootstrap: leave out one of them"))
+	case l.Bootstrap != "" && len(l.Also) > 0:
+		return settings.In("also", errors.New("whoever the bootstrap server names is the only server: leave this out, or name server in place of bootstrap"))
 	case l.Bootstrap != "" && l.BootstrapAfter < settings.Duration(time.Second):
 		return settings.In("bootstrap_after", errors.New("is below 1s"))
 	case strings.HasPrefix(server, "coaps+tcp://") && (psk || !cert):
@@ -143,6 +146,20 @@ func (l lwm2mConfig) check() error {
 			key = "bootstrap"
 		}
 		return settings.In(key, fmt.Errorf("%s is plaintext beyond this machine, where others can command the device: use coaps://, or set lwm2m.insecure = true", server))
+	}
+	return l.checkAlso()
+}
+
+// checkAlso wants the other servers to be reached as the first is.
+func (l lwm2mConfig) checkAlso() error {
+	scheme, _, _ := strings.Cut(l.Server, "://")
+	for _, other := range l.Also {
+		switch is, _, _ := strings.Cut(other, "://"); {
+		case is != scheme:
+			return settings.In("also", fmt.Errorf("%s has another scheme than server, which is %s://", other, scheme))
+		case !strings.HasPrefix(is, "coaps") && !l.Insecure && exposed(other):
+			return settings.In("also", fmt.Errorf("%s is plaintext beyond this machine: use coaps://, or set lwm2m.insecure = true", other))
+		}
 	}
 	return nil
 }
@@ -266,6 +283,11 @@ func readConfigOf(path, instead, from string) (config, error) {
 
 // server is whom the device registers with, or asks for that.
 func (c config) server() string { return cmp.Or(c.LwM2M.Server, c.LwM2M.Bootstrap) }
+
+// knows tells whether an agent that goes by this configuration can be with a server.
+func (c config) knows(server string) bool {
+	return server == c.server() || slices.Contains(c.LwM2M.Also, server)
+}
 
 // configFiles are a configuration and what is read over it.
 func configFiles(path string) []string {

@@ -95,15 +95,19 @@ func TestNamesInTheConfig(t *testing.T) {
 			"[[dependant]]\ncomponent = \"application/" + component + "\"\nof = \"application/" + of + "\"\npolicy = \"" + policy + "\"\n"
 	}
 	for text, want := range map[string]string{
-		dependant("b", "a", "stop"):                                       "",
-		dependant("program", "a", "tell"):                                 "",
-		dependant("b", "other", "tell"):                                   "line 9: dependant 1: of: application/other is none of the components",
-		dependant("other", "a", "stop"):                                   "line 8: dependant 1: component: application/other is none of the components, and nobody else can be stopped",
-		"components = [\"application/a\", \"application/a\"]\n" + updater: "line 2: components: application/a is listed twice",
-		"[lwm2m]\nserver = \"coap://[::1]:5683\"":                         "",
-		"[lwm2m]\nserver = \"coap+tcp://localhost\"":                      "",
-		"[lwm2m]\nserver = \"coap://10.0.0.1\"":                           "line 3: lwm2m: server: coap://10.0.0.1 is plaintext beyond this machine",
-		"[lwm2m]\nserver = \"coap://10.0.0.1\"\ninsecure = true":          "",
+		dependant("b", "a", "stop"):                                        "",
+		dependant("program", "a", "tell"):                                  "",
+		dependant("b", "other", "tell"):                                    "line 9: dependant 1: of: application/other is none of the components",
+		dependant("other", "a", "stop"):                                    "line 8: dependant 1: component: application/other is none of the components, and nobody else can be stopped",
+		"components = [\"application/a\", \"application/a\"]\n" + updater:  "line 2: components: application/a is listed twice",
+		"[lwm2m]\nserver = \"coap://[::1]:5683\"":                          "",
+		"[lwm2m]\nserver = \"coap+tcp://localhost\"":                       "",
+		"[lwm2m]\nserver = \"coap://10.0.0.1\"":                            "line 3: lwm2m: server: coap://10.0.0.1 is plaintext beyond this machine",
+		"[lwm2m]\nserver = \"coap://10.0.0.1\"\ninsecure = true":           "",
+		"[lwm2m]\nalso = [\"coap://[::1]:5693\"]":                          "",
+		"[lwm2m]\nalso = [\"coap://10.0.0.1\"]":                            "line 3: lwm2m: also: coap://10.0.0.1 is plaintext beyond this machine",
+		"[lwm2m]\nalso = [\"coaps://a\"]":                                  "line 3: lwm2m: also: coaps://a has another scheme than server, which is coap://",
+		"[lwm2m]\nbootstrap = \"coap://[::1]\"\nalso = [\"coap://[::1]\"]": "line 4: lwm2m: also: whoever the bootstrap server names is the only server",
 	} {
 		file := filepath.Join(t.TempDir(), "agent.toml")
 		if err := os.WriteFile(file, []byte("endpoint = \"d\"\n"+text), 0o600); err != nil {
@@ -144,7 +148,7 @@ func TestInstalledConfig(t *testing.T) {
 	whole = strings.Replace(whole, "endpoint = \"mica-1\"\n", "", 1)
 	whole = whole[:strings.Index(whole, "[[metered]]")]
 	got, err = read("whole.toml", whole)
-	got.Components, got.Ask, got.Reboot, got.Files.Also = nil, nil, nil, nil // empty, not missing
+	got.Components, got.Ask, got.Reboot, got.Files.Also, got.LwM2M.Also = nil, nil, nil, nil, nil // empty, not missing
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}

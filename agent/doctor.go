@@ -81,12 +81,27 @@ func (o *options) examine(ctx context.Context) []doctor.Finding {
 		}
 		findings = append(findings, doctor.Updater(u.Type, path, u.SHA256))
 	}
-	for _, server := range []struct{ check, address string }{{"LwM2M server", c.LwM2M.Server}, {"bootstrap server", c.LwM2M.Bootstrap}, {"file server", c.Files.URL}} {
-		if server.address != "" {
-			findings = append(findings, doctor.Route(ctx, server.check, server.address))
+	findings = append(findings, c.routes(ctx)...)
+	return append(findings, o.running(ctx)...)
+}
+
+// routes looks for a way to each server.
+func (c config) routes(ctx context.Context) (findings []doctor.Finding) {
+	for _, server := range []struct {
+		check     string
+		addresses []string
+	}{
+		{"LwM2M server", append([]string{c.LwM2M.Server}, c.LwM2M.Also...)},
+		{"bootstrap server", []string{c.LwM2M.Bootstrap}},
+		{"file server", append([]string{c.Files.URL}, c.Files.Also...)},
+	} {
+		for _, address := range server.addresses {
+			if address != "" {
+				findings = append(findings, doctor.Route(ctx, server.check, address))
+			}
 		}
 	}
-	return append(findings, o.running(ctx)...)
+	return findings
 }
 
 func unreadable(err error) doctor.Finding {
@@ -151,7 +166,7 @@ func (o *options) running(ctx context.Context) []doctor.Finding {
 	}
 	findings := []doctor.Finding{doctor.Ok("agent", "version %s runs since %s", about.Version, moment(about.Started))}
 	switch {
-	case about.Endpoint != o.config.Endpoint || about.Server != o.config.server():
+	case about.Endpoint != o.config.Endpoint || !o.config.knows(about.Server):
 		findings = append(findings, doctor.Doubtful("registration", "restart it", "the agent goes by an older configuration: %s, of %s", about.Endpoint, about.Server))
 	case about.Registered:
 		findings = append(findings, doctor.Ok("registration", "since %s", moment(about.Since)))

@@ -130,7 +130,7 @@ func (o *options) awaitRegistration(ctx context.Context) error {
 	fmt.Fprintln(o.out, "Waiting until it is registered.")
 	for {
 		about, err := link.About(ctx, o.config.control())
-		if err == nil && about.Registered && about.Endpoint == o.config.Endpoint && about.Server == o.config.server() {
+		if err == nil && about.Registered && about.Endpoint == o.config.Endpoint && o.config.knows(about.Server) {
 			fmt.Fprintf(o.out, "It is registered, and has reported what it has.\n")
 			return nil
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -205,7 +204,7 @@ func wire(c config, log *slog.Logger, restart func()) (_ *agent, err error) {
 		Book: a.manager, Content: a.content, Collect: a.released, Locate: a.locate, Judge: judge, Platform: pack.Here(), Log: log,
 	})
 	a.device, err = device.New(device.Config{
-		Endpoint: c.Endpoint, Server: cmp.Or(c.LwM2M.Server, c.LwM2M.Bootstrap), Lifetime: time.Duration(c.LwM2M.Lifetime), Registered: a.registered, Version: version,
+		Endpoint: c.Endpoint, Server: c.server(), Also: c.LwM2M.Also, Lifetime: time.Duration(c.LwM2M.Lifetime), Registered: a.registered, Version: version,
 		CoAPS: a.secured() != nil, CoAPTLS: c.LwM2M.Cert != "", Firmware: c.Firmware, Deliveries: a.desk, Data: c.Data, Reboot: a.reboot(),
 		Components: c.Components, Manager: a.manager, Schedule: schedule.Check, Window: manager.CheckWindow, Outbox: a.store, Log: log,
 	})
@@ -380,9 +379,13 @@ var started = time.Now()
 // about is what the agent says of itself.
 func (a *agent) about() link.Agent {
 	registered, since := a.registration.about()
+	server := a.config.server()
+	if len(a.config.LwM2M.Also) > 0 {
+		server = a.device.Server()
+	}
 	return link.Agent{
 		Version: version, PID: os.Getpid(), Started: started, Endpoint: a.config.Endpoint,
-		Server: a.config.server(), Registered: registered, Since: since,
+		Server: server, Registered: registered, Since: since,
 	}
 }
 

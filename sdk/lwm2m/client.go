@@ -18,6 +18,10 @@ type ClientConfig struct {
 	// Server is the server's address as the Transport resolves it, such as
 	// coap://127.0.0.1:5683.
 	Server string
+	// Also are other servers of the same scheme, which know the device as well. An
+	// attempt to register that fails is followed by one with the next of them; when a
+	// registration is lost, Server is the first to be asked again.
+	Also []string
 	// ShortID is the number that the device knows this server by (objects 0, 1 and 2),
 	// 1 to 65534; zero means 1. It tells servers apart if there are several.
 	ShortID uint16
@@ -65,6 +69,7 @@ type Client struct {
 	mu         sync.Mutex
 	running    context.Context // of the observations
 	peer       string
+	turn       int // whose it is: 0 is config.Server's
 	server     serverSettings
 	location   []string
 	listed     []byte // the object list the server has
@@ -121,6 +126,8 @@ func (c *Client) check() error {
 		return errors.New("the endpoint name is missing")
 	case c.config.Server == "":
 		return errors.New("the server's address is missing")
+	case slices.ContainsFunc(c.config.Also, func(other string) bool { return scheme(other) != scheme(c.config.Server) }):
+		return fmt.Errorf("the servers %v are not all of the scheme of %s", c.config.Also, c.config.Server)
 	case c.server.lifetime < time.Second:
 		return fmt.Errorf("the lifetime %v is shorter than a second", c.server.lifetime)
 	case c.config.Version != "1.0" && c.config.Version != "1.1":
@@ -176,7 +183,33 @@ func (c *Client) Move(a Account) error {
 		return fmt.Errorf("cannot move to another LwM2M server: the lifetime %v is shorter than a second", a.Lifetime)
 	}
 	c.config.Server, c.config.ShortID, c.server.lifetime = a.URI, a.ShortID, a.Lifetime
+	c.config.Also, c.turn = nil, 0
 	return nil
+}
+
+// Server is the address of the server that the device is registered with, or tries
+// to register with now.
+func (c *Client) Server() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.turn == 0 {
+		return c.config.Server
+	}
+	return c.config.Also[c.turn-1]
+}
+
+// nextServer has the next attempt to register be with another server, if there is one.
+func (c *Client) nextServer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turn = (c.turn + 1) % (1 + len(c.config.Also))
+}
+
+// firstServer has it be with the first.
+func (c *Client) firstServer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turn = 0
 }
 
 // Registered tells whether the device is registered now.

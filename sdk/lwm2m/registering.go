@@ -30,9 +30,10 @@ const deregisterTimeout = 3 * time.Second
 // stayRegistered registers, keeps the registration alive and, when it is lost,
 // registers anew, until ctx ends.
 func (c *Client) stayRegistered(ctx context.Context) {
-	pause := firstPause
+	pause, heard := firstPause, false
 	for ctx.Err() == nil {
-		err := c.register(ctx)
+		err := c.register(ctx, !heard)
+		heard = false
 		if err == nil {
 			pause = firstPause
 			c.setRegistered(true)
@@ -46,11 +47,14 @@ func (c *Client) stayRegistered(ctx context.Context) {
 				continue
 			}
 			c.setRegistered(false)
+			c.logger.Warn("not registered any more, registering anew", "server", c.Server(), "error", err)
+			if _, heard = errors.AsType[*Error](err); !heard {
+				c.firstServer()
+			}
+		} else if ctx.Err() == nil {
+			c.logger.Warn("not registered, trying again", "server", c.Server(), "error", err)
+			c.nextServer()
 		}
-		if ctx.Err() != nil {
-			return
-		}
-		c.logger.Warn("not registered, trying again", "server", c.config.Server, "error", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Duration(float64(pause) * (0.5 + rand.Float64()))):
@@ -76,17 +80,23 @@ func (c *Client) rest(ctx context.Context) {
 	c.peer = ""
 	pause := c.server.disableTimeout
 	c.mu.Unlock()
-	c.logger.Info("disabled by the server", "server", c.config.Server, "for", pause)
+	c.logger.Info("disabled by the server", "server", c.Server(), "for", pause)
 	select {
 	case <-ctx.Done():
 	case <-time.After(pause):
 	}
 }
 
-func (c *Client) register(ctx context.Context) error {
-	peer, err := c.transport.Resolve(ctx, c.config.Server)
-	if err != nil {
-		return err
+// register makes another session with the server, unless that has just been heard over
+// the present one.
+func (c *Client) register(ctx context.Context, anew bool) (err error) {
+	c.mu.Lock()
+	peer := c.peer
+	c.mu.Unlock()
+	if anew {
+		if peer, err = c.transport.Resolve(ctx, c.Server()); err != nil {
+			return err
+		}
 	}
 	c.forgetObservations() // they end with the former registration
 	c.mu.Lock()
@@ -171,13 +181,13 @@ func (c *Client) registerAgain(ctx context.Context, sent time.Duration) (time.Du
 	c.mu.Lock()
 	before := c.peer
 	c.mu.Unlock()
-	err := c.register(ctx)
+	err := c.register(ctx, true)
 	c.mu.Lock()
 	same, lifetime := c.peer == before, c.server.lifetime
 	c.mu.Unlock()
 	switch {
 	case err != nil && same:
-		c.logger.Info("the server seems to have lost the session, and makes no other one", "server", c.config.Server, "error", err)
+		c.logger.Info("the server seems to have lost the session, and makes no other one", "server", c.Server(), "error", err)
 		return sent, nil
 	case err != nil:
 		return sent, err
@@ -232,7 +242,7 @@ func (c *Client) deregister(ctx context.Context) {
 	m := &Message{Code: Delete, Path: c.location}
 	c.mu.Unlock()
 	if _, err := c.exchange(ctx, m); err != nil {
-		c.logger.Info("cannot deregister", "server", c.config.Server, "error", err)
+		c.logger.Info("cannot deregister", "server", c.Server(), "error", err)
 	}
 	c.setRegistered(false)
 }
@@ -257,7 +267,7 @@ func (c *Client) setRegistered(registered bool) {
 	c.mu.Lock()
 	c.registered = registered
 	c.mu.Unlock()
-	c.logger.Info("registration", "server", c.config.Server, "registered", registered)
+	c.logger.Info("registration", "server", c.Server(), "registered", registered)
 	if c.config.OnRegistered != nil {
 		c.config.OnRegistered(registered)
 	}
@@ -277,10 +287,15 @@ func (c *Client) binding() []string {
 
 // carried is "T" for a server that is reached over TCP or TLS, else "U".
 func (c *Client) carried() string {
-	if scheme, _, _ := strings.Cut(c.config.Server, "://"); strings.HasSuffix(scheme, "+tcp") {
+	if strings.HasSuffix(scheme(c.config.Server), "+tcp") {
 		return "T"
 	}
 	return "U"
+}
+
+func scheme(address string) string {
+	s, _, _ := strings.Cut(address, "://")
+	return s
 }
 
 func lifetimeQuery(d time.Duration) string {

@@ -45,8 +45,9 @@ type Outbox interface {
 
 // Config of a device.
 type Config struct {
-	Endpoint   string // LwM2M endpoint name, the device's identity in the hub
-	Server     string // "coap://host:5683"
+	Endpoint   string   // LwM2M endpoint name, the device's identity in the hub
+	Server     string   // "coap://host:5683"
+	Also       []string // other servers, see [lwm2m.ClientConfig]
 	Lifetime   time.Duration
 	Registered func(yes bool) // hears when the device becomes registered, and when it is not any more; it must not block. May be nil
 	Version    string         // of the agent
@@ -104,7 +105,7 @@ func New(c Config) (*Device, error) {
 		}
 	}
 	client, err := lwm2m.NewClient(lwm2m.ClientConfig{
-		Endpoint: c.Endpoint, Server: c.Server, Lifetime: c.Lifetime, Objects: all, OnRegistered: c.Registered, Logger: c.Log,
+		Endpoint: c.Endpoint, Server: c.Server, Also: c.Also, Lifetime: c.Lifetime, Objects: all, OnRegistered: c.Registered, Logger: c.Log,
 	})
 	d.client = client
 	return d, err
@@ -118,6 +119,9 @@ const (
 
 // Move gives the device another server, for the next [Device.Run].
 func (d *Device) Move(a lwm2m.Account) error { return d.client.Move(a) }
+
+// Server is whom the device is registered with, or asks for that now.
+func (d *Device) Server() string { return d.client.Server() }
 
 // Run keeps the device registered, and outcomes told, until ctx ends. It may be
 // called again when it has returned.

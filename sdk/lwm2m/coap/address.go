@@ -137,24 +137,29 @@ func (c *Conn) Resolve(ctx context.Context, address string) (string, error) {
 }
 
 func resolve(ctx context.Context, address, scheme string, s settings) (netip.AddrPort, error) {
-	to, _, err := lookUp(ctx, address, scheme)
+	all, _, err := lookUp(ctx, address, scheme)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("cannot resolve the CoAP address %q: %w", address, err)
 	}
+	to := all[0]
 	if !to.Addr().IsLoopback() && !s.insecure {
 		return netip.AddrPort{}, fmt.Errorf("cannot use the CoAP address %q: %w", address, errNoSec)
 	}
 	return to, nil
 }
 
-// lookUp finds the address and the host name in a URI of this scheme.
-func lookUp(ctx context.Context, address, scheme string) (netip.AddrPort, string, error) {
+// maxAddresses is how many of those that a name has are tried.
+const maxAddresses = 6
+
+// lookUp finds the addresses, the one to be tried first coming first, and the host name
+// in a URI of this scheme.
+func lookUp(ctx context.Context, address, scheme string) ([]netip.AddrPort, string, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
 		u = &url.URL{Scheme: scheme, Host: address}
 	}
 	if u.Scheme != scheme {
-		return netip.AddrPort{}, "", fmt.Errorf("the scheme %q is not that of this socket, which is %s", u.Scheme, scheme)
+		return nil, "", fmt.Errorf("the scheme %q is not that of this socket, which is %s", u.Scheme, scheme)
 	}
 	port := u.Port()
 	if port == "" {
@@ -165,13 +170,17 @@ func lookUp(ctx context.Context, address, scheme string) (netip.AddrPort, string
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
 	if err != nil {
-		return netip.AddrPort{}, "", err
+		return nil, "", err
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
 	if err != nil {
-		return netip.AddrPort{}, "", err
+		return nil, "", err
 	}
-	return netip.AddrPortFrom(ips[0].Unmap(), uint16(n)), u.Hostname(), nil
+	var all []netip.AddrPort
+	for _, ip := range ips[:min(len(ips), maxAddresses)] {
+		all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(n)))
+	}
+	return all, u.Hostname(), nil
 }
 
 func unmap(a *net.UDPAddr) netip.AddrPort {

@@ -75,11 +75,9 @@ func (d *dialed) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-func (c dtlsSessions) connect(ctx context.Context, address string) (net.Conn, error) {
-	to, host, err := lookUp(ctx, address, "coaps")
-	if err != nil {
-		return nil, err
-	}
+func (dtlsSessions) scheme() string { return "coaps" }
+
+func (c dtlsSessions) connect(_ context.Context, to netip.AddrPort, host string) (net.Conn, error) {
 	config, err := c.credentials.client(host)
 	if err != nil {
 		return nil, err

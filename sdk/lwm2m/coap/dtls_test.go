@@ -14,6 +14,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,6 +203,48 @@ func TestConnectionID(t *testing.T) {
 			t.Errorf("the registration is another: %+v", u.Registration)
 		}
 		exercise(t, d, e.Device)
+	}
+	d.stop()
+}
+
+// TestLastFlightLost: the end of the server's handshake gets lost, so the device sends its
+// own end again, and hears the server's.
+func TestLastFlightLost(t *testing.T) {
+	t.Parallel()
+	s := startSecureServer(t, "coaps://127.0.0.1:0", coap.PSKs(keys))
+	n := startNetwork(t, s.address, 1, weather{})
+	const changeCipherSpec = 20
+	var lost atomic.Int32
+	n.down.mu.Lock()
+	n.down.loses = func(datagram string) bool { return datagram[0] == changeCipherSpec && lost.Add(1) <= 2 }
+	n.down.mu.Unlock()
+	conn, err := coap.Dial("coaps://"+n.address(), coap.PSK("device-1", secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Resolve(deadline(t), "coaps://"+n.address()); err != nil || lost.Load() < 3 {
+		t.Errorf("it was sent %d times: %v", lost.Load(), err)
+	}
+}
+
+// TestExpiredAmidASession: a device that was cut off for longer than its lifetime registers
+// anew over the session that it has, as soon as it is told.
+func TestExpiredAmidASession(t *testing.T) {
+	t.Parallel()
+	s := startSecureServer(t, "coaps://127.0.0.1:0", coap.PSKs(keys), patient())
+	n := startNetwork(t, s.address, 1, weather{})
+	d := startDevice(t, "coaps://"+n.address(), func(c *lwm2m.ClientConfig) { c.Lifetime = time.Second }, coap.PSK("device-1", secret), patient())
+	before := s.event(t, lwm2m.Registered).Registration.Address
+	n.up.cut(true)
+	for e := range s.events { // updates may come before
+		if e.Kind == lwm2m.Expired {
+			break
+		}
+	}
+	n.up.cut(false)
+	if after := s.event(t, lwm2m.Registered).Registration.Address; after != before {
+		t.Errorf("it has made a session for that: %s became %s", before, after)
 	}
 	d.stop()
 }

@@ -105,6 +105,7 @@ func (n *network) harm() harm {
 type way struct {
 	weather weather
 	deliver func([]byte)
+	loses   func(datagram string) bool // beside what the weather does; may be nil
 	late    sync.WaitGroup
 
 	mu           sync.Mutex
@@ -158,6 +159,10 @@ func (w *way) carry(datagram string) {
 func (w *way) copies(datagram string) int {
 	first := !w.seen[datagram]
 	w.seen[datagram] = true
+	if w.loses != nil && w.loses(datagram) {
+		w.harm.lost++
+		return 0
+	}
 	switch x := w.random.Float64(); {
 	case x < w.weather.lose, first && w.weather.loseFirst:
 		w.harm.lost++

@@ -53,6 +53,9 @@ type path struct {
 	inbox   []datagram
 	budget  int // bytes that it may get before it is settled
 	peer    *net.UDPAddr
+	last    []byte    // what we have sent last in the handshake
+	next    time.Time // when it may be sent once more
+	over    time.Time // and until when
 	expired bool
 	ended   bool
 }
@@ -88,9 +91,51 @@ func newPath(l *listener, from netip.AddrPort, h hello) *path {
 
 // take keeps what pion may see of a datagram.
 func (p *path) take(from netip.AddrPort, b []byte) {
+	p.repeat(b)
 	if b = p.screen.pass(nil, b); len(b) > 0 && len(b) <= maxRead {
 		p.put(datagram{from, b})
 	}
+}
+
+// How often, and for how long after a handshake, its last flight is sent once more.
+const (
+	repeatPause = 500 * time.Millisecond
+	repeatFor   = time.Minute
+)
+
+// repeat sends the last flight of the handshake to a peer that has not heard it: one
+// that sends its own Finished once more (RFC 6347 section 4.2.4). pion does that itself
+// for a Finished with another number. But its client gives each that has a connection
+// id the number 0, and for its server the second is a replay.
+func (p *path) repeat(b []byte) {
+	if !p.screen.settled.Load() || !hasFinished(b) {
+		return
+	}
+	p.mu.Lock()
+	now, last, to := time.Now(), p.last, p.peer
+	switch {
+	case now.After(p.over):
+		p.last, last = nil, nil
+	case now.Before(p.next):
+		last = nil
+	default:
+		p.next = now.Add(repeatPause)
+	}
+	p.mu.Unlock()
+	if last != nil {
+		_, _ = p.listener.socket.WriteTo(last, to)
+	}
+}
+
+// hasFinished tells whether a datagram has the first encrypted record of a peer with a
+// connection id.
+func hasFinished(b []byte) bool {
+	for r, rest, ok := cutRecord(b, connectionIDs); ok; r, rest, ok = cutRecord(rest, connectionIDs) {
+		if r.kind == withConnectionID {
+			return r.epoch == 1 && r.sequence == 0
+		}
+	}
+	return false
 }
 
 // again takes the hello; when it has come before, pion repeats its answer.
@@ -153,6 +198,9 @@ func (p *path) WriteTo(b []byte, to net.Addr) (int, error) {
 	out := b
 	if !p.screen.settled.Load() {
 		out = renumber(b, p.shift)
+		p.mu.Lock()
+		p.last = clone(out)
+		p.mu.Unlock()
 	}
 	if _, err := p.listener.socket.WriteTo(out, to); err != nil {
 		return 0, err
@@ -205,7 +253,7 @@ func renumber(b []byte, add uint64) []byte {
 func (p *path) settle() {
 	p.screen.settled.Store(true)
 	p.mu.Lock()
-	p.budget = 0
+	p.budget, p.over = 0, time.Now().Add(repeatFor)
 	p.mu.Unlock()
 	p.listener.settled(p)
 }

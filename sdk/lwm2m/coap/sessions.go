@@ -73,8 +73,10 @@ type sessions struct {
 
 // carrier is what the kinds of sessions differ in.
 type carrier interface {
-	// connect opens a connection to a server, and does no more.
-	connect(ctx context.Context, address string) (net.Conn, error)
+	// scheme is that of the URIs of servers.
+	scheme() string
+	// connect opens a connection to a server of this name, and does no more.
+	connect(ctx context.Context, to netip.AddrPort, host string) (net.Conn, error)
 	// greet shakes hands over a connection, of either side.
 	greet(ctx context.Context, conn net.Conn) (*session, error)
 	// read gives the next message.
@@ -218,6 +220,9 @@ var errGaveWay = errors.New("too many handshakes are under way, this one gave wa
 // said it is: the peer itself often hears nothing of what is wrong.
 func (l *sessions) greet(conn net.Conn, g *places.Place) *session {
 	s, err := l.handshake(context.Background(), conn)
+	if err == nil {
+		err = l.enter(s)
+	}
 	gaveWay := l.handshakes.End(g)
 	if err == nil {
 		return s
@@ -236,14 +241,12 @@ func (l *sessions) greet(conn net.Conn, g *places.Place) *session {
 	return nil
 }
 
+// handshake makes a session of a connection, which is not known yet, or closes it.
 func (l *sessions) handshake(ctx context.Context, conn net.Conn) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	defer l.endsWith(cancel)()
 	s, err := l.carrier.greet(ctx, conn)
-	if err == nil {
-		err = l.enter(s)
-	}
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -268,7 +271,12 @@ func (l *sessions) endsWith(cancel func()) (stop func()) {
 // enter makes a session known. It replaces a former session of the same identity:
 // that is the same device, started anew. A device has one session, whatever its
 // server is called; peers of a server that have proven nothing are many.
-func (l *sessions) enter(s *session) error {
+func (l *sessions) enter(s *session) (err error) {
+	defer func() {
+		if err != nil {
+			_ = s.conn.Close()
+		}
+	}()
 	switch {
 	case l.listener == nil:
 		s.identity = ""
@@ -427,11 +435,14 @@ func (l *sessions) resolve(ctx context.Context, address string) (string, error) 
 	if l.listener != nil {
 		return "", errors.New("a server does not call devices")
 	}
-	conn, err := l.carrier.connect(ctx, address)
+	all, host, err := lookUp(ctx, address, l.carrier.scheme())
 	if err != nil {
 		return "", fmt.Errorf("cannot connect to %q: %w", address, err)
 	}
-	s, err := l.handshake(ctx, conn)
+	s, err := l.reach(ctx, all, host)
+	if err == nil {
+		err = l.enter(s)
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: nobody answers there, or the server has another key for this peer", err)
 	}
@@ -441,6 +452,65 @@ func (l *sessions) resolve(ctx context.Context, address string) (string, error) 
 	l.attend(s)
 	l.workers.Go(func() { l.read(s) })
 	return s.peer, nil
+}
+
+// headStart is how long an address of a server is tried alone: time to send a message
+// of the handshake again.
+const headStart = 3 * time.Second
+
+// reach shakes hands with a server at whichever of its addresses answers first. The
+// next one is tried when one has failed, or has had its head start: there may be IPv6
+// that leads nowhere, say, and IPv4 that does.
+func (l *sessions) reach(ctx context.Context, all []netip.AddrPort, host string) (*session, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type attempt struct {
+		s   *session
+		err error
+	}
+	ended, under := make(chan attempt), 0
+	defer func() {
+		cancel()
+		for ; under > 0; under-- {
+			if late := <-ended; late.err == nil {
+				_ = late.s.conn.Close()
+			}
+		}
+	}()
+	var failed []error
+	start := time.After(0)
+	for rest := all; len(failed) < len(all); {
+		select {
+		case <-start:
+			to := rest[0]
+			if rest, start = rest[1:], nil; len(rest) > 0 {
+				start = time.After(headStart)
+			}
+			under++
+			go func() {
+				s, err := l.call(ctx, to, host)
+				ended <- attempt{s, err}
+			}()
+		case a := <-ended:
+			under--
+			if a.err == nil {
+				return a.s, nil
+			}
+			if failed = append(failed, a.err); len(rest) > 0 {
+				start = time.After(0)
+			}
+		}
+	}
+	return nil, errors.Join(failed...)
+}
+
+// call shakes hands with a server at one of its addresses.
+func (l *sessions) call(ctx context.Context, to netip.AddrPort, host string) (*session, error) {
+	conn, err := l.carrier.connect(ctx, to, host)
+	if err != nil {
+		return nil, err
+	}
+	return l.handshake(ctx, conn)
 }
 
 // attend passes on that the server asks for another handshake.

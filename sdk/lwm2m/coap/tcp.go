@@ -54,11 +54,7 @@ func (c tcpSessions) scheme() string {
 	return "coap+tcp"
 }
 
-func (c tcpSessions) connect(ctx context.Context, address string) (net.Conn, error) {
-	to, host, err := lookUp(ctx, address, c.scheme())
-	if err != nil {
-		return nil, err
-	}
+func (c tcpSessions) connect(ctx context.Context, to netip.AddrPort, host string) (net.Conn, error) {
 	if !c.secure && !to.Addr().IsLoopback() && !c.insecure {
 		return nil, errNoSec
 	}
