@@ -18,6 +18,7 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/audit"
 	"github.com/tranquil-iot/tranquil/backend/internal/enrolment"
 	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
+	"github.com/tranquil-iot/tranquil/backend/internal/limit"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/backend/internal/webhook"
 )
@@ -39,7 +40,15 @@ type API struct {
 	Log       *slog.Logger
 
 	Verify time.Duration // how often it is looked whether whoever follows something still may; 0: each half minute
+
+	streams limit.Seats[string] // by user
 }
+
+// Streams of events that are open at once: each reads the log by itself.
+const (
+	maxStreams   = 256
+	streamsOfOne = 16
+)
 
 // A Route is one operation.
 type Route struct {
@@ -164,6 +173,19 @@ func (a *API) serve(route Route) http.Handler {
 			a.refuse(w, r, err)
 		}
 	})
+}
+
+// follow has the hub tell what happens, for as long as whoever asks may; twin.Throttled.
+func (a *API) follow(w http.ResponseWriter, r *http.Request, hub http.Handler) error {
+	leave, ok := a.streams.Take(accounts.Of(r.Context()).User, streamsOfOne, maxStreams)
+	if !ok {
+		return twin.Throttled.With("there are too many streams of events: you may have %d, and all users together %d; end some, or ask again later", streamsOfOne, maxStreams)
+	}
+	defer leave()
+	r, done := a.whileAllowed(r, accounts.Read)
+	defer done()
+	hub.ServeHTTP(w, r)
+	return nil
 }
 
 // whileAllowed has a request end when whoever makes it may not any more: the token was ended, or the right taken away.

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tranquil-iot/tranquil/backend/internal/accounts"
 	"github.com/tranquil-iot/tranquil/backend/internal/fleet"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
@@ -195,8 +194,5 @@ func listSubstitutes(a *API, r *http.Request) (Readings, error) {
 
 // followEvents is what the hub tells applications.
 var followEvents = operation{outMedia: "text/event-stream", serve: func(a *API, w http.ResponseWriter, r *http.Request) error {
-	r, done := a.whileAllowed(r, accounts.Read)
-	defer done()
-	a.Hub(policyService).ServeHTTP(w, r)
-	return nil
+	return a.follow(w, r, a.Hub(policyService))
 }}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +73,20 @@ func TestFollowingEnds(t *testing.T) {
 	_, text, err := people.AddToken(ctx, ann, "t", accounts.Read, time.Hour)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for range streamsOfOne {
+		if _, ok := a.streams.Take("ann", streamsOfOne, maxStreams); !ok {
+			t.Fatal("a stream that has ended takes a place")
+		}
+	}
+	for _, path := range []string{Base + "/events", Base + "/hub/api/v1/events"} {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Authorization", "Bearer "+text)
+		w := httptest.NewRecorder()
+		a.Handler().ServeHTTP(w, r)
+		if w.Code != http.StatusTooManyRequests || !strings.Contains(w.Body.String(), "end some") {
+			t.Errorf("%s: one more stream: %d %s", path, w.Code, w.Body)
+		}
 	}
 	r := httptest.NewRequest(http.MethodGet, Base+"/hub/messages/serviceBound/feedback", nil)
 	r.Header.Set("Authorization", "Bearer "+text)

@@ -32,6 +32,9 @@ var asHub = operation{outMedia: "application/json", serve: func(a *API, w http.R
 	case !a.mayHaveKeys(r, path):
 		policy = policyRegistry
 	}
+	if path == "/api/v1/events" {
+		return a.follow(w, r, http.StripPrefix(Base+"/hub", a.Hub(policy)))
+	}
 	lasts(w, maxCall)
 	r, done := a.whileAllowed(r, accounts.Read)
 	defer done()

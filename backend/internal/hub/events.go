@@ -12,12 +12,20 @@ import (
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 )
 
+// maxStreams is how many streams of events one hub has open: each reads the log by itself.
+const maxStreams = 512
+
 // heartbeat is how often a quiet event stream says that it is alive.
 const heartbeat = 15 * time.Second
 
 // streamEvents sends events as server-sent events (WHATWG HTML 9.2), of one device with ?device=ID, or of its module with &module=ID, after the
 // Last-Event-ID or from now on. It opens with the id of that position, so that a reader can resume from the start.
 func (h *Hub) streamEvents(w http.ResponseWriter, r *http.Request, _ right) error {
+	leave, ok := h.streams.Take(struct{}{}, maxStreams, maxStreams)
+	if !ok {
+		return twin.Throttled.With("there are %d streams of events already: end some, or ask again later", maxStreams)
+	}
+	defer leave()
 	after, err := h.startPosition(r)
 	if err != nil {
 		return err

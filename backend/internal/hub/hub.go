@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tranquil-iot/tranquil/backend/internal/limit"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 	"github.com/tranquil-iot/tranquil/sdk/iothub"
 	"github.com/tranquil-iot/tranquil/sdk/places"
@@ -146,6 +147,7 @@ type Hub struct {
 	leads    atomic.Bool // does what one hub has to do for all
 	expected expected    // devices that somebody waits for
 
+	streams     limit.Seats[struct{}] // of events
 	reader      func(ctx context.Context, token string) (string, error)
 	verifyEvery time.Duration
 

@@ -39,3 +39,29 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d sources are kept that have their tokens back", len(l.sources))
 	}
 }
+
+// TestSeats: nobody has more than each may, all together no more than there are, and who leaves makes room.
+func TestSeats(t *testing.T) {
+	var s Seats[string]
+	var leave []func()
+	got := ""
+	for _, who := range "aaaabbcd" {
+		l, ok := s.Take(string(who), 3, 6)
+		if ok {
+			leave, got = append(leave, l), got+string(who)
+		}
+	}
+	if got != "aaabbc" {
+		t.Error(got)
+	}
+	leave[0]()
+	if _, ok := s.Take("d", 3, 6); !ok {
+		t.Error("there is no room")
+	}
+	for _, l := range leave[1:] {
+		l()
+	}
+	if len(s.taken) != 1 || s.all != 1 {
+		t.Errorf("%+v", s.taken)
+	}
+}

@@ -12,8 +12,11 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 )
 
-// prefetch bounds how many events wait in memory for one reader.
-const prefetch = 64
+// prefetch and prefetchBytes bound what waits in memory for one reader. One event has to fit.
+const (
+	prefetch      = 64
+	prefetchBytes = maxEntry
+)
 
 // Events answers all events after a position, or those of one device unless device is "", and then waits for more.
 // It ends, with an error, only when ctx is done or the store closes. Events that the log has dropped are skipped; the
@@ -140,7 +143,7 @@ func (s *Store) readAll(ctx context.Context, stream jetstream.Stream, subject st
 }
 
 func consume(ctx context.Context, consumer jetstream.Consumer, emit func(jetstream.Msg) (more bool, err error)) error {
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch))
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(prefetch, prefetchBytes))
 	if err != nil {
 		return err
 	}

@@ -74,3 +74,21 @@ func TestFlood(t *testing.T) {
 		})
 	}
 }
+
+// TestLargeEvents: more than a reader's memory holds comes in order.
+func TestLargeEvents(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	const n = 60
+	for i := range n {
+		body := json.RawMessage(`"` + strings.Repeat("x", 1000+i%3*300_000) + `"`)
+		if err := s.Append(t.Context(), twin.Event{Type: twin.Telemetry, Device: fmt.Sprint(i), Body: body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, event := range take(t, s, "", 0, n) {
+		if event != fmt.Sprint(i)+" "+twin.Telemetry {
+			t.Errorf("%s comes as number %d", event, i)
+		}
+	}
+}
