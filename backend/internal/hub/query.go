@@ -100,42 +100,72 @@ func writePage[T any](w http.ResponseWriter, kind string, rows []T, next *page) 
 	return writeJSON(w, http.StatusOK, rows)
 }
 
+// maxPageBytes is how large a page becomes: the row that goes beyond is its last.
+const maxPageBytes = 4 << 20
+
+// A sheet are the rows of a page.
+type sheet struct {
+	rows  []json.RawMessage
+	bytes int
+}
+
+func (s *sheet) add(row query.Document) error {
+	text, err := json.Marshal(row)
+	s.rows, s.bytes = append(s.rows, text), s.bytes+len(text)
+	return err
+}
+
+func (s *sheet) full(limit int) bool { return len(s.rows) >= limit || s.bytes >= maxPageBytes }
+
 // rows answers a page of a query's rows; next is nil after the last one.
-func (h *Hub) rows(ctx context.Context, q *query.Query, from page, limit int) (rows []query.Document, next *page, err error) {
-	most := limit
-	if q.Top > 0 {
-		most = min(limit, q.Top-from.Taken)
-	}
-	if most <= 0 {
-		return nil, nil, nil
-	}
+func (h *Hub) rows(ctx context.Context, q *query.Query, from page, limit int) (rows []json.RawMessage, next *page, err error) {
 	if q.Aggregates() {
-		all, err := q.Groups(values(h.documents(ctx, q.From, "")))
-		rest := all[min(from.Taken, len(all)):]
-		rows = rest[:min(most, len(rest))]
-		if len(rest) > len(rows) && (q.Top == 0 || from.Taken+len(rows) < q.Top) {
-			next = &page{Taken: from.Taken + len(rows), Sum: from.Sum}
-		}
-		return rows, next, err
+		return h.groups(ctx, q, from, limit)
 	}
-	last := ""
+	var s sheet
+	last, taken := "", from.Taken
 	for d, err := range h.documents(ctx, q.From, from.After) {
 		if err != nil {
 			return nil, nil, err
+		}
+		if q.Top > 0 && taken >= q.Top {
+			break
 		}
 		row, ok := q.Row(d.document)
 		if !ok {
 			continue
 		}
-		if len(rows) == most {
-			if q.Top == 0 || from.Taken+most < q.Top {
-				next = &page{After: last, Taken: from.Taken + most, Sum: from.Sum}
-			}
+		if s.full(limit) {
+			next = &page{After: last, Taken: taken, Sum: from.Sum}
 			break
 		}
-		rows, last = append(rows, row), d.key
+		if err := s.add(row); err != nil {
+			return nil, nil, err
+		}
+		last, taken = d.key, taken+1
 	}
-	return rows, next, nil
+	return s.rows, next, nil
+}
+
+// groups answers a page of rows that are made of all documents.
+func (h *Hub) groups(ctx context.Context, q *query.Query, from page, limit int) (rows []json.RawMessage, next *page, err error) {
+	all, err := q.Groups(values(h.documents(ctx, q.From, "")))
+	if err != nil {
+		return nil, nil, err
+	}
+	if q.Top > 0 {
+		all = all[:min(q.Top, len(all))]
+	}
+	var s sheet
+	for taken := from.Taken; taken < len(all); taken++ {
+		if s.full(limit) {
+			return s.rows, &page{Taken: taken, Sum: from.Sum}, nil
+		}
+		if err := s.add(all[taken]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return s.rows, nil, nil
 }
 
 // keyed is a document with what it is sorted by.

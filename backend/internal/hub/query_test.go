@@ -95,3 +95,36 @@ func TestQuery(t *testing.T) {
 		t.Error(status)
 	}
 }
+
+// TestLargePages: a page of large rows has fewer, and the next goes on behind them.
+func TestLargePages(t *testing.T) {
+	t.Parallel()
+	h := start(t, t.TempDir())
+	const devices = 6
+	for i := range devices {
+		id := fmt.Sprint("dev", i)
+		h.create(t, id)
+		if _, err := h.owner.PatchTwin(t.Context(), id, iothub.TwinPatch{Tags: map[string]any{"a": strings.Repeat("<", 4000)}}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var columns []string // of 16 kB each, which JSON makes six times as long
+	for i := range 15 {
+		columns = append(columns, fmt.Sprint("CONCAT(tags.a, tags.a, tags.a, tags.a) AS x", i))
+	}
+	for query, want := range map[string]int{
+		"SELECT deviceId, " + strings.Join(columns, ", ") + " FROM devices":            2,
+		"SELECT deviceId FROM devices":                                                 1,
+		"SELECT tags.a, deviceId, COUNT() AS n FROM devices GROUP BY tags.a, deviceId": 1,
+	} {
+		rows, pages, _ := h.ask(t, query, 100)
+		if len(rows) != devices || pages != want {
+			t.Errorf("%.40s: %d rows in %d pages, want %d", query, len(rows), pages, want)
+		}
+		for i, row := range rows {
+			if row["deviceId"] != fmt.Sprint("dev", i) {
+				t.Errorf("%.40s: row %d is of %v", query, i, row["deviceId"])
+			}
+		}
+	}
+}
