@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -125,7 +126,11 @@ func (b *backend) openAccounts(ctx context.Context) error {
 		return err
 	}
 	sessions, err := b.store.Records(ctx, "sessions", accounts.SessionLife)
-	b.people = accounts.New(accounts.Config{Users: users, Tokens: tokens, Sessions: sessions, Ledger: b.ledger, Log: b.log})
+	if err != nil {
+		return err
+	}
+	seal, err := b.store.Secret(ctx, "accounts.known", []byte(rand.Text()+rand.Text()))
+	b.people = accounts.New(accounts.Config{Users: users, Tokens: tokens, Sessions: sessions, Ledger: b.ledger, Log: b.log, Seal: seal})
 	return err
 }
 

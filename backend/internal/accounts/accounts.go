@@ -5,6 +5,7 @@ package accounts
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,12 +36,15 @@ type Config struct {
 	Sessions      Records // whose documents go after SessionLife
 	Ledger        Ledger
 	Log           *slog.Logger
+	Seal          []byte // secret that Known is made with, the same for all processes on a store; nil: one of this process
 }
 
 // Accounts are safe for concurrent use, also by several processes on one store.
 type Accounts struct {
 	Config
 	logins  *limit.Buckets[string] // by network and by user
+	known   *limit.Buckets[string] // by where somebody has logged in before
+	refused refusals
 	hashing chan struct{}          // each hash takes memory
 }
 
@@ -52,7 +56,11 @@ const (
 
 // New makes accounts of what is kept.
 func New(c Config) *Accounts {
-	return &Accounts{Config: c, logins: limit.New[string](loginRate, loginBurst), hashing: make(chan struct{}, 2)}
+	if c.Seal == nil {
+		c.Seal = []byte(rand.Text())
+	}
+	attempts := func() *limit.Buckets[string] { return limit.New[string](loginRate, loginBurst) }
+	return &Accounts{Config: c, logins: attempts(), known: attempts(), hashing: make(chan struct{}, 2)}
 }
 
 // load reads a document; fs.ErrNotExist.

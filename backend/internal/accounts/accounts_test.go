@@ -86,7 +86,7 @@ func TestUsers(t *testing.T) {
 	if err := a.AddUser(ctx, "ann", password, accounts.Admin); !errors.Is(err, fs.ErrExist) {
 		t.Error(err)
 	}
-	secret, err := a.Login(ctx, "ann", password, "192.0.2.1")
+	secret, err := a.Login(ctx, "ann", password, accounts.Origin{Host: "192.0.2.1"})
 	must(t, err)
 	if i, err := a.Session(ctx, secret); err != nil || i.Rights != accounts.Read || i.User != "ann" {
 		t.Error(i, err)
@@ -108,7 +108,7 @@ func TestUsers(t *testing.T) {
 	must(t, a.SetRole(ctx, "admin", accounts.Viewer))
 	renewed, err := a.Renew(ctx)
 	must(t, err)
-	secret, err = a.Login(ctx, "admin", renewed, "192.0.2.1")
+	secret, err = a.Login(ctx, "admin", renewed, accounts.Origin{Host: "192.0.2.1"})
 	must(t, err)
 	if i, err := a.Session(ctx, secret); err != nil || i.May(accounts.Administer) != nil {
 		t.Error(i, err)
@@ -132,7 +132,7 @@ func TestSecrets(t *testing.T) {
 	t.Parallel()
 	a, _, ctx := open(t)
 	must(t, a.AddUser(ctx, "ann", password, accounts.Admin))
-	session, err := a.Login(ctx, "ann", password, "192.0.2.1")
+	session, err := a.Login(ctx, "ann", password, accounts.Origin{Host: "192.0.2.1"})
 	must(t, err)
 	i, err := a.Session(ctx, session)
 	must(t, err)
@@ -162,12 +162,12 @@ func TestLogin(t *testing.T) {
 	must(t, a.AddUser(ctx, "ann", password, accounts.Viewer))
 	must(t, a.AddUser(ctx, "bob", password, accounts.Viewer))
 	for range 15 { // those that succeed do not count
-		_, err := a.Login(ctx, "ann", password, "192.0.2.1")
+		_, err := a.Login(ctx, "ann", password, accounts.Origin{Host: "192.0.2.1"})
 		must(t, err)
 	}
 	refused, throttled := 0, 0
 	for i := range 15 {
-		switch _, err := a.Login(ctx, []string{"ann", "nobody"}[i%2], "wrong", "192.0.2.1"); {
+		switch _, err := a.Login(ctx, []string{"ann", "nobody"}[i%2], "wrong", accounts.Origin{Host: "192.0.2.1"}); {
 		case errors.Is(err, twin.Unauthorized):
 			refused++
 		case errors.Is(err, twin.Throttled):
@@ -179,16 +179,16 @@ func TestLogin(t *testing.T) {
 	if refused < 10 || refused > 13 || throttled == 0 {
 		t.Error(refused, throttled)
 	}
-	if _, err := a.Login(ctx, "bob", password, "192.0.2.1"); !errors.Is(err, twin.Throttled) {
+	if _, err := a.Login(ctx, "bob", password, accounts.Origin{Host: "192.0.2.1"}); !errors.Is(err, twin.Throttled) {
 		t.Error("that address may go on", err)
 	}
-	if _, err := a.Login(ctx, "bob", password, "192.0.2.2"); err != nil {
+	if _, err := a.Login(ctx, "bob", password, accounts.Origin{Host: "192.0.2.2"}); err != nil {
 		t.Error("another address may not", err)
 	}
 	for i := range 15 {
-		a.Login(ctx, "bob", "wrong", fmt.Sprint("198.51.100.", i))
+		a.Login(ctx, "bob", "wrong", accounts.Origin{Host: fmt.Sprint("198.51.100.", i)})
 	}
-	if _, err := a.Login(ctx, "bob", password, "198.51.100.200"); !errors.Is(err, twin.Throttled) {
+	if _, err := a.Login(ctx, "bob", password, accounts.Origin{Host: "198.51.100.200"}); !errors.Is(err, twin.Throttled) {
 		t.Error("many addresses may guess for one user", err)
 	}
 }
@@ -200,7 +200,7 @@ func TestStrangers(t *testing.T) {
 	a, _, ctx := open(t)
 	must(t, a.AddUser(ctx, "ann", password, accounts.Viewer))
 	throttled := func(user, from string) bool {
-		_, err := a.Login(ctx, user, "wrong", from)
+		_, err := a.Login(ctx, user, "wrong", accounts.Origin{Host: from})
 		return errors.Is(err, twin.Throttled)
 	}
 	held := 0
@@ -218,8 +218,49 @@ func TestStrangers(t *testing.T) {
 	for i := range 12 {
 		throttled(fmt.Sprint("other", i), "2001:db8:1::")
 	}
-	if _, err := a.Login(ctx, "ann", password, "198.51.100.1"); err != nil {
+	if _, err := a.Login(ctx, "ann", password, accounts.Origin{Host: "198.51.100.1"}); err != nil {
 		t.Error("strangers lock others out", err)
+	}
+}
+
+// TestKnown: nobody keeps a user out of where that user has logged in before, and who has been there cannot guess more
+// than others.
+func TestKnown(t *testing.T) {
+	t.Parallel()
+	a, _, ctx := open(t)
+	must(t, a.AddUser(ctx, "ann", password, accounts.Viewer))
+	must(t, a.AddUser(ctx, "bob", password, accounts.Viewer))
+	here := "192.0.2.1"
+	for i := range 30 { // for ann from everywhere, and for anybody from here
+		a.Login(ctx, "ann", "wrong", accounts.Origin{Host: fmt.Sprint("198.51.100.", i)})
+		a.Login(ctx, fmt.Sprint("user", i), "wrong", accounts.Origin{Host: here})
+	}
+	anns, bobs := a.Known("ann"), a.Known("bob")
+	for name, test := range map[string]struct {
+		known string
+		fails bool
+	}{
+		"known":          {anns, false},
+		"unknown":        {"", true},
+		"of another":     {bobs, true},
+		"without a seal": {strings.Split(anns, ".")[0] + ".", true},
+		"of nobody":      {"." + strings.Split(anns, ".")[1], true},
+	} {
+		if _, err := a.Login(ctx, "ann", password, accounts.Origin{Host: here, Known: test.known}); errors.Is(err, twin.Throttled) != test.fails {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	held := 0
+	for range 15 {
+		if _, err := a.Login(ctx, "ann", "wrong", accounts.Origin{Host: "192.0.2.9", Known: anns}); errors.Is(err, twin.Throttled) {
+			held++
+		}
+	}
+	if held == 0 {
+		t.Error("who has been here guesses as he likes")
+	}
+	if _, err := a.Login(ctx, "ann", password, accounts.Origin{Host: here, Known: a.Known("ann")}); err != nil {
+		t.Error("one place is held back by another", err)
 	}
 }
 
@@ -323,7 +364,7 @@ func TestIdentify(t *testing.T) {
 	t.Parallel()
 	a, _, ctx := open(t)
 	must(t, a.AddUser(ctx, "ann", password, accounts.Operator))
-	secret, err := a.Login(ctx, "ann", password, "192.0.2.1")
+	secret, err := a.Login(ctx, "ann", password, accounts.Origin{Host: "192.0.2.1"})
 	must(t, err)
 	session, err := a.Session(ctx, secret)
 	must(t, err)

@@ -64,28 +64,23 @@ func secretID(secret string) string {
 }
 
 // Authenticate answers the user of that name and password; twin.Unauthorized, or twin.Throttled after too many attempts
-// from one network or for one user. In vain are only those that fail.
-func (a *Accounts) Authenticate(ctx context.Context, name, password, from string) (User, error) {
-	now := time.Now()
-	user, network := "user "+name[:min(len(name), 64)], "from "+networkOf(from)
-	if !a.logins.Take(user, 1, now) { // and does not become a network that has to be remembered
-		return User{}, errTooMany
-	}
-	if !a.logins.Take(network, 1, now) {
-		a.logins.Give(user, 1, now)
-		return User{}, errTooMany
+// from one network or for one user, where that user is not known from. In vain are only those that fail.
+func (a *Accounts) Authenticate(ctx context.Context, name, password string, from Origin) (User, error) {
+	giveBack, err := a.admit(name, from)
+	if err != nil {
+		if n := a.refused.count(networkOf(from.Host), time.Now()); n > 0 {
+			a.Log.Warn("too many attempts to log in", "user", name[:min(len(name), 64)], "from", from.Host, "refusedSinceLast", n)
+		}
+		return User{}, err
 	}
 	u, err := a.verify(ctx, name, password)
 	if err != nil {
-		a.Log.Warn("login is refused", "user", name[:min(len(name), 64)], "from", from, "cause", err)
+		a.Log.Warn("login is refused", "user", name[:min(len(name), 64)], "from", from.Host, "cause", err)
 		return User{}, err
 	}
-	a.logins.Give(user, 1, now)
-	a.logins.Give(network, 1, now)
+	giveBack()
 	return u, nil
 }
-
-var errTooMany = twin.Throttled.With("too many attempts to log in: wait a minute")
 
 // networkOf is what counts as one stranger, who may have many addresses.
 func networkOf(host string) string {
@@ -96,7 +91,7 @@ func networkOf(host string) string {
 }
 
 // ChangePassword gives a user another password for the present one, as Authenticate permits; twin.Forbidden if it is wrong.
-func (a *Accounts) ChangePassword(ctx context.Context, name, present, password, from string) error {
+func (a *Accounts) ChangePassword(ctx context.Context, name, present, password string, from Origin) error {
 	_, err := a.Authenticate(ctx, name, present, from)
 	if errors.Is(err, twin.Unauthorized) {
 		return twin.Forbidden.With("the present password is wrong")
@@ -108,7 +103,7 @@ func (a *Accounts) ChangePassword(ctx context.Context, name, present, password, 
 }
 
 // Login begins a session, as Authenticate permits, and answers its secret, for a cookie.
-func (a *Accounts) Login(ctx context.Context, name, password, from string) (secret string, err error) {
+func (a *Accounts) Login(ctx context.Context, name, password string, from Origin) (secret string, err error) {
 	u, err := a.Authenticate(ctx, name, password, from)
 	if err != nil {
 		return "", err
@@ -116,7 +111,7 @@ func (a *Accounts) Login(ctx context.Context, name, password, from string) (secr
 	secret = rand.Text() + rand.Text()
 	now := time.Now().UTC()
 	s := sessionRecord{u.Name, rand.Text(), now, now.Add(SessionLife)}
-	ctx = audit.By(ctx, Identity{User: u.Name}.Actor(from))
+	ctx = audit.By(ctx, Identity{User: u.Name}.Actor(from.Host))
 	err = a.Ledger.Change(ctx, "session.begin", u.Name, nil, func() error {
 		return save(ctx, a.Sessions, secretID(secret), s, 0)
 	})

@@ -14,6 +14,7 @@ import (
 type Login struct {
 	User     string `json:"user"`
 	Password string `json:"password"`
+	Known    string `json:"known,omitempty"` // what the last login of this user has answered, for attempts of one's own
 	NewToken
 }
 
@@ -30,15 +31,22 @@ type TokenText struct {
 	Text string `json:"token"` // for Authorization: Bearer
 }
 
-func login(a *API, r *http.Request, in Login) (TokenText, error) {
-	from := accounts.RemoteHost(r)
+// LoggedIn is the token of a login.
+type LoggedIn struct {
+	TokenText
+	Known string `json:"known"` // for the next login
+}
+
+func login(a *API, r *http.Request, in Login) (LoggedIn, error) {
+	from := accounts.Origin{Host: accounts.RemoteHost(r), Known: in.Known}
 	u, err := a.Accounts.Authenticate(r.Context(), in.User, in.Password, from)
 	if err != nil {
-		return TokenText{}, err
+		return LoggedIn{}, err
 	}
 	i := accounts.Identity{User: u.Name, Rights: u.Role.Rights()}
 	in.Rights = cmp.Or(in.Rights, i.Rights)
-	return addToken(a, r.WithContext(audit.By(r.Context(), i.Actor(from))), i, in.NewToken)
+	token, err := addToken(a, r.WithContext(audit.By(r.Context(), i.Actor(from.Host))), i, in.NewToken)
+	return LoggedIn{token, a.Accounts.Known(u.Name)}, err
 }
 
 func addToken(a *API, r *http.Request, by accounts.Identity, in NewToken) (TokenText, error) {
@@ -84,7 +92,7 @@ type NewPassword struct {
 
 func changePassword(a *API, r *http.Request, in NewPassword) (nothing, error) {
 	user := accounts.Of(r.Context()).User
-	return nothing{}, a.Accounts.ChangePassword(r.Context(), user, in.Present, in.New, accounts.RemoteHost(r))
+	return nothing{}, a.Accounts.ChangePassword(r.Context(), user, in.Present, in.New, accounts.OriginOf(r))
 }
 
 // Users are all.

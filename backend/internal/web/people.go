@@ -29,7 +29,7 @@ func (w *Web) changePassword(v *visit) error {
 	if v.PostFormValue("new") != v.PostFormValue("repeated") {
 		return twin.ArgumentInvalid.With("the new password is not the same both times")
 	}
-	err := w.Accounts.ChangePassword(v.Context(), v.Me.User, v.PostFormValue("present"), v.PostFormValue("new"), accounts.RemoteHost(v.Request))
+	err := w.Accounts.ChangePassword(v.Context(), v.Me.User, v.PostFormValue("present"), v.PostFormValue("new"), accounts.OriginOf(v.Request))
 	if err != nil {
 		return err
 	}

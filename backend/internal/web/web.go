@@ -257,7 +257,7 @@ type login struct{ To, User, Problem string }
 
 func (w *Web) login(v *visit) error {
 	form := login{To: v.PostFormValue("to"), User: v.PostFormValue("user")}
-	secret, err := w.Accounts.Login(v.Context(), form.User, v.PostFormValue("password"), accounts.RemoteHost(v.Request))
+	secret, err := w.Accounts.Login(v.Context(), form.User, v.PostFormValue("password"), accounts.OriginOf(v.Request))
 	if _, refused := errors.AsType[*twin.Error](err); refused {
 		v.status, form.Problem = fleet.Refusal(err)
 		return v.show("login", "Log in", form)
@@ -266,6 +266,7 @@ func (w *Web) login(v *visit) error {
 		return err
 	}
 	http.SetCookie(v.w, accounts.NewCookie(secret))
+	http.SetCookie(v.w, w.Accounts.NewKnownCookie(form.User))
 	return v.leave(local(form.To), "")
 }
 

@@ -46,6 +46,12 @@ func newFakeServer(log string) http.Handler {
 	standing := strings.Replace(fakeTwin, `"components.x":"not a component"`, `"components/application/greeter":"no such window"`, 1)
 	mux.HandleFunc("GET /twins/standing", s.answer(standing))
 	mux.HandleFunc("PATCH /twins/standing", s.answer(standing))
+	for id, wished := range map[string]string{"since": "2026-11-22T07:00:00Z", "unsure": "2026-11-22T09:00:00Z"} {
+		twin := strings.NewReplacer(`"$version":3`, `"$metadata":{"components":{"application/greeter":{"version":{"$lastUpdated":"`+wished+`"}}}}`,
+			`"to":"2.1.0","result":"turned back","cause":"never\n\thealthy"`, `"kind":"rollback","to":"2.0.0","result":"updated"`).Replace(fakeTwin)
+		mux.HandleFunc("GET /twins/"+id, s.answer(twin))
+		mux.HandleFunc("PATCH /twins/"+id, s.answer(twin))
+	}
 	mux.HandleFunc("GET /twins/waiting", s.answer(waitingTwin))
 	mux.HandleFunc("PATCH /twins/waiting", s.answer(waitingTwin))
 	shut := strings.Replace(waitingTwin, "Sat 00:00-24:00", "closed: cannot be read", 1)
@@ -91,11 +97,11 @@ func newFakeLogin(hub http.Handler) http.Handler {
 	}
 	mux.HandleFunc("POST /api/v1/login", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		if err != nil || !strings.Contains(string(body), `"password":"right"`) {
+		if err != nil || !strings.Contains(string(body), `"password":"right"`) || strings.Contains(string(body), `"user":"shut"`) && !strings.Contains(string(body), `"known":"here.1"`) {
 			refuse(w)
 			return
 		}
-		io.WriteString(w, `{"id":"ABC","token":"tranquil_ABC_DEF","expires":"2999-01-01T00:00:00Z"}`)
+		io.WriteString(w, `{"id":"ABC","token":"tranquil_ABC_DEF","expires":"2999-01-01T00:00:00Z","known":"here.2"}`)
 	})
 	for _, path := range []string{"readings", "substitutes"} {
 		mux.HandleFunc("GET /api/v1/devices/d1/"+path, func(w http.ResponseWriter, _ *http.Request) {
@@ -215,6 +221,7 @@ var stories = map[string][]string{
 	"gone":     {`{"version":8,"properties":{"reported":{"components":{"application/greeter":{"version":null,"update":{"id":"u9","to":null,"result":"removed"}}}}}}`},
 	"standing": {}, // says nothing new
 	"apart":    {},
+	"unsure":   {},
 	"refusing": {`{"version":8,"properties":{"reported":{"refused":{"components/application/greeter":"the device refused"}}}}`},
 }
 
@@ -228,8 +235,14 @@ var histories = map[string]string{
 		{"component":"application/greeter","id":"u3","kind":"update","from":"1.0.0","to":"2.0.0","result":"turned back","cancelled":true,"cause":"cancelled","warnings":"for no\nfile","at":"2026-11-22T08:02:00Z"},
 		{"component":"application/greeter","id":"u2","from":"1.0.0","to":"2.0.0","result":"turned back","cause":"never\nhealthy","missed":2,"at":"2026-11-22T08:01:00Z"},
 		{"component":"application/greeter","id":"u1","from":"","to":"1.0.0","result":"updated","downtime":1.25,"predicted":1,"stopped":"application/reader","rest":"forced","restReason":"it did not come to rest","at":"2026-11-22T08:00:00Z"}]}`,
-	"good": `{"outcomes":[]}`,
+	"good":   `{"outcomes":[]}`,
+	"since":  sinceHistory,
+	"unsure": sinceHistory,
 }
+
+// sinceHistory is of a device that got 2.1.0 as was wished for, and then another version by other means.
+const sinceHistory = `{"outcomes":[{"component":"application/greeter","id":"u1","kind":"rollback","from":"2.1.0","to":"2.0.0","result":"updated","at":"2026-11-22T08:30:00Z"},
+	{"component":"application/greeter","id":"u0","kind":"update","from":"2.0.0","to":"2.1.0","result":"updated","at":"2026-11-22T08:00:00Z"}]}`
 
 // events tells a device's story and leaves the stream open. Of other devices it
 // sends one event and refuses the next connection, so that the tool comes to

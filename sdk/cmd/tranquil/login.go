@@ -46,14 +46,14 @@ type login struct {
 	CA      string    `json:"ca,omitempty"` // PEM; "": those that this machine trusts
 }
 
-func loginFile() (string, error) {
+func keptFile(name string) (string, error) {
 	dir, err := os.UserConfigDir()
-	return filepath.Join(dir, "tranquil", "login.json"), err
+	return filepath.Join(dir, "tranquil", name), err
 }
 
 // readLogin answers fs.ErrNotExist if nobody is logged in.
 func readLogin() (*login, error) {
-	path, err := loginFile()
+	path, err := keptFile("login.json")
 	if err != nil {
 		return nil, err
 	}
@@ -109,26 +109,66 @@ func (c *loginCmd) Run(s *session) error {
 	}
 	host, _ := os.Hostname() // only to tell tokens apart
 	var answer struct {
-		ID, Token string
-		Expires   time.Time
+		ID, Token, Known string
+		Expires          time.Time
 	}
 	ask := map[string]any{"user": c.User, "password": password, "name": "tranquil on " + host, "hours": c.Hours}
+	known, err := readKnown()
+	if err != nil {
+		return err
+	}
+	if at := known[l.URL][l.User]; at != "" {
+		ask["known"] = at
+	}
 	if err := l.call(s, http.MethodPost, "/login", ask, &answer); err != nil {
 		return fmt.Errorf("cannot log in: %w", err)
 	}
 	l.ID, l.Token, l.Expires = answer.ID, answer.Token, answer.Expires
-	if err := l.keep(); err != nil {
+	if err := keep("login.json", l); err != nil {
 		return err
+	}
+	if answer.Known != "" {
+		if known[l.URL] == nil {
+			known[l.URL] = map[string]string{}
+		}
+		known[l.URL][l.User] = answer.Known
+		if err := keep("known.json", known); err != nil {
+			return err
+		}
 	}
 	return s.tell(map[string]any{"user": l.User, "url": l.URL, "expires": l.Expires}, "logged in as %s until %s\n", l.User, moment(l.Expires))
 }
 
-func (l *login) keep() error {
-	path, err := loginFile()
+// known is what backends have given to this machine, by address and user: who has logged in from here is not kept out by
+// others who guess.
+type known map[string]map[string]string
+
+func readKnown() (known, error) {
+	path, err := keptFile("known.json")
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return known{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	k := known{}
+	if err := json.Unmarshal(b, &k); err != nil {
+		return nil, fmt.Errorf("%s is damaged, remove it: %w", path, err)
+	}
+	return k, nil
+}
+
+// keep writes a file that only its owner can read.
+func keep(name string, v any) error {
+	path, err := keptFile(name)
 	if err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(l, "", "  ")
+	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -205,7 +245,7 @@ func (logoutCmd) Run(s *session) error {
 		return err
 	}
 	ending := l.call(s, http.MethodDelete, "/tokens/"+l.ID, nil, nil)
-	path, err := loginFile()
+	path, err := keptFile("login.json")
 	if err == nil {
 		err = os.Remove(path)
 	}

@@ -103,6 +103,9 @@ func run() int {
 		args = []string{"--help"}
 	}
 	command, err := parser.Parse(args)
+	if err != nil && strings.HasPrefix(err.Error(), "unknown flag -o") {
+		err = errors.New("-o is followed by json here: there is no other format than that, and the one for people")
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "tranquil: %v\nTry tranquil --help.\n", err)
 		return 2

@@ -191,5 +191,43 @@ func (c *updateCmd) follow(s *session, hub *iothub.Client, before, after *iothub
 		fmt.Fprintln(s.err, "this wish is not new, and was answered before:")
 		return w.conclude(s, last)
 	}
+	if same && last.Result != "" && report.State != "offline" {
+		if done, err := c.answered(s, hub, before, report.component(c.Component)); done {
+			return err
+		}
+	}
 	return w.run(s, hub)
+}
+
+// answered tells of a wish that is not new and is not what the device has done last: it waits in vain if the device has
+// changed since by other means.
+func (c *updateCmd) answered(s *session, hub *iothub.Client, before *iothub.Twin, now componentReport) (done bool, err error) {
+	history, err := hub.History(s.ctx, c.ID) // another hub may have none
+	if err == nil {
+		wished := wishedAt(before, c.Component)
+		for _, o := range history.Outcomes {
+			if o.Component != c.Component || o.To != c.Version || !o.At.After(wished) {
+				continue
+			}
+			fmt.Fprintf(s.err, "this wish is not new, and was answered before: %s\n", updateReport(o.Update).ending())
+			if now.Version == c.Version {
+				return true, nil
+			}
+			return true, fmt.Errorf("since then %s has got %s by other means: add --again to have %s once more", c.ID, orNone(now.Version), c.Version)
+		}
+	}
+	fmt.Fprintln(s.err, "this wish is not new: if it was answered before, nothing comes of it; then add --again")
+	return false, nil
+}
+
+// wishedAt is when a version was last asked for, the zero time if the hub does not say.
+func wishedAt(twin *iothub.Twin, component string) time.Time {
+	var at any = twin.Properties.Desired["$metadata"]
+	for _, name := range []string{"components", component, "version", "$lastUpdated"} {
+		inner, _ := at.(map[string]any)
+		at = inner[name]
+	}
+	text, _ := at.(string)
+	t, _ := time.Parse(time.RFC3339, text)
+	return t
 }
