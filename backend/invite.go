@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -11,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/enrolment"
@@ -25,8 +28,8 @@ type enrolConfig struct {
 	Files  string `toml:"files"`  // file server, "coaps://…" or "https://…"; "" is that of this process
 }
 
-// enrolment is where devices are invited and come to.
-func (b *backend) enrolment(ctx context.Context) (*enrolment.Desk, error) {
+// enrolment is where devices are invited and come to, by the pages' certificate.
+func (b *backend) enrolment(ctx context.Context, security *tls.Config) (*enrolment.Desk, error) {
 	invitations, err := b.store.Records(ctx, "invitations", enrolment.Life)
 	if err != nil {
 		return nil, err
@@ -34,11 +37,28 @@ func (b *backend) enrolment(ctx context.Context) (*enrolment.Desk, error) {
 	authority, err := fingerprint(b.endpoints.Web.CA)
 	return &enrolment.Desk{
 		Invitations: invitations, Ledger: b.ledger, Authority: authority, Places: b.places, Root: b.root,
+		Own: func(host string) bool { return own(security, host) },
 		Key: func(ctx context.Context, device string) (string, error) {
 			d, err := b.store.Device(ctx, device)
 			return d.Keys.Primary, err
 		},
 	}, err
+}
+
+// own tells whether a host is this machine, or what its certificate is for: a request may name any.
+func own(security *tls.Config, host string) bool {
+	cert, err := certificate(security)
+	if err != nil {
+		return false
+	}
+	if leaf, err := x509.ParseCertificate(cert); err == nil && leaf.VerifyHostname(host) == nil {
+		return true
+	}
+	addresses, _ := net.InterfaceAddrs() // none, if they cannot be known
+	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
+		network, ok := a.(*net.IPNet)
+		return ok && network.IP.Equal(net.ParseIP(host))
+	})
 }
 
 // fingerprint is that of the certificate in a PEM file; none of no file.

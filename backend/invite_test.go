@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"net/url"
 	"regexp"
 	"testing"
@@ -30,6 +31,23 @@ func TestInvite(t *testing.T) {
 	i, err := invitation.Parse(found[1])
 	if err != nil || "https://"+i.Host != r.url || len(i.Authority) != 32 {
 		t.Fatalf("%s: %+v, %v", found[1], i, err)
+	}
+	for host, want := range map[string]int{"evil.example.org": 400, "192.0.2.77:9443": 400, "localhost:9443": 200, "[::1]": 200} {
+		admin := r.bearer(t, "admin", r.admin)
+		req, err := http.NewRequestWithContext(t.Context(), "POST", r.url+"/api/v1/devices/pump-1/invitation", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		req.Header.Set("Authorization", "Bearer "+admin.token)
+		res, err := admin.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("reached as %s: %d", host, res.StatusCode)
+		}
 	}
 	device := &caller{running: r, http: r.client()}
 	wants := device.wants(t)

@@ -50,7 +50,7 @@ func (b *backend) startWeb(ctx context.Context) (part, error) {
 	if err != nil {
 		return part{}, fmt.Errorf("web: %w", err)
 	}
-	handler, err := b.operator(ctx, hooks)
+	handler, err := b.operator(ctx, hooks, security)
 	if err != nil {
 		return part{}, err
 	}
@@ -82,7 +82,7 @@ func (b *backend) webhooks(ctx context.Context) (*webhook.Service, error) {
 }
 
 // operator wires what operators see.
-func (b *backend) operator(ctx context.Context, hooks *webhook.Service) (http.Handler, error) {
+func (b *backend) operator(ctx context.Context, hooks *webhook.Service, security *tls.Config) (http.Handler, error) {
 	password, err := b.people.First(audit.By(ctx, audit.Actor{Who: "first start"}))
 	if err == nil && password != "" {
 		err = b.tellPassword(password)
@@ -105,7 +105,7 @@ func (b *backend) operator(ctx context.Context, hooks *webhook.Service) (http.Ha
 	if err := os.MkdirAll(f.Spool, 0o700); err != nil {
 		return nil, err
 	}
-	desk, err := b.enrolment(ctx)
+	desk, err := b.enrolment(ctx, security)
 	if err != nil {
 		return nil, err
 	}

@@ -134,6 +134,35 @@ func TestForeignPages(t *testing.T) {
 	}
 }
 
+// TestKnownPlaces: who guesses at a user's password keeps nobody out where that user has logged in before.
+func TestKnownPlaces(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	c := r.browser(t, "admin", r.admin)
+	var got struct{ Known string }
+	login := func(known string) int {
+		body := map[string]any{"user": "admin", "password": r.admin, "name": "t", "known": known}
+		return (&caller{running: r, http: r.client()}).call(t, "POST", "/api/v1/login", body, &got)
+	}
+	if status := login(""); status != 200 || got.Known == "" {
+		t.Fatal(status, got)
+	}
+	known, stranger := got.Known, &caller{running: r, http: r.client()}
+	for range 12 {
+		stranger.post(t, "/login", url.Values{"user": {"admin"}, "password": {"guessed"}})
+	}
+	right := url.Values{"user": {"admin"}, "password": {r.admin}}
+	if status, _ := stranger.post(t, "/login", right); status != 429 {
+		t.Errorf("a stranger may go on: %d", status)
+	}
+	if status, _ := c.post(t, "/login", right); status != 303 {
+		t.Errorf("a browser that is known may not: %d", status)
+	}
+	if a, b := login(known), login("x.y"); a != 200 || b != 429 {
+		t.Errorf("a program that is known gets %d, another %d", a, b)
+	}
+}
+
 // TestHeaders: whatever is answered, a browser keeps no copy of it, takes it for nothing else, and loads nothing from
 // elsewhere into it.
 func TestHeaders(t *testing.T) {

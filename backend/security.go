@@ -101,7 +101,7 @@ func (b *backend) beHub() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, // in favour of:
 		VerifyConnection: func(c tls.ConnectionState) error {
-			own, err := b.hubCertificate()
+			own, err := certificate(b.hubTLS)
 			if err == nil && !bytes.Equal(c.PeerCertificates[0].Raw, own) {
 				err = errors.New("this is not the hub of this process")
 			}
@@ -110,11 +110,12 @@ func (b *backend) beHub() *tls.Config {
 	}
 }
 
-func (b *backend) hubCertificate() ([]byte, error) {
-	if b.hubTLS.GetCertificate == nil {
-		return b.hubTLS.Certificates[0].Certificate[0], nil
+// certificate is the one of a listener, at this moment.
+func certificate(security *tls.Config) ([]byte, error) {
+	if security.GetCertificate == nil {
+		return security.Certificates[0].Certificate[0], nil
 	}
-	cert, err := b.hubTLS.GetCertificate(&tls.ClientHelloInfo{})
+	cert, err := security.GetCertificate(&tls.ClientHelloInfo{})
 	if err != nil {
 		return nil, err
 	}

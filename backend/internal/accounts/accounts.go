@@ -45,7 +45,7 @@ type Accounts struct {
 	logins  *limit.Buckets[string] // by network and by user
 	known   *limit.Buckets[string] // by where somebody has logged in before
 	refused refusals
-	hashing chan struct{}          // each hash takes memory
+	hashing chan struct{} // each hash takes memory
 }
 
 // Attempts to log in, from one network or for one user: at once, and then a second.

@@ -224,10 +224,10 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, text := fleet.Refusal(err)
 	level := slog.LevelInfo
 	switch {
+	case r.Context().Err() != nil, status == http.StatusTooManyRequests: // whoever asked has gone, or asks as often as he likes
+		level = slog.LevelDebug
 	case status >= http.StatusInternalServerError:
 		level = slog.LevelError
-	case status == http.StatusTooManyRequests: // as many as somebody likes
-		level = slog.LevelDebug
 	}
 	a.Log.Log(r.Context(), level, "request is refused", "method", r.Method, "path", r.URL.Path, "from", accounts.RemoteHost(r), "status", status, "cause", err)
 	w.Header().Set("Cache-Control", "no-store")

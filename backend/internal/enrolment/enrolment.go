@@ -40,6 +40,7 @@ type Desk struct {
 	Ledger      Ledger
 	Authority   []byte                                                   // SHA-256 of the certificate of the pages' authority; none if it is one that all know
 	Key         func(ctx context.Context, device string) (string, error) // of a device that there is, base64
+	Own         func(host string) bool                                   // whether a host is this backend
 	Places      func(host string) (server, files string, err error)      // for a device that has reached host
 	Root        func() ([]byte, error)                                   // what packages are trusted by; nil: nothing yet
 }
@@ -61,9 +62,12 @@ type Invited struct {
 }
 
 // Invite makes an invitation for a device. The operator has reached the backend at
-// an address, so the device may as well.
+// an address, so the device may as well; but only at one that is the backend's own, whatever the request says.
 func (d *Desk) Invite(ctx context.Context, device, address string) (Invited, error) {
 	host := hostOf(address)
+	if !d.Own(host) {
+		return Invited{}, twin.ArgumentInvalid.With("this backend was reached as %.100q, which is none of its names: the device needs one of them, so use another address, or add that one to names of [web]", host)
+	}
 	if _, err := d.Key(ctx, device); err != nil {
 		return Invited{}, err
 	}

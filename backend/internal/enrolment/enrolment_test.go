@@ -56,6 +56,7 @@ func desk() (*Desk, *records, *ledger) {
 			}
 			return "AAAAAAAAAAAAAAAAAAAAAA==", nil
 		},
+		Own: func(host string) bool { return host != "evil.example.org" },
 		Places: func(host string) (string, string, error) {
 			return "coaps://" + host + ":5684", "coaps://" + host + ":5685", nil
 		},

@@ -49,7 +49,7 @@ func start(t *testing.T, dir string) *running {
 func startWith(t *testing.T, s *store.Store, cfg hub.Config) *running {
 	t.Helper()
 	cfg.MQTT, cfg.HTTP = cmp.Or(cfg.MQTT, "127.0.0.1:0"), cmp.Or(cfg.HTTP, "127.0.0.1:0")
-	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	h, err := hub.New(cfg, s)
 	if err != nil {
 		t.Fatal(err)

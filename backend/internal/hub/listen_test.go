@@ -1,13 +1,21 @@
 package hub_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tranquil-iot/tranquil/backend/internal/hub"
+	"github.com/tranquil-iot/tranquil/sdk/iothub"
 )
 
 // closed waits until the other side has ended a connection; what it said before is returned.
@@ -29,6 +37,32 @@ func dial(t *testing.T, address string) net.Conn {
 	}
 	t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// TestGivenUp: a request that its client gives up is no error of the hub's, and no success.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	r := startWith(t, openStore(t, t.TempDir()), hub.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	r.create(t, "dev1") // it serves
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	req := httptest.NewRequestWithContext(ctx, http.MethodPost, "/devices/query?api-version=2021-04-12", strings.NewReader(`{"query": "SELECT * FROM devices"}`))
+	cs, err := r.ConnectionString(hub.PolicyService)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := iothub.SignToken(cs.HostName, cs.Key, cs.PolicyName, time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", token)
+	w := httptest.NewRecorder()
+	r.Handler(nil).ServeHTTP(w, req)
+	r.stop()
+	if w.Code != http.StatusInternalServerError || strings.Contains(log.String(), "request failed") {
+		t.Errorf("%d, %s", w.Code, log.String())
+	}
 }
 
 // TestStrangers: who sends no CONNECT, half of one, or endless headers is sent away.

@@ -109,6 +109,11 @@ func (h *Hub) allow(needed right, handle handler) http.Handler {
 		}
 		if err != nil {
 			err = named(r, err)
+			if r.Context().Err() != nil { // whoever asked has gone, or this hub ends
+				h.log.Debug("request is given up", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "cause", err)
+				writeError(w, twin.ServerError)
+				return
+			}
 			h.log.Warn("request is refused", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "cause", err)
 			writeError(w, h.refusal(err))
 		}

@@ -165,7 +165,7 @@ func (w *Web) refuse(v *visit, err error) {
 		http.Redirect(v.w, v.Request, "/login?to="+url.QueryEscape(v.URL.RequestURI()), http.StatusSeeOther)
 		return
 	}
-	if status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError && v.Context().Err() == nil { // else the browser has gone
 		w.Log.Error("request failed", "method", v.Method, "path", v.URL.Path, "error", err)
 	}
 	v.status = status
