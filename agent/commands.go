@@ -83,7 +83,7 @@ var described = manual.Program{
 			"state restore COMPONENT GENERATION [--yes]", "state import COMPONENT FILE [--schema N] [--outside] [--privileged]",
 		}, Help: "the states that updates have saved: which, what is in one (every file is read and checked), one as a tar archive; or have the component continue on one, by an update. An archive becomes a saved state again"},
 		{Forms: []string{"sideload FILE|DIR [--yes]"}, Help: "install the package that is there, as on a USB stick, if the metadata in the folder trust beside it, or what is known already, vouches for it"},
-		{Forms: []string{"rollback COMPONENT [--yes]"}, Help: "go back to the version before the installed one"},
+		{Forms: []string{"rollback COMPONENT [--may-lose-state] [--yes]"}, Help: "go back to the version before the installed one; --may-lose-state: also if that crashes, or hands over no state, so that its last state cannot be saved"},
 		{Forms: []string{"config"}, Help: "read the configuration and say what is wrong with it, or which files it is in"},
 		{Forms: []string{"completion bash|zsh|fish"}, Help: "what a shell reads to complete these commands"},
 		{Forms: []string{"manual"}, Help: "the manual page, for man"},

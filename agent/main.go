@@ -103,6 +103,7 @@ type options struct {
 	keep      bool
 	restoring uint64 // 0: none
 	schema    int    // 0: not said
+	losing    bool
 	outside   bool
 	lending   bool
 	output    string
@@ -142,6 +143,7 @@ func (o *options) parse(args []string) (words []string, err error) {
 	flags.IntVar(&o.schema, "schema", 0, "import: of the state, if the archive does not say it")
 	flags.BoolVar(&o.outside, "outside", false, "import: symbolic links may lead out of the state")
 	flags.BoolVar(&o.lending, "privileged", false, "import: files may be setuid, setgid or have capabilities")
+	flags.BoolVar(&o.losing, "may-lose-state", false, "rollback: also if the present state cannot be saved")
 	flags.StringVar(&o.output, "output", "-", "`file`, or - for standard output")
 	flags.BoolVar(&o.verbose, "v", false, "log details")
 	flags.BoolVar(&o.version, "version", false, "print the version of this program")

@@ -143,7 +143,9 @@ func (o operator) Import(ctx context.Context, component string, archive io.Reade
 	return uint64(gen), nil
 }
 
-func (o operator) GoBack(component string) (string, error) { return o.manager.GoBack(component) }
+func (o operator) GoBack(component string, losing bool) (string, error) {
+	return o.manager.GoBack(component, losing)
+}
 
 // tidy retires saved states that have become too old, and packages that a process
 // before has left.

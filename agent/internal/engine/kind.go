@@ -22,7 +22,7 @@ func (u *Update) Kind() string {
 		return KindRestore
 	case u.Wish.Version == "" && u.Wish.Package == "":
 		return KindRepair
-	case u.Wish.State != "" || u.goesDown():
+	case u.Wish.State == StateSaved || u.Wish.State == StateTransform || u.goesDown():
 		return KindRollback
 	}
 	return KindUpdate

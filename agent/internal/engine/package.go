@@ -21,7 +21,9 @@ import (
 func (u *Update) saves() bool { return u.From.Version != "" && u.From.Schema > 0 }
 
 // transforms reports whether the new version takes over the state of the old.
-func (u *Update) transforms() bool { return u.Restore != 0 || u.saves() && u.To.Schema > 0 }
+func (u *Update) transforms() bool {
+	return u.Restore != 0 || u.saves() && u.To.Schema > 0 && !u.empties()
+}
 
 // schema is that of the state which the new version's state is made from.
 func (u *Update) schema() int {

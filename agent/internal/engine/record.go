@@ -25,7 +25,7 @@ type Record struct {
 // RecordFormat is raised when an older agent must not go on from some records:
 // [Update.format] tells which, and writes the others in the format they had.
 // New fields alone do not raise it: an older agent ignores them.
-const RecordFormat = 3
+const RecordFormat = 4
 
 // A Journal keeps one Record per component; Unfinished lists them. Save and End are durable when
 // they return; End removes the record and keeps the outcome, as one.

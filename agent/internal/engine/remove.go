@@ -23,8 +23,11 @@ func (u *Update) removes() bool { return u.Wish.Remove != "" }
 func (u *Update) packageless() bool { return u.same() || u.removes() }
 
 // empties reports whether an empty state takes the place of the live one: a
-// version that is installed later must not begin on what it does not know.
-func (u *Update) empties() bool { return u.removes() && u.saves() }
+// version that is installed later must not begin on what it does not know, nor one
+// that cannot have the state of the version before.
+func (u *Update) empties() bool {
+	return u.saves() && (u.removes() || u.Lost && u.Restore == 0)
+}
 
 // done is the result of u when it has not turned back.
 func (u *Update) done() string {
@@ -56,8 +59,8 @@ func (e *Engine) empty(ctx context.Context, u *Update) error {
 	return e.seal(ctx, u, u.New, u.To)
 }
 
-// handNothing takes back the state that a component should have come back
-// with: there is none between its removal and its next installation.
+// handNothing takes back the state that a version was handed, where there is none
+// from before: between a removal and the next installation, or if it is lost.
 func (e *Engine) handNothing(ctx context.Context, u *Update) error {
 	s, err := e.updater(ctx, u)
 	if err != nil {

@@ -94,13 +94,17 @@ type world struct {
 	running string // version that runs; "" none
 	state   string // the component's state: schema and value
 	quiet   bool
+	mute    bool // it hands over no state, and begins anew where it is given none
 	ran     int // how often the new version has run and changed its state
 
 	switched  func(version string) error // what the updater says when it has switched; nil: nothing
 	confirmed string                     // version that need not go back by itself
 }
 
-var errPower = errors.New("no power")
+var (
+	errPower = errors.New("no power")
+	errMute  = errors.New("it does not hand over its state")
+)
 
 // op is one operation that reaches the disk or the component. A failing one
 // does its work first, as far as it goes.
@@ -273,6 +277,9 @@ func (w *world) Start(context.Context, updater.StartRequest) error {
 			return nil
 		}
 		w.running, w.quiet = w.current, false
+		if w.mute && w.state == "" {
+			w.state = "schema " + w.current[:1] + " anew"
+		}
 		if want := "schema " + w.current[:1]; !strings.HasPrefix(w.state, want) {
 			return fmt.Errorf("version %s starts on state %q", w.current, w.state)
 		}
@@ -301,6 +308,9 @@ func (s stateful) Save(_ context.Context, r updater.SaveRequest) error {
 		if s.running != "" {
 			return errors.New("saved under a running component")
 		}
+		if s.mute {
+			return errMute
+		}
 		return s.write(r.Dir)
 	})
 }
@@ -319,6 +329,9 @@ func (s stateful) Apply(_ context.Context, r updater.ApplyRequest) error {
 
 func (s stateful) Snapshot(_ context.Context, r updater.SnapshotRequest) error {
 	return s.op("snapshot", func() error { // older than what is saved, so that there is something to transform
+		if s.mute {
+			return errMute
+		}
 		return os.WriteFile(filepath.Join(r.Dir, "state"), []byte(strings.Replace(s.state, "42", "41", 1)), 0o600)
 	})
 }

@@ -388,7 +388,7 @@ func (e *Engine) rehearsal(ctx context.Context, u *Update) (found state.Rehearse
 		return found, err
 	}
 	if err := h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}); err != nil {
-		return found, err
+		return found, e.unrehearsed(ctx, u, err)
 	}
 	if u.StateSize, u.StateFiles, err = sizeOf(dir); err != nil {
 		return found, err
@@ -422,7 +422,11 @@ func (e *Engine) savable(ctx context.Context, h *updater.Client, u *Update) erro
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir}), e.States.Drop(u.Component, gen))
+	err = h.Snapshot(ctx, updater.SnapshotRequest{Component: u.Component, Dir: dir})
+	if err != nil {
+		err = e.unrehearsed(ctx, u, err)
+	}
+	return errors.Join(err, e.States.Drop(u.Component, gen))
 }
 
 // forget removes what the rehearsal has left.

@@ -69,6 +69,7 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 	if err := e.number(u); err != nil {
 		return err
 	}
+	u.Lost = false // by a try before
 	snapshot, err := e.Rehearsals.Settle(u.Component, u.Rehearsal)
 	if err != nil {
 		return err
@@ -78,7 +79,7 @@ func (e *Engine) save(ctx context.Context, u *Update) error {
 		return err
 	}
 	if err := s.Save(ctx, updater.SaveRequest{Component: u.Component, Dir: dir, Snapshot: snapshot}); err != nil {
-		return err
+		return e.forsake(ctx, u, err)
 	}
 	return e.seal(ctx, u, u.Saved, u.From)
 }
@@ -153,9 +154,9 @@ func (e *Engine) apply(ctx context.Context, u *Update) error {
 
 // applyOld hands back the saved state itself, since the new version may have
 // written over what the updater took from it. A copy would need space, and a
-// full disk may be why the update turns back.
+// full disk may be why the update turns back. Who has no saved state gets none.
 func (e *Engine) applyOld(ctx context.Context, u *Update) error {
-	if u.Restore != 0 && u.From.Version == "" {
+	if u.Restore != 0 && u.From.Version == "" || u.Lost {
 		return e.handNothing(ctx, u)
 	}
 	if !u.transforms() && !u.empties() || u.Saved == 0 {

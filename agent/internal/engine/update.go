@@ -12,7 +12,7 @@ type Wish struct {
 	Version string `json:"version,omitempty"` // semantic version; "" no wish
 	Package string `json:"package,omitempty"` // digest or file name of one package; "" the package of Version
 	Attempt int    `json:"attempt,omitempty"` // another number asks again for what has failed
-	State   string `json:"state,omitempty"`   // StateTransform or StateSaved; "" is StateTransform
+	State   string `json:"state,omitempty"`   // StateTransform, StateSaved or StateOptional; "" is StateTransform
 	Remove  string `json:"remove,omitempty"`  // RemoveKeep or RemovePurge; "" nothing is removed
 }
 
@@ -74,6 +74,7 @@ type Update struct {
 
 	Rehearsal state.Generation `json:"rehearsal,omitempty"` // the live snapshot; the one after it is its transform
 	Saved     state.Generation `json:"saved,omitempty"`
+	Lost      bool             `json:"lost,omitempty"` // nothing is in Saved: see [Update.forsakes]
 	New       state.Generation `json:"new,omitempty"`
 
 	// Restore is the generation that the new version gets its state from,
@@ -100,8 +101,12 @@ type Update struct {
 // u. Format 2 has states that come from an earlier generation: an agent of
 // format 1 would transform the present one instead, and unstage the version
 // that is in use. Format 3 has removals, in which one of format 2 would look for
-// a package.
+// a package. Format 4 has states that may be lost, which one of format 3 would
+// look for.
 func (u *Update) format() int {
+	if u.Lost || u.Wish.State == StateOptional {
+		return 4
+	}
 	if u.removes() {
 		return 3
 	}

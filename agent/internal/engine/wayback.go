@@ -15,6 +15,7 @@ import (
 const (
 	StateTransform = "transform" // the present state, transformed; "" means the same
 	StateSaved     = "saved"     // the newest state that this version has left behind
+	StateOptional  = "optional"  // the present state if it can be saved, and else an empty one: see [Update.forsakes]
 )
 
 // A Previous is the version that the installed one has replaced, and what
@@ -63,7 +64,7 @@ func (e *Engine) previous(u *Update) *Previous {
 	case u.same():
 		return u.From.Previous
 	}
-	p := &Previous{Version: u.From.Version, Schema: u.From.Schema, Epoch: u.From.Epoch, Digest: u.From.Digest, Saved: u.Saved}
+	p := &Previous{Version: u.From.Version, Schema: u.From.Schema, Epoch: u.From.Epoch, Digest: u.From.Digest, Saved: u.kept()}
 	if u.From.Schema == 0 || u.To.Schema == 0 {
 		return p
 	}
@@ -181,7 +182,7 @@ func (u *Update) held() []state.Generation {
 	if u.same() {
 		all = append(all, u.From.Held...)
 	}
-	for _, gen := range []state.Generation{u.Saved, u.Restore} {
+	for _, gen := range []state.Generation{u.kept(), u.Restore} {
 		if gen != 0 && !slices.Contains(all, gen) {
 			all = append(all, gen)
 		}

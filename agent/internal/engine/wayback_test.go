@@ -203,6 +203,8 @@ func TestFormatOfRecords(t *testing.T) {
 		"back to saved state": {Update{Wish: Wish{Version: "1.0.0", State: StateSaved}}, 2},
 		"restore":             {Update{Restore: 1}, 2},
 		"removal":             {Update{Wish: Wish{Remove: RemoveKeep}}, 3},
+		"state may be lost":   {Update{Wish: Wish{Version: "2.0.0", State: StateOptional}}, 4},
+		"state is lost":       {Update{Wish: Wish{Remove: RemovePurge}, Lost: true}, 4},
 	} {
 		if got := test.update.format(); got != test.want {
 			t.Errorf("%s: format %d, want %d", name, got, test.want)

@@ -28,7 +28,7 @@
 //	         GET  /v1/state/{type}/{name}/{generation}[/tar]    one of them
 //	         POST /v1/state/{type}/{name}/{generation}/restore  begins an update: its id
 //	         POST /v1/state/{type}/{name}/import?schema=…       a tar archive: its generation
-//	         POST /v1/rollback/{type}/{name}                    begins an update: its id
+//	         POST /v1/rollback/{type}/{name}?losing=…           begins an update: its id
 //	         POST /v1/sideload/{type}/{name}                    what package sideload writes; begins an update: its id
 package link
 

@@ -17,7 +17,7 @@ type States interface {
 	Export(component string, generation uint64, w io.Writer) error
 	// Restore and GoBack begin an update, and return its identity.
 	Restore(component string, generation uint64) (update string, err error)
-	GoBack(component string) (update string, err error)
+	GoBack(component string, losing bool) (update string, err error)
 }
 
 func (s *Server) handleStates(mux *http.ServeMux) {
@@ -44,7 +44,9 @@ func (s *Server) handleStates(mux *http.ServeMux) {
 		query := r.URL.Query()
 		return s.Import(r.Context(), named(r), r.Body, schema, query.Get("outside") == "true", query.Get("privileged") == "true")
 	}))
-	mux.HandleFunc("POST /v1/rollback/{type}/{name}", s.answer(func(r *http.Request) (any, error) { return s.States.GoBack(named(r)) }))
+	mux.HandleFunc("POST /v1/rollback/{type}/{name}", s.answer(func(r *http.Request) (any, error) {
+		return s.States.GoBack(named(r), r.URL.Query().Get("losing") == "true")
+	}))
 	mux.HandleFunc("GET /v1/state/{type}/{name}/{generation}/tar", func(w http.ResponseWriter, r *http.Request) { s.export(w, r, named(r)) })
 }
 
@@ -117,9 +119,10 @@ func RestoreState(ctx context.Context, control, component string, generation uin
 	return update, err
 }
 
-// GoBack begins the update that goes back to the previous version.
-func GoBack(ctx context.Context, control, component string) (update string, err error) {
-	err = askJSON(ctx, control, http.MethodPost, "/v1/rollback/"+component, &update)
+// GoBack begins the update that goes back to the previous version; if losing, also
+// without a present state that cannot be saved.
+func GoBack(ctx context.Context, control, component string, losing bool) (update string, err error) {
+	err = askJSON(ctx, control, http.MethodPost, fmt.Sprintf("/v1/rollback/%s?losing=%t", component, losing), &update)
 	return update, err
 }
 

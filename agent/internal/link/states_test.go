@@ -40,8 +40,8 @@ func (s *states) Restore(component string, gen uint64) (string, error) {
 	return "u1", nil
 }
 
-func (s *states) GoBack(component string) (string, error) {
-	s.begun = append(s.begun, component)
+func (s *states) GoBack(component string, losing bool) (string, error) {
+	s.begun = append(s.begun, fmt.Sprint(component, " ", losing))
 	return "u2", nil
 }
 
@@ -73,10 +73,10 @@ func TestStates(t *testing.T) {
 	if id, err := RestoreState(ctx, s.Control, name, 1); err != nil || id != "u1" {
 		t.Errorf("restore: %v, %v", id, err)
 	}
-	if id, err := GoBack(ctx, s.Control, name); err != nil || id != "u2" {
+	if id, err := GoBack(ctx, s.Control, name, true); err != nil || id != "u2" {
 		t.Errorf("go back: %v, %v", id, err)
 	}
-	if got := strings.Join(device.begun, ","); got != "application/a 1,application/a" {
+	if got := strings.Join(device.begun, ","); got != "application/a 1,application/a true" {
 		t.Errorf("begun: %s", got)
 	}
 }

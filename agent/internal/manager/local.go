@@ -14,8 +14,9 @@ import (
 var ErrBusy = errors.New("an update of the component is under way: await its end, or cancel it (tranquil cancel, tranquil-agent cancel)")
 
 // GoBack has a component go back to its previous version, as [engine.WayBack]
-// tells, by what [Manager.Request] does.
-func (m *Manager) GoBack(component string) (id string, err error) {
+// tells, by what [Manager.Request] does. If losing, also a present state that cannot be
+// saved is no reason not to.
+func (m *Manager) GoBack(component string, losing bool) (id string, err error) {
 	v, err := m.View(component)
 	if err != nil {
 		return "", err
@@ -26,7 +27,11 @@ func (m *Manager) GoBack(component string) (id string, err error) {
 	case p.State == "":
 		return "", fmt.Errorf("there is no way back to version %s: %s", p.Version, p.Loses)
 	default:
-		return m.Request(engine.Update{Component: component, Wish: engine.Wish{Version: p.Version, Package: p.Package, State: p.State}})
+		wish := engine.Wish{Version: p.Version, Package: p.Package, State: p.State}
+		if losing && wish.State == engine.StateTransform {
+			wish.State = engine.StateOptional
+		}
+		return m.Request(engine.Update{Component: component, Wish: wish})
 	}
 }
 

@@ -30,7 +30,7 @@ func TestGoBack(t *testing.T) {
 		manager, stop := start(t, m)
 		defer stop()
 		manager.WayBack = back
-		id, err := manager.GoBack(name)
+		id, err := manager.GoBack(name, false)
 		synctest.Wait()
 		if err != nil || id == "" {
 			t.Fatalf("%q, %v", id, err)
@@ -41,14 +41,25 @@ func TestGoBack(t *testing.T) {
 				t.Errorf("%s; outcome %+v, wishes %+v", diff, m.outcome, m.wishes)
 			}
 		})
-		if _, err := manager.GoBack(name); err == nil {
+		if _, err := manager.GoBack(name, false); err == nil {
 			t.Error("version 1 has a version before")
 		}
+		manager.WayBack = func(string, engine.Installed) *engine.WayBack {
+			return &engine.WayBack{Version: "0.9.0", State: engine.StateTransform}
+		}
+		_, err = manager.GoBack(name, true)
+		synctest.Wait()
+		m.set(func() {
+			if last := m.runs[len(m.runs)-1]; err != nil || last != (engine.Wish{Version: "0.9.0", State: engine.StateOptional}) {
+				t.Errorf("though the state may be lost: %+v, %v", last, err)
+			}
+		})
+		manager.WayBack = back
 		m.set(func() { m.installed.Version = "3.0.0" })
-		if _, err := manager.GoBack(name); err == nil {
+		if _, err := manager.GoBack(name, false); err == nil {
 			t.Error("there is a way back from version 3")
 		}
-		if _, err := manager.GoBack("application/other"); err == nil {
+		if _, err := manager.GoBack("application/other", false); err == nil {
 			t.Error("there is another component")
 		}
 	})

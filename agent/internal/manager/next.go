@@ -2,6 +2,7 @@ package manager
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
@@ -85,8 +86,8 @@ func decide(wish, settled engine.Wish, installed engine.Installed) (Decision, st
 		return remove(wish, installed)
 	case wish.Version != "" && pack.CheckVersion(wish.Version) != nil:
 		return Refuse, fmt.Sprintf("%q is no semantic version such as 1.4.0", wish.Version)
-	case wish.State != "" && wish.State != engine.StateTransform && wish.State != engine.StateSaved:
-		return Refuse, fmt.Sprintf("state %q is neither %q nor %q", wish.State, engine.StateTransform, engine.StateSaved)
+	case !slices.Contains([]string{"", engine.StateTransform, engine.StateSaved, engine.StateOptional}, wish.State):
+		return Refuse, fmt.Sprintf("state %q is neither %q nor %q nor %q", wish.State, engine.StateTransform, engine.StateSaved, engine.StateOptional)
 	case wish.Version != "" && wish.Version == installed.Version && (wish.Package == "" || wish.Package == installed.Digest):
 		return Unchanged, "version " + wish.Version + " is installed already"
 	case wish.Package != "" && wish.Package == installed.Digest:

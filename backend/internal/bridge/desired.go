@@ -17,7 +17,7 @@ type want struct {
 	attempt  int64
 	file     string // package file name or digest, "" by version
 	schedule string // cron, "" none
-	state    string // "transform" or "saved"; "" leaves it to the device
+	state    string // "transform", "saved" or "optional"; "" leaves it to the device
 	remove   string // "keep" or "purge" of its saved states; "" nothing is removed
 	terms    terms
 	means    means

@@ -20,6 +20,8 @@ type updateCmd struct {
 	NoVersion bool          `help:"Take the wish for a version back. What is installed stays."`
 	Now       bool          `help:"Do not wait for the maintenance window."`
 	Again     bool          `help:"Try a version again that has failed before."`
+	Losing    bool          `name:"may-lose-state" help:"Go on also if the present state cannot be saved, and begin on an empty one."`
+	Yes       bool          `help:"Do not ask; only --may-lose-state does."`
 	Check     string        `xor:"check" placeholder:"CRON" help:"Have the device look for newer versions by this schedule, as in '0 */6 * * *'."`
 	NoCheck   bool          `xor:"check" help:"End the schedule."`
 	Wait      bool          `help:"Follow the update to its end; exit code 1 unless it is updated or unchanged."`
@@ -30,6 +32,10 @@ type updateCmd struct {
 func (*updateCmd) Help() string {
 	return `A VERSION is a goal, and is answered once: the device goes to it, up or down, or
 says why not, and leaves it at that. A failed one is tried anew with --again.
+
+An update saves the state first, and turns back if it cannot: so does one of a
+component that crashes, or does not hand over its state. With --may-lose-state it
+goes on. What cannot be saved is lost then, also if it turns back after all.
 
 A --check goes on: whenever the schedule is due, the device installs whatever is
 newer than what it has. Both may be set, and neither ends the other: a schedule
@@ -46,6 +52,12 @@ func (c *updateCmd) Run(s *session) error {
 	}
 	if err := c.foresee(s, before); err != nil {
 		return err
+	}
+	if c.Losing {
+		fmt.Fprintf(s.out, "If the present state of %s on %s cannot be saved, it is LOST\n", c.Component, c.ID)
+		if !c.Yes && !confirmed(s) {
+			return errors.New("not confirmed, nothing was wished for")
+		}
 	}
 	wish := c.wish(before)
 	desired := map[string]any{"components": map[string]any{c.Component: wish}}
@@ -67,8 +79,8 @@ func (c *updateCmd) check() error {
 	switch {
 	case schedule.Check(c.Check) != nil:
 		return schedule.Check(c.Check)
-	case c.Version == "" && (c.Again || c.Wait || c.Now):
-		return errors.New("--again, --wait and --now need a VERSION")
+	case c.Version == "" && (c.Again || c.Wait || c.Now || c.Losing):
+		return errors.New("--again, --wait, --now and --may-lose-state need a VERSION")
 	case c.Version == "" && !c.NoVersion && c.Check == "" && !c.NoCheck:
 		return errors.New("nothing to wish for: give a VERSION, --check, --no-check or --no-version")
 	case c.Version != "" && c.NoVersion:
@@ -95,7 +107,9 @@ func (c *updateCmd) wish(before *iothub.Twin) map[string]any {
 		} else if wishOf(before, c.Component)["now"] != nil {
 			wish["now"] = nil
 		}
-		if wishOf(before, c.Component)["state"] != nil {
+		if c.Losing {
+			wish["state"] = "optional"
+		} else if wishOf(before, c.Component)["state"] != nil {
 			wish["state"] = nil // that was about another version
 		}
 	}

@@ -39,7 +39,7 @@ const (
 	ComponentConsent           = 42 // "ask": updates need consent; "" they need none
 	ComponentPrevious          = 32 // version before the installed one, "" for none
 	ComponentSaved             = 33 // when the last state of that version was saved; 0 for none
-	ComponentWantedState       = 46 // of the wanted version: "" or "transform", or "saved"
+	ComponentWantedState       = 46 // of the wanted version: "" or "transform", "saved", or "optional"
 	ComponentPreviousSchema    = 47
 	ComponentWay               = 48 // back to it: "transforms", "saved state", "no state" or "none"
 	ComponentWayNote           = 49 // what is lost on it, and where its package comes from, in words
