@@ -207,10 +207,13 @@ func (o *options) status(ctx context.Context, words []string) error {
 	t := tabwriter.NewWriter(o.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "COMPONENT\tVERSION\tRUNNING\tUPDATE")
 	for _, v := range views {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", v.Component, v.Installed.Version, running(v), describe(v))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", v.Component, v.Installed.Version, running(v), oneLine(describe(v)))
 	}
 	return t.Flush()
 }
+
+// oneLine keeps a text in its column: what a component has printed is many lines.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // since tells when something began, if it has.
 func since(t time.Time) string {

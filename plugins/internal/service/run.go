@@ -48,11 +48,12 @@ func (h Home) start(ctx context.Context) error {
 	if runs {
 		_, err = h.end(ctx, v.Traits.Grace)
 	} else {
-		_, err = h.driver.Sweep(ctx, h)
+		_, err = h.sweep(ctx)
 	}
 	if err != nil {
 		return err
 	}
+	h.beginLog()
 	if err := h.takeOver(ctx, v); err != nil {
 		return err
 	}
@@ -145,8 +146,16 @@ func (h Home) end(ctx context.Context, grace time.Duration) (forced bool, err er
 	if forced, err = h.runner().Stop(ctx, h, grace, asked); err != nil {
 		return forced, err
 	}
-	found, err := h.driver.Sweep(ctx, h)
+	found, err := h.sweep(ctx)
 	return forced || found, err
+}
+
+func (h Home) sweep(ctx context.Context) (found bool, err error) {
+	s, can := h.driver.(Sweeper)
+	if !can {
+		return false, nil
+	}
+	return s.Sweep(ctx, h)
 }
 
 // awaitUp waits until a container that is about to run does: before, it cannot
@@ -196,7 +205,8 @@ func (h Home) hasState() bool {
 	return disk.Exists(h.State()) || disk.Exists(h.incoming()) || disk.Exists(h.saved())
 }
 
-// withLog adds the last lines of the component's log to an error.
+// withLog adds the last lines that the component has printed since its start to an
+// error.
 func (h Home) withLog(err error) error {
 	if lines := h.runner().LastLines(h); lines != "" {
 		return fmt.Errorf("%w; its log ends with:\n%s", err, lines)

@@ -21,7 +21,8 @@ type Runner interface {
 	// has passed, then by force. asked, unless it is nil, is called once the
 	// component has been asked.
 	Stop(ctx context.Context, h Home, grace time.Duration, asked func() error) (forced bool, err error)
-	// LastLines returns what the component printed last, "" if nobody knows.
+	// LastLines returns what the component printed last, since it was started; "" if
+	// nobody knows, see [Home.Begun].
 	LastLines(h Home) string
 }
 
@@ -100,10 +101,11 @@ func (Supervised) LastLines(h Home) string {
 		return ""
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err == nil && info.Size() > size {
-		file.Seek(-size, io.SeekEnd)
+	from := h.printedBefore()
+	if info, err := file.Stat(); err == nil {
+		from = max(from, info.Size()-size)
 	}
-	tail, _ := io.ReadAll(io.LimitReader(file, size))
+	tail, _ := io.ReadAll(io.NewSectionReader(file, from, size))
 	all := bytes.Split(bytes.TrimSpace(tail), []byte("\n"))
 	return string(bytes.ToValidUTF8(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")), []byte("?")))
 }

@@ -38,8 +38,12 @@ import (
 
 // A Driver knows one kind of services.
 type Driver interface {
-	// Traits reads the settings of a version. It refuses what it does not
-	// understand: a misspelt name must not show only when the component runs.
+	// Check refuses settings of a new version that it does not understand: a
+	// misspelt name must not show only when the component runs.
+	Check(settings []byte) error
+	// Traits reads the settings of a version that may have been judged by another
+	// updater, when it was staged: nobody judges them again, or what is installed
+	// could be lost to a stricter one.
 	Traits(settings []byte) (Traits, error)
 	// Unpack makes the files of a version from an artifact, in a directory
 	// that does not exist yet. They are on the disk when it returns.
@@ -49,6 +53,11 @@ type Driver interface {
 	Spec(h Home, v Version) (supervisor.Spec, error)
 	// Probe returns why the running component is not well. It has a deadline.
 	Probe(ctx context.Context, h Home, v Version, spec supervisor.Spec) error
+}
+
+// A Sweeper is a driver whose components leave what is not found by the mark in
+// its environment.
+type Sweeper interface {
 	// Sweep ends and removes what a component has left that nobody supervises
 	// any more, and reports whether there was anything to end.
 	Sweep(ctx context.Context, h Home) (found bool, err error)
@@ -132,7 +141,6 @@ func (h Home) State() string { return h.Path("state") }
 func (h Home) Run() string { return h.Path("run") }
 
 func (h Home) incoming() string { return h.Path("incoming") }
-func (h Home) logFile() string  { return h.Path("log", "component.log") }
 
 // mark is the variable by which the component's processes are recognised.
 func (h Home) mark() string { return component.EnvState + "=" + h.State() }

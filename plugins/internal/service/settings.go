@@ -28,7 +28,10 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // MarshalText writes d as time.Duration does.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
-// Decode reads the settings of a version and refuses what it does not know: a
+// Read reads the settings of a version that was staged, as far as they are known.
+func Read(data []byte, settings any) error { return json.Unmarshal(data, settings) }
+
+// Decode reads settings and refuses what it does not know: a
 // misspelt name must not show only when the component runs.
 func Decode(data []byte, settings any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))

@@ -67,10 +67,6 @@ func (h Home) stage(ctx context.Context, r updater.StageRequest) (Version, error
 	if len(settings) == 0 { // a manifest without any
 		settings = []byte("{}")
 	}
-	traits, err := h.driver.Traits(settings)
-	if err != nil {
-		return Version{}, err
-	}
 	if !validName.MatchString(strings.ReplaceAll(r.Version, "+", "_")) {
 		return Version{}, fmt.Errorf("%q is no version", r.Version)
 	}
@@ -78,7 +74,15 @@ func (h Home) stage(ctx context.Context, r updater.StageRequest) (Version, error
 	if err != nil {
 		return Version{}, err
 	}
-	v := Version{ID: id, Version: r.Version, Settings: settings, Traits: traits, dir: h.versionDir(id)}
+	v := Version{ID: id, Version: r.Version, Settings: settings, dir: h.versionDir(id)}
+	if !disk.Exists(v.note()) {
+		if err := h.driver.Check(settings); err != nil {
+			return Version{}, err
+		}
+	}
+	if v.Traits, err = h.driver.Traits(settings); err != nil {
+		return Version{}, err
+	}
 	kept, err := h.keeps(ctx, v)
 	if err == nil && !kept {
 		err = h.unpack(ctx, v, r.Artifact)

@@ -41,15 +41,21 @@ func (d Driver) Open(env updater.Environment) (updater.Updater, error) {
 	return service.Open(Type, d, env)
 }
 
+// Check judges the settings of a new version.
+func (Driver) Check(settings []byte) error {
+	_, err := parseSettings(settings)
+	return err
+}
+
 // Traits reads the settings.
 func (Driver) Traits(settings []byte) (service.Traits, error) {
-	s, err := parseSettings(settings)
+	s, err := readSettings(settings)
 	return service.Traits{Handover: s.State == stateHandover, Commands: s.Commands, Grace: time.Duration(s.Grace)}, err
 }
 
 // Unpack takes the files out of the artifact.
 func (Driver) Unpack(ctx context.Context, _ service.Home, v service.Version, artifact, dir string) error {
-	s, err := parseSettings(v.Settings)
+	s, err := readSettings(v.Settings)
 	if err != nil {
 		return err
 	}
@@ -72,7 +78,7 @@ func (Driver) Unpack(ctx context.Context, _ service.Home, v service.Version, art
 // Spec says how to run v. The variables that Tranquil promises come last, so
 // that they win.
 func (Driver) Spec(h service.Home, v service.Version) (supervisor.Spec, error) {
-	s, err := parseSettings(v.Settings)
+	s, err := readSettings(v.Settings)
 	if err != nil {
 		return supervisor.Spec{}, err
 	}
@@ -95,7 +101,7 @@ func (Driver) Spec(h service.Home, v service.Version) (supervisor.Spec, error) {
 
 // Probe asks in the way that the settings say.
 func (d Driver) Probe(ctx context.Context, h service.Home, v service.Version, running supervisor.Spec) error {
-	s, err := parseSettings(v.Settings)
+	s, err := readSettings(v.Settings)
 	if err != nil {
 		return err
 	}
@@ -117,6 +123,3 @@ func (d Driver) Probe(ctx context.Context, h service.Home, v service.Version, ru
 	}
 	return nil
 }
-
-// Sweep has nothing to do: processes are found by their environment.
-func (Driver) Sweep(context.Context, service.Home) (bool, error) { return false, nil }

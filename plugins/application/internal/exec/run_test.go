@@ -32,9 +32,8 @@ func TestStartRefuses(t *testing.T) {
 	r.must(err)
 	r.switchTo(h)
 	program := r.h.Path("current", "files", "run.sh")
-	r.fill(r.h.Path("log"), map[string]string{"component.log": "what it said before\n"})
 	r.must(os.Chmod(program, 0o600))
-	start("permission denied; its log ends with:\nwhat it said before")
+	start("permission denied")
 	r.must(os.Remove(program))
 	start("cannot start ./run.sh")
 	r.switchTo(updater.Handle{})
@@ -53,6 +52,31 @@ func TestCrashIsRestarted(t *testing.T) {
 	r.stop(time.Minute)
 	if s := r.status(); s.Running || s.Restarts != 0 {
 		t.Errorf("status after Stop is %+v", s)
+	}
+}
+
+// TestCauseOfThisStart: what an earlier start has printed is nobody's cause; what this
+// one has is, also after the log was rotated.
+func TestCauseOfThisStart(t *testing.T) {
+	r := newRig(t)
+	r.switchTo(r.stage("1.0.0", `{"command":["sh","-c","echo I am well; exec sleep 1000"]}`))
+	r.start()
+	log := r.h.Path("log", "component.log")
+	r.eventually("the log", func() bool { data, _ := os.ReadFile(log); return len(data) > 0 })
+	r.stop(time.Minute)
+	r.switchTo(r.stage("2.0.0", `{"command":["sh","-c","exit 3"]}`))
+	r.start()
+	r.eventually("it crashes", func() bool { return !r.probe().Healthy })
+	if reason := r.probe().Reason; strings.Contains(reason, "I am well") || !strings.Contains(reason, "exit status 3") {
+		t.Error(reason)
+	}
+	r.must(os.Rename(log, log+".1"))
+	r.must(os.WriteFile(log, []byte("no luck\n"), 0o600))
+	r.eventually("it says why", func() bool { return strings.Contains(r.probe().Reason, "no luck") })
+	r.stop(time.Minute)
+	r.switchTo(r.stage("3.0.0", `{"command":["nothing-of-that-name"]}`))
+	if err := r.u.Start(r.ctx, updater.StartRequest{Component: name}); err == nil || strings.Contains(err.Error(), "its log ends") {
+		t.Error(err)
 	}
 }
 

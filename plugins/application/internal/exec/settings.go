@@ -50,8 +50,21 @@ type Health struct {
 	File    string   `json:"file,omitempty"`    // in the version's directory; well once the component has made it
 }
 
+// defaults are what counts where the settings say nothing.
+func defaults() Settings {
+	return Settings{Driver: driverExec, State: stateDirectory, Grace: service.Duration(service.DefaultGrace)}
+}
+
+// readSettings reads those of a version that was judged when it was staged.
+func readSettings(data []byte) (Settings, error) {
+	s := defaults()
+	err := service.Read(data, &s)
+	return s, err
+}
+
+// parseSettings judges those of a new version.
 func parseSettings(data []byte) (Settings, error) {
-	s := Settings{Driver: driverExec, State: stateDirectory, Grace: service.Duration(service.DefaultGrace)}
+	s := defaults()
 	err := service.Decode(data, &s)
 	if err == nil {
 		err = s.check()

@@ -1,9 +1,12 @@
 package exec
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -39,6 +42,31 @@ func TestBadSettings(t *testing.T) {
 			t.Errorf("%s: error %v, want one with %q", settings, err, want)
 		}
 	}
+}
+
+// TestStricter: what an earlier updater has accepted is handled by a stricter one, which
+// would not stage it.
+func TestStricter(t *testing.T) {
+	r := newRig(t)
+	const reserved = `,"env":{"TRANQUIL_OLD":"1"},"gone":true,"health":{"command":["true"],"file":"../b"}`
+	if _, err := r.tryStage("1.0.0", `{"command":["sleep","1000"]`+reserved+`}`, nil); err == nil {
+		t.Fatal("it is accepted")
+	}
+	old := r.stage("1.0.0", `{"command":["sleep","1000"]}`)
+	note := r.glob(r.h.Path("versions", "*", "version.json"))[0]
+	staged, err := os.ReadFile(note)
+	r.must(err)
+	r.must(os.WriteFile(note, bytes.Replace(staged, []byte(`"sleep","1000"]`), []byte(`"sleep","1000"]`+reserved), 1), 0o600))
+	r.switchTo(old)
+	r.start()
+	if s := r.status(); !s.Running || s.Version != "1.0.0" || !r.probe().Healthy {
+		t.Errorf("%+v, %+v", s, r.probe())
+	}
+	r.stop(time.Minute)
+	r.save()
+	r.switchTo(r.stage("2.0.0", settings("sleep", "")))
+	r.switchTo(old)
+	r.start()
 }
 
 // FuzzSettings: whatever is accepted is kept when it is written and read again,

@@ -68,7 +68,7 @@ func (d Driver) Find(ctx context.Context, h service.Home) (status supervisor.Sta
 
 // Prepare writes the units of a version.
 func (d Driver) Prepare(ctx context.Context, h service.Home, v service.Version, spec supervisor.Spec) error {
-	s, err := parseSettings(v.Settings)
+	s, err := readSettings(v.Settings)
 	if err != nil || s.Driver != driverSystemd {
 		return err
 	}
@@ -93,7 +93,7 @@ func (d Driver) Forget(ctx context.Context, h service.Home, id string) error {
 
 // Start starts a version as it wants to be.
 func (d Driver) Start(ctx context.Context, h service.Home, v service.Version, spec supervisor.Spec) error {
-	s, err := parseSettings(v.Settings)
+	s, err := readSettings(v.Settings)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (d Driver) Stop(ctx context.Context, h service.Home, grace time.Duration, a
 
 // LastLines asks the journal, or reads the log.
 func (d Driver) LastLines(h service.Home) string {
-	if lines := d.Systemd.LastLines(context.Background(), prefix(h)); lines != "" {
+	if lines := d.Systemd.LastLines(context.Background(), prefix(h), h.Begun()); lines != "" {
 		return lines
 	}
 	return service.Supervised{}.LastLines(h)

@@ -281,14 +281,18 @@ func gone(err error) bool {
 	return strings.Contains(text, "not loaded") || strings.Contains(text, "No main") || strings.Contains(text, "No such device") || errors.Is(err, unix.ESRCH)
 }
 
-// LastLines returns the end of the journal of a component, as far as it is kept.
-func (m Manager) LastLines(ctx context.Context, prefix string) string {
+// LastLines returns the end of the journal of a component since a time, as far as it
+// is kept.
+func (m Manager) LastLines(ctx context.Context, prefix string, since time.Time) string {
 	if len(m.files(prefix)) == 0 {
 		return ""
 	}
 	args := []string{"--unit=" + prefix + "*", "--output=cat", "--lines=5", "--no-pager", "--quiet"}
 	if m.User {
 		args[0] = "--user-unit=" + prefix + "*"
+	}
+	if !since.IsZero() {
+		args = append(args, fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000))
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

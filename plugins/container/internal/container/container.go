@@ -55,6 +55,7 @@ type Driver struct {
 var (
 	_ service.Driver  = Driver{}
 	_ service.Freezer = Driver{}
+	_ service.Sweeper = Driver{}
 )
 
 // Open makes an updater that works in an environment.
@@ -65,16 +66,22 @@ func (d Driver) Open(env updater.Environment) (updater.Updater, error) {
 	return service.Open(Type, d, env)
 }
 
+// Check judges the settings of a new version.
+func (Driver) Check(settings []byte) error {
+	_, err := parseSettings(settings)
+	return err
+}
+
 // Traits reads the settings.
 func (Driver) Traits(settings []byte) (service.Traits, error) {
-	s, err := parseSettings(settings)
+	s, err := readSettings(settings)
 	return service.Traits{Grace: time.Duration(s.Grace), Own: true}, err
 }
 
 // Unpack makes the root file system, and looks whether an engine can run it: the
 // component still runs now, and will not when it is started.
 func (d Driver) Unpack(ctx context.Context, h service.Home, v service.Version, artifact, dir string) error {
-	s, err := parseSettings(v.Settings)
+	s, err := readSettings(v.Settings)
 	if err != nil {
 		return err
 	}
@@ -127,7 +134,7 @@ func (d Driver) choose(b *Box, name string) (Engine, error) {
 
 // Spec prepares all that the container needs and returns what enters it.
 func (d Driver) Spec(h service.Home, v service.Version) (spec supervisor.Spec, err error) {
-	s, err := parseSettings(v.Settings)
+	s, err := readSettings(v.Settings)
 	if err != nil {
 		return spec, err
 	}
@@ -205,7 +212,7 @@ func (d Driver) Up(ctx context.Context, h service.Home) (bool, error) {
 
 // Probe asks in the way that the settings say.
 func (d Driver) Probe(ctx context.Context, h service.Home, v service.Version, spec supervisor.Spec) error {
-	s, err := parseSettings(v.Settings)
+	s, err := readSettings(v.Settings)
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,14 @@ const minMemory = 4 << 20
 // whole names the state as a whole in Settings.State.
 const whole = "."
 
+// readSettings reads those of a version that was judged when it was staged.
+func readSettings(data []byte) (Settings, error) {
+	s := Settings{Grace: service.Duration(service.DefaultGrace)}
+	err := service.Read(data, &s)
+	return s, err
+}
+
+// parseSettings judges those of a new version.
 func parseSettings(data []byte) (Settings, error) {
 	s := Settings{Grace: service.Duration(service.DefaultGrace)}
 	err := service.Decode(data, &s)

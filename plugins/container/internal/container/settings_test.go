@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -51,10 +52,21 @@ func TestBadSettings(t *testing.T) {
 		`{"state":{"a":"/dev/x"}}`:                "hide one another",
 		`{"state":{"a":"/tranquil/control"}}`:     "hide one another",
 	} {
-		_, err := parseSettings([]byte(settings))
+		err := Driver{}.Check([]byte(settings))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one with %q", settings, err, want)
 		}
+	}
+}
+
+// TestStricter: what an earlier updater has accepted is read by a stricter one.
+func TestStricter(t *testing.T) {
+	settings := []byte(`{"gone":true,"grace":"7s","halt":"SIGNONE"}`)
+	if err := (Driver{}).Check(settings); err == nil {
+		t.Error("it is accepted")
+	}
+	if traits, err := (Driver{}).Traits(settings); err != nil || traits.Grace != 7*time.Second {
+		t.Errorf("%+v, %v", traits, err)
 	}
 }
 

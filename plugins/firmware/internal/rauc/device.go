@@ -68,7 +68,7 @@ func (d *device) runs() error {
 
 // well returns why what runs is not.
 func (d *device) well(ctx context.Context) error {
-	s, err := parseSettings(d.note.Slots[d.booted.Name].Settings)
+	s, err := readSettings(d.note.Slots[d.booted.Name].Settings)
 	if err != nil || s.Health.Command == nil {
 		return err
 	}

@@ -20,6 +20,15 @@ type Health struct {
 	Command []string `json:"command,omitempty"` // of the firmware itself; exit 0 is well
 }
 
+// readSettings reads those of a version that was judged when it was staged.
+func readSettings(data []byte) (s Settings, err error) {
+	if len(data) == 0 { // a manifest without any
+		return s, nil
+	}
+	return s, service.Read(data, &s)
+}
+
+// parseSettings judges those of a new version.
 func parseSettings(data []byte) (s Settings, err error) {
 	if len(data) == 0 { // a manifest without any
 		return s, nil
