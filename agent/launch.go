@@ -164,13 +164,27 @@ func (u updaterConfig) program() (path, sum string, err error) {
 	path, sum = u.Path, u.SHA256
 	if u.Type == self.Type {
 		path, err = os.Executable()
-	} else if !strings.Contains(path, "/") {
-		path, err = beside(path)
+	} else if name := path; !strings.Contains(name, "/") {
+		if path, err = beside(name); err == nil {
+			path = sound(path, filepath.Join(installedUpdaters, name))
+		}
 	}
 	if err == nil && sum == "" {
 		sum, err = updater.Checksum(path)
 	}
 	return path, sum, err
+}
+
+// sound prefers an updater of the agent's version, unless it is damaged and there is the
+// one that was installed with the device.
+func sound(own, installed string) string {
+	if self.Intact(own) == nil {
+		return own
+	}
+	if _, err := os.Stat(installed); err != nil {
+		return own
+	}
+	return installed
 }
 
 const installedUpdaters = "/usr/lib/tranquil"

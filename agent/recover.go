@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/tranquil-iot/tranquil/agent/internal/engine"
 	"github.com/tranquil-iot/tranquil/agent/internal/recovery"
@@ -64,14 +65,35 @@ func (a *agent) settleItself(ctx context.Context) error {
 		status, err = u.Status(ctx, updater.StatusRequest{Component: self.Component})
 		return err
 	})
-	if err != nil || status.Version == known.Version {
+	if err != nil {
 		return err
+	}
+	if status.Version == known.Version {
+		return a.mendItself(ctx, known)
 	}
 	if err := a.store.Commit(self.Component, engine.Installed{}); err != nil {
 		return err
 	}
 	return a.repair.Unchanged(self.Component, fmt.Errorf(
 		"the agent runs as it was installed on the device, since its note of version %s is gone: ask for a version again, with another attempt", known.Version))
+}
+
+// mendItself puts what is damaged of the agent's version in place again, and starts anew
+// with it.
+func (a *agent) mendItself(ctx context.Context, known engine.Installed) error {
+	damaged, err := self.Damaged(a.config.self())
+	if err != nil || len(damaged) == 0 {
+		return err
+	}
+	a.log.Error("the agent is damaged", "version", known.Version, "files", damaged)
+	files := strings.Join(damaged, ", ")
+	if _, err := a.engine.Repair(ctx, self.Component, known); err != nil && !errors.Is(err, updater.ErrReboot) {
+		return fmt.Errorf("the agent is damaged (%s), and cannot be put in place again: %w; ask for a version again, with another attempt", files, err)
+	}
+	err = a.repair.Unchanged(self.Component, fmt.Errorf(
+		"the files of the agent were damaged (%s); version %s was put in place again: check the device's disk", files, known.Version))
+	a.restart()
+	return err
 }
 
 // keep starts a component that has been found not to run, or stops one that

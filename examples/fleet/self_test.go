@@ -188,4 +188,19 @@ func TestAgentUpdatesItself(t *testing.T) {
 	must(t, s.Wish(t.Context(), agentItself, `{"version": "2.0.0-dev", "attempt": 2}`))
 	_, err = s.Await(t.Context(), "the next wish works", rig.UpdateTime, func(r rig.Reported) bool { return r.Components[agentItself].Version == "2.0.0-dev" })
 	must(t, err)
+
+	s.Agent.Kill()
+	damaged, err := filepath.Glob(filepath.Join(s.Dir, "agent", "updater", "tranquil", "versions", "2.0.0-dev-*", "tranquil-updater-application"))
+	if err != nil || len(damaged) != 1 {
+		t.Fatal(damaged, err)
+	}
+	must(t, os.Truncate(damaged[0], 5000))
+	must(t, s.StartAgent(t.Context()))
+	r, err = s.Await(t.Context(), "the agent says that it was damaged", rig.UpdateTime, func(r rig.Reported) bool {
+		return strings.Contains(r.Components[agentItself].Outcome.Cause, "(tranquil-updater-application); version 2.0.0-dev was put in place again")
+	})
+	must(t, err)
+	if now, _ := check(t, s); now.PID != adapter {
+		t.Errorf("the component was started anew: process %d, was %d", now.PID, adapter)
+	}
 }

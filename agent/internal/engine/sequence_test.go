@@ -95,7 +95,7 @@ type world struct {
 	state   string // the component's state: schema and value
 	quiet   bool
 	mute    bool // it hands over no state, and begins anew where it is given none
-	ran     int // how often the new version has run and changed its state
+	ran     int  // how often the new version has run and changed its state
 
 	switched  func(version string) error // what the updater says when it has switched; nil: nothing
 	confirmed string                     // version that need not go back by itself

@@ -8,7 +8,7 @@
 // boot is a start of the agent: Switch asks for one, and Confirm says that the
 // version has proven itself. All that is remembered is one file:
 //
-//	versions/VERSION-DIGEST/  a version's programs
+//	versions/VERSION-DIGEST/  a version's programs, and .sums.json by which damage is noticed
 //	note.json                 which of them runs, since when it is tried, and what to go back to
 //	registered                the process of an agent that its server has taken
 package self
@@ -126,7 +126,11 @@ func Choose(dir, installed string) (string, error) {
 
 // choose falls back to what was installed, whatever became of a version.
 func choose(dir, id, installed string, cause error) (string, error) {
-	if err := checkProgram(program(dir, id)); err != nil {
+	err := checkProgram(program(dir, id))
+	if err == nil {
+		err = Intact(program(dir, id))
+	}
+	if err != nil {
 		return installed, errors.Join(cause, err)
 	}
 	return program(dir, id), cause

@@ -53,6 +53,11 @@ func start(t testing.TB, dir string) string {
 // artifact is an agent that can tell its version, and no more.
 func artifact(t testing.TB, says string) string {
 	t.Helper()
+	return artifactOf(t, map[string]string{Program: "#!/bin/sh\necho " + says + "\n"})
+}
+
+func artifactOf(t testing.TB, scripts map[string]string) string {
+	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), "artifact"))
 	if err != nil {
 		t.Fatal(err)
@@ -62,9 +67,10 @@ func artifact(t testing.TB, says string) string {
 	defer zipped.Close()
 	archive := tar.NewWriter(zipped)
 	defer archive.Close()
-	script := "#!/bin/sh\necho " + says + "\n"
-	archive.WriteHeader(&tar.Header{Name: Program, Mode: 0o755, Size: int64(len(script)), Typeflag: tar.TypeReg})
-	archive.Write([]byte(script))
+	for name, script := range scripts {
+		archive.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(script)), Typeflag: tar.TypeReg})
+		archive.Write([]byte(script))
+	}
 	return file.Name()
 }
 
@@ -238,6 +244,13 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
+	_, err := r.Stage(r.ctx, updater.StageRequest{
+		Component: Component, Version: "2.0.0", MediaType: pack.MediaTypeArtifact,
+		Artifact: artifactOf(t, map[string]string{Program: "#!/bin/sh\necho " + Program + " 2.0.0\n", "tranquil-updater-x": "\x7fELF"}),
+	})
+	if err == nil || !strings.Contains(err.Error(), "tranquil-updater-x of the artifact does not run here") {
+		t.Error(err)
+	}
 	if left, _ := filepath.Glob(filepath.Join(r.dir, "versions", "*")); len(left) > 0 {
 		t.Error(left)
 	}
@@ -249,7 +262,7 @@ func TestChoose(t *testing.T) {
 		"no note":           func(r rig) error { return os.Remove(notePath(r.dir)) },
 		"half a note":       func(r rig) error { return os.WriteFile(notePath(r.dir), []byte(`{"current":`), 0o600) },
 		"no version":        func(r rig) error { return os.RemoveAll(filepath.Join(r.dir, "versions")) },
-		"no program":        func(r rig) error { n, _ := readNote(r.dir); return os.Truncate(program(r.dir, n.Current), 0) },
+		"half a program":    func(r rig) error { n, _ := readNote(r.dir); return os.Truncate(program(r.dir, n.Current), 3) },
 		"not executable":    func(r rig) error { n, _ := readNote(r.dir); return os.Chmod(program(r.dir, n.Current), 0o600) },
 		"an escape":         func(r rig) error { return os.WriteFile(notePath(r.dir), []byte(`{"current":"../../../etc"}`), 0o600) },
 		"a directory there": func(r rig) error { return errors.Join(os.Remove(notePath(r.dir)), os.Mkdir(notePath(r.dir), 0o700)) },
@@ -259,9 +272,6 @@ func TestChoose(t *testing.T) {
 			r.proven("1.0.0")
 			r.must(damage(r))
 			got, err := Choose(r.dir, "/installed")
-			if name == "no program" { // it cannot be told from one that works
-				return
-			}
 			if got != "/installed" || (err == nil) != (name == "no note") {
 				t.Error(got, err)
 			}
@@ -269,6 +279,45 @@ func TestChoose(t *testing.T) {
 				r.proven("2.0.0")
 			}
 		})
+	}
+}
+
+// TestDamage: what the disk has spoiled of a version is noticed, not used, and put in
+// place again while it runs.
+func TestDamage(t *testing.T) {
+	const name, script = "tranquil-updater-x", "#!/bin/sh\nexit 2\n"
+	r := newRig(t)
+	stage := func() updater.Handle {
+		a, err := r.Stage(r.ctx, updater.StageRequest{
+			Component: Component, Version: "1.0.0", MediaType: pack.MediaTypeArtifact,
+			Artifact: artifactOf(t, map[string]string{Program: "#!/bin/sh\necho " + Program + " 1.0.0\n", name: script}),
+		})
+		r.must(err)
+		return a.Handle
+	}
+	h := stage()
+	r.waits(r.to(h))
+	start(t, r.dir)
+	r.must(r.to(h))
+	of := filepath.Join(versionDir(r.dir, string(h.Data)), name)
+	for what, damage := range map[string]func() error{
+		"cut":  func() error { return os.Truncate(of, 5) },
+		"gone": func() error { return os.Remove(of) },
+		"sums": func() error { return os.Truncate(filepath.Join(filepath.Dir(of), sumsName), 5) },
+	} {
+		if names, err := Damaged(r.dir); err != nil || len(names) > 0 || Intact(of) != nil {
+			t.Errorf("before %s: %v, %v", what, names, err)
+		}
+		r.must(damage())
+		if names, err := Damaged(r.dir); err != nil || len(names) != 1 || (Intact(of) == nil) != (what == "sums") {
+			t.Errorf("%s: %v, %v, %v", what, names, err, Intact(of))
+		}
+		if again := stage(); string(again.Data) != string(h.Data) {
+			t.Fatalf("%s is staged", again.Data)
+		}
+		if text, err := os.ReadFile(of); err != nil || string(text) != script {
+			t.Errorf("%s: %q, %v", what, text, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package self
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -77,7 +78,7 @@ func (u *Updater) stage(ctx context.Context, r updater.StageRequest) (id string,
 	if err := u.forgive(id); err != nil {
 		return "", err
 	}
-	if id == u.running() || check(ctx, program(u.dir, id), r.Version) == nil {
+	if u.whole(ctx, id, r.Version) {
 		return id, nil
 	}
 	half := filepath.Join(u.dir, "versions", "."+id+".new")
@@ -92,13 +93,25 @@ func (u *Updater) stage(ctx context.Context, r updater.StageRequest) (id string,
 	if err := pack.Unpack(artifact, half, pack.Limits{}, true); err != nil {
 		return "", err
 	}
-	if err := check(ctx, filepath.Join(half, Program), r.Version); err != nil {
+	if err := cmp.Or(check(ctx, filepath.Join(half, Program), r.Version), checkUpdaters(ctx, half), seal(half)); err != nil {
 		return "", errors.Join(err, os.RemoveAll(half))
+	}
+	if id == u.running() {
+		return id, mend(half, versionDir(u.dir, id))
 	}
 	if err := errors.Join(os.RemoveAll(versionDir(u.dir, id)), os.Rename(half, versionDir(u.dir, id))); err != nil {
 		return "", err
 	}
 	return id, durable.Sync(filepath.Dir(half))
+}
+
+// whole reports whether a version is there as it was staged.
+func (u *Updater) whole(ctx context.Context, id, version string) bool {
+	if check(ctx, program(u.dir, id), version) != nil {
+		return false
+	}
+	names, err := damaged(versionDir(u.dir, id))
+	return err == nil && len(names) == 0
 }
 
 func digest(ctx context.Context, name string) (string, error) {
@@ -130,6 +143,33 @@ func check(ctx context.Context, name, version string) error {
 	}
 	if said := string(bytes.TrimSpace(out)); said != Program+" "+version {
 		return fmt.Errorf("%s of the artifact says that it is %.100q, not version %s", Program, said, version)
+	}
+	return nil
+}
+
+// updaterPrefix begins the names of updaters.
+const updaterPrefix = "tranquil-updater-"
+
+// checkUpdaters has each updater of a version say how it is used. What cannot be run
+// here would leave its components to nobody.
+func checkUpdaters(ctx context.Context, dir string) error {
+	names, err := filepath.Glob(filepath.Join(dir, updaterPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	for _, name := range names {
+		if checkProgram(name) != nil {
+			continue // it is none
+		}
+		_, err := ask(ctx, name)
+		if ended, is := errors.AsType[*exec.ExitError](err); is && ended.Exited() {
+			continue // it says that an agent has to start it
+		}
+		if err != nil {
+			return fmt.Errorf("%s of the artifact does not run here: %w", filepath.Base(name), err)
+		}
 	}
 	return nil
 }
