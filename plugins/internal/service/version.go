@@ -190,8 +190,11 @@ func (h Home) unstage(ctx context.Context, r updater.UnstageRequest) error {
 		if id == current {
 			return errors.New("it is the version switched to: switch to another first")
 		}
-		if current == "" && disk.Exists(h.incoming()) { // the component was removed: whatever starts next starts on that
+		if current == "" && disk.Exists(h.incoming()) { // the component was removed, and nothing is left of its state
 			if err := removeAll(h.State()); err != nil {
+				return err
+			}
+			if err := removeAll(h.incoming()); err != nil { // the last, which tells of the removal
 				return err
 			}
 		}

@@ -22,23 +22,24 @@ type interruption struct {
 	needs  func(updater.Capabilities) bool
 	// run prepares, hands the call to cut, and checks that all is well when
 	// it is repeated. It runs on a component again for every moment.
-	run func(r *rig, cut func(call))
+	run   func(r *rig, cut func(call))
+	moves bool // the state may change hands meanwhile
 }
 
 // A call is one method's call.
 type call func(ctx context.Context, u *updater.Client) error
 
 var interruptions = []interruption{
-	{"Stage", always, cutStage},
-	{"Unstage", always, cutUnstage},
-	{"Switch", always, cutSwitch},
-	{"Start", always, cutStart},
-	{"Stop", always, cutStop},
-	{"Save", state, cutSave},
-	{"Apply", state, cutApply},
-	{"Snapshot", snapshot, cutSnapshot},
-	{"Quiesce", quiesce, cutQuiesce},
-	{"Confirm", confirm, cutConfirm},
+	{method: "Stage", needs: always, run: cutStage},
+	{method: "Unstage", needs: always, run: cutUnstage},
+	{method: "Switch", needs: always, run: cutSwitch},
+	{method: "Start", needs: always, run: cutStart, moves: true},
+	{method: "Stop", needs: always, run: cutStop, moves: true},
+	{method: "Save", needs: state, run: cutSave},
+	{method: "Apply", needs: state, run: cutApply},
+	{method: "Snapshot", needs: snapshot, run: cutSnapshot},
+	{method: "Quiesce", needs: quiesce, run: cutQuiesce},
+	{method: "Confirm", needs: confirm, run: cutConfirm},
 }
 
 // cancelled interrupts by cancelling the call's context. An updater that is still

@@ -60,6 +60,9 @@ type Suite struct {
 	// [updater.ErrReboot]; then that call comes again. Running tells what the
 	// device has booted. Default: components stop and start.
 	Boot func(t testing.TB, env updater.Environment)
+	// StateOnly leaves out what has nothing to do with the state, for an updater
+	// that has proven the rest with another way of handling that.
+	StateOnly bool
 	// Ready is how long a component may take from Start until it is seen
 	// running and healthy. Default: 10 s.
 	Ready time.Duration
@@ -100,7 +103,7 @@ func Run(t *testing.T, s Suite) {
 			caps := newRig(t, s, mode.asProcess).u.Capabilities()
 			for _, c := range checks() {
 				twice := c.cancels && mode.asProcess && s.Open != nil
-				if c.needs(caps) && (mode.asProcess || !c.kills) && !twice {
+				if c.needs(caps) && (mode.asProcess || !c.kills) && !twice && (!s.StateOnly || c.concernsState(caps)) {
 					t.Run(c.name, func(t *testing.T) { t.Parallel(); c.run(newRig(t, s, mode.asProcess)) })
 				}
 			}
@@ -115,6 +118,13 @@ type check struct {
 	run     func(*rig)
 	kills   bool // only for an updater that is a process
 	cancels bool // once is enough
+	moves   bool // the state may change hands meanwhile
+}
+
+// concernsState reports whether a check is for updaters that handle state.
+func (c check) concernsState(caps updater.Capabilities) bool {
+	caps.State, caps.Snapshot = false, false
+	return c.moves || !c.needs(caps)
 }
 
 func always(updater.Capabilities) bool     { return true }
@@ -160,8 +170,8 @@ func checks() []check {
 	}
 	for _, i := range interruptions {
 		list = append(list,
-			check{name: i.method + " can be cancelled and repeated", needs: i.needs, cancels: true, run: i.cancelled},
-			check{name: i.method + " can be killed and repeated", needs: i.needs, kills: true, run: i.killed})
+			check{name: i.method + " can be cancelled and repeated", needs: i.needs, cancels: true, moves: i.moves, run: i.cancelled},
+			check{name: i.method + " can be killed and repeated", needs: i.needs, kills: true, moves: i.moves, run: i.killed})
 	}
 	return list
 }

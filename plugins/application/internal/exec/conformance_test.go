@@ -22,12 +22,24 @@ func TestConformance(t *testing.T) {
 			updatertest.Run(t, suite(content))
 		})
 	}
-	t.Run(driverSystemd, func(t *testing.T) {
+	t.Run(stateCommands, func(t *testing.T) {
 		t.Parallel()
-		m, s := newMachine(t), suite(unitSettings("served", `,"health":{"http":"/v1/health"}`))
+		s := suite(commandSettings(""))
+		s.Open, s.StateOnly = nil, true // the rest is as above
+		updatertest.Run(t, s)
+	})
+	t.Run(driverSystemd, func(t *testing.T) { // with the other commands; the state in a directory is the same for both drivers
+		t.Parallel()
+		m, s := newMachine(t), suite(unitSettings("served", `,"health":{"http":"/v1/health"},"state":"commands","commands":{"save":["./save.sh"],"apply":["./apply.sh"],"running":true}`))
 		s.Open, s.Env = m.driver().Open, []string{systemdVariable + "=" + m.dir}
 		updatertest.Run(t, s)
 	})
+}
+
+// kept is a state that is kept elsewhere, of which there is always some.
+var kept = map[string]string{
+	"save.sh":  "#!/bin/sh\nset -e\ncd ../../..\nmkdir -p elsewhere\n[ -e elsewhere/base ] || echo 1 >elsewhere/base\ncp -a elsewhere/. \"$1\"\n",
+	"apply.sh": "#!/bin/sh\nset -e\ncd ../../..\nrm -rf elsewhere\ncp -a \"$1\" elsewhere\n",
 }
 
 func suite(content string) updatertest.Suite {
@@ -35,7 +47,7 @@ func suite(content string) updatertest.Suite {
 		Type: Type,
 		Open: open,
 		Artifact: func(t testing.TB, version string) updatertest.Artifact {
-			path := artifact(t, map[string]string{"about": version})
+			path := artifact(t, map[string]string{"about": version, "save.sh": kept["save.sh"], "apply.sh": kept["apply.sh"]})
 			return updatertest.Artifact{Path: path, MediaType: pack.MediaTypeArtifact, Settings: []byte(content)}
 		},
 		Running: running,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -333,6 +334,32 @@ func TestSaveUsesTheSnapshot(t *testing.T) {
 		}
 		if disk.Exists(snapshot) {
 			t.Error("the snapshot is still there")
+		}
+	}
+}
+
+// TestRemovalLeavesTheLog, and nothing else.
+func TestRemovalLeavesTheLog(t *testing.T) {
+	r := newRig(t)
+	for _, settings := range []string{settings("sleep", ""), settings("handover", `,"state":"handover"`), commandSettings(`,"running":true`)} {
+		h, err := r.tryStage("1.0.0", settings, kept)
+		r.must(err)
+		r.switchTo(h)
+		r.apply(r.dir(files{"a": "kept"}))
+		r.start()
+		r.stop(time.Minute)
+		r.save()
+		r.switchTo(updater.Handle{})
+		r.apply(r.dir(nil))
+		r.must(r.u.Unstage(r.ctx, updater.UnstageRequest{Component: name, Version: "1.0.0", Handle: h}))
+		left := r.read(r.h.Dir)
+		for path := range left {
+			if place, _, _ := strings.Cut(path, "/"); slices.Contains([]string{"log", "run", "commands", "elsewhere"}, place) || strings.HasPrefix(place, ".discarded-") {
+				delete(left, path)
+			}
+		}
+		if len(left) > 0 || disk.Exists(r.h.Path("incoming")) || disk.Exists(r.h.State()) {
+			t.Errorf("%s: %v", settings, left)
 		}
 	}
 }
