@@ -26,5 +26,5 @@ func main() {
 	if len(os.Args) == 3 { // what keeps containers running is this program too
 		os.Exit(container.Run(os.Args[1], os.Args[2]))
 	}
-	updater.Main(container.Type, base.Or(mica.Open, driver.Open))
+	updater.Main(container.Type, base.Or(mica.New, driver.Open))
 }

@@ -20,5 +20,5 @@ func main() {
 		fmt.Println("tranquil-updater-firmware", version)
 		return
 	}
-	updater.Main(rauc.Type, base.Or(mica.Open, rauc.Open))
+	updater.Main(rauc.Type, base.Or(mica.New, rauc.Open))
 }

@@ -71,14 +71,28 @@ func Open(file string) (*Base, error) {
 	return b, err
 }
 
+// A Maker makes an updater that has a Base OS do what it is asked for.
+type Maker func(*Base, updater.Environment) updater.Updater
+
+// Open returns what makes an updater with the configuration in a file.
+func (m Maker) Open(file string) updater.Open {
+	return func(env updater.Environment) (updater.Updater, error) {
+		base, err := Open(file)
+		if err != nil {
+			return nil, err
+		}
+		return m(base, env), nil
+	}
+}
+
 // Or returns what makes an updater for a MICA on a device that is configured to be one,
 // by [File] or a file of that name in the updater's data directory, and otherwise
 // another one.
-func Or(open func(file string) updater.Open, other updater.Open) updater.Open {
+func Or(m Maker, other updater.Open) updater.Open {
 	return func(env updater.Environment) (updater.Updater, error) {
 		for _, file := range []string{filepath.Join(env.Data, filepath.Base(File)), File} {
 			if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
-				return open(file)(env)
+				return m.Open(file)(env)
 			}
 		}
 		return other(env)

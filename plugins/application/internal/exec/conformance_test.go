@@ -36,7 +36,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// kept is a state that is kept elsewhere, of which there is always some.
+// kept are the programs for a state that is kept elsewhere, of which there is always some.
 var kept = map[string]string{
 	"save.sh":  "#!/bin/sh\nset -e\ncd ../../..\nmkdir -p elsewhere\n[ -e elsewhere/base ] || echo 1 >elsewhere/base\ncp -a elsewhere/. \"$1\"\n",
 	"apply.sh": "#!/bin/sh\nset -e\ncd ../../..\nrm -rf elsewhere\ncp -a \"$1\" elsewhere\n",

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/tranquil-iot/tranquil/plugins/internal/mica"
 	"github.com/tranquil-iot/tranquil/sdk/pack"
 	"github.com/tranquil-iot/tranquil/sdk/updater"
 	"github.com/tranquil-iot/tranquil/sdk/updater/updatertest"
@@ -23,7 +24,7 @@ import (
 // The test binary is also the updater that the kit launches.
 func TestMain(m *testing.M) {
 	if updater.Launched() {
-		updater.Main(kind, Open(os.Getenv("MICA")))
+		updater.Main(kind, mica.Maker(New).Open(os.Getenv("MICA")))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -126,7 +127,7 @@ func TestConformance(t *testing.T) {
 	artifacts := map[string]string{"1.0.0": imageOf(t, "1.0.0"), "2.0.0": imageOf(t, "2.0.0")}
 	updatertest.Run(t, updatertest.Suite{
 		Type: kind,
-		Open: Open(config),
+		Open: mica.Maker(New).Open(config),
 		Env:  []string{"MICA=" + config},
 		Artifact: func(_ testing.TB, version string) updatertest.Artifact {
 			return updatertest.Artifact{Path: artifacts[version], MediaType: pack.MediaTypeArtifact, Settings: []byte(`{"state":"/var/lib/app"}`)}

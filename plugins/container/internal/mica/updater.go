@@ -46,15 +46,9 @@ var (
 	_ updater.UpdaterWithStatus   = (*Updater)(nil)
 )
 
-// Open returns what makes an updater with the operator's configuration.
-func Open(file string) updater.Open {
-	return func(env updater.Environment) (updater.Updater, error) {
-		base, err := mica.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		return &Updater{base, env.Data}, nil
-	}
+// New makes an updater of the containers of a Base OS.
+func New(base *mica.Base, env updater.Environment) updater.Updater {
+	return &Updater{base, env.Data}
 }
 
 // Close ends the connection.

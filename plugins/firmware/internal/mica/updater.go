@@ -54,15 +54,9 @@ var (
 	_ updater.UpdaterWithStatus = (*Updater)(nil)
 )
 
-// Open returns what makes an updater with the operator's configuration.
-func Open(file string) updater.Open {
-	return func(env updater.Environment) (updater.Updater, error) {
-		base, err := mica.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		return &Updater{base: base, dir: env.Data, boot: boot.ID, log: env.Logger}, nil
-	}
+// New makes an updater of the firmware of a Base OS.
+func New(base *mica.Base, env updater.Environment) updater.Updater {
+	return &Updater{base: base, dir: env.Data, boot: boot.ID, log: env.Logger}
 }
 
 // Close ends the connection.

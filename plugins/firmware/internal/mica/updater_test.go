@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { updatertest.Main(m, Type, open) }
 
 // open makes an updater on the machine of its environment.
 func open(env updater.Environment) (updater.Updater, error) {
-	u, err := Open(filepath.Join(env.Run, "mica.json"))(env)
+	u, err := mica.Maker(New).Open(filepath.Join(env.Run, "mica.json"))(env)
 	if err != nil {
 		return nil, err
 	}
