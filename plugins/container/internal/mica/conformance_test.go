@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -137,6 +138,60 @@ func TestConformance(t *testing.T) {
 		},
 		Ready: time.Minute,
 	})
+}
+
+// TestStateOfNobody: a container that does not give its state ends all the same. No
+// other version starts without it, until that was said.
+func TestStateOfNobody(t *testing.T) {
+	_, config := stand(t)
+	text, err := os.ReadFile(config)
+	must(t, err)
+	must(t, os.WriteFile(config, bytes.Replace(text, []byte("{"), []byte(`{"methods":{"export":{"method":"no_such_method"}},`), 1), 0o600))
+	env := updater.Environment{Data: t.TempDir(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	u, err := mica.Maker(New).Open(config)(env)
+	must(t, err)
+	s := u.(*Updater)
+	defer s.Close()
+	const name = kind + "/a"
+	handles := map[string]updater.Handle{}
+	for _, version := range []string{"1.0.0", "2.0.0"} {
+		a, err := s.Stage(t.Context(), updater.StageRequest{
+			Component: name, Version: version, Artifact: imageOf(t, version), MediaType: pack.MediaTypeArtifact, Settings: []byte(`{"state":"/var/lib/app"}`),
+		})
+		must(t, err)
+		handles[version] = a.Handle
+	}
+	to := func(version string) {
+		t.Helper()
+		must(t, s.Switch(t.Context(), updater.SwitchRequest{Component: name, Handle: handles[version]}))
+	}
+	to("1.0.0")
+	must(t, s.Start(t.Context(), updater.StartRequest{Component: name}))
+	_, err = s.Stop(t.Context(), updater.StopRequest{Component: name})
+	must(t, err)
+	if err := s.Save(t.Context(), updater.SaveRequest{Component: name, Dir: t.TempDir()}); err == nil {
+		t.Error("nothing is saved, and nobody hears of it")
+	}
+	to("2.0.0")
+	if err := s.Start(t.Context(), updater.StartRequest{Component: name}); err == nil {
+		t.Error("it starts without the state")
+	}
+	to("1.0.0")
+	must(t, s.Start(t.Context(), updater.StartRequest{Component: name})) // on its own
+	_, err = s.Stop(t.Context(), updater.StopRequest{Component: name})
+	must(t, err)
+	to("2.0.0")
+	must(t, s.Apply(t.Context(), updater.ApplyRequest{Component: name, Dir: t.TempDir()}))
+	must(t, s.Start(t.Context(), updater.StartRequest{Component: name}))
+	_, err = s.Stop(t.Context(), updater.StopRequest{Component: name})
+	must(t, err)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // running finds the processes whose root is that of a container.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,6 +38,7 @@ const kind = "container"
 type Updater struct {
 	base *mica.Base
 	data string
+	log  *slog.Logger
 }
 
 var (
@@ -48,7 +50,7 @@ var (
 
 // New makes an updater of the containers of a Base OS.
 func New(base *mica.Base, env updater.Environment) updater.Updater {
-	return &Updater{base, env.Data}
+	return &Updater{base, env.Data, env.Logger}
 }
 
 // Close ends the connection.
@@ -355,6 +357,11 @@ func (u *Updater) start(ctx context.Context, h home) error {
 			return err
 		}
 	}
+	if ran, err := os.ReadFile(h.ran()); err == nil && string(ran) != id { // another container may have the state
+		if err := u.takeState(ctx, h, there); err != nil {
+			return err
+		}
+	}
 	if err := u.giveState(ctx, h, v); err != nil {
 		return err
 	}
@@ -406,5 +413,10 @@ func (u *Updater) stop(ctx context.Context, h home, grace time.Duration) (forced
 		}
 		forced = forced || answer.Forced
 	}
-	return forced, u.takeState(ctx, h, there)
+	err = u.takeState(ctx, h, there)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, mica.ErrLost) { // Save tries again; who needs no state can do without
+		u.log.Warn("the state cannot be taken out of the container", "container", h.name, "cause", err)
+		err = nil
+	}
+	return forced, err
 }
