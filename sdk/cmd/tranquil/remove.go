@@ -25,7 +25,8 @@ it waits for maintenance window and consent, stops dependants meanwhile, and
 turns back if something fails.
 
 The last state is saved first and kept: tranquil rollback brings the component
-back with it. With --purge nothing is kept, and nothing brings it back. A version
+back with it. With --purge nothing is kept, and nothing brings it back; so it also
+removes a component whose state cannot be saved. A version
 that is installed later begins anew. No schedule brings the component back, only
 a wish for a version.`
 }
