@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -67,7 +69,8 @@ func artifactOf(t testing.TB, scripts map[string]string) string {
 	defer zipped.Close()
 	archive := tar.NewWriter(zipped)
 	defer archive.Close()
-	for name, script := range scripts {
+	for _, name := range slices.Sorted(maps.Keys(scripts)) { // the same bytes each time
+		script := scripts[name]
 		archive.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(script)), Typeflag: tar.TypeReg})
 		archive.Write([]byte(script))
 	}
