@@ -10,6 +10,7 @@ import (
 
 	"github.com/tranquil-iot/tranquil/backend/internal/hub"
 	"github.com/tranquil-iot/tranquil/sdk/settings"
+	"github.com/tranquil-iot/tranquil/sdk/trust"
 )
 
 // A config is the backend's configuration file (TOML). Without one everything
@@ -67,11 +68,16 @@ type filesConfig struct {
 	Deltas   int     `toml:"deltas"`    // of so many versions before a package deltas to it are made; 0 is none
 	Quota    int64   `toml:"quota"`     // bytes of all packages and uploads; 0 is no bound
 	HTTPRate float64 `toml:"http_rate"` // requests a second and source address; 0 is 200
+
+	OnlineKey string `toml:"online_key"` // pkcs11:… or exec:…, the key of snapshot and timestamp; "" has it in a file
 }
 
 func (c filesConfig) check() error {
 	if err := checkTCP(c.TCP); err != nil {
 		return err
+	}
+	if c.OnlineKey != "" && !trust.IsElsewhere(c.OnlineKey) {
+		return settings.In("online_key", errors.New("want pkcs11:… or exec:…; a key in a file is DIR/files/trust/online.key"))
 	}
 	for key, negative := range map[string]bool{"keep": c.Keep < 0, "deltas": c.Deltas < 0, "quota": c.Quota < 0, "http_rate": c.HTTPRate < 0} {
 		if negative {

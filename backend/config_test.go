@@ -58,6 +58,8 @@ func TestFilesConfig(t *testing.T) {
 		"bounds":       {"keep = 5\nquota = 1073741824\nhttp_rate = 50.0", ""},
 		"a quota of -": {"quota = -1", "cannot be negative"},
 		"keep of -":    {"keep = -1", "cannot be negative"},
+		"a module":     {"online_key = \"pkcs11:object=online?module-path=/usr/lib/m.so\"", ""},
+		"a key file":   {"online_key = \"/etc/online.key\"", "want pkcs11:"},
 	} {
 		file := filepath.Join(t.TempDir(), "backend.toml")
 		if err := os.WriteFile(file, []byte("[files]\n"+test.text), 0o600); err != nil {

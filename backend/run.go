@@ -183,7 +183,7 @@ func (b *backend) startFiles(context.Context) (part, error) {
 	cfg := files.Config{
 		Dir: filepath.Join(dir, "oci"), Trust: filepath.Join(dir, "trust"), HTTP: c.HTTP, CoAP: c.CoAP, TCP: c.TCP, Token: token, PlaintextBeyondLoopback: c.Insecure, Log: b.log,
 		Keep: c.Keep, Deltas: c.Deltas, Quota: c.Quota, HTTPRate: c.HTTPRate, HTTPBurst: 2 * c.HTTPRate,
-		Store: c.Store, StoreUser: c.StoreUser,
+		Store: c.Store, StoreUser: c.StoreUser, OnlineKey: c.OnlineKey,
 	}
 	if c.StorePassword != "" {
 		if cfg.StorePassword, err = readSecret(c.StorePassword); err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/trust"
+	"github.com/tranquil-iot/tranquil/sdk/trust/trusttest"
 )
 
 var errNoPassphrase = errors.New("nobody is asked")
@@ -100,35 +101,11 @@ esac
 
 // TestKeyInAModule: a security module signs by PKCS#11, here SoftHSM.
 func TestKeyInAModule(t *testing.T) {
-	const module = "/usr/lib/softhsm/libsofthsm2.so"
-	for _, needed := range []string{module, "softhsm2-util", "pkcs11-tool"} {
-		_, noFile := os.Stat(needed)
-		if _, err := exec.LookPath(needed); err != nil && noFile != nil {
-			t.Skipf("NOT TESTED: there is no %s", needed)
-		}
-	}
-	dir := t.TempDir()
-	tokens, conf, pin := filepath.Join(dir, "tokens"), filepath.Join(dir, "conf"), filepath.Join(dir, "pin")
-	for _, err := range []error{
-		os.Mkdir(tokens, 0o700), os.WriteFile(conf, []byte("directories.tokendir = "+tokens+"\n"), 0o600), os.WriteFile(pin, []byte("1234\n"), 0o600),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv("SOFTHSM2_CONF", conf)
-	for _, c := range [][]string{
-		{"softhsm2-util", "--init-token", "--free", "--label", "company", "--so-pin", "4321", "--pin", "1234"},
-		{"pkcs11-tool", "--module", module, "--token-label", "company", "--login", "--pin", "1234", "--keypairgen", "--key-type", "EC:prime256v1", "--label", "root key", "--id", "07"},
-	} {
-		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v: %s", c, err, out)
-		}
-	}
-	const query = "?module-path=" + module
+	whole := trusttest.Module(t)
+	const query = "?module-path=" + trusttest.ModulePath
 	for name, ask := range map[string]func() ([]byte, error){
-		"pkcs11:token=company;object=root%20key" + query + "&pin-source=file:" + pin: unasked,
-		"pkcs11:token=company;id=%07" + query:                                        func() ([]byte, error) { return []byte("1234"), nil },
+		whole:                                 unasked,
+		"pkcs11:token=company;id=%07" + query: func() ([]byte, error) { return []byte(trusttest.ModulePIN), nil },
 	} {
 		key, err := trust.ReadKey(name, ask)
 		if err != nil {

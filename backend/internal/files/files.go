@@ -55,6 +55,9 @@ type Config struct {
 	// and timestamp; made if it is not there. Until somebody has published a root
 	// there is nothing in it to serve.
 	Trust string
+	// OnlineKey names a key that another program keeps, as pkcs11: or exec: (see
+	// [trust.ReadKey]), to sign snapshot and timestamp; "" has it in a file of Trust.
+	OnlineKey string
 	// Token lets its bearer push packages. Without one nobody can push.
 	Token string
 	// Keep is how many packages of a component stay: those that were pushed last,
@@ -116,7 +119,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open package store: %w", err)
 	}
-	if c.trust, err = openTrust(cfg.Trust, cfg.Log); err != nil {
+	if c.trust, err = openTrust(cfg.Trust, cfg.OnlineKey, cfg.Log); err != nil {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, catalog: c, trust: c.trust}

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,20 +22,23 @@ import (
 // A vouching serves trust metadata and keeps it fresh.
 type vouching struct {
 	repository *trust.Repository
-	path       string // of the online key
+	path       string // of the online key, or what else names it
 	log        *slog.Logger
 	said       tellings // by role; the goroutine of keepFresh alone has it
 
+	opening sync.Mutex // which may take long
+	key     trust.Key  // of snapshot and timestamp; nil: there is none that can be used
+
 	mu      sync.Mutex
-	key     trust.Key        // of snapshot and timestamp; nil: there is none that can be used
 	problem error            // why snapshot and timestamp cannot be signed
 	last    []trust.Standing // of the last look; nil: there is another since
 }
 
-// openTrust reads the directory of metadata, and the online key beside it, which
-// is made at the first start and never leaves this machine. Without a key that can
-// be used all is served, and nothing is signed.
-func openTrust(dir string, log *slog.Logger) (*vouching, error) {
+// openTrust reads the directory of metadata, and the online key: the one that is named,
+// or that of the file beside the metadata, which is made at the first start and never
+// leaves this machine. Without a key that can be used all is served, and nothing is
+// signed.
+func openTrust(dir, key string, log *slog.Logger) (*vouching, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make directory of trust: %w", err)
 	}
@@ -42,7 +46,7 @@ func openTrust(dir string, log *slog.Logger) (*vouching, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vouching{repository: r, path: filepath.Join(dir, "online.key"), log: log, said: tellings{}}
+	v := &vouching{repository: r, path: cmp.Or(key, filepath.Join(dir, "online.key")), log: log, said: tellings{}}
 	if _, v.problem = v.signer(); v.problem != nil {
 		log.Error("packages are served, but trust metadata is not signed", "error", v.problem)
 	}
@@ -52,12 +56,15 @@ func openTrust(dir string, log *slog.Logger) (*vouching, error) {
 // signer is the online key. One that cannot be used may be mended while the
 // server runs.
 func (v *vouching) signer() (trust.Key, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	v.opening.Lock()
+	defer v.opening.Unlock()
 	if v.key != nil {
 		return v.key, nil
 	}
 	key, err := onlineKey(v.path)
+	if err != nil && trust.IsElsewhere(v.path) {
+		return nil, fmt.Errorf("cannot use the file server's key: %w; mend that, or name another key (online_key) and tranquil trust rotate DIR online", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the file server's key: %w; mend it or bring it from a backup, or remove it, and tranquil trust rotate DIR online", err)
 	}
@@ -71,10 +78,9 @@ func (v *vouching) signer() (trust.Key, error) {
 }
 
 func onlineKey(path string) (trust.Key, error) {
-	_, err := os.Stat(path)
-	if !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(path); trust.IsElsewhere(path) || !errors.Is(err, fs.ErrNotExist) {
 		return trust.ReadKey(path, func() ([]byte, error) {
-			return nil, errors.New("the online key must not be encrypted: nobody is there to type a passphrase")
+			return nil, errors.New("nobody is there to type a passphrase: the online key must not be encrypted, and the PIN of a module be in the file that its pin-source names")
 		})
 	}
 	key, err := trust.NewKey()

@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/trust"
+	"github.com/tranquil-iot/tranquil/sdk/trust/trusttest"
 )
 
 // An operator has the offline keys.
@@ -223,6 +225,30 @@ func TestTrustAlarm(t *testing.T) {
 	alarms(soon.Add(trust.SnapshotGood))
 	if !strings.Contains(log.String(), "tranquil trust rotate DIR online") {
 		t.Errorf("a key that nobody knows: %s", log.String())
+	}
+}
+
+// TestOnlineKeyInAModule: snapshot and timestamp are signed by a security module; while
+// that is gone, what was signed is served, and the server says what is wrong.
+func TestOnlineKeyInAModule(t *testing.T) {
+	uri := trusttest.Module(t)
+	dir := t.TempDir()
+	in := func(uri string) func(*Config) { return func(c *Config) { c.OnlineKey = uri } }
+	o := begin(t, start(t, dir, in(uri)))
+	p := trust.Of(mustPush(t, o.server, variation{version: "1.0.0"}))
+	o.endorse(p)
+	if _, err := o.device(false).Verify(t.Context(), p); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir + ".trust/online.key"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a key file: %v", err)
+	}
+	o.server = start(t, dir, in(strings.Replace(uri, "token=company", "token=gone", 1)))
+	if _, err := o.device(false).Verify(t.Context(), p); err != nil {
+		t.Error(err)
+	}
+	if problem := o.problem(trust.Timestamp); !strings.Contains(problem, "name another key (online_key)") {
+		t.Errorf("problem %q", problem)
 	}
 }
 
