@@ -87,6 +87,9 @@ func waiting(b *testing.B, pids []int) usage {
 	before := usageOf(pids)
 	time.Sleep(idle)
 	u := usageOf(pids)
+	if u.private == 0 {
+		b.Fatal("it has ended")
+	}
 	u.cpu -= before.cpu
 	u.written -= before.written
 	u.switches -= before.switches
