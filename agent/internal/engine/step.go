@@ -45,6 +45,16 @@ func (e *Engine) tell(r *Record, steps []Step, at int, part float64) {
 	e.Tell(r.progress(steps[at], (float64(at)+part)/float64(len(steps))))
 }
 
+// Progress is what is told of an update that has not gone on yet since it was cut off.
+func (r Record) Progress() Progress {
+	steps := (*Engine)(nil).steps()
+	at := slices.IndexFunc(steps, func(s Step) bool { return s.Name == r.Step })
+	if at < 0 {
+		return r.progress(Step{Name: r.Step}, 0) // a step of a newer agent
+	}
+	return r.progress(steps[at], float64(at)/float64(len(steps)))
+}
+
 // Stopped says that the update has stopped the component, or may have: only
 // the update may start it.
 func (r Record) Stopped() bool {

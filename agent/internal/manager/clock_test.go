@@ -12,7 +12,7 @@ const decade = 3652 * 24 * time.Hour
 // TestScheduleAndClock: a check is due at the next tick after the clock was
 // set, and not because of that; a device that slept through a tick checks.
 func TestScheduleAndClock(t *testing.T) {
-	m := New(Config{Components: []string{name}, Memory: &memory{wishes: engine.Wishes{Schedule: "0 3 * * *"}}})
+	m := New(Config{Components: []string{name}, Memory: &memory{wishes: engine.Wishes{Schedule: "0 3 * * *"}}, Journal: nothing})
 	wall, on := time.Date(2026, 11, 29, 2, 0, 0, 0, time.UTC), time.Hour
 	for _, look := range []struct {
 		why         string

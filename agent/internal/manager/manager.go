@@ -121,13 +121,19 @@ type known struct {
 // New returns a manager; [Manager.Run] sets it going.
 func New(c Config) *Manager {
 	slices.Sort(c.Components)
-	return &Manager{
+	m := &Manager{
 		Config: c, wake: make(chan struct{}, 1), jobs: make(chan job), progress: map[string]engine.Progress{},
 		running: map[string]bool{}, answers: map[string]engine.Wish{}, checkNow: map[string]bool{},
 		asked: map[string]engine.Update{}, mends: map[string]engine.Update{}, tidied: map[string]time.Time{}, due: map[string]plan{},
 		held: map[string]time.Time{}, known: map[string]known{}, stuck: map[string]bool{}, checks: map[string]*check{},
 		on: func() time.Duration { return engine.Now().At },
 	}
+	for _, component := range c.Components { // whoever asks before Run goes on with them is not told that there is none
+		if r, open, err := c.Journal(component); open && err == nil {
+			m.progress[component] = r.Progress()
+		}
+	}
+	return m
 }
 
 // lookInterval is how often the manager looks whether components still run,
