@@ -158,7 +158,7 @@ func (o *options) restore(ctx context.Context, component string, gen uint64) err
 	}
 	for _, e := range entries {
 		if uint64(e.Generation) == gen {
-			fmt.Fprintf(o.out, "%s stops, and continues on the state that version %s had at %s.\nIt loses whatever it has stored since; its present state is saved, if that can be.\n",
+			fmt.Fprintf(o.out, "%s stops, and continues on the state that version %s had at %s.\nIt loses whatever it has stored since; its present state is saved.\n",
 				component, e.Version, moment(e.Time))
 		}
 	}
@@ -226,7 +226,7 @@ func (o *options) rollback(ctx context.Context, words []string) error {
 		return fmt.Errorf("there is no way back to version %s: %s", v.Previous.Version, v.Previous.Note())
 	}
 	o.explain(v)
-	if o.losing || v.Previous.Way == engine.WaySaved {
+	if o.losing {
 		fmt.Fprintf(o.out, "If the present state cannot be saved, it is lost.\n")
 	}
 	if !o.confirmed() {

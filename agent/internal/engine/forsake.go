@@ -9,10 +9,10 @@ import (
 
 // forsakes reports whether u goes on if the state of the installed version cannot
 // be saved: one that crashes, or does not hand over its state, could be left by
-// nothing else. Whoever asked for u was told. If it turns back after that, the
+// nothing else. Whoever asked for u has said so. If it turns back after that, the
 // installed version has no state either.
 func (u *Update) forsakes() bool {
-	return u.Wish.Remove == RemovePurge || u.Wish.State == StateOptional || u.Restore != 0
+	return u.Losing || u.Wish.Remove == RemovePurge || u.Wish.State == StateOptional
 }
 
 // kept is the generation that u has saved; 0 if there is none.

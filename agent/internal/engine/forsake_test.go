@@ -17,9 +17,10 @@ var forsaking = map[string]struct {
 	"an update":                {Update{Wish: Wish{Version: "1.0.0"}}, Refused, "2.0.0", "schema 2 value 42+"},
 	"a removal":                {Update{Wish: Wish{Remove: RemoveKeep}}, TurnedBack, "2.0.0", "schema 2 value 42+"},
 	"an update that may do so": {Update{Wish: Wish{Version: "1.0.0", State: StateOptional}}, Updated, "1.0.0", "schema 1 anew"},
-	"a saved state":            {Update{Wish: Wish{Version: "1.0.0", State: StateSaved}}, Updated, "1.0.0", "schema 1 value 42"},
-	"a restore":                {Update{Restore: 1}, Updated, "2.0.0", "schema 2 value 42"},
-	"a purge":                  {Update{Wish: Wish{Remove: RemovePurge}}, Removed, "", ""},
+	"a saved state":            {Update{Wish: Wish{Version: "1.0.0", State: StateSaved}}, Refused, "2.0.0", "schema 2 value 42+"},
+	"a restore":                {Update{Restore: 1}, Refused, "2.0.0", "schema 2 value 42+"},
+	"one of these, at the device, that may do so": {Update{Losing: true, Wish: Wish{Version: "1.0.0", State: StateSaved}}, Updated, "1.0.0", "schema 1 value 42"},
+	"a purge": {Update{Wish: Wish{Remove: RemovePurge}}, Removed, "", ""},
 }
 
 // TestForsake: what cannot be saved keeps nobody from what needs no state, and the

@@ -74,7 +74,8 @@ type Update struct {
 
 	Rehearsal state.Generation `json:"rehearsal,omitempty"` // the live snapshot; the one after it is its transform
 	Saved     state.Generation `json:"saved,omitempty"`
-	Lost      bool             `json:"lost,omitempty"` // nothing is in Saved: see [Update.forsakes]
+	Losing    bool             `json:"losing,omitempty"` // asked for at the device: the present state may be lost
+	Lost      bool             `json:"lost,omitempty"`   // nothing is in Saved: see [Update.forsakes]
 	New       state.Generation `json:"new,omitempty"`
 
 	// Restore is the generation that the new version gets its state from,
@@ -104,7 +105,7 @@ type Update struct {
 // a package. Format 4 has states that may be lost, which one of format 3 would
 // look for.
 func (u *Update) format() int {
-	if u.Lost || u.Wish.State == StateOptional {
+	if u.Lost || u.Losing || u.Wish.State == StateOptional {
 		return 4
 	}
 	if u.removes() {

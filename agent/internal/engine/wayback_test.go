@@ -204,6 +204,7 @@ func TestFormatOfRecords(t *testing.T) {
 		"restore":             {Update{Restore: 1}, 2},
 		"removal":             {Update{Wish: Wish{Remove: RemoveKeep}}, 3},
 		"state may be lost":   {Update{Wish: Wish{Version: "2.0.0", State: StateOptional}}, 4},
+		"so, at the device":   {Update{Losing: true, Wish: Wish{Version: "1.0.0", State: StateSaved}}, 4},
 		"state is lost":       {Update{Wish: Wish{Remove: RemovePurge}, Lost: true}, 4},
 	} {
 		if got := test.update.format(); got != test.want {

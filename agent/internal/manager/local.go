@@ -27,11 +27,7 @@ func (m *Manager) GoBack(component string, losing bool) (id string, err error) {
 	case p.State == "":
 		return "", fmt.Errorf("there is no way back to version %s: %s", p.Version, p.Loses)
 	default:
-		wish := engine.Wish{Version: p.Version, Package: p.Package, State: p.State}
-		if losing && wish.State == engine.StateTransform {
-			wish.State = engine.StateOptional
-		}
-		return m.Request(engine.Update{Component: component, Wish: wish})
+		return m.Request(engine.Update{Component: component, Losing: losing, Wish: engine.Wish{Version: p.Version, Package: p.Package, State: p.State}})
 	}
 }
 

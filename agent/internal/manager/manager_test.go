@@ -72,6 +72,7 @@ type memory struct {
 	wishes    engine.Wishes
 	outcome   *engine.Outcome
 	runs      []engine.Wish
+	losing    bool // of the last of them
 	fail      bool
 	hang      chan string // if not nil, an update waits here, and turns back
 	finished  bool        // the unfinished update of an earlier process
@@ -140,7 +141,7 @@ func (m *memory) run(_ context.Context, u engine.Update) (engine.Outcome, error)
 		default:
 			m.installed = engine.Installed{Version: u.Wish.Version, Digest: u.Wish.Package}
 		}
-		m.runs, m.outcome = append(m.runs, u.Wish), &o
+		m.runs, m.losing, m.outcome = append(m.runs, u.Wish), u.Losing, &o
 	})
 	return o, nil
 }
