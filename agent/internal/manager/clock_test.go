@@ -23,7 +23,7 @@ func TestScheduleAndClock(t *testing.T) {
 		{"nothing", 10 * time.Second, 0, false},
 		{"the clock is right again after years", 10 * time.Second, decade, false},
 		{"an hour too early", 10 * time.Second, 0, false},
-		{"the tick of then", 60 * time.Minute, 0, true},
+		{"the tick of then", 60*time.Minute + spread, 0, true},
 		{"the tick has been", 10 * time.Second, 0, false},
 		{"years back", 10 * time.Second, -decade, false},
 		{"an hour later", time.Hour, 0, false},
@@ -33,6 +33,29 @@ func TestScheduleAndClock(t *testing.T) {
 		wall, on = wall.Add(look.passed+look.set), on+look.passed
 		if due := m.takeDue(name, wall, on); due != look.due {
 			t.Errorf("%s: due: %t at %s", look.why, due, wall)
+		}
+	}
+}
+
+// TestSpread: of many devices with one schedule no two check at the same moment, and none
+// before its tick or long after it.
+func TestSpread(t *testing.T) {
+	now := time.Date(2026, 11, 29, 2, 0, 0, 0, time.UTC)
+	for expr, test := range map[string]struct{ tick, most time.Duration }{
+		"0 3 * * *":     {time.Hour, spread},
+		"*/10 * * * *":  {10 * time.Minute, time.Minute},
+		"*/5 * * * * *": {5 * time.Second, 500 * time.Millisecond},
+	} {
+		seen := map[time.Duration]bool{}
+		for range 100 {
+			in, ok := dueIn(expr, now)
+			if !ok || in < test.tick || in >= test.tick+test.most {
+				t.Errorf("%s: in %s", expr, in)
+			}
+			seen[in] = true
+		}
+		if len(seen) < 90 {
+			t.Errorf("%s: %d moments for 100 devices", expr, len(seen))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/schedule"
@@ -24,8 +25,18 @@ func (p plan) moved(now time.Time, on time.Duration) bool {
 	return (now.Round(0).Sub(p.now.Round(0)) - (on - p.on)).Abs() > slew
 }
 
-// dueIn returns how long it is from now until the next tick of a schedule.
+// spread is by how much a check comes after its tick, at most: a thousand devices that
+// have one schedule do not ask in the same second.
+const spread = 5 * time.Minute
+
+// dueIn returns how long it is from now until the check of the next tick of a schedule:
+// it is made in the first tenth of the time until the tick after that, some time within
+// spread.
 func dueIn(expr string, now time.Time) (time.Duration, bool) {
 	next, ok := schedule.Next(expr, now)
-	return next.Sub(now), ok
+	late := time.Duration(0)
+	if after, another := schedule.Next(expr, next); ok && another {
+		late = rand.N(max(1, min(after.Sub(next)/10, spread)))
+	}
+	return next.Sub(now) + late, ok
 }
