@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"time"
 
 	"github.com/tranquil-iot/tranquil/backend/internal/limit"
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
@@ -36,7 +37,8 @@ type Config struct {
 	Sessions      Records // whose documents go after SessionLife
 	Ledger        Ledger
 	Log           *slog.Logger
-	Seal          []byte // secret that Known is made with, the same for all processes on a store; nil: one of this process
+	Seal          []byte           // secret that Known is made with, the same for all processes on a store; nil: one of this process
+	Clock         func() time.Time // by which attempts to log in are counted; nil: time.Now
 }
 
 // Accounts are safe for concurrent use, also by several processes on one store.
@@ -58,6 +60,9 @@ const (
 func New(c Config) *Accounts {
 	if c.Seal == nil {
 		c.Seal = []byte(rand.Text())
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
 	}
 	attempts := func() *limit.Buckets[string] { return limit.New[string](loginRate, loginBurst) }
 	return &Accounts{Config: c, logins: attempts(), known: attempts(), hashing: make(chan struct{}, 2)}

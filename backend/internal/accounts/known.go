@@ -63,7 +63,7 @@ var errTooMany = twin.Throttled.With("too many attempts to log in: wait a minute
 
 // admit takes an attempt to be some user, and answers what gives it back; twin.Throttled.
 func (a *Accounts) admit(name string, from Origin) (giveBack func(), err error) {
-	now := time.Now()
+	now := a.Clock()
 	if a.knows(name, from.Known) {
 		if !a.known.Take(from.Known, 1, now) {
 			return nil, errTooMany

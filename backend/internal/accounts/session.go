@@ -68,7 +68,7 @@ func secretID(secret string) string {
 func (a *Accounts) Authenticate(ctx context.Context, name, password string, from Origin) (User, error) {
 	giveBack, err := a.admit(name, from)
 	if err != nil {
-		if n := a.refused.count(networkOf(from.Host), time.Now()); n > 0 {
+		if n := a.refused.count(networkOf(from.Host), a.Clock()); n > 0 {
 			a.Log.Warn("too many attempts to log in", "user", name[:min(len(name), 64)], "from", from.Host, "refusedSinceLast", n)
 		}
 		return User{}, err
