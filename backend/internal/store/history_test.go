@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -205,5 +206,39 @@ func TestHoles(t *testing.T) {
 			t.Error(e.Sequence, e.Lost, err)
 		}
 		break
+	}
+}
+
+// TestHistoryOfManyAtOnce: what comes at the same time goes to the disk together, beyond the bound as well.
+func TestHistoryOfManyAtOnce(t *testing.T) {
+	s := openInternal(t, t.TempDir())
+	const devices, outcomes = 20, 5
+	var wg sync.WaitGroup
+	for i := range devices {
+		device := fmt.Sprint("d", i)
+		newDevice(t, s, device)
+		for n := range maxOutcomes - outcomes/2 { // filled without waiting for the log
+			if _, err := s.js.PublishAsync(history(device), []byte(`[]`)); err != nil {
+				t.Fatal(n, err)
+			}
+		}
+	}
+	<-s.js.PublishAsyncComplete()
+	for i := range devices {
+		wg.Go(func() {
+			for n := range outcomes {
+				ends(t, s, fmt.Sprint("d", i), fmt.Sprint("u", n))
+			}
+		})
+	}
+	wg.Wait()
+	for i := range devices {
+		if got, _ := remembers(t, s, fmt.Sprint("d", i)); len(got) != outcomes {
+			t.Errorf("d%d has %v", i, got)
+		}
+	}
+	info, err := s.history.Info(t.Context())
+	if err != nil || info.State.Msgs != devices*maxOutcomes {
+		t.Errorf("%d are kept: %v", info.State.Msgs, err)
 	}
 }

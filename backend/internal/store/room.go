@@ -10,12 +10,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Shares of the event log. What a device causes and what messages it sends each have a part of it: who fills that loses
-// the oldest of its own. And when the log is nearly full the oldest messages go, of all devices, before anything else.
+// Shares of the event log. When that is half full, what a device causes and what messages it sends each have a part of
+// it: who fills that loses the oldest of its own. And when the log is nearly full the oldest messages go, of all devices,
+// before anything else.
 const (
 	shares     = 16 // of the log, one for a subject
 	portions   = 8  // of a share, in which it is counted
 	looks      = 32 // so often it is looked how full the log is, while it is filled once
+	halfFull   = 0.5
 	nearlyFull = 0.75
 )
 
@@ -24,6 +26,7 @@ type room struct {
 	bytes int64 // of the log
 
 	mu   sync.Mutex
+	half bool                // the log was half full when it was last looked
 	by   map[string]*portion // by subject
 	seen int64               // bytes since it was last looked how full the log is
 
@@ -55,10 +58,17 @@ func (r *room) took(subject string, size int64, sequence uint64) (end uint64, lo
 		return 0, look
 	}
 	of.bytes, of.ends = 0, append(of.ends, sequence)
-	if len(of.ends) > portions {
-		end, of.ends = of.ends[0], of.ends[1:]
+	if most := len(of.ends) - portions; most > 0 && (r.half || most > shares*portions) {
+		end, of.ends = of.ends[most-1], of.ends[most:]
 	}
 	return end, look
+}
+
+// filled is how many bytes the log has.
+func (r *room) filled(bytes uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.half = float64(bytes) >= halfFull*float64(r.bytes)
 }
 
 // forget is about a device that is gone.
@@ -104,6 +114,7 @@ func (s *Store) thin(ctx context.Context) error {
 			return fmt.Errorf("cannot read event log: %w", err)
 		}
 		state := info.State
+		s.room.filled(state.Bytes)
 		if float64(state.Bytes) < nearlyFull*float64(s.room.bytes) {
 			return nil
 		}

@@ -75,6 +75,31 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// TestFewDevices: while there is room, a device may have more than its share.
+func TestFewDevices(t *testing.T) {
+	t.Parallel()
+	s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), LogBytes: 2 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	const n = 400 // of 2 KiB and more, two fifths of the log
+	for range n {
+		if err := s.Append(t.Context(), twin.Event{Type: twin.Telemetry, Device: "a", Body: json.RawMessage(`"` + strings.Repeat("x", 2000) + `"`)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := uint64(1)
+	for e, err := range s.Events(t.Context(), "", 0) {
+		if err != nil || e.Sequence != next || e.Lost > 0 {
+			t.Fatal(e.Sequence, e.Lost, err)
+		}
+		if next++; e.Sequence == n {
+			break
+		}
+	}
+}
+
 // TestLargeEvents: more than a reader's memory holds comes in order.
 func TestLargeEvents(t *testing.T) {
 	t.Parallel()
