@@ -12,11 +12,8 @@ import (
 	"github.com/tranquil-iot/tranquil/backend/internal/twin"
 )
 
-// prefetch and prefetchBytes bound what waits in memory for one reader. One event has to fit.
-const (
-	prefetch      = 64
-	prefetchBytes = maxEntry
-)
+// prefetch bounds how many events wait in memory for one reader: each may have a third of a megabyte.
+const prefetch = 16
 
 // Events answers all events after a position, or those of one device unless device is "", and then waits for more.
 // It ends, with an error, only when ctx is done or the store closes. Events that the log has dropped are skipped; the
@@ -143,7 +140,7 @@ func (s *Store) readAll(ctx context.Context, stream jetstream.Stream, subject st
 }
 
 func consume(ctx context.Context, consumer jetstream.Consumer, emit func(jetstream.Msg) (more bool, err error)) error {
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(prefetch, prefetchBytes))
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch))
 	if err != nil {
 		return err
 	}
