@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/durable"
@@ -265,11 +266,28 @@ func readPublics(paths []string) (all []crypto.PublicKey, err error) {
 	return all, nil
 }
 
+// identify replaces the names of files of public keys by the ids of the keys.
+func identify(keys []string) (ids []string, err error) {
+	for _, key := range keys {
+		if strings.HasSuffix(key, ".pub") {
+			public, err := readPublic(key)
+			if err != nil {
+				return nil, err
+			}
+			if key, err = trust.KeyID(public); err != nil {
+				return nil, err
+			}
+		}
+		ids = append(ids, key)
+	}
+	return ids, nil
+}
+
 type rotateCmd struct {
 	Dir     string   `arg:"" help:"Directory of tranquil trust init."`
 	Role    string   `arg:"" help:"root, targets, online or an author. Without any change of keys root and targets are renewed, each by its own keys, and online gets the file server's key."`
 	Add     []string `placeholder:"FILE" help:"Public key that is added."`
-	Remove  []string `sep:"none" placeholder:"ID" help:"Key that is removed, by the beginning of its id, as tranquil trust status shows it."`
+	Remove  []string `sep:"none" placeholder:"ID" help:"Key that is removed: the beginning of its id, as tranquil trust status shows it, or the file with its public half."`
 	Replace bool     `help:"Remove all keys but those that are added."`
 	amendment
 }
@@ -279,7 +297,11 @@ func (c *rotateCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	change := trust.Change{Add: add, Remove: c.Remove, Replace: c.Replace, Threshold: c.Threshold}
+	remove, err := identify(c.Remove)
+	if err != nil {
+		return err
+	}
+	change := trust.Change{Add: add, Remove: remove, Replace: c.Replace, Threshold: c.Threshold}
 	if c.Role == trust.Online && len(c.Add) == 0 {
 		if change, err = c.online(s); err != nil {
 			return err
