@@ -31,7 +31,7 @@ func Routes() []Route {
 		{"PATCH", device + "/twin", accounts.Operate, "Merge tags and desired properties into a twin, If-Match its etag", nil, take(patchTwin)},
 		{"POST", device + "/methods", accounts.Operate, "Have a device do something now (direct method)", nil, callMethod},
 		{"POST", device + "/repair", accounts.Operate, "Have an agent leave safe mode", nil, get(repairDevice)},
-		{"GET", device + "/history", accounts.Read, "How the updates of a device have ended, the newest first", nil, get(history)},
+		{"GET", device + "/history", accounts.Read, "How the updates of a device have ended, the newest first; some that ended before 'since' may be missing", nil, get(history)},
 		{"GET", device + "/readings", accounts.Read, "What a device measures, and whether it is live, stale (until when) or of a device that is away", nil, get(listReadings)},
 		{"GET", device + "/substitutes", accounts.Read, "What other devices measure live by the same IPSO object, while this one is masked", []parameter{{"object", "its number, as in 3303 for temperatures"}, {"tag", "name of a tag that they must have in common; several with commas"}}, get(listSubstitutes)},
 
