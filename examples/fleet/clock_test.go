@@ -34,6 +34,13 @@ func TestWallClock(t *testing.T) {
 		return
 	}
 	t.Parallel()
+	bootInside(t)
+}
+
+// bootInside runs the same test inside, with the versions that it needs, and these
+// variables.
+func bootInside(t *testing.T, more ...string) {
+	t.Helper()
 	if _, err := exec.LookPath(uml.Name); err != nil || testing.Short() {
 		t.Skipf("NOT TESTED: steps of the wall clock: %v; run make deps, or apt-get install user-mode-linux", cmp.Or(err, fmt.Errorf("-short is set")))
 	}
@@ -42,7 +49,7 @@ func TestWallClock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	variables := []string{outside + "=" + built.Dir, rootOutside + "=" + built.Root, clockEnv + "=" + strings.ReplaceAll(os.Getenv(clockEnv), " ", "_")}
+	variables := append(more, outside+"="+built.Dir, rootOutside+"="+built.Root, clockEnv+"="+strings.ReplaceAll(os.Getenv(clockEnv), " ", "_"))
 	for _, version := range versionsInside() {
 		file, err := built.Package(t.Context(), dir, version, quick...)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/tranquil-iot/tranquil/examples/internal/netns"
 	"github.com/tranquil-iot/tranquil/examples/internal/rig"
 	"github.com/tranquil-iot/tranquil/examples/internal/uml"
 	"github.com/tranquil-iot/tranquil/examples/sensor-adapter/audit"
@@ -22,6 +23,7 @@ var built rig.Built
 // side by side also on a small machine.
 func TestMain(m *testing.M) {
 	uml.Init()
+	netns.Init()
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
 		flag.Set("test.parallel", "3")
@@ -42,11 +44,14 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// build compiles everything or, inside of user-mode Linux, takes what was made
-// outside.
+// build compiles everything or, inside of user-mode Linux or another network, takes
+// what was made outside.
 func build(ctx context.Context, dir string) (rig.Built, error) {
-	if uml.Inside() {
+	switch {
+	case uml.Inside():
 		return fromOutside(dir)
+	case netns.Inside():
+		return rig.Built{Dir: os.Getenv(outside), Root: os.Getenv(rootOutside), Arch: runtime.GOARCH}, nil
 	}
 	return rig.Build(ctx, dir)
 }

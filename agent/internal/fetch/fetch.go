@@ -124,7 +124,7 @@ func New(cfg Config) (*Fetcher, error) {
 		cfg.Notice = func(context.Context, string) {}
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+		cfg.Dial = dialer().DialContext
 	}
 	cfg.Patience = cmp.Or(cfg.Patience, 2*time.Minute)
 	cfg.Stall = cmp.Or(cfg.Stall, 30*time.Second)
@@ -298,6 +298,9 @@ func (f *Fetcher) found(ctx context.Context, r resource) (Found, error) {
 	b, err := f.object(ctx, r)
 	if err != nil || len(b) == 0 {
 		return Found{}, err
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("<")) {
+		return Found{}, fmt.Errorf("malformed answer: %w: it is a page for people; if this network wants a login give it one, and check that this is the file server", ErrRefused)
 	}
 	var found Found
 	if err := json.Unmarshal(b, &found); err != nil {

@@ -68,6 +68,9 @@ func (h *httpSource) stream(ctx context.Context, r resource, s *sink, p *pin) er
 	if err != nil {
 		return passing("%w", because(ctx, err))
 	}
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+		defer h.close() // somebody may answer in the server's name: do not stay with him when that name is right again
+	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNoContent {
 		return s.is(0)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tranquil-iot/tranquil/sdk/durable"
+	"github.com/tranquil-iot/tranquil/sdk/lwm2m/coap"
 )
 
 // ErrBudget says that a link that costs something has carried what it may this month.
@@ -64,11 +65,14 @@ func OpenMetered(file string, links []Link) (*Metered, error) {
 	return m, nil
 }
 
+// dialer makes connections.
+func dialer() *net.Dialer { return &net.Dialer{Timeout: 10 * time.Second, Control: coap.InPieces} }
+
 // Dial connects as net.Dialer does. The error is ErrBudget if that would be over a
 // link with no budget left, as are those of the connection's Read and Write from the
 // moment on that it has none.
 func (m *Metered) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, address)
+	conn, err := dialer().DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

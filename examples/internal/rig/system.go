@@ -126,20 +126,26 @@ func StartOn(ctx context.Context, device []string, built Built, dir string, agen
 const deviceID = "device-1"
 
 func begin(ctx context.Context, s *System, built Built, dir string, agent []Edit) (*System, error) {
+	s.Device, s.built, s.agent = deviceID, built, agent
+	return s, s.settle(ctx, dir, s.warm, s.StartBackend, s.found, s.create, s.StartAgent, s.online)
+}
+
+// settle takes a directory, in which the steps that follow find the programs.
+func (s *System) settle(ctx context.Context, dir string, steps ...func(context.Context) error) error {
 	run, err := os.MkdirTemp("", "tq-")
 	if err != nil {
-		return s, err
+		return err
 	}
-	s.Dir, s.Device, s.built, s.run, s.agent = dir, deviceID, built, run, agent
+	s.Dir, s.run = dir, run
 	if s.guard, err = watch(dir, run); err != nil {
-		return s, fmt.Errorf("cannot start a guard: %w", err)
+		return fmt.Errorf("cannot start a guard: %w", err)
 	}
-	for _, step := range []func(context.Context) error{s.install, s.warm, s.StartBackend, s.found, s.create, s.StartAgent, s.online} {
+	for _, step := range append([]func(context.Context) error{s.install}, steps...) {
 		if err := step(ctx); err != nil {
-			return s, err
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // install gives the system its own links to the programs, by which its
@@ -202,6 +208,13 @@ func link(from, to string) error {
 
 // Program returns the path of a program of this system.
 func (s *System) Program(name string) string { return filepath.Join(s.Dir, "bin", name) }
+
+// Move has the bridge listen at another address, host:port, when the backend is started
+// the next time. The agent is not told.
+func (s *System) Move(bridge string) {
+	s.Via = s.Bridge()
+	s.endpoints.Bridge.LwM2M = strings.Replace(s.endpoints.Bridge.LwM2M, s.Via, bridge, 1)
+}
 
 // StartBackend starts the backend, anew or again, and waits until it listens.
 func (s *System) StartBackend(ctx context.Context) error {

@@ -9,12 +9,26 @@ import (
 // StartTrusting is [Start] of a device that installs only what an author has
 // signed for, and of an operator and an author: what they push is signed.
 func StartTrusting(ctx context.Context, built Built, dir string, agent ...Edit) (*System, error) {
-	s := &System{trusting: true}
+	return beginTrusting(ctx, &System{}, built, dir, agent)
+}
+
+// StartGuarded is [StartTrusting] with DTLS, as [StartSecure] has it.
+func StartGuarded(ctx context.Context, built Built, dir string, agent ...Edit) (*System, error) {
+	s := &System{}
+	s.endpoints.Bridge.LwM2M, s.endpoints.Files.CoAP = secureScheme+"127.0.0.1:0", secureScheme+"127.0.0.1:0"
+	return beginTrusting(ctx, s, built, dir, agent)
+}
+
+func beginTrusting(ctx context.Context, s *System, built Built, dir string, agent []Edit) (*System, error) {
+	s.trusting = true
 	agent = append(agent, func(config string) string {
 		return config + fmt.Sprintf("\n[trust]\nroot = %q\n", s.root())
 	})
 	return begin(ctx, s, built, dir, agent)
 }
+
+// Operator is the directory of those who sign for the root.
+func (s *System) Operator() string { return filepath.Dir(s.root()) }
 
 // root is the operator's root metadata, which the device begins with.
 func (s *System) root() string { return filepath.Join(s.Dir, "trust", "root.json") }

@@ -82,7 +82,7 @@ func (c dtlsSessions) connect(_ context.Context, to netip.AddrPort, host string)
 	if err != nil {
 		return nil, err
 	}
-	socket, err := net.ListenUDP("udp", nil)
+	socket, err := listenUDP(netip.AddrPort{})
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,20 @@ type link interface {
 	close() error
 }
 
+// listenUDP opens a socket; the zero address is any.
+func listenUDP(local netip.AddrPort) (*net.UDPConn, error) {
+	address := ":0"
+	if local.IsValid() {
+		address = local.String()
+	}
+	config := net.ListenConfig{Control: InPieces}
+	socket, err := config.ListenPacket(context.Background(), "udp", address)
+	if err != nil {
+		return nil, err
+	}
+	return socket.(*net.UDPConn), nil
+}
+
 // origin is where a datagram comes from. The identity is the one that the peer has
 // proven, "" if it has proven none.
 type origin struct{ peer, identity string }
@@ -45,7 +59,7 @@ type udpLink struct {
 }
 
 func newUDPLink(local netip.AddrPort, s settings) (*udpLink, error) {
-	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
+	socket, err := listenUDP(local)
 	if err != nil {
 		return nil, err
 	}

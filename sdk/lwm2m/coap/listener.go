@@ -35,7 +35,7 @@ type listener struct {
 }
 
 func newListener(local netip.AddrPort, s settings, h *places.Places) (*listener, error) {
-	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
+	socket, err := listenUDP(local)
 	if err != nil {
 		return nil, err
 	}
