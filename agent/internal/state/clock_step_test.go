@@ -31,8 +31,12 @@ func TestSteppedClock(t *testing.T) {
 	must(t, os.Chtimes(live, now, now.AddDate(10, 0, 0)))
 	must(t, os.Link(live, filepath.Join(snapshot, "file")))
 	must(t, calm(t.Context(), snapshot))
-	if info, err := os.Lstat(live); err != nil || links(info) != 2 {
-		t.Errorf("the snapshot of a file of ten years from now is no link: %v", err)
+	want := 2
+	if !faithful(snapshot) {
+		want = 1 // any file may be written there: see calm
+	}
+	if info, err := os.Lstat(live); err != nil || int(links(info)) != want {
+		t.Errorf("the snapshot of a file of ten years from now is a link: %t, %v", want == 1, err)
 	}
 }
 
