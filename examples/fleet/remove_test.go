@@ -2,8 +2,10 @@ package fleet
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,4 +63,30 @@ func left(t *testing.T, s *rig.System) (files []string) {
 		t.Fatal(err)
 	}
 	return files
+}
+
+// TestMute: a version whose state nobody can save is left by whoever says that it may be
+// lost, or wants none of it; by nobody else.
+func TestMute(t *testing.T) {
+	t.Parallel()
+	s := start(t, "1.0.0")
+	for version, save := range map[string]string{"1.1.0": `"false"`, "1.2.0": `"cp", "/proc/version"`} {
+		file, err := s.Package(t.Context(), "1.0.0", append(slices.Clone(quick), rig.Replace(`version = "1.0.0"`, fmt.Sprintf("version = %q", version)),
+			rig.Replace(`state = "directory"`, `state = "commands"`+"\n"+`commands = { save = [`+save+`], apply = ["true"], running = true }`))...)
+		must(t, err)
+		must(t, s.Push(t.Context(), file))
+	}
+	update(t, s, "1.1.0")
+	for want, in := range map[string][]string{
+		"command false: exit status 1": {"update", s.Device, rig.SensorAdapter, "1.2.0", "--again", "--wait"},
+		"did not hand it over":         {"remove", s.Device, rig.SensorAdapter, "--yes", "--wait"},
+	} {
+		if out, err := s.CLI(t.Context(), in...); err == nil || !strings.Contains(out+err.Error(), want) {
+			t.Errorf("%v: %v: %s", in, err, out)
+		}
+		check(t, s)
+	}
+	cli(t, s, "update", s.Device, rig.SensorAdapter, "1.2.0", "--may-lose-state", "--yes", "--again", "--wait")
+	update(t, s, "1.1.0")
+	takeAway(t, s, "--purge")
 }
