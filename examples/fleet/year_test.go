@@ -48,7 +48,7 @@ func offForAYear(t *testing.T) {
 		}
 	}
 	key := filepath.Join(s.Dir, "another")
-	past(t, s, half)
+	must(t, uml.Step(half))
 	cli("trust", "key", key+".key", "--no-passphrase")
 	old, err := filepath.Glob(filepath.Join(s.Operator(), "keys", "root-*.key"))
 	if err != nil || len(old) == 0 {
@@ -60,8 +60,10 @@ func offForAYear(t *testing.T) {
 	}
 	cli(rotate...)
 	cli("trust", "rotate", s.Operator(), "targets")
+	s.Backend.Stop()
+	must(t, uml.Step(half))
 	s.Move(elsewhere)
-	past(t, s, half)
+	must(t, s.StartBackend(t.Context()))
 
 	if err := s.Push(t.Context(), os.Getenv(nextOutside)); err != nil {
 		t.Fatal(err)
@@ -71,17 +73,5 @@ func offForAYear(t *testing.T) {
 	log, err := os.ReadFile(s.Agent.Log)
 	if err != nil || !strings.Contains(string(log), `msg=registration server=coaps://`+elsewhere+` registered=true`) {
 		t.Errorf("it is not registered elsewhere: %v", err)
-	}
-}
-
-// past lets some time pass, after which the backend is started anew.
-func past(t *testing.T, s *rig.System, some time.Duration) {
-	t.Helper()
-	s.Backend.Stop()
-	if err := uml.Step(some); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.StartBackend(t.Context()); err != nil {
-		t.Fatal(err)
 	}
 }
