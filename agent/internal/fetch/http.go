@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,8 @@ type httpSource struct {
 	base   *url.URL
 	client *http.Client
 	stall  time.Duration
+
+	strange atomic.Bool // the last answer was a page: somebody may answer in the server's name
 }
 
 func newHTTPSource(base *url.URL, cfg Config) *httpSource {
@@ -69,7 +72,7 @@ func (h *httpSource) stream(ctx context.Context, r resource, s *sink, p *pin) er
 		return passing("%w", because(ctx, err))
 	}
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
-		defer h.close() // somebody may answer in the server's name: do not stay with him when that name is right again
+		h.strange.Store(true)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNoContent {
@@ -89,6 +92,9 @@ func (h *httpSource) stream(ctx context.Context, r resource, s *sink, p *pin) er
 }
 
 func (h *httpSource) ask(ctx context.Context, r resource, from int64, p *pin) (*http.Response, error) {
+	if h.strange.Swap(false) {
+		h.close() // a connection that is kept would lead to him, also when the name is right again
+	}
 	u := h.base.JoinPath(r.path)
 	u.RawQuery = r.query.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
